@@ -1,0 +1,87 @@
+//! `Event`: a value on its way, with the metadata of its input and a receipt for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::Receipt;
+
+/// One element of a flow.
+#[derive(Debug)]
+pub struct Event<T> {
+    /// What user functions see.
+    pub value: T,
+    /// Where the value came from, shared by everything derived from the same input.
+    pub meta: Arc<Meta>,
+    /// Tells the source when the work on this event is over.
+    pub receipt: Receipt,
+}
+
+/// What came with an input besides its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The record's key, byte for byte; `None` for a record without one.
+    pub key: Option<Bytes>,
+    /// The record's headers, in their order.
+    pub headers: Vec<Header>,
+    /// When the input was made, as its source has it.
+    pub timestamp: Option<SystemTime>,
+    /// Where the input came from, for messages to people.
+    pub origin: Origin,
+}
+
+/// The place of an input in its source; prints as `requests[3]@1042`, or `stdin:12` for a source without partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's name: a topic, a file. Empty where there is none.
+    pub source: Arc<str>,
+    /// The partition within it, for sources that have partitions.
+    pub partition: Option<i32>,
+    /// The offset within the partition, or the number of the line.
+    pub position: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.partition {
+            Some(partition) => write!(f, "{}[{partition}]@{}", self.source, self.position),
+            None => write!(f, "{}:{}", self.source, self.position),
+        }
+    }
+}
+
+/// One header of a record. Values are bytes, and may be null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The header's name.
+    pub name: String,
+    /// Its value; `None` is Kafka's null.
+    pub value: Option<Bytes>,
+}
+
+impl Meta {
+    /// The value of the last header called `name`, if there is one and it is not null.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().rev().find(|header| header.name == name)?.value.as_ref()
+    }
+}
+
+impl<T> Event<T> {
+    /// An event without key, headers or origin, for which no source waits.
+    pub fn detached(value: T) -> Self {
+        Self { value, meta: Arc::default(), receipt: Receipt::detached() }
+    }
+
+    /// Replaces the value; metadata and receipt move along.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Event<U> {
+        Event { value: f(self.value), meta: self.meta, receipt: self.receipt }
+    }
+
+    /// Another event of the same input, with its own share of the receipt.
+    pub fn derive<U>(&self, value: U) -> Event<U> {
+        Event { value, meta: Arc::clone(&self.meta), receipt: self.receipt.share() }
+    }
+}

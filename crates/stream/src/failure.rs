@@ -1,0 +1,70 @@
+//! `Failure`: why one event could not be answered.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why one event could not be processed: a state that leaves the flow, not an error that ends it.
+///
+/// `code` is for programs and stays the same from release to release (`invalid_json`, `text_too_long`); `message` is
+/// for people; `stage` names the operator at which the event left, and is filled in by the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    code: Cow<'static, str>,
+    message: String,
+    stage: Option<Cow<'static, str>>,
+}
+
+impl Failure {
+    /// A failure with a stable `code` in `snake_case` and a `message` that says what to do.
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
+        Self { code: code.into(), message: message.to_string(), stage: None }
+    }
+
+    /// Names the stage, unless an inner one has named itself already.
+    #[must_use]
+    pub fn at(mut self, stage: impl Into<Cow<'static, str>>) -> Self {
+        self.stage.get_or_insert(stage.into());
+        self
+    }
+
+    /// The stable code, such as `invalid_json`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The operator at which the event left the flow; empty where none has named itself.
+    #[must_use]
+    pub fn stage(&self) -> &str {
+        self.stage.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        match self.stage() {
+            "" => Ok(()),
+            stage => write!(f, " (at {stage})"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+
+    #[test]
+    fn the_innermost_stage_is_the_one_that_is_kept() {
+        let failure = Failure::new("invalid_json", "line 1").at("decode").at("sink");
+        assert_eq!(failure.to_string(), "invalid_json: line 1 (at decode)");
+    }
+}

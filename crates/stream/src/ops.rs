@@ -1,0 +1,3 @@
+//! The operators, one file each.
+
+pub(crate) mod map_batch;
