@@ -80,8 +80,20 @@ impl<T> Event<T> {
         Event { value: f(self.value), meta: self.meta, receipt: self.receipt }
     }
 
+    /// The value, and the event without it.
+    pub fn take(self) -> (T, Event<()>) {
+        (self.value, Event { value: (), meta: self.meta, receipt: self.receipt })
+    }
+
     /// Another event of the same input, with its own share of the receipt.
     pub fn derive<U>(&self, value: U) -> Event<U> {
         Event { value, meta: Arc::clone(&self.meta), receipt: self.receipt.share() }
+    }
+}
+
+impl Event<()> {
+    /// Fills in a value.
+    pub fn with<T>(self, value: T) -> Event<T> {
+        self.map(|()| value)
     }
 }

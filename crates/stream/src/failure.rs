@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// Why one event could not be processed: a state that leaves the flow, not an error that ends it.
 ///
@@ -11,7 +12,7 @@ use std::fmt;
 pub struct Failure {
     code: Cow<'static, str>,
     message: String,
-    stage: Option<Cow<'static, str>>,
+    stage: Option<Arc<str>>,
 }
 
 impl Failure {
@@ -22,8 +23,10 @@ impl Failure {
 
     /// Names the stage, unless an inner one has named itself already.
     #[must_use]
-    pub fn at(mut self, stage: impl Into<Cow<'static, str>>) -> Self {
-        self.stage.get_or_insert(stage.into());
+    pub fn at(mut self, stage: impl Into<Arc<str>>) -> Self {
+        if self.stage.is_none() {
+            self.stage = Some(stage.into());
+        }
         self
     }
 

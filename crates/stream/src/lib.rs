@@ -1,13 +1,31 @@
 //! Composable stream operators whose events carry their own receipts.
+//!
+//! A [`Flow`] is a stream of [`Event`]s. Each event holds a value, the [`Meta`]data of the input it came from, and a
+//! [`Receipt`] that tells that input's source when all work on it is over. Operators are methods of [`Flow`] and of
+//! [`Batches`], one file each under `ops`; user functions see values only.
+//!
+//! This crate does no IO and starts no runtime; time is tokio's, so tests run on a paused clock.
 
 mod batch;
 mod event;
 mod failure;
+mod flow;
+mod graph;
+mod in_order;
 mod ops;
 mod receipt;
+mod sink;
+mod source;
+#[cfg(test)]
+mod testing;
 
 pub use batch::Batch;
 pub use event::{Event, Header, Meta, Origin};
 pub use failure::Failure;
+pub use flow::{Batches, Flow};
+pub use graph::{Graph, Node, NodeKind};
+pub use in_order::{InOrder, Ticket};
+pub use ops::catch::{Failed, Release};
 pub use ops::map_batch::{BatchResult, MapBatch};
 pub use receipt::{Outcome, Receipt};
+pub use sink::{Pipeline, PipelineError, Sink};

@@ -55,8 +55,11 @@ impl Receipt {
     /// `settle` runs on whichever thread resolves last, so it must be short and must not block.
     pub fn new(settle: impl FnOnce(Outcome) + Send + Sync + 'static) -> Self {
         let settle: Settle = Box::new(settle);
-        let root =
-            Root { failure: OnceLock::new(), abandoned: AtomicBool::new(false), settle: Some(settle) };
+        let root = Root {
+            failure: OnceLock::new(),
+            abandoned: AtomicBool::new(false),
+            settle: Some(settle),
+        };
         Self { root: Some(Arc::new(root)) }
     }
 
@@ -67,7 +70,8 @@ impl Receipt {
 
     /// One receipt for what is made of several inputs: its outcome becomes the outcome of each.
     pub fn join(members: impl IntoIterator<Item = Self>) -> Self {
-        let members: Vec<Self> = members.into_iter().filter(|member| member.root.is_some()).collect();
+        let members: Vec<Self> =
+            members.into_iter().filter(|member| member.root.is_some()).collect();
         if members.is_empty() {
             return Self::detached();
         }

@@ -1,10 +1,13 @@
 //! `map_batch`: one call for a whole batch, one result for each of its members.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use crate::{Batch, Failure};
+use futures::stream::{self, StreamExt as _};
 
-/// What [`Batches::map_batch`](crate::Batches::map_batch) calls: a batch in, one result per member out, in order.
+use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
+
+/// What [`Batches::map_batch`] calls: a batch in, one result per member out, in order.
 ///
 /// Implemented for closures that return such a future, and by whatever else runs batches (a model on its device).
 pub trait MapBatch<T>: Send + Sync + 'static {
@@ -31,5 +34,137 @@ where
 
     fn call(&self, batch: Batch<T>) -> impl Future<Output = BatchResult<U>> + Send {
         self(batch)
+    }
+}
+
+impl<T: Send + Sync + 'static> Batches<T> {
+    /// Processes each batch in one call, and gives every member its own result.
+    ///
+    /// - **Emits** the members' results as single events, in order, each under its own key and receipt.
+    /// - **Backpressures** when downstream does, and while a call is running: one batch at a time.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again
+    ///   in halves, until what cannot be processed is alone and fails alone. A wrong number of results fails every
+    ///   member, for nobody could tell which result is whose.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::{Batch, Flow};
+    ///
+    /// let lengths = |batch: Batch<&'static str>| async move { Ok(batch.iter().map(|text| Ok(text.len())).collect()) };
+    /// let max = NonZeroUsize::new(64).expect("64 is not 0");
+    /// let flow = Flow::from_iter(["a", "bb"]).timed_window(Duration::from_millis(5), max).map_batch(lengths);
+    /// assert_eq!(flow.collect().await?, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_batch<F: MapBatch<T>>(self, f: F) -> Flow<F::Output> {
+        let f = Arc::new(f);
+        Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| {
+            batches
+                .then(move |members| {
+                    let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
+                    async move { stream::iter(process(&*f, members, &stage).await) }
+                })
+                .flatten()
+        }))
+    }
+}
+
+async fn process<T, F: MapBatch<T>>(
+    f: &F,
+    members: Vec<Event<T>>,
+    stage: &Arc<str>,
+) -> Vec<Event<F::Output>> {
+    let (values, members): (Vec<_>, Vec<_>) = members.into_iter().map(Event::take).unzip();
+    let results = call_isolating(f, values.into()).await;
+    let answers = members.into_iter().zip(results).filter_map(|(member, result)| match result {
+        Ok(value) => Some(member.with(value)),
+        Err(failure) => {
+            member.receipt.fail(failure.at(Arc::clone(stage)));
+            None
+        }
+    });
+    answers.collect()
+}
+
+/// One result per member, whatever `f` does: failing parts are halved until the failure is alone.
+async fn call_isolating<T, F: MapBatch<T>>(
+    f: &F,
+    batch: Batch<T>,
+) -> Vec<Result<F::Output, Failure>> {
+    let mut results = Vec::with_capacity(batch.len());
+    // A stack of what is still to do, the next part on top; at most log2(len) + 1 deep.
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        match f.call(part.clone()).await {
+            Ok(answers) if answers.len() == part.len() => results.extend(answers),
+            Ok(answers) => {
+                let (got, wanted) = (answers.len(), part.len());
+                let failure = Failure::new(
+                    "wrong_result_count",
+                    format_args!(
+                        "the batch function returned {got} results for a batch of {wanted}"
+                    ),
+                );
+                results.extend(part.iter().map(|_| Err(failure.clone())));
+            }
+            Err(failure) if part.len() <= 1 => {
+                results.extend(part.iter().map(|_| Err(failure.clone())))
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, members = part.len(), "a batch failed; trying it again in halves");
+                let (first, second) = part.split();
+                parts.extend([second, first]);
+            }
+        }
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Batch, Failure};
+
+    proptest! {
+        #[test]
+        fn poison_takes_no_neighbour_with_it(values in prop::collection::vec(0_u8..20, 0..60), n in 1_usize..20) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let double = |batch: Batch<u8>| async move {
+                if batch.contains(&13) {
+                    return Err(Failure::new("poison", "13"));
+                }
+                Ok(batch.iter().map(|&v| if v == 7 { Err(Failure::new("seven", v)) } else { Ok(v * 2) }).collect())
+            };
+            let doubled = block_on(flow.partition(size(n), None).map_batch(double).collect()).unwrap();
+
+            let good = values.iter().filter(|&&v| v != 13 && v != 7).map(|v| v * 2);
+            prop_assert_eq!(doubled, good.collect::<Vec<_>>());
+            let codes = values.iter().map(|v| match v { 13 => "poison", 7 => "seven", _ => "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_wrong_number_of_results_fails_every_member_and_says_so() {
+        let (flow, outcomes) = Tracked::flow([1, 2, 3]);
+        let forgetful =
+            |batch: Batch<i32>| async move { Ok(batch.iter().skip(1).map(|v| Ok(*v)).collect()) };
+        let results =
+            block_on(flow.partition(size(3), None).map_batch(forgetful).collect()).unwrap();
+        assert!(results.is_empty());
+        let said: BTreeSet<_> =
+            outcomes.all().iter().map(|outcome| format!("{outcome:?}")).collect();
+        assert_eq!(outcomes.codes(), ["wrong_result_count"; 3]);
+        assert!(said.first().unwrap().contains("2 results for a batch of 3"), "{said:?}");
     }
 }

@@ -1,0 +1,156 @@
+//! `Flow` and `Batches`: the handles that users chain, and the seam that every operator passes.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures::stream::{BoxStream, Stream, StreamExt as _};
+use pin_project_lite::pin_project;
+use tracing::Span;
+
+use crate::graph::NodeId;
+use crate::{Event, Graph, Node, NodeKind};
+
+/// A flow of events, one at a time.
+///
+/// Operators take the flow and give a new one. Nothing runs until a sink is attached and polled, and everything is
+/// pulled: an operator that does not ask stops the one before it.
+#[must_use = "a flow does nothing until it ends in a sink that is run"]
+pub struct Flow<T>(pub(crate) Chain<Event<T>>);
+
+/// A flow of batches whose members keep their own metadata and receipts. Batches are never empty unless asked for.
+#[must_use = "a flow does nothing until it ends in a sink that is run"]
+pub struct Batches<T>(pub(crate) Chain<Vec<Event<T>>>);
+
+/// A stream, the description of how it came about, and the faults of its sources.
+pub(crate) struct Chain<I> {
+    pub(crate) stream: BoxStream<'static, I>,
+    pub(crate) graph: Graph,
+    pub(crate) tail: NodeId,
+    pub(crate) faults: Vec<Fault>,
+    name: Option<Arc<str>>,
+}
+
+/// Any error of a source or a sink.
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Where a source leaves the error that ended it, for the sink's `run` to return.
+#[derive(Clone, Default)]
+pub(crate) struct Fault(Arc<Mutex<Option<BoxError>>>);
+
+impl Fault {
+    pub(crate) fn set(&self, error: BoxError) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    pub(crate) fn take(&self) -> Option<BoxError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<I: Send + 'static> Chain<I> {
+    /// The start of a chain.
+    pub(crate) fn source(
+        node: Node,
+        stream: impl Stream<Item = I> + Send + 'static,
+        fault: Option<Fault>,
+    ) -> Self {
+        let mut graph = Graph::default();
+        let tail = node.id();
+        let stream = Seam::new(&node, stream).boxed();
+        graph.add(None, node);
+        Self { stream, graph, tail, faults: fault.into_iter().collect(), name: None }
+    }
+
+    /// The seam: every operator is added here, and here gets its name, its span and its counter.
+    ///
+    /// `operator` is given the upstream and the stage's name, under which it reports failures.
+    pub(crate) fn apply<O, S>(
+        mut self,
+        kind: NodeKind,
+        operator_name: &'static str,
+        operator: impl FnOnce(BoxStream<'static, I>, Arc<str>) -> S,
+    ) -> Chain<O>
+    where
+        O: Send + 'static,
+        S: Stream<Item = O> + Send + 'static,
+    {
+        let name = self.name.take().unwrap_or_else(|| operator_name.into());
+        let node = Node::new(kind, Arc::clone(&name));
+        let stream = Seam::new(&node, operator(self.stream, name)).boxed();
+        let tail = node.id();
+        self.graph.add(Some(self.tail), node);
+        Chain { stream, graph: self.graph, tail, faults: self.faults, name: None }
+    }
+
+    /// Brings another chain's graph and faults into this one, whose next operator joins both.
+    pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
+        self.graph.merge(other.graph);
+        self.faults.extend(other.faults);
+        (other.stream, other.tail)
+    }
+
+    pub(crate) fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+impl<T: Send + 'static> Flow<T> {
+    /// Names the next operator, for graphs, failures and logs.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self(self.0.named(name))
+    }
+
+    /// The operators so far.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.0.graph
+    }
+}
+
+impl<T: Send + 'static> Batches<T> {
+    /// Names the next operator, for graphs, failures and logs.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self(self.0.named(name))
+    }
+
+    /// The operators so far.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.0.graph
+    }
+}
+
+pin_project! {
+    /// Counts what leaves an operator and runs it within its span.
+    struct Seam<S> {
+        #[pin]
+        operator: S,
+        emitted: Arc<AtomicU64>,
+        span: Span,
+    }
+}
+
+impl<S> Seam<S> {
+    fn new(node: &Node, operator: S) -> Self {
+        let span = tracing::debug_span!("stage", name = &**node.name());
+        Self { operator, emitted: node.counter(), span }
+    }
+}
+
+impl<S: Stream> Stream for Seam<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let item = ready!(this.operator.poll_next(cx));
+        if item.is_some() {
+            this.emitted.fetch_add(1, Ordering::Relaxed);
+        }
+        Poll::Ready(item)
+    }
+}

@@ -1,0 +1,184 @@
+//! `Graph`: what a flow is made of, for people to look at.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The operators of a flow and how they are connected.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    edges: Vec<(NodeId, NodeId)>,
+}
+
+/// Identifies a node among all graphs of the process, so that graphs of joined flows merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId(u64);
+
+/// One operator, source or sink.
+#[derive(Clone, Debug)]
+pub struct Node {
+    id: NodeId,
+    kind: NodeKind,
+    name: Arc<str>,
+    emitted: Arc<AtomicU64>,
+}
+
+/// What a node does to the elements that pass, and so how it is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Elements come from outside.
+    Source,
+    /// Elements pass one at a time.
+    Element,
+    /// Elements are gathered into batches.
+    Window,
+    /// Whole batches are processed.
+    Batch,
+    /// Flows part or come together.
+    Junction,
+    /// Elements leave.
+    Sink,
+}
+
+impl Node {
+    pub(crate) fn new(kind: NodeKind, name: impl Into<Arc<str>>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NodeId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { id, kind, name: name.into(), emitted: Arc::default() }
+    }
+
+    /// The operator's name, or the one its user gave it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How the node treats elements.
+    #[must_use]
+    pub fn kind(&self) -> NodeKind {
+        self.kind
+    }
+
+    /// How many elements (events, or batches) have left the node so far.
+    #[must_use]
+    pub fn emitted(&self) -> u64 {
+        self.emitted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.id
+    }
+
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.emitted)
+    }
+}
+
+impl Graph {
+    /// The nodes, in the order in which they were added.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The edges, as positions in [`nodes`](Self::nodes).
+    pub fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
+        let position = |id| self.nodes.iter().position(|node| node.id == id);
+        self.edges.iter().filter_map(move |&(from, to)| Some((position(from)?, position(to)?)))
+    }
+
+    /// The graph in Mermaid's language, for Markdown pages.
+    #[must_use]
+    pub fn to_mermaid(&self) -> String {
+        let mut text = String::from("flowchart LR\n");
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (open, close) = match node.kind {
+                NodeKind::Source | NodeKind::Sink => ("([", "])"),
+                NodeKind::Element => ("[", "]"),
+                NodeKind::Window => ("[/", "/]"),
+                NodeKind::Batch => ("[[", "]]"),
+                NodeKind::Junction => ("{", "}"),
+            };
+            let label = node.name.replace('"', "#quot;");
+            // Writing to a string cannot fail.
+            writeln!(text, "    n{index}{open}\"{label}\"{close}").ok();
+        }
+        for (from, to) in self.edges() {
+            writeln!(text, "    n{from} --> n{to}").ok();
+        }
+        text
+    }
+
+    /// The graph in Graphviz's DOT language.
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        let mut text = String::from("digraph forebay {\n    rankdir=LR;\n");
+        for (index, node) in self.nodes.iter().enumerate() {
+            let shape = match node.kind {
+                NodeKind::Source | NodeKind::Sink => "oval",
+                NodeKind::Element => "box",
+                NodeKind::Window => "parallelogram",
+                NodeKind::Batch => "box3d",
+                NodeKind::Junction => "diamond",
+            };
+            let label = node.name.replace('\\', "\\\\").replace('"', "\\\"");
+            writeln!(text, "    n{index} [label=\"{label}\", shape={shape}];").ok();
+        }
+        for (from, to) in self.edges() {
+            writeln!(text, "    n{from} -> n{to};").ok();
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    /// Adds `node` after `from`.
+    pub(crate) fn add(&mut self, from: Option<NodeId>, node: Node) {
+        self.edges.extend(from.map(|from| (from, node.id)));
+        self.nodes.push(node);
+    }
+
+    /// Takes over what `other` has and this graph has not.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for node in other.nodes {
+            if self.nodes.iter().all(|known| known.id != node.id) {
+                self.nodes.push(node);
+            }
+        }
+        for edge in other.edges {
+            if !self.edges.contains(&edge) {
+                self.edges.push(edge);
+            }
+        }
+    }
+
+    pub(crate) fn connect(&mut self, from: NodeId, to: NodeId) {
+        self.edges.push((from, to));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use crate::Flow;
+
+    #[test]
+    fn a_flow_draws_itself() {
+        let size = NonZeroUsize::new(64).unwrap();
+        let graph = Flow::from_iter([1])
+            .timed_window(Duration::from_millis(5), size)
+            .flatten()
+            .named("say \"hi\"")
+            .map(|x: i32| x)
+            .graph()
+            .clone();
+        assert_eq!(
+            graph.to_mermaid(),
+            "flowchart LR\n    n0([\"from_iter\"])\n    n1[/\"timed_window\"/]\n    n2[[\"flatten\"]]\n    \
+             n3[\"say #quot;hi#quot;\"]\n    n0 --> n1\n    n1 --> n2\n    n2 --> n3\n"
+        );
+        assert!(graph.to_dot().contains("n3 [label=\"say \\\"hi\\\"\", shape=box];"));
+    }
+}

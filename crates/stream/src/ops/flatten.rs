@@ -1,0 +1,128 @@
+//! `flatten`: batches and collections become single events again; `into_lists` is the way back.
+
+use futures::stream::{self, StreamExt as _};
+
+use crate::{Batches, Event, Flow, NodeKind, Receipt};
+
+impl<T: Send + 'static> Batches<T> {
+    /// Turns batches back into their members, each with its own key and receipt.
+    ///
+    /// - **Emits** every member, in order.
+    /// - **Backpressures** when downstream does; holds at most one batch.
+    /// - **Completes** when upstream completes.
+    pub fn flatten(self) -> Flow<T> {
+        Flow(
+            self.0.apply(NodeKind::Batch, "flatten", |batches, _| {
+                batches.map(stream::iter).flatten()
+            }),
+        )
+    }
+
+    /// Makes one event of each batch: the list of its values. To process a batch and keep its members apart, see
+    /// [`map_batch`](Batches::map_batch).
+    ///
+    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts of all.
+    /// - **Backpressures** when downstream does; holds nothing.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** of the list, every member's receipt fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let lists = Flow::from_iter(["a", "b", "c"]).partition(two, None).into_lists();
+    /// assert_eq!(lists.collect().await?, [vec!["a", "b"], vec!["c"]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_lists(self) -> Flow<Vec<T>> {
+        Flow(self.0.apply(NodeKind::Batch, "into_lists", |batches, _| batches.map(join)))
+    }
+}
+
+fn join<T>(members: Vec<Event<T>>) -> Event<Vec<T>> {
+    let meta = members.first().map(|first| first.meta.clone()).unwrap_or_default();
+    let (values, receipts): (Vec<_>, Vec<_>) =
+        members.into_iter().map(|member| (member.value, member.receipt)).unzip();
+    Event { value: values, meta, receipt: Receipt::join(receipts) }
+}
+
+impl<T, C> Flow<C>
+where
+    T: Send + 'static,
+    C: IntoIterator<Item = T> + Send + 'static,
+    C::IntoIter: Send + 'static,
+{
+    /// Makes one event of each member of a value that is a collection.
+    ///
+    /// - **Emits** every member, in order, under its input's key. An empty collection emits nothing, and is done.
+    /// - **Backpressures** when downstream does; holds at most one collection.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** of one member its input has failed, once all its members are resolved.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use forebay_stream::Flow;
+    ///
+    /// assert_eq!(Flow::from_iter([vec![1, 2], vec![], vec![3]]).flatten().collect().await?, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn flatten(self) -> Flow<T> {
+        Flow(self.0.apply(NodeKind::Element, "flatten", |events, _| events.map(parts).flatten()))
+    }
+}
+
+/// The members of a collection as a stream. It holds a share of the receipt until it is read to its end.
+fn parts<C: IntoIterator>(event: Event<C>) -> impl futures::Stream<Item = Event<C::Item>> {
+    let (values, rest) = event.take();
+    let mut values = values.into_iter();
+    let mut rest = Some(rest);
+    stream::iter(std::iter::from_fn(move || match values.next() {
+        Some(value) => rest.as_ref().map(|rest| rest.derive(value)),
+        None => {
+            if let Some(rest) = rest.take() {
+                rest.receipt.done();
+            }
+            None
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Failure, Outcome};
+
+    proptest! {
+        #[test]
+        fn an_input_is_done_when_all_its_parts_are(values: Vec<Vec<u8>>) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            prop_assert_eq!(block_on(flow.flatten().collect()).unwrap(), values.concat());
+            prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
+        }
+    }
+
+    #[test]
+    fn one_failed_part_fails_its_input() {
+        let (flow, outcomes) = Tracked::flow([vec![1, 2], vec![3]]);
+        let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
+        assert_eq!(block_on(flow.flatten().try_map(odd).collect()).unwrap(), [1, 3]);
+        assert_eq!(outcomes.codes(), ["even", "done"]);
+    }
+
+    #[test]
+    fn a_failed_list_fails_every_member() {
+        let (flow, outcomes) = Tracked::flow([1, 2, 3]);
+        let refuse = |list: Vec<i32>| Err::<(), _>(Failure::new("refused", list.len()));
+        block_on(flow.partition(size(2), None).into_lists().try_map(refuse).collect()).unwrap();
+        assert_eq!(outcomes.codes(), ["refused"; 3]);
+    }
+}

@@ -1,0 +1,271 @@
+//! `partition`: batches of a given size, closed early when their first element gets old; whole or by key.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
+use tokio::time::{Instant, Sleep};
+
+use crate::{Batches, Event, Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Gathers `size` events, or fewer when the first of them has waited for `timeout`. For a fixed beat, see
+    /// [`timed_window`](Flow::timed_window); for batches of one key each, [`partition_by`](Flow::partition_by).
+    ///
+    /// - **Emits** a batch when it has `size` events, or when `timeout` has passed since its first (a later one does
+    ///   not extend it). Never an empty one.
+    /// - **Backpressures** when downstream does; holds at most `size` events. A batch that is due while downstream is
+    ///   busy keeps filling up to `size`.
+    /// - **Completes** when upstream completes, after what it holds.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let three = NonZeroUsize::new(3).expect("3 is not 0");
+    /// let batches = Flow::from_iter(0..5).partition(three, None).into_lists();
+    /// assert_eq!(batches.collect().await?, [vec![0, 1, 2], vec![3, 4]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn partition(self, size: NonZeroUsize, timeout: Option<Duration>) -> Batches<T> {
+        self.partition_by(size, timeout, |_| ())
+    }
+
+    /// Gathers events of the same key into batches of `size`, as [`partition`](Flow::partition) does.
+    ///
+    /// - **Emits** a key's batch when it has `size` events, or when `timeout` has passed since its first.
+    /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key that is waiting. An idle
+    ///   key costs nothing.
+    /// - **Completes** when upstream completes, after what it holds, the batch with the oldest event first.
+    pub fn partition_by<K, F>(
+        self,
+        size: NonZeroUsize,
+        timeout: Option<Duration>,
+        key: F,
+    ) -> Batches<T>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> K + Send + 'static,
+    {
+        Batches(self.0.apply(NodeKind::Window, "partition", |events, _| Partition {
+            upstream: events.fuse(),
+            key,
+            size: size.get(),
+            timeout,
+            groups: HashMap::new(),
+            oldest: VecDeque::new(),
+            opened: 0,
+            timer: None,
+            due_first: false,
+        }))
+    }
+}
+
+/// State machine behind [`Flow::partition_by`].
+struct Partition<T, K, F> {
+    upstream: Fuse<BoxStream<'static, Event<T>>>,
+    key: F,
+    size: usize,
+    timeout: Option<Duration>,
+    // Invariant: no group is empty, and none has `size` events between polls.
+    groups: HashMap<K, Group<T>>,
+    // The groups by the age of their first event, and so by when they fall due. Entries whose group has been emitted
+    // since are stale; invariant: at most as many stale entries as live ones, or the front is live.
+    oldest: VecDeque<Opened<K>>,
+    opened: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+    // A busy upstream must not keep a group that is due waiting for ever: after a full batch, the due one goes first.
+    due_first: bool,
+}
+
+struct Group<T> {
+    number: u64,
+    events: Vec<Event<T>>,
+}
+
+struct Opened<K> {
+    key: K,
+    number: u64,
+    at: Instant,
+}
+
+impl<T, K, F> Unpin for Partition<T, K, F> {}
+
+impl<T, K, F> Partition<T, K, F>
+where
+    K: Hash + Eq + Clone,
+    F: FnMut(&T) -> K,
+{
+    /// Adds an event to its group; returns the group if that has filled it.
+    fn push(&mut self, event: Event<T>) -> Option<Vec<Event<T>>> {
+        let key = (self.key)(&event.value);
+        let group = self.groups.entry(key.clone()).or_insert_with(|| {
+            self.opened += 1;
+            self.oldest.push_back(Opened {
+                key: key.clone(),
+                number: self.opened,
+                at: Instant::now(),
+            });
+            Group { number: self.opened, events: Vec::new() }
+        });
+        group.events.push(event);
+        if group.events.len() < self.size {
+            return None;
+        }
+        let full = self.groups.remove(&key)?.events;
+        self.forget_stale();
+        Some(full)
+    }
+
+    /// Drops entries of groups that are gone: at the front always, elsewhere once they outnumber the live ones.
+    fn forget_stale(&mut self) {
+        let groups = &self.groups;
+        let live = |opened: &Opened<K>| {
+            groups.get(&opened.key).is_some_and(|group| group.number == opened.number)
+        };
+        while self.oldest.front().is_some_and(|opened| !live(opened)) {
+            self.oldest.pop_front();
+        }
+        if self.oldest.len() > 2 * groups.len() {
+            self.oldest.retain(live);
+        }
+    }
+
+    /// When the oldest group falls due.
+    fn due(&self) -> Option<Instant> {
+        Some(self.oldest.front()?.at + self.timeout?)
+    }
+
+    fn take_oldest(&mut self) -> Option<Vec<Event<T>>> {
+        let opened = self.oldest.pop_front()?;
+        let group = self.groups.remove(&opened.key)?;
+        self.forget_stale();
+        Some(group.events)
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<T>>>> {
+        let Some(due) = self.due() else { return Poll::Pending };
+        if due > Instant::now() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(self.take_oldest())
+    }
+}
+
+impl<T, K, F> Stream for Partition<T, K, F>
+where
+    K: Hash + Eq + Clone,
+    F: FnMut(&T) -> K,
+{
+    type Item = Vec<Event<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if std::mem::take(&mut this.due_first)
+            && this.due().is_some_and(|due| due <= Instant::now())
+        {
+            return Poll::Ready(this.take_oldest());
+        }
+        while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
+            let Some(event) = next else { return Poll::Ready(this.take_oldest()) };
+            if let Some(full) = this.push(event) {
+                this.due_first = true;
+                return Poll::Ready(Some(full));
+            }
+        }
+        this.poll_due(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream::{self, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep, sleep_until};
+
+    use crate::Flow;
+    use crate::testing::{block_on, size};
+
+    const TIMEOUT: Duration = Duration::from_millis(100);
+
+    fn timed(at: &[u64]) -> Flow<usize> {
+        let start = Instant::now();
+        let at: Vec<_> = at.iter().copied().enumerate().collect();
+        Flow::from_stream(stream::iter(at).then(move |(number, at)| async move {
+            sleep_until(start + Duration::from_millis(at)).await;
+            number
+        }))
+    }
+
+    async fn batches(flow: Flow<usize>, n: usize, keys: usize) -> Vec<(Vec<usize>, u128)> {
+        let start = Instant::now();
+        let lists =
+            flow.partition_by(size(n), Some(TIMEOUT), move |number| number % keys).into_lists();
+        lists.map(move |list| (list, start.elapsed().as_millis())).collect().await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_runs_from_the_first_element_of_each_batch() {
+        let seen = batches(timed(&[0, 0, 0, 90, 500]), 3, 1).await;
+        assert_eq!(seen, [(vec![0, 1, 2], 0), (vec![3], 190), (vec![4], 500)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_fill_and_fall_due_apart() {
+        let seen = batches(timed(&[0, 10, 20, 30, 400]), 2, 3).await;
+        assert_eq!(seen, [(vec![0, 3], 30), (vec![1], 110), (vec![2], 120), (vec![4], 400)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_due_keeps_filling_while_downstream_is_busy() {
+        let lists = timed(&[0, 1, 150, 151, 152]).partition(size(3), Some(TIMEOUT)).into_lists();
+        let mut lists = lists.0.stream;
+        assert_eq!(lists.next().await.unwrap().value, [0, 1]);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(lists.next().await.unwrap().value, [2, 3, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_upstream_does_not_starve_a_batch_that_is_due() {
+        let numbers = Flow::from_iter(0..1_000);
+        let lists = numbers
+            .partition_by(size(2), Some(Duration::ZERO), |&number: &i32| number == 0)
+            .into_lists();
+        let lists = lists.collect().await.unwrap();
+        assert!(lists.iter().position(|list| list == &[0]).unwrap() <= 1, "{:?}", &lists[..3]);
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_every_element_in_its_keys_order_and_within_the_timeout(
+            gaps in prop::collection::vec(0_u64..80, 0..60), n in 1_usize..5, keys in 1_usize..4,
+        ) {
+            let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
+            let seen = block_on(async { batches(timed(&at), n, keys).await });
+            let mut by_key = vec![Vec::new(); keys];
+            for (batch, emitted) in seen {
+                prop_assert!((1..=n).contains(&batch.len()));
+                prop_assert!(emitted <= u128::from(at[batch[0]]) + TIMEOUT.as_millis());
+                prop_assert!(batch.iter().all(|number| number % keys == batch[0] % keys));
+                by_key[batch[0] % keys].extend(batch);
+            }
+            for (key, numbers) in by_key.into_iter().enumerate() {
+                prop_assert_eq!(numbers, (0..at.len()).filter(|number| number % keys == key).collect::<Vec<_>>());
+            }
+        }
+    }
+}

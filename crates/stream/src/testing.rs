@@ -1,0 +1,72 @@
+//! What the operators' tests share.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use futures::stream::{self, Stream, StreamExt as _};
+
+use crate::{Event, Flow, Outcome, Receipt};
+
+/// Runs a future on a runtime whose clock is paused.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+pub(crate) fn size(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+/// The outcomes of the inputs of a flow, by input.
+#[derive(Clone, Default)]
+pub(crate) struct Tracked(Arc<Mutex<Vec<Option<Outcome>>>>);
+
+impl Tracked {
+    /// A flow of values whose outcomes are recorded.
+    pub(crate) fn flow<I>(values: I) -> (Flow<I::Item>, Self)
+    where
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+    {
+        Self::stream(stream::iter(values))
+    }
+
+    /// The same for values that come over time.
+    pub(crate) fn stream<T: Send + 'static>(
+        values: impl Stream<Item = T> + Send + 'static,
+    ) -> (Flow<T>, Self) {
+        let tracked = Self::default();
+        let log = tracked.clone();
+        let events = values.map(move |value| {
+            let event = Event { receipt: log.receipt(), ..Event::detached(()) };
+            Ok::<_, std::convert::Infallible>(event.with(value))
+        });
+        (Flow::from_try_events("tracked", events), tracked)
+    }
+
+    fn receipt(&self) -> Receipt {
+        let log = Arc::clone(&self.0);
+        let index = log.lock().unwrap().len();
+        log.lock().unwrap().push(None);
+        Receipt::new(move |outcome| {
+            let earlier = log.lock().unwrap()[index].replace(outcome);
+            assert_eq!(earlier, None, "input {index} was settled twice");
+        })
+    }
+
+    /// Every input's outcome; panics where one is still open.
+    pub(crate) fn all(&self) -> Vec<Outcome> {
+        self.0.lock().unwrap().iter().cloned().map(Option::unwrap).collect()
+    }
+
+    /// `open`, `done`, `abandoned` or the failure's code, by input.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        let code = |outcome: &Option<Outcome>| match outcome {
+            None => "open".into(),
+            Some(Outcome::Done) => "done".into(),
+            Some(Outcome::Abandoned) => "abandoned".into(),
+            Some(Outcome::Failed(failure)) => failure.code().into(),
+        };
+        self.0.lock().unwrap().iter().map(code).collect()
+    }
+}
