@@ -1,0 +1,259 @@
+//! What a source and a sink need to know, with defaults for everything but names.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::Error;
+
+/// librdkafka's own settings, passed through as they are.
+///
+/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes, ..) is allowed, see
+/// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
+pub type Options = BTreeMap<String, String>;
+
+/// How to read a topic as a member of a consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Bootstrap servers, `host:port`, comma separated.
+    pub brokers: String,
+    /// The topic to read.
+    pub topic: String,
+    /// The consumer group; offsets are committed under this name.
+    pub group: String,
+    /// The most records that are read but not yet resolved, those waiting in the source's own channel included.
+    pub max_in_flight: NonZeroUsize,
+    /// How often offsets are committed, if any can be.
+    pub commit_interval: Duration,
+    /// The longest that a rebalance waits for records in flight before it hands their partitions over. Must be less
+    /// than half of `session.timeout.ms`.
+    pub drain_timeout: Duration,
+    /// librdkafka's own settings.
+    pub options: Options,
+}
+
+/// How to write a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Bootstrap servers, `host:port`, comma separated.
+    pub brokers: String,
+    /// The topic to write.
+    pub topic: String,
+    /// The longest that a record may wait for its confirmation, retries included; then its receipt fails.
+    pub delivery_timeout: Duration,
+    /// librdkafka's own settings.
+    pub options: Options,
+}
+
+impl SourceConfig {
+    /// Reads `topic` at `brokers` for `group`, with defaults for the rest.
+    pub fn new(
+        brokers: impl Into<String>,
+        topic: impl Into<String>,
+        group: impl Into<String>,
+    ) -> Self {
+        const MAX_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+        Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            group: group.into(),
+            max_in_flight: MAX_IN_FLIGHT,
+            commit_interval: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(10),
+            options: Options::new(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
+        check_name("topic", &self.topic)?;
+        check_name("group", &self.group)?;
+        self.check_drain_timeout()?;
+        let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
+        client.set("group.id", &self.group);
+        Ok(client)
+    }
+
+    /// A drain blocks polling, so it has to end well before the group gives the member up.
+    fn check_drain_timeout(&self) -> Result<(), Error> {
+        let session = millis(&self.options, "session.timeout.ms", 45_000)?;
+        let max_poll = millis(&self.options, "max.poll.interval.ms", 300_000)?;
+        let limit = session.min(max_poll) / 2;
+        if self.drain_timeout < limit {
+            return Ok(());
+        }
+        let reason = format!(
+            "{:?} is not less than {limit:?}, half of session.timeout.ms and max.poll.interval.ms",
+            self.drain_timeout
+        );
+        Err(Error::Setting { setting: "drain_timeout", reason })
+    }
+}
+
+impl SinkConfig {
+    /// Writes `topic` at `brokers`, with defaults for the rest.
+    pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            delivery_timeout: Duration::from_secs(60),
+            options: Options::new(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
+        check_name("topic", &self.topic)?;
+        let mut client = client(&self.brokers, &self.options, SINK_DEFAULTS, SINK_RESERVED)?;
+        client.set("message.timeout.ms", self.delivery_timeout.as_millis().max(1).to_string());
+        Ok(client)
+    }
+}
+
+const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
+const BROKERS: &str = "use `brokers`";
+const DELIVERY: &str = "use `delivery_timeout`";
+const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
+
+/// Defaults that a user may override.
+const SOURCE_DEFAULTS: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("isolation.level", "read_committed"),
+    ("allow.auto.create.topics", "false"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("auto.offset.reset", "earliest"),
+    // librdkafka's own (100 000 records, 64 MiB a partition) would hold far more than the pipeline can have in flight.
+    ("queued.min.messages", "1000"),
+    ("queued.max.messages.kbytes", "16384"),
+];
+
+const SOURCE_RESERVED: &[(&str, &str)] = &[
+    ("bootstrap.servers", BROKERS),
+    ("metadata.broker.list", BROKERS),
+    ("group.id", "use `group`"),
+    ("enable.auto.commit", OWN_COMMITS),
+    ("auto.commit.enable", OWN_COMMITS),
+    ("auto.commit.interval.ms", "use `commit_interval`"),
+    ("enable.auto.offset.store", OWN_COMMITS),
+    ("isolation.level", "Forebay reads committed records only"),
+    ("allow.auto.create.topics", "Forebay expects its topics to exist"),
+];
+
+const SINK_DEFAULTS: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // As Java's default partitioner does, so that a key's replies lie where Java clients expect them.
+    ("partitioner", "murmur2_random"),
+    // A batch of replies arrives at once; a moment is enough to send it as one request.
+    ("linger.ms", "1"),
+];
+
+const SINK_RESERVED: &[(&str, &str)] = &[
+    ("bootstrap.servers", BROKERS),
+    ("metadata.broker.list", BROKERS),
+    ("enable.idempotence", IDEMPOTENCE),
+    ("acks", IDEMPOTENCE),
+    ("request.required.acks", IDEMPOTENCE),
+    ("message.timeout.ms", DELIVERY),
+    ("delivery.timeout.ms", DELIVERY),
+    ("transactional.id", "Forebay does not write in transactions yet"),
+];
+
+type Settings = &'static [(&'static str, &'static str)];
+
+fn client(
+    brokers: &str,
+    options: &Options,
+    defaults: Settings,
+    reserved: Settings,
+) -> Result<ClientConfig, Error> {
+    if brokers.trim().is_empty() {
+        let reason = "at least one host:port is needed".to_owned();
+        return Err(Error::Setting { setting: "brokers", reason });
+    }
+    let mut client = ClientConfig::new();
+    client.set("client.id", "forebay").set("bootstrap.servers", brokers);
+    client.set_log_level(RDKafkaLogLevel::Info);
+    for (option, value) in defaults {
+        client.set(*option, *value);
+    }
+    for (option, value) in options {
+        if let Some((_, instead)) = reserved.iter().find(|(name, _)| name == option) {
+            return Err(Error::ReservedOption { option: option.clone(), instead });
+        }
+        client.set(option, value);
+    }
+    Ok(client)
+}
+
+fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {
+    let reason = match name.chars().next() {
+        None => "it is empty",
+        Some('^') if setting == "topic" => "patterns are not supported, name one topic",
+        Some(_) if name.contains('\0') => "it has a null character",
+        Some(_) => return Ok(()),
+    };
+    Err(Error::Setting { setting, reason: reason.to_owned() })
+}
+
+fn millis(options: &Options, option: &'static str, default: u64) -> Result<Duration, Error> {
+    let Some(value) = options.get(option) else { return Ok(Duration::from_millis(default)) };
+    match value.parse() {
+        Ok(millis) => Ok(Duration::from_millis(millis)),
+        Err(_) => {
+            let reason = format!("{value:?} is not a number of milliseconds");
+            Err(Error::Setting { setting: option, reason })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{SinkConfig, SourceConfig};
+
+    fn source() -> SourceConfig {
+        SourceConfig::new("localhost:9092", "requests", "sentiment")
+    }
+
+    #[test]
+    fn a_setting_that_forebay_owns_is_rejected_with_its_own_name() {
+        let mut config = source();
+        config.options.insert("group.id".into(), "other".into());
+        let error = config.client().unwrap_err().to_string();
+        assert_eq!(error, "the librdkafka option \"group.id\" cannot be set here: use `group`");
+
+        let mut config = SinkConfig::new("localhost:9092", "replies");
+        config.options.insert("acks".into(), "1".into());
+        assert!(config.client().unwrap_err().to_string().contains("all replicas"));
+    }
+
+    #[test]
+    fn other_options_replace_the_defaults() {
+        let mut config = source();
+        config.options.insert("auto.offset.reset".into(), "latest".into());
+        let client = config.client().unwrap();
+        assert_eq!(client.get("auto.offset.reset"), Some("latest"));
+        assert_eq!(client.get("enable.auto.commit"), Some("false"));
+    }
+
+    #[test]
+    fn a_drain_has_to_end_before_the_session_does() {
+        let mut config = source();
+        config.options.insert("session.timeout.ms".into(), "6000".into());
+        let error = config.client().unwrap_err().to_string();
+        assert!(error.starts_with("invalid drain_timeout: 10s is not less than 3s"), "{error}");
+        config.drain_timeout = Duration::from_secs(2);
+        assert!(config.client().is_ok());
+    }
+
+    #[test]
+    fn names_that_cannot_work_are_rejected() {
+        let config = SourceConfig::new("localhost:9092", "^requests.*", "sentiment");
+        assert!(config.client().unwrap_err().to_string().contains("patterns"));
+        assert!(SinkConfig::new(" ", "replies").client().is_err());
+    }
+}

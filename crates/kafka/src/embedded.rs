@@ -1,0 +1,64 @@
+//! `EmbeddedBroker`: a Kafka broker in this process, in memory, for demos and tests.
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+
+use crate::{Error, native};
+
+/// A broker in this process, which any Kafka client on this machine can join.
+///
+/// It is librdkafka's mock cluster: it keeps at most 5 MiB a partition, in memory, knows no transactions worth the
+/// name, no topic administration by protocol, no TLS and no SASL. It lives as long as this value.
+pub struct EmbeddedBroker {
+    // The cluster belongs to a client, and ends with it.
+    client: BaseProducer<DefaultProducerContext>,
+}
+
+impl EmbeddedBroker {
+    /// Starts a broker with these topics and their numbers of partitions.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the broker cannot listen, or a topic cannot be made.
+    pub fn start(topics: &[(&str, i32)]) -> Result<Self, Error> {
+        let client: BaseProducer<DefaultProducerContext> = ClientConfig::new()
+            .set("test.mock.num.brokers", "1")
+            .create()
+            .map_err(|error| Error::Configure(error.into()))?;
+        native::join_groups_at_once(client.client());
+        let broker = Self { client };
+        for (topic, partitions) in topics {
+            broker.create_topic(topic, *partitions)?;
+        }
+        Ok(broker)
+    }
+
+    /// Where clients find the broker: `127.0.0.1` and a port.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        self.cluster().map(|cluster| cluster.bootstrap_servers()).unwrap_or_default()
+    }
+
+    /// Adds a topic.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is such a topic already.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), Error> {
+        let Some(cluster) = self.cluster() else { return Ok(()) };
+        cluster
+            .create_topic(topic, partitions, 1)
+            .map_err(|error| Error::CreateTopic { topic: topic.to_owned(), source: error.into() })
+    }
+
+    fn cluster(&self) -> Option<MockCluster<'_, DefaultProducerContext>> {
+        self.client.client().mock_cluster()
+    }
+}
+
+impl std::fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedBroker").field("brokers", &self.bootstrap_servers()).finish()
+    }
+}

@@ -1,0 +1,208 @@
+//! Errors from reading and writing Kafka topics.
+
+use std::fmt;
+use std::time::Duration;
+
+use forebay_stream::{Failure, Origin};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use thiserror::Error;
+
+/// Why a Kafka source, sink or helper could not do its work.
+///
+/// Messages are lowercase fragments that leave out the cause; walk [`source`](std::error::Error::source) (or print with
+/// `{:#}` through `anyhow`) to see the chain.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option that Forebay sets itself was given among librdkafka's own.
+    #[error("the librdkafka option {option:?} cannot be set here: {instead}")]
+    ReservedOption {
+        /// The option as it was given.
+        option: String,
+        /// What to use instead, or why the value is fixed.
+        instead: &'static str,
+    },
+
+    /// A setting contradicts another, or can never work.
+    #[error("invalid {setting}: {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+
+    /// librdkafka rejected the client's configuration.
+    #[error("librdkafka rejected the client configuration")]
+    Configure(#[source] ClientError),
+
+    /// No broker answered in time. Retrying may succeed.
+    #[error(
+        "no broker answered at {brokers} within {timeout:?}; check the address and that Kafka runs there ({detail})"
+    )]
+    Unreachable {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// How long the client waited.
+        timeout: Duration,
+        /// The last thing that the client reported, such as a refused connection.
+        detail: String,
+    },
+
+    /// The brokers answered, and have no such topic.
+    #[error("the topic {topic:?} does not exist at {brokers}; create it, or correct the name")]
+    NoSuchTopic {
+        /// Bootstrap servers that were asked.
+        brokers: String,
+        /// The topic that is missing.
+        topic: String,
+    },
+
+    /// The brokers answered, and refuse this topic to this client.
+    #[error("the topic {topic:?} cannot be used at {brokers}")]
+    Topic {
+        /// Bootstrap servers that were asked.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// What the brokers reported.
+        source: ClientError,
+    },
+
+    /// Reading cannot go on.
+    #[error("reading {topic} failed")]
+    Read {
+        /// The topic being read.
+        topic: String,
+        /// What librdkafka reported.
+        source: ClientError,
+    },
+
+    /// Offsets could not be committed; what was answered since the last commit will be read again.
+    #[error("committing the offsets of {topic} failed")]
+    Commit {
+        /// The topic being read.
+        topic: String,
+        /// What librdkafka reported.
+        source: ClientError,
+    },
+
+    /// A record failed and nothing in the pipeline answered the failure, so the source must not go past it.
+    #[error("nothing answered the failure of {origin}")]
+    Unanswered {
+        /// The record's topic, partition and offset.
+        origin: Origin,
+        /// Why it failed.
+        #[source]
+        failure: Failure,
+    },
+
+    /// The producer cannot go on.
+    #[error("writing to {topic} failed")]
+    Write {
+        /// The topic being written.
+        topic: String,
+        /// What librdkafka reported.
+        source: ClientError,
+    },
+
+    /// The sink was closed before everything was delivered.
+    #[error("{count} records for {topic} were not delivered within {timeout:?}")]
+    Undelivered {
+        /// The topic being written.
+        topic: String,
+        /// Records without a confirmation.
+        count: usize,
+        /// How long the sink waited.
+        timeout: Duration,
+    },
+
+    /// A thread of this crate ended although it should not have.
+    #[error("the thread that serves {topic} ended unexpectedly; the log has its panic")]
+    ThreadEnded {
+        /// The topic it served.
+        topic: String,
+    },
+
+    /// The consumer did not close in time; its group will notice by the session timeout.
+    #[error("the consumer of {topic} did not close within {timeout:?}")]
+    CloseTimedOut {
+        /// The topic being read.
+        topic: String,
+        /// How long closing was waited for.
+        timeout: Duration,
+    },
+
+    /// A topic could not be created.
+    #[error("cannot create the topic {topic:?}")]
+    CreateTopic {
+        /// The topic.
+        topic: String,
+        /// What the brokers reported.
+        source: ClientError,
+    },
+
+    /// The operating system refused a thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether the same operation may succeed if tried again later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Undelivered { .. } | Self::CloseTimedOut { .. } => {
+                true
+            }
+            Self::Commit { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// What librdkafka reported.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientError(KafkaError);
+
+impl ClientError {
+    pub(crate) fn from_code(code: RDKafkaErrorCode) -> Self {
+        Self(KafkaError::Global(code))
+    }
+
+    fn is_transient(&self) -> bool {
+        !matches!(
+            self.0.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::Fatal
+                    | RDKafkaErrorCode::FencedInstanceId
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+            )
+        )
+    }
+}
+
+impl From<KafkaError> for ClientError {
+    fn from(error: KafkaError) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.rdkafka_error_code() {
+            // The code says it all; the wrapper's variant would only repeat what the context says.
+            Some(code) => write!(f, "{code}"),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for ClientError {}

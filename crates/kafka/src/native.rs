@@ -1,0 +1,91 @@
+//! The few librdkafka calls that rust-rdkafka does not wrap, or wraps with a panic. All unsafe code of the crate is here.
+
+use std::ffi::CStr;
+use std::ptr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_stream::Header;
+use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+/// The headers of `message`, in order, values byte for byte.
+///
+/// rust-rdkafka's own reader panics where a name is not UTF-8, and any client can write such a name; here it is read
+/// with replacement characters.
+pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+    let mut list = ptr::null_mut();
+    // SAFETY: the message is borrowed, so it outlives this function, and so does the list, which it owns.
+    let error = unsafe { sys::rd_kafka_message_headers(message.ptr(), &raw mut list) };
+    if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Vec::new();
+    }
+    (0..).map_while(|index| header(list, index)).collect()
+}
+
+fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {
+    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: `list` is alive, see the caller. On success `name` is a terminated string and `value` is null or has
+    // `size` bytes, both alive as long as the list; they are copied before this function returns.
+    unsafe {
+        let error =
+            sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut size);
+        if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+        let value = (!value.is_null())
+            .then(|| Bytes::copy_from_slice(std::slice::from_raw_parts(value.cast(), size)));
+        Some(Header { name, value })
+    }
+}
+
+/// Commits `offsets` and waits for the answer, but never longer than `timeout`.
+///
+/// librdkafka's own synchronous commit waits without a limit, which in a rebalance or at the end would hang with the
+/// brokers.
+pub(crate) fn commit_within<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+    timeout: Duration,
+) -> Result<(), RDKafkaErrorCode> {
+    let client = consumer.client().native_ptr();
+    let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
+    // SAFETY: the client outlives the borrow of `consumer`; the queue is made and destroyed here, and librdkafka drops
+    // an answer that comes after that; the event is destroyed once its code has been read. The offsets are copied.
+    let code = unsafe {
+        let queue = sys::rd_kafka_queue_new(client);
+        let mut code =
+            sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
+        if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let event = sys::rd_kafka_queue_poll(queue, millis);
+            if event.is_null() {
+                code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT;
+            } else {
+                code = sys::rd_kafka_event_error(event);
+                sys::rd_kafka_event_destroy(event);
+            }
+        }
+        sys::rd_kafka_queue_destroy(queue);
+        code
+    };
+    match RDKafkaErrorCode::from(code) {
+        RDKafkaErrorCode::NoError | RDKafkaErrorCode::NoOffset => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// Lets the groups of an embedded cluster form at once; by default they wait three seconds for more members.
+pub(crate) fn join_groups_at_once<C: ClientContext>(client: &Client<C>) {
+    // SAFETY: the cluster belongs to the client and lives as long; null where the client has none.
+    unsafe {
+        let cluster = sys::rd_kafka_handle_mock_cluster(client.native_ptr());
+        if !cluster.is_null() {
+            sys::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
+        }
+    }
+}

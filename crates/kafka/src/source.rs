@@ -1,0 +1,120 @@
+//! `Source`: a topic, read as a member of a consumer group, as a stream of events.
+
+mod assignment;
+mod group;
+mod handle;
+mod offsets;
+mod poller;
+mod record;
+mod shared;
+mod stream;
+
+use std::sync::Arc;
+use std::thread;
+
+use bytes::Bytes;
+use forebay_stream::Event;
+use futures::Stream;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::group::Group;
+use self::poller::Poller;
+use self::shared::Shared;
+use self::stream::Intake;
+use crate::{Error, SourceConfig, probe};
+
+pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
+
+/// A topic that is known to exist, ready to be read.
+///
+/// Delivery is at least once: an offset is committed when its record and every one before it in its partition are
+/// resolved. Failed and abandoned records hold their offset; they are read again after a restart.
+pub struct Source {
+    consumer: BaseConsumer<Group>,
+    shared: Arc<Shared>,
+    config: SourceConfig,
+}
+
+impl Source {
+    /// Connects to the brokers and checks that the topic exists. Joins no group yet.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
+    pub async fn connect(config: SourceConfig) -> Result<Self, Error> {
+        let client = config.client()?;
+        let topic = config.topic.clone();
+        probe::check_topic(client.clone(), topic).await?;
+        let shared = Arc::new(Shared::new(&config.topic, config.max_in_flight));
+        let group = Group::new(Arc::clone(&shared), config.drain_timeout);
+        let consumer =
+            client.create_with_context(group).map_err(|error| Error::Configure(error.into()))?;
+        Ok(Self { consumer, shared, config })
+    }
+
+    /// Joins the group and reads, on a thread of its own, until `stop` is cancelled.
+    ///
+    /// - **Emits** records as they come, in offset order within a partition; a null value is `None`.
+    /// - **Backpressures**: at most `max_in_flight` records are read and not yet resolved. Polling never stops, so a
+    ///   slow pipeline keeps its place in the group.
+    /// - **Completes** at once when `stop` is cancelled. Records that were not handed out are left for the next run;
+    ///   those that were are still waited for, until the handle is [closed](SourceHandle::close).
+    /// - **On failure** that nothing in the pipeline answered, or of Kafka for good, yields one error and ends.
+    ///
+    /// # Errors
+    ///
+    /// When the group cannot be joined or no thread can be started.
+    pub fn start(
+        self,
+        stop: &CancellationToken,
+    ) -> Result<
+        (impl Stream<Item = Result<Event<Option<Bytes>>, Error>> + Send + 'static, SourceHandle),
+        Error,
+    > {
+        let Self { consumer, shared, config } = self;
+        consumer
+            .subscribe(&[&config.topic])
+            .map_err(|error| Error::Read { topic: config.topic.clone(), source: error.into() })?;
+        // Closing the source stops it; that must not reach whatever else the caller's token stops.
+        let stop = stop.child_token();
+        let (sender, records) = mpsc::channel(config.max_in_flight.get());
+        let poller = Poller {
+            consumer,
+            shared: Arc::clone(&shared),
+            records: sender,
+            stop: stop.clone(),
+            commit_interval: config.commit_interval,
+        };
+        let (report, reported) = oneshot::channel();
+        let end = EndGuard(Arc::clone(&shared));
+        thread::Builder::new()
+            .name("kafka-source".to_owned())
+            .spawn(move || {
+                let _end = end;
+                // Nobody waits for the report of a source whose handle was dropped.
+                report.send(poller.run()).ok();
+            })
+            .map_err(Error::Thread)?;
+        let intake = Intake::new(records, Arc::clone(&shared), stop.clone());
+        Ok((intake.into_stream(), SourceHandle::new(shared, stop, reported)))
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Sees to it that the poll thread does not end in silence.
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Error::ThreadEnded { topic: self.0.topic.to_string() });
+        }
+    }
+}

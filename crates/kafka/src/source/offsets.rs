@@ -1,0 +1,146 @@
+//! `Offsets`: which offset of a partition may be committed, when work ends in any order.
+
+use tokio::time::Instant;
+
+/// The offsets of one partition that are read and not yet resolved.
+///
+/// A doubly linked list in offset order, its nodes in one `Vec` whose free places are used again: opening and resolving
+/// are O(1), and the memory is that of the most offsets ever open at once. Only offsets that were seen are known, so
+/// the gaps that compaction and transactions leave need no care. After Jeffail's `checkpoint`.
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    nodes: Vec<Node>,
+    free: Vec<Slot>,
+    // The smallest and the largest open offset.
+    ends: Option<(Slot, Slot)>,
+    // One past the largest offset seen.
+    next: Option<i64>,
+}
+
+/// Names an open offset until it is resolved; after that the slot may name another.
+pub(super) type Slot = usize;
+
+#[derive(Debug)]
+struct Node {
+    offset: i64,
+    since: Instant,
+    before: Option<Slot>,
+    after: Option<Slot>,
+}
+
+impl Offsets {
+    /// Notes that `offset`, larger than any before it, has been read.
+    pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
+        let last = self.ends.map(|(_, last)| last);
+        let node = Node { offset, since, before: last, after: None };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.nodes[slot] = node;
+                slot
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        if let Some(last) = last {
+            self.nodes[last].after = Some(slot);
+        }
+        self.ends = Some((self.ends.map_or(slot, |(first, _)| first), slot));
+        self.next = Some(offset + 1);
+        slot
+    }
+
+    /// Notes that the work on an open offset is over. Each slot is resolved at most once.
+    pub(super) fn resolve(&mut self, slot: Slot) {
+        let Node { before, after, .. } = self.nodes[slot];
+        if let Some(before) = before {
+            self.nodes[before].after = after;
+        }
+        if let Some(after) = after {
+            self.nodes[after].before = before;
+        }
+        self.ends = self.ends.and_then(|(first, last)| {
+            let first = if first == slot { after? } else { first };
+            let last = if last == slot { before? } else { last };
+            Some((first, last))
+        });
+        self.free.push(slot);
+    }
+
+    /// What may be committed: the smallest open offset, else one past the last; `None` before the first.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.oldest().map(|(offset, _)| offset).or(self.next)
+    }
+
+    /// The smallest open offset, and since when it has been open.
+    pub(super) fn oldest(&self) -> Option<(i64, Instant)> {
+        let (first, _) = self.ends?;
+        let node = &self.nodes[first];
+        Some((node.offset, node.since))
+    }
+
+    /// How many offsets are open.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use tokio::time::Instant;
+
+    use super::Offsets;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Open { gap: u8 },
+        Resolve(prop::sample::Index),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0_u8..4).prop_map(|gap| Step::Open { gap }),
+            any::<prop::sample::Index>().prop_map(Step::Resolve),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_smallest_unresolved_offset_is_committed(start in 0_i64..1000, steps in steps()) {
+            let mut offsets = Offsets::default();
+            let mut open = Vec::new();
+            let mut unresolved = BTreeSet::new();
+            let mut next = start;
+            let mut most = 0;
+            prop_assert_eq!(offsets.position(), None);
+            for step in steps {
+                match step {
+                    Step::Open { gap } => {
+                        let offset = next + i64::from(gap);
+                        next = offset + 1;
+                        open.push((offset, offsets.open(offset, Instant::now())));
+                        unresolved.insert(offset);
+                    }
+                    Step::Resolve(_) if open.is_empty() => {}
+                    Step::Resolve(which) => {
+                        let (offset, slot) = open.swap_remove(which.index(open.len()));
+                        offsets.resolve(slot);
+                        unresolved.remove(&offset);
+                    }
+                }
+                most = most.max(unresolved.len());
+                let seen = next > start;
+                let expected = unresolved.first().copied().or(seen.then_some(next));
+                prop_assert_eq!(offsets.position(), expected);
+                prop_assert_eq!(offsets.oldest().map(|(offset, _)| offset), unresolved.first().copied());
+                prop_assert_eq!(offsets.len(), unresolved.len());
+                prop_assert!(offsets.nodes.len() <= most, "memory follows what is open");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `Poller`: the thread that polls librdkafka, from the first record to leaving the group.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::CloseReport;
+use super::group::{Group, offset_list};
+use super::record::Record;
+use super::shared::{BACKSTOP, Shared};
+use crate::Error;
+
+/// How long a source that is full waits for room before it pauses its partitions. Pausing drops what librdkafka has
+/// fetched ahead, so it is for pipelines that are stuck, not for those that are merely busy.
+const PAUSE_AFTER: Duration = Duration::from_millis(100);
+
+pub(super) struct Poller {
+    pub(super) consumer: BaseConsumer<Group>,
+    pub(super) shared: Arc<Shared>,
+    // As large as what may be in flight, so there is always a place.
+    pub(super) records: mpsc::Sender<Record>,
+    pub(super) stop: CancellationToken,
+    pub(super) commit_interval: Duration,
+}
+
+impl Poller {
+    /// Polls until the source is closed; then commits, leaves the group and reports.
+    pub(super) fn run(mut self) -> Result<CloseReport, Error> {
+        self.shared.poll_here();
+        let wake = Arc::clone(&self.shared);
+        self.consumer.set_nonempty_callback(move || wake.wake());
+        let mut next_commit = Instant::now() + self.commit_interval;
+        let mut full_since = None;
+        loop {
+            if let Some(deadline) = self.shared.closing()
+                && (self.shared.try_drain() || Instant::now() >= deadline)
+            {
+                return self.finish();
+            }
+            self.regulate(&mut full_since);
+            if full_since.is_none() || self.is_paused() {
+                self.poll_all();
+            }
+            let now = Instant::now();
+            if now >= next_commit {
+                self.commit();
+                next_commit = now + self.commit_interval;
+            }
+            thread::park_timeout(BACKSTOP.min(next_commit.saturating_duration_since(now)));
+        }
+    }
+
+    /// Decides whether to read on: pauses when stopped or full for long, resumes at the low-water mark.
+    fn regulate(&mut self, full_since: &mut Option<Instant>) {
+        if self.is_over() {
+            self.set_paused(true);
+        } else if full_since.is_some() && self.shared.has_room() {
+            *full_since = None;
+            self.set_paused(false);
+        } else if self.shared.is_full() {
+            let since = *full_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PAUSE_AFTER {
+                self.set_paused(true);
+            }
+        }
+    }
+
+    /// Nothing more may be handed out: stopped, failed, or nobody listens.
+    fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || self.shared.has_failed() || self.records.is_closed()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.consumer.context().is_paused()
+    }
+
+    fn set_paused(&self, paused: bool) {
+        let group = self.consumer.context();
+        if group.is_paused() == paused {
+            return;
+        }
+        tracing::debug!(topic = %self.shared.topic, paused, "fetching");
+        if let Err(error) = group.set_paused(&self.consumer, paused) {
+            self.cannot_go_on(error);
+        }
+    }
+
+    /// Serves whatever is waiting, up to as many records as there is room for.
+    fn poll_all(&self) {
+        while self.is_paused() || !self.shared.is_full() {
+            match self.consumer.poll(Duration::ZERO) {
+                Some(polled) => self.take(polled),
+                None if self.consumer.context().take_served() => {}
+                None => return,
+            }
+        }
+        // Full: look again at once, so that the time until pausing starts now.
+        thread::current().unpark();
+    }
+
+    fn take(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
+        match polled {
+            Ok(message) if !self.is_over() => {
+                let Some(record) = Record::read(&message, &self.shared) else { return };
+                // Closed means that the stream is gone; the record stays open, so its offset is held.
+                if let Err(mpsc::error::TrySendError::Full(_)) = self.records.try_send(record) {
+                    tracing::error!(topic = %self.shared.topic, "more records than the bound allows");
+                    self.cannot_go_on(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
+                }
+            }
+            // Not counted, so it is read again.
+            Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
+            Err(error) if is_final(&error) => self.cannot_go_on(error),
+            // librdkafka has reported it to the context, and goes on.
+            Err(_) => {}
+        }
+    }
+
+    fn cannot_go_on(&self, error: KafkaError) {
+        self.shared
+            .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
+    }
+
+    /// Commits what has moved, without waiting; the group hears of failures and has them made again.
+    fn commit(&self) {
+        let offsets = self.shared.assigned().into_iter().filter_map(|partition| {
+            Some((partition, self.shared.assignment(partition)?.to_commit()?))
+        });
+        let offsets = offset_list(&self.shared.topic, offsets);
+        if offsets.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
+            self.consumer.context().commit_failed(&error, &offsets);
+        }
+    }
+
+    /// Ends every assignment, commits, leaves the group.
+    fn finish(self) -> Result<CloseReport, Error> {
+        let Self { consumer, shared, .. } = self;
+        let ended = shared.revoke(&shared.assigned());
+        let committed = consumer.context().commit_now(&consumer, &ended);
+        // Leaves the group; the revocation that comes with it finds no assignment and so waits for nothing.
+        drop(consumer);
+        committed.map_err(|source| Error::Commit { topic: shared.topic.to_string(), source })?;
+        Ok(CloseReport {
+            unresolved: ended.iter().map(|(_, remains)| remains.taken).sum(),
+            held: ended.iter().map(|(_, remains)| remains.held).sum(),
+        })
+    }
+}
+
+/// Errors after which librdkafka does not recover by itself, or would read what nobody asked for.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+            )
+        )
+}

@@ -1,0 +1,84 @@
+//! `Record`: one Kafka record on its way from the poll thread to the stream, and its receipt from there on.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use forebay_stream::{Event, Meta, Outcome, Receipt};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use super::assignment::Assignment;
+use super::offsets::Slot;
+use super::shared::Shared;
+use crate::native;
+
+/// A record that has been read and counted, and not yet handed out.
+pub(super) struct Record {
+    value: Option<Bytes>,
+    meta: Meta,
+    ticket: Ticket,
+}
+
+/// A record's place in its assignment.
+struct Ticket {
+    shared: Arc<Shared>,
+    assignment: Arc<Assignment>,
+    slot: Slot,
+    offset: i64,
+}
+
+impl Record {
+    /// Copies a message out of librdkafka and counts it as in flight; `None` if its partition is not assigned any more.
+    pub(super) fn read(message: &BorrowedMessage<'_>, shared: &Arc<Shared>) -> Option<Self> {
+        let (partition, offset) = (message.partition(), message.offset());
+        let (assignment, slot) = shared.open(partition, offset)?;
+        let timestamp = message.timestamp().to_millis().and_then(|millis| {
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis.try_into().ok()?))
+        });
+        let meta = Meta {
+            key: message.key().map(Bytes::copy_from_slice),
+            headers: native::headers(message),
+            timestamp,
+            origin: shared.origin(partition, offset),
+        };
+        let value = message.payload().map(Bytes::copy_from_slice);
+        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset };
+        Some(Self { value, meta, ticket })
+    }
+
+    /// The event for this record; `None` if its partition is being given back, so another member will read it.
+    pub(super) fn hand_out(self) -> Option<Event<Option<Bytes>>> {
+        let Self { value, meta, ticket } = self;
+        if !ticket.assignment.take() {
+            return None;
+        }
+        let receipt = Receipt::new(move |outcome| ticket.settle(outcome));
+        Some(Event { value, meta: Arc::new(meta), receipt })
+    }
+}
+
+impl Ticket {
+    fn settle(self, outcome: Outcome) {
+        let Self { shared, assignment, slot, offset } = self;
+        match outcome {
+            Outcome::Done => {
+                if assignment.resolve(slot) {
+                    shared.resolved();
+                }
+            }
+            Outcome::Abandoned => {
+                if assignment.hold() {
+                    let origin = shared.origin(assignment.partition, offset);
+                    tracing::warn!(%origin, "abandoned: its offset is held, and it is read again after a restart");
+                    shared.held();
+                }
+            }
+            Outcome::Failed(failure) => {
+                if assignment.hold() {
+                    shared.held();
+                    shared.unanswered(shared.origin(assignment.partition, offset), failure);
+                }
+            }
+        }
+    }
+}
