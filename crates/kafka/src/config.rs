@@ -67,6 +67,15 @@ impl SourceConfig {
         }
     }
 
+    /// Checks everything that can be checked without connecting.
+    ///
+    /// # Errors
+    ///
+    /// The setting that cannot work, and what would.
+    pub fn validate(&self) -> Result<(), Error> {
+        validate(&self.client()?)
+    }
+
     pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
         check_name("topic", &self.topic)?;
         check_name("group", &self.group)?;
@@ -101,6 +110,15 @@ impl SinkConfig {
             delivery_timeout: Duration::from_secs(60),
             options: Options::new(),
         }
+    }
+
+    /// Checks everything that can be checked without connecting.
+    ///
+    /// # Errors
+    ///
+    /// The setting that cannot work, and what would.
+    pub fn validate(&self) -> Result<(), Error> {
+        validate(&self.client()?)
     }
 
     pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
@@ -186,6 +204,12 @@ fn client(
         client.set(option, value);
     }
     Ok(client)
+}
+
+/// Has librdkafka look at every option's name and value.
+fn validate(client: &ClientConfig) -> Result<(), Error> {
+    client.create_native_config().map_err(|error| Error::Configure(error.into()))?;
+    Ok(())
 }
 
 fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {

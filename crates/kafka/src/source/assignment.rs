@@ -23,7 +23,9 @@ struct State {
     taken: usize,
     // Records that failed or were abandoned: they stay open, so that nothing behind them is committed.
     held: usize,
-    // What was last given to a commit that has not failed.
+    // The first offset read: committing it would change nothing.
+    began: Option<i64>,
+    // What was last given to a commit that has not failed, or not yet.
     committed: Option<i64>,
 }
 
@@ -39,7 +41,7 @@ enum Phase {
 /// What was left of an assignment when it ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remains {
-    /// What may be committed, if it moved since the last commit.
+    /// What may be committed, if anything was resolved at all.
     pub(super) commit: Option<i64>,
     /// Every record that was open, for whatever reason.
     pub(super) open: usize,
@@ -56,6 +58,7 @@ impl Assignment {
             phase: Phase::Open,
             taken: 0,
             held: 0,
+            began: None,
             committed: None,
         };
         Self { partition, state: Mutex::new(state) }
@@ -64,8 +67,7 @@ impl Assignment {
     /// A record was read.
     pub(super) fn open(&self, offset: i64) -> Slot {
         let mut state = lock(&self.state);
-        // Where this assignment began needs no commit.
-        state.committed.get_or_insert(offset);
+        state.began.get_or_insert(offset);
         state.offsets.open(offset, Instant::now())
     }
 
@@ -116,6 +118,8 @@ impl Assignment {
     pub(super) fn fence(&self) -> Remains {
         let mut state = lock(&self.state);
         state.phase = Phase::Fenced;
+        // Given again even if a commit has it, for that one may be on its way, and fail.
+        state.committed = None;
         let commit = state.to_commit();
         Remains { commit, open: state.offsets.len(), taken: state.taken, held: state.held }
     }
@@ -127,10 +131,7 @@ impl Assignment {
 
     /// A commit failed: what may be committed is given again.
     pub(super) fn commit_failed(&self) {
-        let mut state = lock(&self.state);
-        if state.committed.is_some() {
-            state.committed = Some(i64::MIN);
-        }
+        lock(&self.state).committed = None;
     }
 
     /// The smallest open offset, and since when it has been open.
@@ -142,7 +143,7 @@ impl Assignment {
 impl State {
     fn to_commit(&mut self) -> Option<i64> {
         let position = self.offsets.position()?;
-        if self.committed >= Some(position) {
+        if self.committed.or(self.began) >= Some(position) {
             return None;
         }
         self.committed = Some(position);
@@ -200,5 +201,14 @@ mod tests {
         assert_eq!(assignment.to_commit(), Some(6));
         assignment.commit_failed();
         assert_eq!(assignment.to_commit(), Some(6));
+    }
+
+    #[test]
+    fn the_last_commit_repeats_one_that_may_still_fail() {
+        let assignment = Assignment::new(0);
+        let slot = assignment.open(5);
+        assert!(assignment.take() && assignment.resolve(slot));
+        assert_eq!(assignment.to_commit(), Some(6));
+        assert_eq!(assignment.fence().commit, Some(6));
     }
 }
