@@ -107,7 +107,7 @@ impl SinkConfig {
         Self {
             brokers: brokers.into(),
             topic: topic.into(),
-            delivery_timeout: Duration::from_secs(60),
+            delivery_timeout: Duration::from_mins(1),
             options: Options::new(),
         }
     }
@@ -224,13 +224,10 @@ fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {
 
 fn millis(options: &Options, option: &'static str, default: u64) -> Result<Duration, Error> {
     let Some(value) = options.get(option) else { return Ok(Duration::from_millis(default)) };
-    match value.parse() {
-        Ok(millis) => Ok(Duration::from_millis(millis)),
-        Err(_) => {
-            let reason = format!("{value:?} is not a number of milliseconds");
-            Err(Error::Setting { setting: option, reason })
-        }
-    }
+    value.parse().map(Duration::from_millis).map_err(|_| {
+        let reason = format!("{value:?} is not a number of milliseconds");
+        Error::Setting { setting: option, reason }
+    })
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub enum Error {
         origin: Origin,
         /// Why it failed.
         #[source]
-        failure: Failure,
+        failure: Box<Failure>,
     },
 
     /// The producer cannot go on.
@@ -163,11 +163,11 @@ impl Error {
 
 /// What librdkafka reported.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ClientError(KafkaError);
+pub struct ClientError(Box<KafkaError>);
 
 impl ClientError {
     pub(crate) fn from_code(code: RDKafkaErrorCode) -> Self {
-        Self(KafkaError::Global(code))
+        Self(Box::new(KafkaError::Global(code)))
     }
 
     fn is_transient(&self) -> bool {
@@ -185,7 +185,7 @@ impl ClientError {
 
 impl From<KafkaError> for ClientError {
     fn from(error: KafkaError) -> Self {
-        Self(error)
+        Self(Box::new(error))
     }
 }
 

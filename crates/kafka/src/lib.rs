@@ -15,4 +15,4 @@ pub use config::{Options, SinkConfig, SourceConfig};
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use sink::{Reply, Sink};
-pub use source::{CloseReport, Oldest, Source, SourceHandle, Stats};
+pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};

@@ -53,6 +53,9 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     offsets: &TopicPartitionList,
     timeout: Duration,
 ) -> Result<(), RDKafkaErrorCode> {
+    if offsets.count() == 0 {
+        return Ok(());
+    }
     let client = consumer.client().native_ptr();
     let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
     // SAFETY: the client outlives the borrow of `consumer`; the queue is made and destroyed here, and librdkafka drops

@@ -12,7 +12,7 @@ use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::time::{Instant, timeout_at};
 
-use self::delivery::{Deliveries, Delivery, PollThread};
+use self::delivery::{Deliveries, PollThread};
 use crate::{Error, SinkConfig, probe};
 
 /// What is written for one request.
@@ -78,7 +78,7 @@ impl forebay_stream::Sink<Reply> for Sink {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
         let headers = headers(&meta, &reply.headers);
-        let delivery = self.deliveries().begin(receipt, &self.topic);
+        let delivery = Box::new(self.deliveries().begin(receipt, &self.topic));
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, delivery);
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
@@ -92,8 +92,7 @@ impl forebay_stream::Sink<Reply> for Sink {
                     self.check()?;
                 }
                 Some(RDKafkaErrorCode::Fatal) => {
-                    let delivery: Box<Delivery> = back.delivery_opaque;
-                    delivery.abandon();
+                    back.delivery_opaque.abandon();
                     self.check()?;
                     break;
                 }

@@ -27,6 +27,9 @@ use crate::{Error, SourceConfig, probe};
 
 pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
 
+/// What a source yields: an event for a record, its value `None` where that is null, or the error that ends the source.
+pub type SourceItem = Result<Event<Option<Bytes>>, Error>;
+
 /// A topic that is known to exist, ready to be read.
 ///
 /// Delivery is at least once: an offset is committed when its record and every one before it in its partition are
@@ -69,10 +72,7 @@ impl Source {
     pub fn start(
         self,
         stop: &CancellationToken,
-    ) -> Result<
-        (impl Stream<Item = Result<Event<Option<Bytes>>, Error>> + Send + 'static, SourceHandle),
-        Error,
-    > {
+    ) -> Result<(impl Stream<Item = SourceItem> + Send + 'static, SourceHandle), Error> {
         let Self { consumer, shared, config } = self;
         consumer
             .subscribe(&[&config.topic])

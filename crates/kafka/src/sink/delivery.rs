@@ -30,15 +30,15 @@ struct Count {
 }
 
 impl Delivery {
-    fn done(self: Box<Self>) {
-        let Self { receipt, count, .. } = *self;
+    fn done(self) {
+        let Self { receipt, count, .. } = self;
         receipt.done();
         count.fall();
     }
 
     /// Fails the receipt: this reply will not be written.
-    pub(super) fn fail(self: Box<Self>, error: &KafkaError) {
-        let Self { receipt, topic, count } = *self;
+    pub(super) fn fail(self, error: &KafkaError) {
+        let Self { receipt, topic, count } = self;
         let (code, cause) = match error.rdkafka_error_code() {
             Some(code @ RDKafkaErrorCode::MessageSizeTooLarge) => {
                 ("reply_too_large", code.to_string())
@@ -53,8 +53,8 @@ impl Delivery {
     }
 
     /// Leaves the receipt without an outcome: whether this reply is written is not known.
-    pub(super) fn abandon(self: Box<Self>) {
-        let Self { receipt, count, .. } = *self;
+    pub(super) fn abandon(self) {
+        let Self { receipt, count, .. } = self;
         drop(receipt);
         count.fall();
     }
@@ -75,9 +75,9 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn begin(&self, receipt: Receipt, topic: &Arc<str>) -> Box<Delivery> {
+    pub(super) fn begin(&self, receipt: Receipt, topic: &Arc<str>) -> Delivery {
         self.count.outstanding.fetch_add(1, Ordering::AcqRel);
-        Box::new(Delivery { receipt, topic: Arc::clone(topic), count: Arc::clone(&self.count) })
+        Delivery { receipt, topic: Arc::clone(topic), count: Arc::clone(&self.count) }
     }
 
     pub(super) fn outstanding(&self) -> usize {

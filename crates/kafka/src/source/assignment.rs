@@ -109,24 +109,27 @@ impl Assignment {
         }
     }
 
-    /// Whether every record that was handed out has come to its outcome.
-    pub(super) fn is_drained(&self) -> bool {
-        lock(&self.state).taken == 0
+    /// How many records were handed out and have come to no outcome.
+    pub(super) fn taken(&self) -> usize {
+        lock(&self.state).taken
     }
 
     /// Ends the assignment. Outcomes that come later are ignored, so what is returned is final and may be committed.
     pub(super) fn fence(&self) -> Remains {
         let mut state = lock(&self.state);
         state.phase = Phase::Fenced;
-        // Given again even if a commit has it, for that one may be on its way, and fail.
-        state.committed = None;
-        let commit = state.to_commit();
+        let commit = state.last_commit();
         Remains { commit, open: state.offsets.len(), taken: state.taken, held: state.held }
     }
 
     /// What to commit now, if it moved since the last commit.
-    pub(super) fn to_commit(&self) -> Option<i64> {
-        lock(&self.state).to_commit()
+    pub(super) fn next_commit(&self) -> Option<i64> {
+        lock(&self.state).next_commit()
+    }
+
+    /// What to commit when nothing will be after that.
+    pub(super) fn last_commit(&self) -> Option<i64> {
+        lock(&self.state).last_commit()
     }
 
     /// A commit failed: what may be committed is given again.
@@ -141,13 +144,19 @@ impl Assignment {
 }
 
 impl State {
-    fn to_commit(&mut self) -> Option<i64> {
+    fn next_commit(&mut self) -> Option<i64> {
         let position = self.offsets.position()?;
         if self.committed.or(self.began) >= Some(position) {
             return None;
         }
         self.committed = Some(position);
         Some(position)
+    }
+
+    /// Given even if a commit has it already, for that one may be on its way, and fail.
+    fn last_commit(&mut self) -> Option<i64> {
+        self.committed = None;
+        self.next_commit()
     }
 }
 
@@ -166,7 +175,7 @@ mod tests {
         assert_eq!((remains.commit, remains.open, remains.taken), (Some(8), 1, 1));
         assert!(!assignment.resolve(second));
         assert!(!assignment.take());
-        assert_eq!(assignment.to_commit(), None);
+        assert_eq!(assignment.next_commit(), None);
     }
 
     #[test]
@@ -177,9 +186,9 @@ mod tests {
         assert!(assignment.resolve(slots[0]));
         assert!(assignment.hold());
         assert!(assignment.resolve(slots[2]));
-        assert!(assignment.is_drained());
-        assert_eq!(assignment.to_commit(), Some(1));
-        assert_eq!(assignment.to_commit(), None, "nothing moved");
+        assert_eq!(assignment.taken(), 0);
+        assert_eq!(assignment.next_commit(), Some(1));
+        assert_eq!(assignment.next_commit(), None, "nothing moved");
     }
 
     #[test]
@@ -188,7 +197,7 @@ mod tests {
         assignment.open(5);
         assignment.drain();
         assert!(!assignment.take());
-        assert!(assignment.is_drained());
+        assert_eq!(assignment.taken(), 0);
         let remains = assignment.fence();
         assert_eq!((remains.commit, remains.open, remains.taken), (None, 1, 0));
     }
@@ -198,9 +207,9 @@ mod tests {
         let assignment = Assignment::new(0);
         let slot = assignment.open(5);
         assert!(assignment.take() && assignment.resolve(slot));
-        assert_eq!(assignment.to_commit(), Some(6));
+        assert_eq!(assignment.next_commit(), Some(6));
         assignment.commit_failed();
-        assert_eq!(assignment.to_commit(), Some(6));
+        assert_eq!(assignment.next_commit(), Some(6));
     }
 
     #[test]
@@ -208,7 +217,7 @@ mod tests {
         let assignment = Assignment::new(0);
         let slot = assignment.open(5);
         assert!(assignment.take() && assignment.resolve(slot));
-        assert_eq!(assignment.to_commit(), Some(6));
+        assert_eq!(assignment.next_commit(), Some(6));
         assert_eq!(assignment.fence().commit, Some(6));
     }
 }

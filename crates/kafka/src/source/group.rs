@@ -14,7 +14,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
@@ -118,7 +118,7 @@ impl Group {
     }
 
     /// Commits what ended assignments left, and waits for the answer up to a limit.
-    pub(super) fn commit_now(
+    fn commit_now(
         &self,
         consumer: &BaseConsumer<Self>,
         ended: &[(i32, Remains)],
@@ -127,9 +127,6 @@ impl Group {
         let offsets =
             ended.iter().filter_map(|(partition, remains)| Some((*partition, remains.commit?)));
         let offsets = offset_list(&self.shared.topic, offsets);
-        if offsets.count() == 0 {
-            return Ok(());
-        }
         native::commit_within(consumer, &offsets, TIMEOUT).map_err(ClientError::from_code)
     }
 
@@ -166,7 +163,7 @@ pub(super) fn offset_list(
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(|element| element.partition()).collect()
+    list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
 fn taken(ended: &[(i32, Remains)]) -> usize {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_stream::Origin;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
@@ -69,16 +69,24 @@ impl SourceHandle {
     /// # Errors
     ///
     /// The error that ended the source, if the stream did not get to yield it; otherwise why the last commit failed.
-    /// If the brokers do not let the consumer leave, this gives up ten seconds after `patience`.
+    /// If the brokers do not let the consumer leave, this gives up fifteen seconds after the waiting for outcomes is
+    /// over; the consumer then goes on leaving in the background.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
-        const LEAVING: Duration = Duration::from_secs(10);
+        const LEAVING: Duration = Duration::from_secs(15);
         self.stop.cancel();
         self.shared.close(Instant::now() + patience);
         let topic = || self.shared.topic.to_string();
-        let report = match timeout(patience + LEAVING, &mut self.report).await {
-            Ok(Ok(report)) => report,
-            Ok(Err(_)) => Err(Error::ThreadEnded { topic: topic() }),
-            Err(_) => Err(Error::CloseTimedOut { topic: topic(), timeout: patience + LEAVING }),
+        let leaving = async {
+            timeout(patience + LEAVING, self.shared.finishing.notified()).await.ok();
+            sleep(LEAVING).await;
+        };
+        let report = tokio::select! {
+            biased;
+            report = &mut self.report => match report {
+                Ok(report) => report,
+                Err(_) => Err(Error::ThreadEnded { topic: topic() }),
+            },
+            () = leaving => Err(Error::CloseTimedOut { topic: topic(), timeout: LEAVING }),
         };
         match self.shared.take_failure() {
             Some(error) => Err(error),

@@ -33,16 +33,12 @@ impl Offsets {
     pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
         let last = self.ends.map(|(_, last)| last);
         let node = Node { offset, since, before: last, after: None };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.nodes[slot] = node;
-                slot
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
-        };
+        let slot = self.free.pop().unwrap_or(self.nodes.len());
+        if slot == self.nodes.len() {
+            self.nodes.push(node);
+        } else {
+            self.nodes[slot] = node;
+        }
         if let Some(last) = last {
             self.nodes[last].after = Some(slot);
         }

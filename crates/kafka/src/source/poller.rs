@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::CloseReport;
 use super::group::{Group, offset_list};
 use super::record::Record;
 use super::shared::{BACKSTOP, Shared};
-use crate::Error;
+use super::{CloseReport, Stats};
+use crate::error::ClientError;
+use crate::{Error, native};
 
 /// How long a source that is full waits for room before it pauses its partitions. Pausing drops what librdkafka has
 /// fetched ahead, so it is for pipelines that are stuck, not for those that are merely busy.
@@ -131,7 +132,7 @@ impl Poller {
     /// Commits what has moved, without waiting; the group hears of failures and has them made again.
     fn commit(&self) {
         let offsets = self.shared.assigned().into_iter().filter_map(|partition| {
-            Some((partition, self.shared.assignment(partition)?.to_commit()?))
+            Some((partition, self.shared.assignment(partition)?.next_commit()?))
         });
         let offsets = offset_list(&self.shared.topic, offsets);
         if offsets.count() == 0 {
@@ -142,18 +143,41 @@ impl Poller {
         }
     }
 
-    /// Ends every assignment, commits, leaves the group.
+    /// Commits, ends every assignment, leaves the group.
     fn finish(self) -> Result<CloseReport, Error> {
+        self.shared.finishing.notify_one();
+        let Stats { held, .. } = self.shared.stats();
+        let unresolved = self.shared.taken();
+        let committed = self.commit_at_last();
         let Self { consumer, shared, .. } = self;
-        let ended = shared.revoke(&shared.assigned());
-        let committed = consumer.context().commit_now(&consumer, &ended);
+        shared.revoke(&shared.assigned());
         // Leaves the group; the revocation that comes with it finds no assignment and so waits for nothing.
         drop(consumer);
         committed.map_err(|source| Error::Commit { topic: shared.topic.to_string(), source })?;
-        Ok(CloseReport {
-            unresolved: ended.iter().map(|(_, remains)| remains.taken).sum(),
-            held: ended.iter().map(|(_, remains)| remains.held).sum(),
-        })
+        Ok(CloseReport { unresolved, held })
+    }
+
+    /// Commits whatever may be, and waits for the answer. The group refuses commits while it changes; then this serves
+    /// the change, which may take partitions away, and commits what is left.
+    fn commit_at_last(&self) -> Result<(), ClientError> {
+        const LIMIT: Duration = Duration::from_secs(8);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let offsets = self.shared.assigned().into_iter().filter_map(|partition| {
+                Some((partition, self.shared.assignment(partition)?.last_commit()?))
+            });
+            let offsets = offset_list(&self.shared.topic, offsets);
+            let left = deadline.saturating_duration_since(Instant::now());
+            match native::commit_within(&self.consumer, &offsets, left) {
+                Err(
+                    RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress,
+                ) if !left.is_zero() => {
+                    self.poll_all();
+                    thread::park_timeout(BACKSTOP);
+                }
+                done => return done.map_err(ClientError::from_code),
+            }
+        }
     }
 }
 

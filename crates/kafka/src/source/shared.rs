@@ -29,6 +29,8 @@ pub(super) struct Shared {
     failed: AtomicBool,
     pub(super) failure_added: Notify,
     closing: Mutex<Option<Instant>>,
+    // Told when the poll thread waits for outcomes no longer.
+    pub(super) finishing: Notify,
 }
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
@@ -50,6 +52,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             failure_added: Notify::new(),
             closing: Mutex::new(None),
+            finishing: Notify::new(),
         }
     }
 
@@ -142,7 +145,7 @@ impl Shared {
         }
         self.draining.store(true, Ordering::SeqCst);
         let drained = loop {
-            if assignments.iter().all(|assignment| assignment.is_drained()) {
+            if assignments.iter().all(|assignment| assignment.taken() == 0) {
                 break true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -160,7 +163,12 @@ impl Shared {
         self.draining.store(true, Ordering::SeqCst);
         let assignments = lock(&self.assignments);
         assignments.values().for_each(|assignment| assignment.drain());
-        assignments.values().all(|assignment| assignment.is_drained())
+        assignments.values().all(|assignment| assignment.taken() == 0)
+    }
+
+    /// How many records were handed out and have come to no outcome.
+    pub(super) fn taken(&self) -> usize {
+        lock(&self.assignments).values().map(|assignment| assignment.taken()).sum()
     }
 
     // The end.
@@ -175,7 +183,7 @@ impl Shared {
     }
 
     pub(super) fn unanswered(&self, origin: Origin, failure: Failure) {
-        self.fail(Error::Unanswered { origin, failure });
+        self.fail(Error::Unanswered { origin, failure: Box::new(failure) });
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use forebay_stream::Event;
 use futures::stream::{self, Stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::SourceItem;
 use super::record::Record;
 use super::shared::Shared;
-use crate::Error;
 
 pub(super) struct Intake {
     records: mpsc::Receiver<Record>,
@@ -28,15 +26,13 @@ impl Intake {
         Self { records, shared, stop, over: false }
     }
 
-    pub(super) fn into_stream(
-        self,
-    ) -> impl Stream<Item = Result<Event<Option<Bytes>>, Error>> + Send + 'static {
+    pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
         stream::unfold(self, |mut intake| async move { Some((intake.next().await?, intake)) })
     }
 
     /// The next event. An error comes ahead of the records that are waiting: the sooner nothing new is begun, the less
     /// is answered twice.
-    async fn next(&mut self) -> Option<Result<Event<Option<Bytes>>, Error>> {
+    async fn next(&mut self) -> Option<SourceItem> {
         while !self.over {
             tokio::select! {
                 biased;

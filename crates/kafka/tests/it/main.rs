@@ -1,0 +1,11 @@
+//! The crate against a broker: the one in `KAFKA_BROKERS` if that is set, else the embedded one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod backpressure;
+mod closing;
+mod errors;
+mod offsets;
+mod rebalance;
+mod replies;
+mod support;

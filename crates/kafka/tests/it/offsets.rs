@@ -1,0 +1,99 @@
+//! Which records come again.
+
+use std::time::Duration;
+
+use forebay_kafka::CloseReport;
+use forebay_stream::Failure;
+use futures::StreamExt as _;
+
+use crate::support::{Broker, PATIENCE, positions, start, take, unique};
+
+#[tokio::test]
+async fn records_from_the_smallest_unresolved_one_on_come_again() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(1).await, unique("group"));
+    broker.fill(&topic, 1, 10).await;
+
+    let (mut events, handle) = start(broker.source(&topic, &group)).await;
+    let mut taken = take(&mut events, 10).await;
+    let kept = taken.remove(4);
+    // Later ones first.
+    for event in taken.into_iter().rev() {
+        event.receipt.done();
+    }
+    let report = handle.close(Duration::ZERO).await.unwrap();
+    assert_eq!(report, CloseReport { unresolved: 1, held: 0 });
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], 4);
+    // Too late: the next run may be further already.
+    kept.receipt.done();
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], 4);
+
+    let (mut events, handle) = start(broker.source(&topic, &group)).await;
+    let again = take(&mut events, 6).await;
+    assert_eq!(positions(&again), [4, 5, 6, 7, 8, 9]);
+    for event in again {
+        event.receipt.done();
+    }
+    handle.close(PATIENCE).await.unwrap();
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], 10);
+}
+
+#[tokio::test]
+async fn a_running_source_commits_what_is_resolved() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(1).await, unique("group"));
+    broker.fill(&topic, 1, 3).await;
+    let mut config = broker.source(&topic, &group);
+    config.commit_interval = Duration::from_millis(20);
+    let (mut events, handle) = start(config).await;
+    for event in take(&mut events, 3).await {
+        event.receipt.done();
+    }
+    let committed = async {
+        while broker.committed(&topic, &group, 1).get(&0) != Some(&3) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, committed).await.expect("a commit while the source runs");
+    handle.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_abandoned_record_holds_its_offset_and_is_not_waited_for() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(1).await, unique("group"));
+    broker.fill(&topic, 1, 5).await;
+    let (mut events, handle) = start(broker.source(&topic, &group)).await;
+    for (n, event) in take(&mut events, 5).await.into_iter().enumerate() {
+        if n == 2 { drop(event) } else { event.receipt.done() }
+    }
+    let stats = handle.stats();
+    assert_eq!((stats.in_flight, stats.held), (1, 1));
+    assert_eq!(stats.oldest.unwrap().origin.to_string(), format!("{topic}[0]@2"));
+    let report = handle.close(PATIENCE).await.unwrap();
+    assert_eq!(report, CloseReport { unresolved: 0, held: 1 });
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], 2);
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_answered_ends_the_source_and_is_named() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(1).await, unique("group"));
+    broker.fill(&topic, 1, 5).await;
+    let mut config = broker.source(&topic, &group);
+    config.max_in_flight = 2.try_into().unwrap();
+    let (mut events, handle) = start(config).await;
+    let mut taken = take(&mut events, 2).await;
+    taken.pop().unwrap().receipt.fail(Failure::new("invalid_json", "line 1"));
+
+    let error = events.next().await.unwrap().unwrap_err();
+    let report = format!("{:#}", anyhow::Error::from(error));
+    assert_eq!(
+        report,
+        format!("nothing answered the failure of {topic}[0]@1: invalid_json: line 1")
+    );
+    assert!(events.next().await.is_none());
+    taken.pop().unwrap().receipt.done();
+    assert_eq!(handle.close(PATIENCE).await.unwrap(), CloseReport { unresolved: 0, held: 1 });
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], 1);
+}

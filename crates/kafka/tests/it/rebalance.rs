@@ -1,0 +1,167 @@
+//! Members that come and go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forebay_kafka::{SourceConfig, SourceHandle};
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Broker, Events, PATIENCE, start, unique};
+
+/// Which member worked on which record.
+#[derive(Debug)]
+struct Worked {
+    member: &'static str,
+    partition: i32,
+    offset: u64,
+}
+
+/// How long a member works on each record.
+#[derive(Clone)]
+enum Work {
+    Takes(Duration),
+    LastsUntil(CancellationToken),
+}
+
+/// A member that reports each record when it gets it, and resolves it when its work is over.
+async fn member(
+    name: &'static str,
+    config: SourceConfig,
+    work: Work,
+    log: &mpsc::UnboundedSender<Worked>,
+    tasks: &mut JoinSet<()>,
+) -> SourceHandle {
+    let (events, handle) = start(config).await;
+    tasks.spawn(run(name, events, work, log.clone()));
+    handle
+}
+
+async fn run(
+    member: &'static str,
+    mut events: Events,
+    work: Work,
+    log: mpsc::UnboundedSender<Worked>,
+) {
+    let mut working = JoinSet::new();
+    while let Some(event) = events.next().await {
+        let event = event.unwrap();
+        let origin = &event.meta.origin;
+        let worked =
+            Worked { member, partition: origin.partition.unwrap(), offset: origin.position };
+        log.send(worked).ok();
+        let work = work.clone();
+        working.spawn(async move {
+            match work {
+                Work::Takes(time) => tokio::time::sleep(time).await,
+                Work::LastsUntil(end) => end.cancelled().await,
+            }
+            event.receipt.done();
+        });
+    }
+    working.join_all().await;
+}
+
+/// How often each record was worked on, by whom, until `complete` says so.
+async fn collect(
+    log: &mut mpsc::UnboundedReceiver<Worked>,
+    seen: &mut BTreeMap<(i32, u64), Vec<&'static str>>,
+    complete: impl Fn(&BTreeMap<(i32, u64), Vec<&'static str>>) -> bool,
+) {
+    while !complete(seen) {
+        let worked = tokio::time::timeout(PATIENCE, log.recv()).await.expect("progress").unwrap();
+        seen.entry((worked.partition, worked.offset)).or_default().push(worked.member);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_joins_begins_where_the_drained_one_stopped() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(4).await, unique("group"));
+    broker.fill(&topic, 4, 10).await;
+    let (log, mut worked) = mpsc::unbounded_channel();
+    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let work = Work::Takes(Duration::from_millis(1500));
+
+    let a = member("a", broker.source(&topic, &group), work.clone(), &log, &mut tasks).await;
+    collect(&mut worked, &mut seen, |seen| seen.len() == 40).await;
+    // All 40 are in flight when the second member asks for its share.
+    let b = member("b", broker.source(&topic, &group), work, &log, &mut tasks).await;
+    let mut offset = 10;
+    while !seen.values().flatten().any(|member| *member == "b") {
+        broker.fill(&topic, 4, 1).await;
+        offset += 1;
+        collect(&mut worked, &mut seen, |seen| seen.len() == 4 * offset).await;
+    }
+
+    assert_eq!(a.close(PATIENCE).await.unwrap().unresolved, 0);
+    assert_eq!(b.close(PATIENCE).await.unwrap().unresolved, 0);
+    tasks.join_all().await;
+    worked.close();
+    while let Some(more) = worked.recv().await {
+        seen.entry((more.partition, more.offset)).or_default().push(more.member);
+    }
+    let twice: Vec<_> = seen.iter().filter(|(_, members)| members.len() > 1).collect();
+    assert!(twice.is_empty(), "worked on twice: {twice:?}");
+    for committed in broker.committed(&topic, &group, 4).values() {
+        assert_eq!(*committed, i64::try_from(offset).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_repeats_records_and_loses_none() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(2).await, unique("group"));
+    broker.fill(&topic, 2, 10).await;
+    let (log, mut worked) = mpsc::unbounded_channel();
+    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let mut config = broker.source(&topic, &group);
+    config.drain_timeout = Duration::from_millis(200);
+
+    let end = CancellationToken::new();
+    let work = Work::LastsUntil(end.clone());
+    let a = member("a", config.clone(), work, &log, &mut tasks).await;
+    collect(&mut worked, &mut seen, |seen| seen.len() == 20).await;
+    let b = member("b", config, Work::Takes(Duration::ZERO), &log, &mut tasks).await;
+    // One partition moves, and everything in it is worked on again.
+    let by_b = |seen: &BTreeMap<(i32, u64), Vec<&'static str>>| {
+        seen.values().flatten().filter(|member| **member == "b").count() == 10
+    };
+    collect(&mut worked, &mut seen, by_b).await;
+    assert!(seen.values().all(|members| members[0] == "a"));
+
+    // The first member's receipts for that partition come when the second has long committed; they change nothing.
+    assert_eq!(b.close(PATIENCE).await.unwrap().unresolved, 0);
+    end.cancel();
+    assert_eq!(a.close(PATIENCE).await.unwrap().unresolved, 0);
+    tasks.join_all().await;
+    let committed = broker.committed(&topic, &group, 2);
+    assert_eq!(committed.values().copied().collect::<Vec<_>>(), [10, 10]);
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_hands_over_what_it_finished() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let (log, mut worked) = mpsc::unbounded_channel();
+    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let a =
+        member("a", broker.source(&topic, &group), Work::Takes(Duration::ZERO), &log, &mut tasks)
+            .await;
+    let b =
+        member("b", broker.source(&topic, &group), Work::Takes(Duration::ZERO), &log, &mut tasks)
+            .await;
+    let mut offset = 0;
+    while !["a", "b"].iter().all(|name| seen.values().flatten().any(|member| member == name)) {
+        broker.fill(&topic, 4, 1).await;
+        offset += 1;
+        collect(&mut worked, &mut seen, |seen| seen.len() == 4 * offset).await;
+    }
+    assert_eq!(a.close(PATIENCE).await.unwrap().unresolved, 0);
+    broker.fill(&topic, 4, 5).await;
+    collect(&mut worked, &mut seen, |seen| seen.len() == 4 * (offset + 5)).await;
+    b.close(PATIENCE).await.unwrap();
+    assert!(seen.values().all(|members| members.len() == 1), "{seen:?}");
+}

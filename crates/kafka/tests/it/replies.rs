@@ -1,0 +1,112 @@
+//! What is written for what was read.
+
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use forebay_kafka::{Reply, Sink, SinkConfig};
+use forebay_stream::{Event, Meta, Outcome, Receipt, Sink as _};
+
+use crate::support::{Broker, PATIENCE, Record, header, next, start, unique};
+
+#[tokio::test]
+async fn a_reply_carries_its_requests_key_and_headers_byte_for_byte() {
+    let broker = Broker::start();
+    let (requests, replies) = (broker.topic(1).await, broker.topic(1).await);
+    let request = |key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers| Record {
+        partition: 0,
+        key: key.map(Bytes::from_static),
+        value: value.map(Bytes::from_static),
+        headers,
+    };
+    let sent = [
+        request(
+            Some(b"\xff\x00key"),
+            Some(b"{}"),
+            vec![header("kafka_correlationId", Some(b"\x00\xfe"))],
+        ),
+        request(None, Some(b""), vec![header("null", None), header("empty", Some(b""))]),
+        request(Some(b""), None, vec![header("twice", Some(b"1")), header("twice", Some(b"2"))]),
+        request(Some(b"plain"), Some(b"x"), vec![]),
+    ];
+    broker.write(&requests, &sent).await;
+
+    let (mut events, handle) = start(broker.source(&requests, &unique("group"))).await;
+    let mut sink = Sink::connect(SinkConfig::new(&broker.servers, &replies)).await.unwrap();
+    for _ in &sent {
+        let event = next(&mut events).await;
+        assert!(event.meta.timestamp.is_some());
+        let own = vec![header("reply", Some(b"yes"))];
+        sink.send(event.map(|value| Reply { value, headers: own })).await.unwrap();
+    }
+    sink.close().await.unwrap();
+    assert_eq!(handle.close(PATIENCE).await.unwrap().unresolved, 0);
+
+    let expected = sent.map(|mut record| {
+        record.headers.push(header("reply", Some(b"yes")));
+        record
+    });
+    assert_eq!(broker.read(&replies, 4), expected);
+}
+
+fn watched(value: Bytes, key: &'static str, outcomes: &mpsc::Sender<Outcome>) -> Event<Reply> {
+    let outcomes = outcomes.clone();
+    let receipt = Receipt::new(move |outcome| outcomes.send(outcome).unwrap());
+    let meta = Meta { key: Some(key.into()), ..Meta::default() };
+    Event { value: Reply { value: Some(value), headers: Vec::new() }, meta: meta.into(), receipt }
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_large_fails_its_own_receipt_only() {
+    let broker = Broker::start();
+    let replies = broker.topic(1).await;
+    let mut sink = Sink::connect(SinkConfig::new(&broker.servers, &replies)).await.unwrap();
+    let (outcomes, seen) = mpsc::channel();
+    sink.send(watched(Bytes::from(vec![0; 2_000_000]), "large", &outcomes)).await.unwrap();
+    sink.send(watched(Bytes::from_static(b"small"), "small", &outcomes)).await.unwrap();
+    sink.close().await.unwrap();
+
+    let Outcome::Failed(failure) = seen.recv().unwrap() else { panic!("the large one must fail") };
+    assert_eq!(failure.code(), "reply_too_large");
+    assert!(failure.message().contains(&replies), "{failure}");
+    assert_eq!(seen.recv().unwrap(), Outcome::Done);
+    assert_eq!(broker.read(&replies, 1)[0].value.as_deref(), Some(&b"small"[..]));
+}
+
+#[tokio::test]
+async fn replies_keep_their_order_while_the_queue_is_full() {
+    const QUEUE: usize = 5;
+    const COUNT: u32 = 2000;
+    let broker = Broker::start();
+    let replies = broker.topic(1).await;
+    let mut config = SinkConfig::new(&broker.servers, &replies);
+    config.options.insert("queue.buffering.max.messages".into(), QUEUE.to_string());
+    let mut sink = Sink::connect(config).await.unwrap();
+    let (outcomes, seen) = mpsc::channel();
+    let mut most = 0;
+    for n in 0..COUNT {
+        sink.send(watched(n.to_string().into(), "key", &outcomes)).await.unwrap();
+        most = most.max(sink.in_flight());
+    }
+    sink.close().await.unwrap();
+
+    assert!(
+        (QUEUE - 1..=2 * QUEUE).contains(&most),
+        "the queue was never full, or never bounded: {most}"
+    );
+    assert!(seen.try_iter().all(|outcome| outcome == Outcome::Done));
+    let written = broker.read(&replies, COUNT as usize).into_iter().map(|record| record.value);
+    assert!(written.eq((0..COUNT).map(|n| Some(n.to_string().into()))));
+}
+
+#[tokio::test]
+async fn a_sink_that_is_dropped_leaves_what_was_not_delivered_unresolved() {
+    let broker = Broker::start();
+    let replies = broker.topic(1).await;
+    let mut config = SinkConfig::new(&broker.servers, &replies);
+    config.options.insert("linger.ms".into(), "30000".into());
+    let mut sink = Sink::connect(config).await.unwrap();
+    let (outcomes, seen) = mpsc::channel();
+    sink.send(watched(Bytes::from_static(b"x"), "key", &outcomes)).await.unwrap();
+    drop(sink);
+    assert_eq!(seen.recv().unwrap(), Outcome::Abandoned);
+}

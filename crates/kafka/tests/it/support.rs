@@ -1,0 +1,193 @@
+//! A broker, topics of its own for every test, and plain clients that know nothing of Forebay.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use forebay_kafka::{EmbeddedBroker, Error, Source, SourceConfig, SourceHandle, create_topics};
+use forebay_stream::{Event, Header};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header as RecordHeader, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for anything that is going to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) type Events = BoxStream<'static, Result<Event<Option<Bytes>>, Error>>;
+
+pub(crate) struct Broker {
+    pub(crate) servers: String,
+    // Lives as long as the test.
+    pub(crate) embedded: Option<EmbeddedBroker>,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        // Shown for tests that fail; RUST_LOG says how much.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
+        if let Ok(servers) = std::env::var("KAFKA_BROKERS") {
+            return Self { servers, embedded: None };
+        }
+        let embedded = EmbeddedBroker::start(&[]).unwrap();
+        Self { servers: embedded.bootstrap_servers(), embedded: Some(embedded) }
+    }
+
+    /// A new topic.
+    pub(crate) async fn topic(&self, partitions: i32) -> String {
+        let name = unique("topic");
+        match &self.embedded {
+            Some(embedded) => embedded.create_topic(&name, partitions).unwrap(),
+            None => create_topics(&self.servers, &[(&name, partitions)]).await.unwrap(),
+        }
+        name
+    }
+
+    pub(crate) fn source(&self, topic: &str, group: &str) -> SourceConfig {
+        let mut config = SourceConfig::new(&self.servers, topic, group);
+        config.options.insert("heartbeat.interval.ms".into(), "200".into());
+        // The embedded broker lets a group change no sooner than a second before its session timeout.
+        config.options.insert("session.timeout.ms".into(), "6000".into());
+        config.drain_timeout = Duration::from_millis(2500);
+        config
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.servers);
+        client
+    }
+
+    /// Writes records, and waits until they are confirmed.
+    pub(crate) async fn write(&self, topic: &str, records: &[Record]) {
+        let producer: FutureProducer = self.client().set("linger.ms", "1").create().unwrap();
+        let sent = records.iter().map(|record| {
+            let mut raw = FutureRecord::<[u8], [u8]>::to(topic);
+            raw.partition = Some(record.partition);
+            raw.key = record.key.as_deref();
+            raw.payload = record.value.as_deref();
+            raw.headers = (!record.headers.is_empty()).then(|| {
+                record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
+                    headers
+                        .insert(RecordHeader { key: &header.name, value: header.value.as_deref() })
+                })
+            });
+            producer.send_result(raw).map_err(|(error, _)| error).unwrap()
+        });
+        for delivered in sent.collect::<Vec<_>>() {
+            delivered.await.unwrap().map_err(|(error, _)| error).unwrap();
+        }
+    }
+
+    /// Writes `count` records to each of `partitions` partitions.
+    pub(crate) async fn fill(&self, topic: &str, partitions: i32, count: usize) {
+        let records = (0..count)
+            .flat_map(|n| (0..partitions).map(move |partition| record(partition, n.to_string())));
+        self.write(topic, &records.collect::<Vec<_>>()).await;
+    }
+
+    /// Reads the first `count` records of the topic's partition 0.
+    pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Record> {
+        let consumer: BaseConsumer =
+            self.client().set("group.id", unique("reader")).create().unwrap();
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&assignment).unwrap();
+        let read = (0..count).map(|_| {
+            let message = consumer.poll(PATIENCE).expect("a record").unwrap();
+            let headers = message.headers().map(|headers| {
+                headers.iter().map(|header| Header {
+                    name: header.key.to_owned(),
+                    value: header.value.map(Bytes::copy_from_slice),
+                })
+            });
+            Record {
+                partition: 0,
+                key: message.key().map(Bytes::copy_from_slice),
+                value: message.payload().map(Bytes::copy_from_slice),
+                headers: headers.map(Iterator::collect).unwrap_or_default(),
+            }
+        });
+        read.collect()
+    }
+
+    /// What the group has committed for each partition.
+    pub(crate) fn committed(
+        &self,
+        topic: &str,
+        group: &str,
+        partitions: i32,
+    ) -> BTreeMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offsets =
+            committed.elements().into_iter().filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some((element.partition(), offset)),
+                _ => None,
+            });
+        offsets.collect()
+    }
+}
+
+/// A record as a plain client sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Vec<Header>,
+}
+
+pub(crate) fn record(partition: i32, value: impl Into<Bytes>) -> Record {
+    Record { partition, value: Some(value.into()), ..Record::default() }
+}
+
+pub(crate) fn header(name: &str, value: Option<&'static [u8]>) -> Header {
+    Header { name: name.to_owned(), value: value.map(Bytes::from_static) }
+}
+
+/// A name that no other test, and no earlier run, has used.
+pub(crate) fn unique(what: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+    format!("{what}-{}-{now}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) async fn start(config: SourceConfig) -> (Events, SourceHandle) {
+    start_until(config, &CancellationToken::new()).await
+}
+
+pub(crate) async fn start_until(
+    config: SourceConfig,
+    stop: &CancellationToken,
+) -> (Events, SourceHandle) {
+    let (events, handle) = Source::connect(config).await.unwrap().start(stop).unwrap();
+    (events.boxed(), handle)
+}
+
+/// The next event, which has to come.
+pub(crate) async fn next(events: &mut Events) -> Event<Option<Bytes>> {
+    let next = tokio::time::timeout(PATIENCE, events.next()).await;
+    next.expect("an event in time").expect("an event before the end").expect("an event, no error")
+}
+
+pub(crate) async fn take(events: &mut Events, count: usize) -> Vec<Event<Option<Bytes>>> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.push(next(events).await);
+    }
+    taken
+}
+
+pub(crate) fn positions<T>(events: &[Event<T>]) -> Vec<u64> {
+    events.iter().map(|event| event.meta.origin.position).collect()
+}
