@@ -1,1 +1,24 @@
-//! stub
+//! Models that answer batches: the `Model` trait, the thread each model lives on, and text models in the Hugging Face
+//! layout, run by Burn on a GPU (wgpu) or on the CPU.
+//!
+//! A [`Model`] turns a batch of inputs into one result per input. [`ModelHandle::spawn`] gives it a thread of its own
+//! and an asynchronous face, which `map_batch` calls. [`TextModel`] is the model that ships with Forebay; others
+//! implement the trait, with [`burn`] re-exported for them.
+
+mod architecture;
+pub mod checkpoint;
+mod device;
+pub mod encoder;
+mod error;
+mod handle;
+mod model;
+mod text;
+mod worker;
+
+pub use architecture::Architecture;
+pub use burn;
+pub use device::{DeviceChoice, InvalidDevice, SelectedDevice};
+pub use error::Error;
+pub use handle::ModelHandle;
+pub use model::{Model, WarmUp};
+pub use text::{InvalidTask, Task, TextModel, TextModelOptions, TextOutput};

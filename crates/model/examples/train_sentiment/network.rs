@@ -1,0 +1,81 @@
+//! The network: Forebay's own encoder and head, with dropout between their layers while training.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::module::{Initializer, Module, Param};
+use burn::nn::{Dropout, DropoutConfig, Embedding, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use forebay_model::Architecture;
+use forebay_model::burn;
+use forebay_model::checkpoint::{self, JsonFile, Weights};
+use forebay_model::encoder::{Activation, Encoder, EncoderConfig, Head, Padded};
+
+use crate::vocabulary::Vocabulary;
+
+/// Layers taken over from `MiniLM`.
+pub(crate) const LAYERS: usize = 2;
+/// Positions taken over from `MiniLM`.
+pub(crate) const POSITIONS: usize = 256;
+pub(crate) const CLASSES: usize = 2;
+
+/// A sentiment classifier.
+#[derive(Module, Debug)]
+pub(crate) struct Network {
+    pub(crate) encoder: Encoder,
+    pub(crate) head: Head,
+    dropout: Dropout,
+}
+
+impl Network {
+    /// The embeddings of the kept tokens, the first positions, the first layers, and a fresh head.
+    pub(crate) fn from_minilm(
+        directory: &Path,
+        vocabulary: &Vocabulary,
+        device: &Device,
+    ) -> Result<Self> {
+        let config = JsonFile::read(&directory.join("config.json"))?;
+        let architecture = Architecture::from_config(&config)?;
+        let path = directory.join("model.safetensors");
+        let bytes = checkpoint::read(&path)?;
+        let weights = Weights::parse(&path, &bytes, device)?;
+        let sizes = EncoderConfig { layers: LAYERS, ..architecture.encoder };
+        let mut encoder = Encoder::load(&weights, "", &architecture.names, &sizes)?;
+
+        let width = sizes.embedding;
+        let words =
+            weights.take("embeddings.word_embeddings.weight", &[sizes.vocabulary, width])?;
+        let rows = TensorData::new(vocabulary.select(&words, width), [vocabulary.len(), width]);
+        encoder.embeddings.words =
+            Embedding { weight: Param::from_tensor(Tensor::from_data(rows, device)) };
+        let positions = encoder.embeddings.positions.weight.val().slice([0..POSITIONS]);
+        encoder.embeddings.positions = Embedding { weight: Param::from_tensor(positions) };
+
+        let fresh = |outputs| {
+            LinearConfig::new(sizes.hidden, outputs)
+                .with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 })
+                .init(device)
+        };
+        let head = Head::new(fresh(sizes.hidden), fresh(CLASSES), Activation::Tanh);
+        Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
+    }
+
+    /// Logits, `[batch, classes]`.
+    pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
+        let device = self.encoder.embeddings.device();
+        let bias = batch.attention_bias(&device);
+        let embedded = self.encoder.embeddings.forward(batch.tokens(&device));
+        let hidden = self.encoder.layers.iter().fold(embedded, |hidden, layer| {
+            layer.forward(self.dropout.forward(hidden), bias.clone())
+        });
+        self.head.forward(self.dropout.forward(hidden))
+    }
+
+    /// The number of a head's outputs and of a layer's heads, as `config.json` has them.
+    pub(crate) fn sizes(&self) -> Result<[usize; 3]> {
+        let [_, hidden] = self.encoder.embeddings.words.weight.dims();
+        let layer = self.encoder.layers.first().context("there are layers")?;
+        let [_, feed_forward] = layer.feed_forward.weight.dims();
+        Ok([hidden, feed_forward, layer.attention.heads()])
+    }
+}

@@ -1,0 +1,123 @@
+//! `MiniLM`'s vocabulary, trimmed to what movie reviews and plain English need.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use crate::reviews::Review;
+
+/// Tokens that are kept.
+const SIZE: usize = 9_000;
+/// A token is kept for the training part's sake from this many uses on.
+const LEAST_USES: usize = 2;
+/// Texts are cut to this many tokens while training.
+const MAX_TOKENS: usize = 96;
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// One review as the network sees it.
+pub(crate) struct Example {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) positive: bool,
+}
+
+/// The kept tokens, renumbered in their old order.
+pub(crate) struct Vocabulary {
+    /// Old ids by new id.
+    kept: Vec<u32>,
+    /// The rewritten `tokenizer.json`.
+    json: Value,
+    tokenizer: Tokenizer,
+}
+
+impl Vocabulary {
+    /// Keeps the special tokens, every single character, what the training part uses, and the commonest tokens
+    /// (which have the lowest ids) until there are enough.
+    pub(crate) fn trim(path: &Path, train: &[Review]) -> Result<Self> {
+        let mut json: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+        json["truncation"] = Value::Null;
+        json["padding"] = Value::Null;
+        let full = tokenizer(&json)?;
+        let mut uses: HashMap<u32, usize> = HashMap::new();
+        for review in train {
+            let encoding = full.encode(review.text.as_str(), false).map_err(|e| anyhow!(e))?;
+            encoding.get_ids().iter().for_each(|&id| *uses.entry(id).or_default() += 1);
+        }
+
+        let old: HashMap<String, u32> = serde_json::from_value(json["model"]["vocab"].take())?;
+        let rank = |token: &str, id: u32| {
+            let bare = token.strip_prefix("##").unwrap_or(token);
+            let used = uses.get(&id).copied().unwrap_or(0);
+            match () {
+                () if SPECIAL.contains(&token) || bare.chars().count() == 1 => Some(0),
+                () if token.starts_with("[unused") => None,
+                () if used >= LEAST_USES => Some(1),
+                () => Some(2),
+            }
+        };
+        let mut ranked: Vec<_> = old
+            .iter()
+            .filter_map(|(token, &id)| rank(token, id).map(|rank| (rank, id, token)))
+            .collect();
+        ranked.sort_unstable();
+        ranked.truncate(SIZE);
+        ranked.sort_unstable_by_key(|&(_, id, _)| id);
+
+        let kept: Vec<u32> = ranked.iter().map(|&(_, id, _)| id).collect();
+        let new = |token: &str| ranked.iter().position(|(_, _, kept)| *kept == token);
+        for added in json["added_tokens"].as_array_mut().into_iter().flatten() {
+            added["id"] = json!(added["content"].as_str().and_then(new));
+        }
+        let special = json["post_processor"]["special_tokens"].as_object_mut();
+        for (token, entry) in special.into_iter().flatten() {
+            entry["ids"] = json!([new(token)]);
+        }
+        let vocabulary: serde_json::Map<_, _> = ranked
+            .iter()
+            .enumerate()
+            .map(|(id, (_, _, token))| ((*token).clone(), json!(id)))
+            .collect();
+        json["model"]["vocab"] = Value::Object(vocabulary);
+        Ok(Self { kept, tokenizer: tokenizer(&json)?, json })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The rows of `table` `[old tokens, width]` that are kept.
+    pub(crate) fn select(&self, table: &[f32], width: usize) -> Vec<f32> {
+        self.kept.iter().flat_map(|&id| &table[id as usize * width..][..width]).copied().collect()
+    }
+
+    pub(crate) fn encode(&self, reviews: &[Review]) -> Result<Vec<Example>> {
+        let example = |review: &Review| {
+            let encoding =
+                self.tokenizer.encode(review.text.as_str(), true).map_err(|e| anyhow!(e))?;
+            let mut tokens = encoding.get_ids().to_vec();
+            if tokens.len() > MAX_TOKENS {
+                let separator = *tokens.last().context("special tokens are always there")?;
+                tokens.truncate(MAX_TOKENS - 1);
+                tokens.push(separator);
+            }
+            Ok(Example { tokens, positive: review.positive })
+        };
+        reviews.iter().map(example).collect()
+    }
+
+    /// The id of a special token.
+    pub(crate) fn id(&self, token: &str) -> Result<u32> {
+        self.tokenizer.token_to_id(token).with_context(|| format!("no token {token}"))
+    }
+
+    /// The text of `tokenizer.json`.
+    pub(crate) fn to_json(&self) -> String {
+        self.json.to_string()
+    }
+}
+
+fn tokenizer(json: &Value) -> Result<Tokenizer> {
+    Tokenizer::from_bytes(json.to_string()).map_err(|e| anyhow!(e))
+}

@@ -1,0 +1,25 @@
+//! `RoBERTa` (Liu et al., 2019): BERT whose positions start after the padding token's id.
+
+use super::{Architecture, BERT_LAYER, bert_sizes};
+use crate::Error;
+use crate::checkpoint::JsonFile;
+use crate::encoder::{Activation, EncoderConfig, HeadConfig, TensorNames};
+
+pub(super) fn describe(config: &JsonFile) -> Result<Architecture, Error> {
+    // Position ids count from `padding_idx + 1`; the padding token's id is 1 in every published model.
+    let padding = config.get("pad_token_id").map_or(Some(1), serde_json::Value::as_u64);
+    let first_position = padding
+        .and_then(|id| usize::try_from(id + 1).ok())
+        .ok_or_else(|| config.bad("pad_token_id", "a token id"))?;
+    Ok(Architecture {
+        model_type: "roberta",
+        encoder: EncoderConfig { first_position, ..bert_sizes(config)? },
+        names: TensorNames { prefix: "roberta.", layers: "encoder.layer", layer: BERT_LAYER },
+        head: HeadConfig {
+            dense: "classifier.dense",
+            dense_in_encoder: false,
+            output: "classifier.out_proj",
+            activation: Activation::Tanh,
+        },
+    })
+}

@@ -1,0 +1,110 @@
+//! `JsonFile`: a JSON file whose complaints name the file and the key.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::Error;
+
+/// A parsed JSON file that remembers where it came from.
+#[derive(Clone, Debug)]
+pub struct JsonFile {
+    path: PathBuf,
+    value: Value,
+}
+
+impl JsonFile {
+    /// Reads and parses the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] or [`Error::Json`], naming the file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|source| Error::Json { path: path.into(), source })?;
+        Ok(Self { path: path.into(), value })
+    }
+
+    /// Like [`read`](Self::read), with `None` for a file that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_if_there(path: &Path) -> Result<Option<Self>, Error> {
+        match Self::read(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(Error::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of `key`, unless it is missing or `null`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// A positive integer, such as `hidden_size`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it is missing or anything else.
+    pub fn size(&self, key: &str) -> Result<usize, Error> {
+        let number = self.get(key).and_then(Value::as_u64).filter(|&number| number > 0);
+        number
+            .and_then(|number| usize::try_from(number).ok())
+            .ok_or_else(|| self.bad(key, "a positive integer"))
+    }
+
+    /// A number, or `default` where the key is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it is there and no number.
+    pub fn number_or(&self, key: &str, default: f64) -> Result<f64, Error> {
+        self.get(key)
+            .map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.bad(key, "a number")))
+    }
+
+    /// A string, or `default` where the key is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it is there and no string.
+    pub fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str, Error> {
+        self.get(key)
+            .map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.bad(key, "a string")))
+    }
+
+    /// The complaint that `key` is not what it should be.
+    #[must_use]
+    pub fn bad(&self, key: &str, expected: &'static str) -> Error {
+        Error::Key { path: self.path.clone(), key: key.to_owned(), expected }
+    }
+
+    /// The complaint that this version cannot do what `key` asks for.
+    #[must_use]
+    pub fn unsupported(&self, key: &str, found: &str, supported: impl Into<String>) -> Error {
+        Error::Unsupported {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            found: found.to_owned(),
+            supported: supported.into(),
+        }
+    }
+}

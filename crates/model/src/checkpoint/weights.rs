@@ -1,0 +1,140 @@
+//! `Weights`: the tensors of a safetensors file as Burn's layers, in f32.
+
+use std::path::Path;
+
+use burn::module::Param;
+use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::Error;
+
+/// The tensors of one `model.safetensors`, converted to f32 as they are taken, on their way to one device.
+pub struct Weights<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+    device: &'a Device,
+}
+
+/// The bytes of the file at `path`.
+///
+/// # Errors
+///
+/// [`Error::Read`], naming the file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })
+}
+
+impl<'a> Weights<'a> {
+    /// Reads the header of the file with these `bytes`; `path` is for complaints.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Weights`] if it is not a safetensors file.
+    pub fn parse(path: &'a Path, bytes: &'a [u8], device: &'a Device) -> Result<Self, Error> {
+        let tensors = SafeTensors::deserialize(bytes)
+            .map_err(|source| Error::Weights { path: path.into(), source })?;
+        Ok(Self { path, tensors, device })
+    }
+
+    /// Where the layers go.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// Whether there is a tensor of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
+    /// The elements of a tensor that must have this shape, in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::TensorType`], naming file and tensor.
+    pub fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let view = self
+            .tensors
+            .tensor(name)
+            .map_err(|_| Error::MissingTensor { path: self.path.into(), name: name.to_owned() })?;
+        if view.shape() != shape {
+            return Err(Error::TensorShape {
+                path: self.path.into(),
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                found: view.shape().to_vec(),
+            });
+        }
+        match view.dtype() {
+            Dtype::F32 => Ok(convert(view.data(), f32::from_le_bytes)),
+            Dtype::F16 => Ok(convert(view.data(), |bytes| f16::from_le_bytes(bytes).to_f32())),
+            Dtype::BF16 => Ok(convert(view.data(), |bytes| bf16::from_le_bytes(bytes).to_f32())),
+            other => Err(Error::TensorType {
+                path: self.path.into(),
+                name: name.to_owned(),
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// `{name}.weight` `[rows, width]` as a lookup table.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn embedding(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Embedding, Error> {
+        let values = self.take(&format!("{name}.weight"), &[rows, width])?;
+        Ok(Embedding { weight: self.param(values, [rows, width]) })
+    }
+
+    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` of each name, side by side as one layer.
+    ///
+    /// Several names of one input give one wider layer whose outputs follow each other in the order of the names.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, Error> {
+        let width = names.len() * outputs;
+        let mut weight = vec![0.0; inputs * width];
+        let mut bias = Vec::with_capacity(width);
+        for (part, name) in names.iter().enumerate() {
+            // PyTorch keeps a row for each output, Burn a column.
+            let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
+            for (output, row) in rows.chunks_exact(inputs).enumerate() {
+                let column = part * outputs + output;
+                for (input, value) in row.iter().enumerate() {
+                    weight[input * width + column] = *value;
+                }
+            }
+            bias.extend(self.take(&format!("{name}.bias"), &[outputs])?);
+        }
+        let bias = Some(self.param(bias, [width]));
+        Ok(Linear { weight: self.param(weight, [inputs, width]), bias })
+    }
+
+    /// `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names `gamma` and `beta` too.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn norm(&self, name: &str, width: usize, epsilon: f64) -> Result<LayerNorm, Error> {
+        let old = self.contains(&format!("{name}.gamma"));
+        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
+        let mut norm = LayerNormConfig::new(width).with_epsilon(epsilon).init(self.device);
+        norm.gamma = self.param(self.take(&format!("{name}.{weight}"), &[width])?, [width]);
+        norm.beta = Some(self.param(self.take(&format!("{name}.{bias}"), &[width])?, [width]));
+        Ok(norm)
+    }
+
+    fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&chunk| element(chunk)).collect()
+}

@@ -1,0 +1,9 @@
+//! Where a model computes: the choice a user makes, the adapters there are, and the Burn device that comes of both.
+
+mod adapters;
+mod choice;
+mod open;
+mod select;
+
+pub use choice::{DeviceChoice, InvalidDevice};
+pub use select::SelectedDevice;

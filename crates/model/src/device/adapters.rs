@@ -1,0 +1,110 @@
+//! The graphics adapters of this machine, asked for once.
+
+use std::sync::OnceLock;
+
+use burn::tensor::DeviceKind;
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
+
+/// One adapter on one graphics API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Adapter {
+    /// Name by its driver, such as `NVIDIA H100` or `llvmpipe (LLVM 19.1.7, 256 bits)`.
+    pub(super) name: String,
+    pub(super) api: Api,
+    pub(super) kind: Kind,
+    /// Number among the adapters of the same API and kind, which is how Burn names it.
+    pub(super) index: usize,
+}
+
+/// A graphics API that computes. Best first: Vulkan is the one for which kernels are compiled natively.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Api {
+    Vulkan,
+    Metal,
+    Dx12,
+}
+
+/// What stands behind an adapter. Best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Discrete,
+    Integrated,
+    Virtual,
+    Software,
+}
+
+/// Every adapter of this machine; none where there is no Vulkan loader, no driver and no device.
+///
+/// Asked for once: the Vulkan loader crashes when instances come and go on several threads at once, so this has to
+/// be over before Burn makes its own.
+pub(super) fn adapters() -> &'static [Adapter] {
+    static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
+    ADAPTERS.get_or_init(enumerate)
+}
+
+fn enumerate() -> Vec<Adapter> {
+    let backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let found = futures::executor::block_on(instance.enumerate_adapters(backends));
+    numbered(found.iter().map(wgpu::Adapter::get_info))
+}
+
+/// Counts the adapters of each API and kind, in the order in which the API lists them.
+fn numbered(found: impl Iterator<Item = wgpu::AdapterInfo>) -> Vec<Adapter> {
+    let mut adapters: Vec<Adapter> = Vec::new();
+    for info in found {
+        let (Some(api), Some(kind)) = (Api::of(info.backend), Kind::of(info.device_type)) else {
+            continue;
+        };
+        let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
+        adapters.push(Adapter { name: info.name, api, kind, index });
+    }
+    adapters
+}
+
+impl Adapter {
+    /// Burn's name for the adapter.
+    pub(super) fn burn_kind(&self) -> DeviceKind {
+        match self.kind {
+            Kind::Discrete => DeviceKind::DiscreteGpu(self.index),
+            Kind::Integrated => DeviceKind::IntegratedGpu(self.index),
+            Kind::Virtual => DeviceKind::VirtualGpu(self.index),
+            Kind::Software => DeviceKind::Cpu,
+        }
+    }
+}
+
+impl Api {
+    fn of(backend: wgpu::Backend) -> Option<Self> {
+        match backend {
+            wgpu::Backend::Vulkan => Some(Self::Vulkan),
+            wgpu::Backend::Metal => Some(Self::Metal),
+            wgpu::Backend::Dx12 => Some(Self::Dx12),
+            _ => None,
+        }
+    }
+
+    /// Burn's name for the API.
+    pub(super) fn burn_api(self) -> WgpuBackend {
+        match self {
+            Self::Vulkan => WgpuBackend::Vulkan,
+            Self::Metal => WgpuBackend::Metal,
+            Self::Dx12 => WgpuBackend::Dx12,
+        }
+    }
+}
+
+impl Kind {
+    fn of(device_type: wgpu::DeviceType) -> Option<Self> {
+        match device_type {
+            wgpu::DeviceType::DiscreteGpu => Some(Self::Discrete),
+            wgpu::DeviceType::IntegratedGpu => Some(Self::Integrated),
+            wgpu::DeviceType::VirtualGpu => Some(Self::Virtual),
+            wgpu::DeviceType::Cpu => Some(Self::Software),
+            wgpu::DeviceType::Other => None,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From a choice and the adapters there are to one Burn device, with the reason in words.
+
+use burn::tensor::Device;
+
+use super::adapters::{Adapter, Kind, adapters};
+use super::{DeviceChoice, open};
+use crate::Error;
+
+/// A device, ready for tensors, and why it was taken.
+#[derive(Clone, Debug)]
+pub struct SelectedDevice {
+    device: Device,
+    gpu: Option<Kind>,
+    reason: String,
+}
+
+impl DeviceChoice {
+    /// Finds and opens the chosen device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`] where this machine has no such device, [`Error::OpenDevice`] where its driver refuses it.
+    pub fn select(self) -> Result<SelectedDevice, Error> {
+        // A model on the CPU needs no graphics driver, and should not wait for one.
+        let there = if self == Self::Cpu { &[] } else { adapters() };
+        let Some((adapter, reason)) = pick(self, there)? else {
+            let reason = reason_for_cpu(self, there);
+            return Ok(SelectedDevice { device: Device::flex(), gpu: None, reason });
+        };
+        Ok(SelectedDevice { device: open::open(adapter)?, gpu: Some(adapter.kind), reason })
+    }
+}
+
+impl SelectedDevice {
+    /// The Burn device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether kernels run through wgpu, where every new shape costs a compilation.
+    #[must_use]
+    pub fn is_gpu(&self) -> bool {
+        self.gpu.is_some()
+    }
+
+    /// Whether the GPU is played by the CPU.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.gpu == Some(Kind::Software)
+    }
+
+    /// The device and why it was taken, in one line: `cpu: no GPU adapter found`.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// The adapter to use and the reason in words, or `None` for the CPU.
+fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, String)>, Error> {
+    let gpus = gpus(there);
+    match choice {
+        DeviceChoice::Cpu => Ok(None),
+        DeviceChoice::Auto => Ok(gpus.first().map(|gpu| (*gpu, describe(gpu)))),
+        DeviceChoice::Gpu(number) => match gpus.get(number.unwrap_or(0)) {
+            Some(gpu) => Ok(Some((gpu, describe(gpu)))),
+            None => Err(Error::NoDevice {
+                asked: choice.to_string(),
+                found: summary(there),
+                advice: "install the GPU's Vulkan driver and loader, or use `auto` or `cpu`",
+            }),
+        },
+        DeviceChoice::Software => match there.iter().find(|a| a.kind == Kind::Software) {
+            Some(adapter) => Ok(Some((adapter, describe(adapter)))),
+            None => Err(Error::NoDevice {
+                asked: choice.to_string(),
+                found: summary(there),
+                advice: "install a software Vulkan driver (mesa-vulkan-drivers), or use `cpu`",
+            }),
+        },
+    }
+}
+
+/// Real GPUs, best first, each listed on its best API only.
+fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
+    let mut gpus: Vec<_> = there.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
+    if let Some(best) = gpus.iter().map(|gpu| gpu.api).min() {
+        gpus.retain(|gpu| gpu.api == best);
+    }
+    gpus.sort_by_key(|gpu| (gpu.kind, gpu.index));
+    gpus
+}
+
+fn describe(adapter: &Adapter) -> String {
+    let kind = match adapter.kind {
+        Kind::Discrete => "discrete GPU",
+        Kind::Integrated => "integrated GPU",
+        Kind::Virtual => "virtual GPU",
+        Kind::Software => "software adapter",
+    };
+    format!("gpu: {} ({kind}, {:?})", adapter.name, adapter.api)
+}
+
+fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
+    if choice == DeviceChoice::Cpu {
+        "cpu: as asked".into()
+    } else {
+        format!("cpu: {}", summary(there))
+    }
+}
+
+/// What there is, for reasons and errors: `no GPU adapter found, 1 software adapter ignored (llvmpipe)`.
+fn summary(there: &[Adapter]) -> String {
+    let gpus = gpus(there);
+    let software: Vec<_> = there.iter().filter(|adapter| adapter.kind == Kind::Software).collect();
+    let found = match gpus.len() {
+        0 => "no GPU adapter found".to_owned(),
+        1 => format!("1 GPU adapter found ({})", gpus[0].name),
+        count => format!("{count} GPU adapters found, numbered from 0"),
+    };
+    match software.len() {
+        0 => found,
+        1 => format!("{found}, 1 software adapter ignored ({})", software[0].name),
+        count => format!("{found}, {count} software adapters ignored"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::adapters::Api;
+    use super::*;
+
+    fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
+        Adapter { name: name.to_owned(), api, kind, index }
+    }
+
+    fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {
+        pick(choice, there).unwrap().map(|(_, reason)| reason)
+    }
+
+    #[test]
+    fn auto_takes_the_best_real_gpu() {
+        let there = [
+            adapter("llvmpipe", Api::Vulkan, Kind::Software, 0),
+            adapter("Iris", Api::Vulkan, Kind::Integrated, 0),
+            adapter("RTX", Api::Vulkan, Kind::Discrete, 0),
+            adapter("RTX", Api::Dx12, Kind::Discrete, 0),
+        ];
+        let rtx = Some("gpu: RTX (discrete GPU, Vulkan)".to_owned());
+        assert_eq!(picked(DeviceChoice::Auto, &there), rtx);
+        assert_eq!(picked(DeviceChoice::Gpu(Some(0)), &there), rtx);
+        let iris = Some("gpu: Iris (integrated GPU, Vulkan)".to_owned());
+        assert_eq!(picked(DeviceChoice::Gpu(Some(1)), &there), iris);
+        let error = pick(DeviceChoice::Gpu(Some(2)), &there).unwrap_err().to_string();
+        assert!(error.contains("2 GPU adapters found, numbered from 0"), "{error}");
+    }
+
+    #[test]
+    fn auto_ignores_software_adapters_and_says_so() {
+        let there = [adapter("llvmpipe", Api::Vulkan, Kind::Software, 0)];
+        assert_eq!(picked(DeviceChoice::Auto, &there), None);
+        assert_eq!(
+            reason_for_cpu(DeviceChoice::Auto, &there),
+            "cpu: no GPU adapter found, 1 software adapter ignored (llvmpipe)"
+        );
+        assert!(picked(DeviceChoice::Software, &there).unwrap().contains("llvmpipe"));
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+        let error = pick(DeviceChoice::Gpu(None), &[]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no such device as `gpu`: no GPU adapter found; install the GPU's Vulkan driver and loader, or use \
+             `auto` or `cpu`"
+        );
+        let error = pick(DeviceChoice::Software, &[]).unwrap_err().to_string();
+        assert!(error.contains("mesa-vulkan-drivers"), "{error}");
+    }
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        let cpu = DeviceChoice::Cpu.select().unwrap();
+        assert_eq!((cpu.is_gpu(), cpu.reason()), (false, "cpu: as asked"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The transformer encoder that the BERT family shares, for inference and for training alike.
+//!
+//! BERT, MiniLM, ELECTRA, `DistilBERT` and `RoBERTa` differ in the names of their tensors, in where positions start
+//! and in the head on top, not in the encoder; [`EncoderConfig`] holds the sizes and [`TensorNames`] the names.
+
+mod attention;
+mod config;
+mod embeddings;
+mod head;
+mod layer;
+mod padded;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+pub use attention::Attention;
+pub use config::{Activation, EncoderConfig, HeadConfig, LayerNames, TensorNames};
+pub use embeddings::Embeddings;
+pub use head::Head;
+pub use layer::Layer;
+pub use padded::Padded;
+
+use crate::Error;
+use crate::checkpoint::Weights;
+
+/// Token ids in, one vector per token out.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// Tokens and positions to vectors.
+    pub embeddings: Embeddings,
+    /// The transformer layers, first to last.
+    pub layers: Vec<Layer>,
+}
+
+impl Encoder {
+    /// Takes the encoder's tensors, whose names start with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::take`].
+    pub fn load(
+        weights: &Weights<'_>,
+        prefix: &str,
+        names: &TensorNames,
+        config: &EncoderConfig,
+    ) -> Result<Self, Error> {
+        let layer = |number| {
+            let prefix = format!("{prefix}{}.{number}", names.layers);
+            Layer::load(weights, &prefix, &names.layer, config)
+        };
+        Ok(Self {
+            embeddings: Embeddings::load(weights, prefix, config)?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The last layer's vectors, `[batch, tokens, hidden]`. Those of padding mean nothing.
+    #[must_use]
+    pub fn forward(&self, batch: &Padded) -> Tensor<3> {
+        let device = self.embeddings.device();
+        let bias = batch.attention_bias(&device);
+        let hidden = self.embeddings.forward(batch.tokens(&device));
+        self.layers.iter().fold(hidden, |hidden, layer| layer.forward(hidden, bias.clone()))
+    }
+}

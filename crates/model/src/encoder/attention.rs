@@ -1,0 +1,62 @@
+//! Self-attention over several heads.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+
+use super::{EncoderConfig, LayerNames};
+use crate::Error;
+use crate::checkpoint::Weights;
+
+/// `softmax(query keyᵗ / √width + bias) value` in every head, and the heads joined.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Query, key and value in one matrix product, `[hidden, 3 * hidden]`.
+    pub query_key_value: Linear,
+    /// The projection that joins the heads, `[hidden, hidden]`.
+    pub output: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        prefix: &str,
+        names: &LayerNames,
+        config: &EncoderConfig,
+    ) -> Result<Self, Error> {
+        let hidden = config.hidden;
+        let name = |part: &str| format!("{prefix}.{part}");
+        let [query, key, value] = names.query_key_value.map(name);
+        Ok(Self {
+            query_key_value: weights.linear(&[&query, &key, &value], hidden, hidden)?,
+            output: weights.linear(&[&name(names.attention_output)], hidden, hidden)?,
+            heads: config.heads,
+        })
+    }
+
+    /// The number of heads.
+    #[must_use]
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// `[batch, tokens, hidden]` to the same, with `bias` `[batch, 1, 1, tokens]` added to the scores.
+    #[must_use]
+    pub fn forward(&self, hidden: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+        let [batch, tokens, width] = hidden.dims();
+        let heads = [batch, tokens, self.heads, width / self.heads];
+        let [query, key, value] = self
+            .query_key_value
+            .forward(hidden)
+            .chunk(3, 2)
+            .try_into()
+            .map(|parts: [Tensor<3>; 3]| parts.map(|part| part.reshape(heads).swap_dims(1, 2)))
+            .expect("the width is three times the hidden size");
+        let options = AttentionModuleOptions::default();
+        let mixed = attention(query, key, value, None, bias, options);
+        self.output.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
+    }
+}

@@ -1,0 +1,117 @@
+//! Sizes and tensor names of an encoder.
+
+use burn::tensor::{Tensor, activation};
+
+/// Sizes of an encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncoderConfig {
+    /// Rows of the token embedding.
+    pub vocabulary: usize,
+    /// Rows of the position embedding.
+    pub positions: usize,
+    /// Row of the position embedding that the first token takes.
+    pub first_position: usize,
+    /// Rows of the token type embedding; 0 where the architecture has none.
+    pub token_types: usize,
+    /// Width of the embeddings; a projection to `hidden` follows where they differ.
+    pub embedding: usize,
+    /// Width of a token's vector.
+    pub hidden: usize,
+    /// Width of the feed-forward network.
+    pub feed_forward: usize,
+    /// Attention heads; divides `hidden`.
+    pub heads: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// What keeps the layer normalisation from dividing by zero.
+    pub norm_epsilon: f64,
+    /// The feed-forward network's activation.
+    pub activation: Activation,
+}
+
+impl EncoderConfig {
+    /// The most tokens that one text may have.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.positions - self.first_position
+    }
+}
+
+/// A classification head: `output(activation(dense(first token)))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadConfig {
+    /// The hidden layer's tensors; the encoder's prefix goes before them where `dense_in_encoder`.
+    pub dense: &'static str,
+    /// Whether the hidden layer is stored among the encoder's tensors, as BERT's pooler is.
+    pub dense_in_encoder: bool,
+    /// The output layer's tensors.
+    pub output: &'static str,
+    /// What follows the hidden layer.
+    pub activation: Activation,
+}
+
+/// Names of an encoder's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorNames {
+    /// What goes before every name, with its dot; files of the bare encoder leave it out.
+    pub prefix: &'static str,
+    /// What goes before a layer's number.
+    pub layers: &'static str,
+    /// Names within a layer.
+    pub layer: LayerNames,
+}
+
+/// Names of the tensors of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerNames {
+    /// Query, key and value projections.
+    pub query_key_value: [&'static str; 3],
+    /// The projection that joins the heads.
+    pub attention_output: &'static str,
+    /// The normalisation after the attention.
+    pub attention_norm: &'static str,
+    /// The feed-forward network's first projection.
+    pub feed_forward: &'static str,
+    /// The feed-forward network's second projection.
+    pub output: &'static str,
+    /// The normalisation after the feed-forward network.
+    pub output_norm: &'static str,
+}
+
+/// An activation function, by the names that `config.json` uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `gelu`, by the error function.
+    Gelu,
+    /// `gelu_new`, by the hyperbolic tangent.
+    GeluApproximate,
+    /// `relu`.
+    Relu,
+    /// `tanh`.
+    Tanh,
+}
+
+impl Activation {
+    /// The function that `config.json` calls `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "gelu" => Some(Self::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluApproximate),
+            "relu" => Some(Self::Relu),
+            "tanh" => Some(Self::Tanh),
+            _ => None,
+        }
+    }
+
+    /// Applies the function to every element.
+    #[must_use]
+    pub fn forward<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => activation::gelu(tensor),
+            Self::GeluApproximate => activation::gelu_approximate(tensor),
+            Self::Relu => activation::relu(tensor),
+            Self::Tanh => activation::tanh(tensor),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Token ids to vectors.
+
+use burn::module::Module;
+use burn::nn::{Embedding, LayerNorm, Linear};
+use burn::tensor::{Device, Int, Tensor};
+
+use super::EncoderConfig;
+use crate::Error;
+use crate::checkpoint::Weights;
+
+/// The sum of a token's, its position's and its type's vector, normalised, and projected where the widths differ.
+#[derive(Module, Debug)]
+pub struct Embeddings {
+    /// One vector per token of the vocabulary.
+    pub words: Embedding,
+    /// One vector per position.
+    pub positions: Embedding,
+    /// One vector per token type, of which only the first is used: a request is one text, never a pair.
+    pub token_types: Option<Embedding>,
+    /// The normalisation of the sum.
+    pub norm: LayerNorm,
+    /// From the embeddings' width to the encoder's (ELECTRA).
+    pub project: Option<Linear>,
+    first_position: usize,
+}
+
+impl Embeddings {
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        prefix: &str,
+        config: &EncoderConfig,
+    ) -> Result<Self, Error> {
+        let width = config.embedding;
+        let name = |part: &str| format!("{prefix}embeddings.{part}");
+        let token_types = match config.token_types {
+            0 => None,
+            rows => Some(weights.embedding(&name("token_type_embeddings"), [rows, width])?),
+        };
+        let project = match width == config.hidden {
+            true => None,
+            false => Some(weights.linear(
+                &[&format!("{prefix}embeddings_project")],
+                width,
+                config.hidden,
+            )?),
+        };
+        Ok(Self {
+            words: weights.embedding(&name("word_embeddings"), [config.vocabulary, width])?,
+            positions: weights
+                .embedding(&name("position_embeddings"), [config.positions, width])?,
+            token_types,
+            norm: weights.norm(&name("LayerNorm"), width, config.norm_epsilon)?,
+            project,
+            first_position: config.first_position,
+        })
+    }
+
+    /// Where the vectors live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.words.weight.device()
+    }
+
+    /// `[batch, tokens]` to `[batch, tokens, hidden]`.
+    #[must_use]
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [_, length] = tokens.dims();
+        let first = self.first_position;
+        let mut places = self.positions.weight.val().slice([first..first + length]);
+        if let Some(types) = &self.token_types {
+            places = places + types.weight.val().slice([0..1]);
+        }
+        let sum = self.words.forward(tokens) + places.unsqueeze();
+        let normal = self.norm.forward(sum);
+        match &self.project {
+            Some(project) => project.forward(normal),
+            None => normal,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The classification head.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+
+use super::{Activation, HeadConfig};
+use crate::Error;
+use crate::checkpoint::Weights;
+
+/// From the first token's vector to one logit per class.
+#[derive(Module, Debug)]
+pub struct Head {
+    /// `[hidden, hidden]`.
+    pub dense: Linear,
+    /// `[hidden, classes]`.
+    pub output: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Head {
+    /// Takes the head's tensors; `prefix` is the encoder's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::take`].
+    pub fn load(
+        weights: &Weights<'_>,
+        prefix: &str,
+        config: &HeadConfig,
+        hidden: usize,
+        classes: usize,
+    ) -> Result<Self, Error> {
+        let dense = match config.dense_in_encoder {
+            true => format!("{prefix}{}", config.dense),
+            false => config.dense.to_owned(),
+        };
+        Ok(Self {
+            dense: weights.linear(&[&dense], hidden, hidden)?,
+            output: weights.linear(&[config.output], hidden, classes)?,
+            activation: config.activation,
+        })
+    }
+
+    /// A head from its layers, for training.
+    #[must_use]
+    pub fn new(dense: Linear, output: Linear, activation: Activation) -> Self {
+        Self { dense, output, activation }
+    }
+
+    /// `[batch, tokens, hidden]` to logits `[batch, classes]`.
+    #[must_use]
+    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
+        let [batch, _, width] = hidden.dims();
+        let first = hidden.slice([0..batch, 0..1]).reshape([batch, width]);
+        self.output.forward(self.activation.forward(self.dense.forward(first)))
+    }
+}

@@ -1,0 +1,112 @@
+//! `Padded`: token ids of several texts in one rectangle.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// What is added to the attention scores of padding. Large enough that `exp` makes it zero, small enough that a sum
+/// with any score stays finite, so that no row ever becomes NaN.
+const MASKED: f32 = -1e9;
+
+/// Token ids of several texts, each padded to the length of the rectangle, `[rows, length]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Padded {
+    ids: Vec<i32>,
+    /// Tokens of each row that are not padding; at least 1.
+    lengths: Vec<usize>,
+    length: usize,
+    always_biased: bool,
+}
+
+impl Padded {
+    /// Pads `texts` to `rows` rows of `length` tokens with the token `padding`.
+    ///
+    /// Rows beyond the texts hold padding only and count as one token, so that their attention is defined. With
+    /// `always_biased` the mask is applied where nothing is padded too, so that one shape is one computation.
+    ///
+    /// # Panics
+    ///
+    /// If there are more texts than rows, or a text is longer than `length` or empty.
+    #[must_use]
+    pub fn new(
+        texts: &[&[u32]],
+        [rows, length]: [usize; 2],
+        padding: u32,
+        always_biased: bool,
+    ) -> Self {
+        assert!(texts.len() <= rows, "{} texts do not fit {rows} rows", texts.len());
+        let mut ids = vec![padding.cast_signed(); rows * length];
+        for (row, text) in ids.chunks_exact_mut(length).zip(texts) {
+            assert!(!text.is_empty(), "a text has its special tokens at least");
+            for (place, id) in row[..text.len()].iter_mut().zip(*text) {
+                *place = id.cast_signed();
+            }
+        }
+        let mut lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
+        lengths.resize(rows, 1);
+        Self { ids, lengths, length, always_biased }
+    }
+
+    /// Rows and tokens per row.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 2] {
+        [self.lengths.len(), self.length]
+    }
+
+    /// The ids, `[rows, length]`.
+    #[must_use]
+    pub fn tokens(&self, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(self.ids.clone(), self.shape()), device)
+    }
+
+    /// What is added to the attention scores, `[rows, 1, 1, length]`: 0 for tokens, a large negative number for
+    /// padding; `None` where there is nothing to mask.
+    #[must_use]
+    pub fn attention_bias(&self, device: &Device) -> Option<Tensor<4>> {
+        let full = self.lengths.iter().all(|&length| length == self.length);
+        (self.always_biased || !full).then(|| {
+            let [rows, length] = self.shape();
+            let values = self.per_token(|_| 0.0, MASKED);
+            Tensor::from_data(TensorData::new(values, [rows, 1, 1, length]), device)
+        })
+    }
+
+    /// Each token's share in the mean of its text, `[rows, 1, length]`; 0 for padding.
+    #[must_use]
+    pub fn mean_weights(&self, device: &Device) -> Tensor<3> {
+        #[expect(clippy::cast_precision_loss, reason = "no text has 2^23 tokens")]
+        let values = self.per_token(|length| 1.0 / length as f32, 0.0);
+        let [rows, length] = self.shape();
+        Tensor::from_data(TensorData::new(values, [rows, 1, length]), device)
+    }
+
+    fn per_token(&self, token: impl Fn(usize) -> f32, padding: f32) -> Vec<f32> {
+        let row = |&length: &usize| {
+            let tokens = std::iter::repeat_n(token(length), length);
+            tokens.chain(std::iter::repeat_n(padding, self.length - length))
+        };
+        self.lengths.iter().flat_map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MASKED, Padded};
+
+    #[test]
+    fn padding_has_no_weight_and_an_empty_row_is_still_defined() {
+        let device = burn::tensor::Device::flex();
+        let batch = Padded::new(&[&[5, 6], &[7]], [3, 2], 9, false);
+        let tokens = batch.tokens(&device).try_into_vec_as::<i32>().unwrap();
+        assert_eq!(tokens, [5, 6, 7, 9, 9, 9]);
+        let bias = batch.attention_bias(&device).unwrap().try_into_vec_as::<f32>().unwrap();
+        assert_eq!(bias, [0.0, 0.0, 0.0, MASKED, 0.0, MASKED]);
+        let mean = batch.mean_weights(&device).try_into_vec_as::<f32>().unwrap();
+        assert_eq!(mean, [0.5, 0.5, 1.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_full_rectangle_needs_no_mask() {
+        let device = burn::tensor::Device::flex();
+        assert!(Padded::new(&[&[5, 6]], [1, 2], 9, false).attention_bias(&device).is_none());
+        assert!(Padded::new(&[&[5, 6]], [1, 2], 9, true).attention_bias(&device).is_some());
+    }
+}

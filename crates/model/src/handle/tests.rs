@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use forebay_stream::{Batch, Failure, MapBatch};
+
+use super::ModelHandle;
+use crate::{Error, Model, WarmUp};
+
+/// Doubles numbers; panics on 13; answers one time too few when the batch holds 99.
+struct Doubler {
+    generation: usize,
+}
+
+impl Model for Doubler {
+    type Input = u32;
+    type Output = (u32, usize);
+
+    fn infer(&mut self, batch: &[u32]) -> Result<Vec<Result<(u32, usize), Failure>>, Failure> {
+        assert!(!batch.contains(&13), "thirteen is not a number");
+        let wanted = batch.len() - usize::from(batch.contains(&99));
+        let double = |&n: &u32| match n {
+            7 => Err(Failure::new("unlucky", "seven")),
+            n => Ok((n * 2, self.generation)),
+        };
+        Ok(batch.iter().take(wanted).map(double).collect())
+    }
+
+    fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
+        progress(WarmUp { done: 1, total: 1, shape: format!("generation {}", self.generation) });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "a doubler".to_owned()
+    }
+}
+
+/// A doubler that knows how often it was built, and can be built `builds` times.
+async fn doubler(builds: usize) -> ModelHandle<Doubler> {
+    let built = AtomicUsize::new(0);
+    let build = move || match built.fetch_add(1, Ordering::Relaxed) {
+        generation if generation < builds => Ok(Doubler { generation }),
+        _ => Err(Error::WarmUp { message: "the device is gone".to_owned() }),
+    };
+    ModelHandle::spawn("doubler", build, |_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_member_gets_its_own_result() {
+    let handle = doubler(1).await;
+    let results = handle.call(Batch::from(vec![1, 7, 3])).await.unwrap();
+    assert_eq!(results[0], Ok((2, 0)));
+    assert_eq!(results[1].as_ref().unwrap_err().code(), "unlucky");
+    assert_eq!(results[2], Ok((6, 0)));
+    assert_eq!(handle.describe(), "a doubler");
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_batch_alone_and_the_model_is_built_again() {
+    let handle = doubler(2).await;
+    let failure = handle.call(Batch::from(vec![1, 13])).await.unwrap_err();
+    assert_eq!(failure.code(), "model_panicked");
+    assert_eq!(failure.message(), "thirteen is not a number");
+    assert_eq!(handle.call(Batch::from(vec![1])).await, Ok(vec![Ok((2, 1))]));
+}
+
+#[tokio::test]
+async fn a_missing_result_fails_the_whole_batch() {
+    let handle = doubler(1).await;
+    let failure = handle.call(Batch::from(vec![1, 99])).await.unwrap_err();
+    assert_eq!(failure.code(), "wrong_result_count");
+    assert_eq!(failure.message(), "the model returned 1 results for 2 inputs");
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_rebuilt_says_so_to_every_caller() {
+    let handle = doubler(1).await;
+    handle.call(Batch::from(vec![13])).await.unwrap_err();
+    let failure = handle.closed().await;
+    assert_eq!(failure.code(), "model_unavailable");
+    assert!(failure.message().contains("the device is gone"), "{failure}");
+    assert_eq!(handle.call(Batch::from(vec![1])).await, Err(failure));
+}
+
+#[tokio::test]
+async fn an_error_or_a_panic_while_building_reaches_the_caller_of_spawn() {
+    let error = ModelHandle::<Doubler>::spawn("doubler", || Err(Error::Stopped), |_| {}).await;
+    assert!(matches!(error, Err(Error::Stopped)));
+    let error = ModelHandle::<Doubler>::spawn("doubler", || panic!("no driver"), |_| {}).await;
+    assert!(matches!(error, Err(Error::Panicked { message }) if message == "no driver"));
+}
+
+#[tokio::test]
+async fn the_warm_up_is_reported_before_the_handle_is_ready() {
+    let steps = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&steps);
+    let count = move |step: WarmUp| {
+        counter.fetch_add(step.done, Ordering::Relaxed);
+    };
+    let _handle =
+        ModelHandle::spawn("doubler", || Ok(Doubler { generation: 0 }), count).await.unwrap();
+    assert_eq!(steps.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_the_last_handle() {
+    // The thread owns the build function, and with it this sender: the channel closes when the thread has ended.
+    let (alive, mut until_end) = tokio::sync::mpsc::channel::<()>(1);
+    let build = move || {
+        let _owned = &alive;
+        Ok(Doubler { generation: 0 })
+    };
+    let handle = ModelHandle::spawn("doubler", build, |_| {}).await.unwrap();
+    let other = handle.clone();
+    drop(handle);
+    assert!(other.call(Batch::from(vec![1])).await.is_ok());
+    assert!(
+        until_end.try_recv().is_err_and(|e| e == tokio::sync::mpsc::error::TryRecvError::Empty)
+    );
+    drop(other);
+    assert_eq!(until_end.recv().await, None);
+}

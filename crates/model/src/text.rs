@@ -1,0 +1,126 @@
+//! `TextModel`: classifies or embeds texts with an encoder of the BERT family.
+
+mod load;
+mod options;
+mod output;
+mod plan;
+mod pooling;
+mod shapes;
+mod tokens;
+
+use forebay_stream::Failure;
+
+pub use options::{InvalidTask, Task, TextModelOptions};
+pub use output::TextOutput;
+
+use crate::encoder::{Encoder, Padded};
+use crate::{Error, Model, SelectedDevice, WarmUp};
+use output::Interpreter;
+use shapes::Shapes;
+use tokens::{Tokenizer, Tokens};
+
+/// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
+///
+/// A batch is cut into parts of like length, so that little is padded, and each part is one run of the encoder. On a
+/// GPU the shapes of the parts are rounded up to a few, all of which [`warm_up`](Model::warm_up) compiles.
+///
+/// A text of too many tokens fails alone with the code `text_too_long`, unless it is to be truncated. The empty text
+/// is a text.
+pub struct TextModel {
+    encoder: Encoder,
+    interpreter: Interpreter,
+    tokenizer: Tokenizer,
+    shapes: Shapes,
+    device: SelectedDevice,
+    name: String,
+}
+
+impl TextModel {
+    /// Loads the model and puts it on its device.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that names the file and what is wrong with it, or the device that is not there.
+    pub fn load(options: &TextModelOptions) -> Result<Self, Error> {
+        load::load(options)
+    }
+
+    /// What the model does.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.interpreter.task()
+    }
+
+    /// The most tokens one text may have, the special ones counted in.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.tokenizer.max_tokens()
+    }
+
+    /// Token ids of one text, as the encoder gets them.
+    ///
+    /// # Errors
+    ///
+    /// The failure that [`infer`](Model::infer) would give this text.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, Failure> {
+        self.tokenizer.encode(text)
+    }
+
+    /// One run of the encoder over texts that fit `shape`, `[rows, tokens]`.
+    fn run(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<Vec<TextOutput>, Failure> {
+        let padding = self.tokenizer.padding();
+        let batch = Padded::new(texts, shape, padding, self.device.is_gpu());
+        let hidden = self.encoder.forward(&batch);
+        let rows = self.interpreter.forward(hidden, &batch);
+        let values = rows.try_into_vec_as::<f32>().map_err(device_failure)?;
+        let width = values.len() / shape[0];
+        Ok(values.chunks(width).take(texts.len()).map(|row| self.interpreter.output(row)).collect())
+    }
+}
+
+impl Model for TextModel {
+    type Input = String;
+    type Output = TextOutput;
+
+    fn infer(&mut self, batch: &[String]) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
+        let tokens: Vec<Result<Tokens, Failure>> =
+            batch.iter().map(|text| self.tokenizer.encode(text)).collect();
+        let mut results: Vec<_> =
+            tokens.iter().map(|text| text.as_ref().err().cloned().map(Err)).collect();
+        let lengths: Vec<_> = tokens
+            .iter()
+            .enumerate()
+            .filter_map(|(index, text)| text.as_ref().ok().map(|text| (index, text.len())))
+            .collect();
+        for part in plan::parts(lengths, &self.shapes) {
+            let texts: Vec<_> =
+                part.members.iter().filter_map(|&member| tokens[member].as_deref().ok()).collect();
+            for (&member, output) in part.members.iter().zip(self.run(&texts, part.shape)?) {
+                results[member] = Some(Ok(output));
+            }
+        }
+        let missing = || Failure::new("internal", "a text was left out of its batch");
+        Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
+    }
+
+    fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
+        let shapes = self.shapes.all();
+        let total = shapes.len();
+        for (index, [rows, length]) in shapes.into_iter().enumerate() {
+            let padding = vec![self.tokenizer.padding(); length];
+            self.run(&[&padding], [rows, length])
+                .map_err(|failure| Error::WarmUp { message: failure.message().to_owned() })?;
+            let shape = format!("{rows} texts of {length} tokens");
+            progress(WarmUp { done: index + 1, total, shape });
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("{} on {}", self.name, self.device.reason())
+    }
+}
+
+fn device_failure(error: impl std::fmt::Display) -> Failure {
+    Failure::new("device_failed", format_args!("the device did not compute the batch: {error}"))
+}

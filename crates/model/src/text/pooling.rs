@@ -1,0 +1,138 @@
+//! Many token vectors to one text vector, as sentence-transformers does it.
+
+use std::path::Path;
+
+use burn::tensor::Tensor;
+use serde_json::Value;
+
+use crate::Error;
+use crate::checkpoint::JsonFile;
+use crate::encoder::Padded;
+
+/// How token vectors become a text's vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pooling {
+    kind: Kind,
+    /// Whether the vector is scaled to length 1.
+    normalize: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The mean of the tokens that are not padding.
+    Mean,
+    /// The first token, `[CLS]`.
+    First,
+}
+
+impl Pooling {
+    /// Reads `modules.json` and `1_Pooling/config.json`; without them the mean, normalised.
+    pub(super) fn read(directory: &Path) -> Result<Self, Error> {
+        Ok(Self { kind: read_kind(directory)?, normalize: read_normalize(directory)? })
+    }
+
+    /// `[batch, tokens, hidden]` to `[batch, hidden]`.
+    pub(super) fn forward(self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
+        let [rows, _, width] = hidden.dims();
+        let pooled = match self.kind {
+            Kind::Mean => batch.mean_weights(&hidden.device()).matmul(hidden),
+            Kind::First => hidden.slice([0..rows, 0..1]),
+        };
+        pooled.reshape([rows, width])
+    }
+
+    /// The text's vector, scaled if it is to be. The zero vector stays zero.
+    pub(super) fn finish(self, row: &[f32]) -> Vec<f32> {
+        let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let scale = if self.normalize { 1.0 / length.max(1e-12) } else { 1.0 };
+        row.iter().map(|value| value * scale).collect()
+    }
+}
+
+fn read_kind(directory: &Path) -> Result<Kind, Error> {
+    let Some(file) = JsonFile::read_if_there(&directory.join("1_Pooling/config.json"))? else {
+        return Ok(Kind::Mean);
+    };
+    let modes = file.value().as_object().into_iter().flatten();
+    let on: Vec<_> = modes
+        .filter(|(key, value)| key.starts_with("pooling_mode_") && **value == Value::Bool(true))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    match on[..] {
+        ["pooling_mode_mean_tokens"] => Ok(Kind::Mean),
+        ["pooling_mode_cls_token"] => Ok(Kind::First),
+        _ => {
+            let supported = "pooling_mode_mean_tokens or pooling_mode_cls_token";
+            Err(file.unsupported("pooling", &on.join(" and "), supported))
+        }
+    }
+}
+
+/// Whether `modules.json` ends in a normalisation; a model without the file is normalised.
+fn read_normalize(directory: &Path) -> Result<bool, Error> {
+    let Some(file) = JsonFile::read_if_there(&directory.join("modules.json"))? else {
+        return Ok(true);
+    };
+    let modules = file.value().as_array().ok_or_else(|| file.bad("modules", "a list"))?;
+    let mut normalize = false;
+    for module in modules {
+        let path = module.get("type").and_then(Value::as_str).unwrap_or_default();
+        match path.rsplit('.').next().unwrap_or_default() {
+            "Transformer" | "Pooling" => {}
+            "Normalize" => normalize = true,
+            other => {
+                return Err(file.unsupported("type", other, "Transformer, Pooling, Normalize"));
+            }
+        }
+    }
+    Ok(normalize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Kind, Pooling};
+
+    fn read(pooling: Option<&str>, modules: Option<&str>) -> Result<Pooling, String> {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(text) = pooling {
+            fs::create_dir(directory.path().join("1_Pooling")).unwrap();
+            fs::write(directory.path().join("1_Pooling/config.json"), text).unwrap();
+        }
+        if let Some(text) = modules {
+            fs::write(directory.path().join("modules.json"), text).unwrap();
+        }
+        Pooling::read(directory.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_files_the_mean_is_normalised() {
+        assert_eq!(read(None, None), Ok(Pooling { kind: Kind::Mean, normalize: true }));
+    }
+
+    #[test]
+    fn the_files_of_sentence_transformers_decide() {
+        let first = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
+        let bare = r#"[{"type": "sentence_transformers.models.Transformer"}]"#;
+        assert_eq!(
+            read(Some(first), Some(bare)),
+            Ok(Pooling { kind: Kind::First, normalize: false })
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let message = read(Some(r#"{"pooling_mode_max_tokens": true}"#), None).unwrap_err();
+        assert!(message.contains("pooling = pooling_mode_max_tokens"), "{message}");
+        let message = read(None, Some(r#"[{"type": "models.Dense"}]"#)).unwrap_err();
+        assert!(message.contains("type = Dense, supported: Transformer"), "{message}");
+    }
+
+    #[test]
+    fn a_zero_vector_is_not_divided_by_zero() {
+        let pooling = Pooling { kind: Kind::Mean, normalize: true };
+        assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
+        assert_eq!(pooling.finish(&[3.0, 4.0]), [0.6, 0.8]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Texts to token ids.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use forebay_stream::Failure;
+use tokenizers::TruncationParams;
+
+use crate::Error;
+use crate::checkpoint::JsonFile;
+use crate::encoder::EncoderConfig;
+
+/// Token ids of one text, the special tokens at both ends among them.
+pub(super) type Tokens = Vec<u32>;
+
+/// A model with this many positions or fewer could hold no text: two special tokens and one more.
+const LEAST_TOKENS: usize = 3;
+
+/// The tokenizer of one model, with the model's limit.
+pub(super) struct Tokenizer {
+    tokenizer: tokenizers::Tokenizer,
+    max_tokens: usize,
+    padding: u32,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and the files that tell the limit.
+    ///
+    /// What `tokenizer.json` itself says on truncation and padding is left aside: it is set for training runs.
+    pub(super) fn load(
+        directory: &Path,
+        config: &JsonFile,
+        encoder: &EncoderConfig,
+        asked: Option<NonZeroUsize>,
+        truncate: bool,
+    ) -> Result<Self, Error> {
+        let path = directory.join("tokenizer.json");
+        let json =
+            std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let complain = |source| Error::Tokenizer { path: path.clone(), source };
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(complain)?;
+        let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        if highest as usize >= encoder.vocabulary {
+            return Err(Error::Vocabulary { path, highest, rows: encoder.vocabulary });
+        }
+        let max_tokens = max_tokens(directory, encoder, asked)?;
+        let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(truncate.then_some(truncation)).map_err(complain)?;
+        let padding = padding(config, encoder)?;
+        Ok(Self { tokenizer, max_tokens, padding })
+    }
+
+    /// The ids of `text`, or the failure of a text that is too long or cannot be tokenised.
+    pub(super) fn encode(&self, text: &str) -> Result<Tokens, Failure> {
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| {
+            Failure::new("invalid_text", format_args!("cannot tokenise: {error}"))
+        })?;
+        let tokens = encoding.get_ids().to_vec();
+        match tokens.len() {
+            0 => Err(Failure::new("invalid_text", "the tokenizer made no tokens of the text")),
+            count if count > self.max_tokens => Err(Failure::new(
+                "text_too_long",
+                format_args!("the text has {count} tokens, the model takes {}", self.max_tokens),
+            )),
+            _ => Ok(tokens),
+        }
+    }
+
+    /// The most tokens in one text.
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The id that fills up the shorter texts of a batch. It is masked, so any would do.
+    pub(super) fn padding(&self) -> u32 {
+        self.padding
+    }
+}
+
+/// What was asked for, else what sentence-transformers or the tokenizer was set to, else what the positions hold.
+fn max_tokens(
+    directory: &Path,
+    encoder: &EncoderConfig,
+    asked: Option<NonZeroUsize>,
+) -> Result<usize, Error> {
+    let most = encoder.max_tokens();
+    if let Some(asked) = asked.map(NonZeroUsize::get) {
+        let fits = (LEAST_TOKENS..=most).contains(&asked);
+        return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least: LEAST_TOKENS, most });
+    }
+    let limit = |file: &str, key: &str| -> Result<usize, Error> {
+        let file = JsonFile::read_if_there(&directory.join(file))?;
+        // "No limit" is written as 1e30.
+        let limit = file.as_ref().and_then(|file| file.get(key)?.as_u64());
+        Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
+    };
+    let sentence = limit("sentence_bert_config.json", "max_seq_length")?;
+    let tokenizer = limit("tokenizer_config.json", "model_max_length")?;
+    // The former is about the whole model, so where it stands the latter counts no more.
+    let limit = if sentence == usize::MAX { tokenizer } else { sentence };
+    Ok(limit.min(most).max(LEAST_TOKENS.min(most)))
+}
+
+fn padding(config: &JsonFile, encoder: &EncoderConfig) -> Result<u32, Error> {
+    let id = config.get("pad_token_id").map_or(Some(0), serde_json::Value::as_u64);
+    id.and_then(|id| u32::try_from(id).ok())
+        .filter(|&id| (id as usize) < encoder.vocabulary)
+        .ok_or_else(|| config.bad("pad_token_id", "a token id within the vocabulary"))
+}

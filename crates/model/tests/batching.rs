@@ -1,0 +1,77 @@
+//! What a batch does to its members: nothing.
+
+mod common;
+
+use std::num::NonZeroUsize;
+
+use forebay_model::{DeviceChoice, Model, Task, TextModel, TextModelOptions, TextOutput};
+
+fn embedder(device: DeviceChoice) -> TextModel {
+    let path = common::reference("tiny-bert-classifier");
+    let task = Some(Task::TextEmbedding);
+    TextModel::load(&TextModelOptions { task, ..common::options(&path, device, 4) }).unwrap()
+}
+
+/// Texts of many lengths, in no order.
+fn texts() -> Vec<String> {
+    (0..40).map(|n| "the movie was not so great ".repeat((n * 7) % 8) + "boring").collect()
+}
+
+fn vector(output: &TextOutput) -> &[f32] {
+    let TextOutput::Embedding { embedding } = output else { panic!("{output:?}") };
+    embedding
+}
+
+#[test]
+fn a_text_gets_the_same_vector_alone_and_in_a_batch() {
+    for device in common::devices() {
+        let mut model = embedder(device);
+        let together = model.infer(&texts()).unwrap();
+        for (text, batched) in texts().into_iter().zip(together) {
+            let alone = model.infer(std::slice::from_ref(&text)).unwrap().remove(0).unwrap();
+            let batched = batched.unwrap();
+            for (a, b) in vector(&alone).iter().zip(vector(&batched)) {
+                assert!((a - b).abs() < 1e-5, "{text}: {a} and {b} on {device}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_texts_give_no_results() {
+    assert_eq!(embedder(DeviceChoice::Cpu).infer(&[]), Ok(vec![]));
+}
+
+#[test]
+fn a_text_that_is_too_long_fails_alone() {
+    let path = common::reference("tiny-bert-classifier");
+    let options = TextModelOptions {
+        max_tokens: NonZeroUsize::new(5),
+        ..common::options(&path, DeviceChoice::Cpu, 4)
+    };
+    let texts = ["boring".to_owned(), "boring ".repeat(4), "great".to_owned()];
+    let mut model = TextModel::load(&options).unwrap();
+    let results = model.infer(&texts).unwrap();
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    let failure = results[1].as_ref().unwrap_err();
+    assert_eq!(failure.code(), "text_too_long");
+    assert_eq!(failure.message(), "the text has 6 tokens, the model takes 5");
+
+    let mut cut = TextModel::load(&TextModelOptions { truncate: true, ..options }).unwrap();
+    assert_eq!(cut.tokenize(&texts[1]).unwrap(), cut.tokenize("boring boring boring").unwrap());
+    assert!(cut.infer(&texts).unwrap()[1].is_ok());
+}
+
+#[test]
+fn a_gpu_is_warmed_up_before_traffic_and_says_how_far_it_is() {
+    for device in common::devices() {
+        let mut steps = Vec::new();
+        embedder(device).warm_up(&mut |step| steps.push(step)).unwrap();
+        let shapes: Vec<_> = steps.iter().map(|step| step.shape.as_str()).collect();
+        match device {
+            DeviceChoice::Cpu => assert!(shapes.is_empty(), "{shapes:?}"),
+            _ => assert_eq!(shapes, ["4 texts of 64 tokens"]),
+        }
+        assert!(steps.iter().enumerate().all(|(n, step)| (step.done, step.total) == (n + 1, 1)));
+    }
+}

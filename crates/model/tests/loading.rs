@@ -1,0 +1,214 @@
+//! What is said about a model directory that cannot be loaded.
+
+mod common;
+
+use std::fs;
+use std::num::NonZeroUsize;
+
+use forebay_model::{DeviceChoice, Task, TextModel, TextModelOptions};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A copy of the tiny BERT classifier, to be damaged.
+fn copy() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let original = common::reference("tiny-bert-classifier");
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        fs::copy(original.join(file), directory.path().join(file)).unwrap();
+    }
+    directory
+}
+
+/// A copy whose JSON `file` was changed.
+fn with(file: &str, change: impl FnOnce(&mut Value)) -> TempDir {
+    let directory = copy();
+    let path = directory.path().join(file);
+    let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+    directory
+}
+
+fn options(directory: &TempDir) -> TextModelOptions {
+    common::options(directory.path(), DeviceChoice::Cpu, 4)
+}
+
+/// The complaint about the directory, its path left out, with its cause.
+fn complaint(directory: &TempDir) -> String {
+    complaint_about(&options(directory))
+}
+
+fn complaint_about(options: &TextModelOptions) -> String {
+    let Err(error) = TextModel::load(options) else { panic!("the model was loaded") };
+    let path = format!("{}/", options.path.display());
+    format!("{:#}", anyhow::Error::from(error)).replace(&path, "")
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let directory = copy();
+        fs::remove_file(directory.path().join(file)).unwrap();
+        let message = complaint(&directory);
+        assert!(
+            message.starts_with(&format!("cannot read {file}; a model directory holds")),
+            "{message}"
+        );
+        assert!(message.contains("No such file"), "{message}");
+    }
+}
+
+#[test]
+fn invalid_json_is_located() {
+    let directory = copy();
+    fs::write(directory.path().join("config.json"), "{\n  \"model_type\": bert\n}").unwrap();
+    let message = complaint(&directory);
+    assert_eq!(message, "invalid JSON in config.json: expected value at line 2 column 17");
+    let directory = copy();
+    fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
+    let message = complaint(&directory);
+    assert!(message.starts_with("cannot load the tokenizer tokenizer.json: "), "{message}");
+}
+
+#[test]
+fn an_unknown_architecture_is_named() {
+    let message = complaint(&with("config.json", |config| config["model_type"] = json!("gpt2")));
+    assert_eq!(
+        message,
+        "config.json asks for model_type = gpt2, supported: bert, distilbert, electra, roberta"
+    );
+}
+
+#[test]
+fn a_missing_tensor_and_a_wrong_shape_are_named() {
+    let message = complaint(&with("config.json", |config| config["num_hidden_layers"] = json!(3)));
+    assert!(
+        message.contains("no tensor `bert.encoder.layer.2.attention.self.query.weight`"),
+        "{message}"
+    );
+    let message = complaint(&with("config.json", |config| config["intermediate_size"] = json!(97)));
+    assert_eq!(
+        message,
+        "tensor `bert.encoder.layer.0.intermediate.dense.weight` in model.safetensors is [96, 32], but config.json \
+         asks for [97, 32]"
+    );
+}
+
+#[test]
+fn a_damaged_weights_file_is_named() {
+    let directory = copy();
+    fs::write(directory.path().join("model.safetensors"), b"not a safetensors file").unwrap();
+    let message = complaint(&directory);
+    assert!(message.starts_with("cannot parse model.safetensors as safetensors: "), "{message}");
+}
+
+#[test]
+fn a_vocabulary_larger_than_the_embedding_is_refused() {
+    let directory = with("tokenizer.json", |json| json["model"]["vocab"]["surplus"] = json!(179));
+    assert_eq!(
+        complaint(&directory),
+        "tokenizer.json yields token ids up to 179, but the model embeds 179 tokens; tokenizer and weights belong \
+         to different models"
+    );
+}
+
+#[test]
+fn a_classifier_without_labels_is_refused() {
+    for none in [json!(null), json!({})] {
+        let message = complaint(&with("config.json", |config| config["id2label"] = none));
+        assert!(message.starts_with("config.json names no labels; add `id2label`"), "{message}");
+    }
+    let gap = json!({"0": "negative", "2": "positive"});
+    let message = complaint(&with("config.json", |config| config["id2label"] = gap));
+    assert!(message.contains("no valid `id2label`"), "{message}");
+}
+
+#[test]
+fn the_task_is_inferred_or_asked_for() {
+    let masked = json!(["BertForMaskedLM"]);
+    let directory = with("config.json", |config| config["architectures"] = masked);
+    let message = complaint(&directory);
+    assert!(
+        message.contains("set the task to `text-embedding` or `text-classification`"),
+        "{message}"
+    );
+    let task = Some(Task::TextEmbedding);
+    let model = TextModel::load(&TextModelOptions { task, ..options(&directory) }).unwrap();
+    assert_eq!(model.task(), Task::TextEmbedding);
+    let inferred = TextModel::load(&options(&copy())).unwrap();
+    assert_eq!(inferred.task(), Task::TextClassification);
+}
+
+#[test]
+fn the_limit_is_the_smallest_that_the_files_know() {
+    let directory = copy();
+    assert_eq!(TextModel::load(&options(&directory)).unwrap().max_tokens(), 64);
+    fs::write(directory.path().join("sentence_bert_config.json"), r#"{"max_seq_length": 32}"#)
+        .unwrap();
+    assert_eq!(TextModel::load(&options(&directory)).unwrap().max_tokens(), 32);
+    let max_tokens = NonZeroUsize::new(48);
+    let longer = TextModelOptions { max_tokens, ..options(&directory) };
+    assert_eq!(TextModel::load(&longer).unwrap().max_tokens(), 48);
+    for asked in [2, 65] {
+        let max_tokens = NonZeroUsize::new(asked);
+        let message = complaint_about(&TextModelOptions { max_tokens, ..options(&directory) });
+        assert_eq!(
+            message,
+            format!("max_tokens = {asked} is out of range, this model takes 3 to 64")
+        );
+    }
+}
+
+#[test]
+fn truncation_and_padding_in_the_tokenizer_file_do_not_count() {
+    let directory = with("tokenizer.json", |json| {
+        json["truncation"] =
+            json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+        json["padding"] = json!({
+            "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+        });
+    });
+    let model = TextModel::load(&options(&directory)).unwrap();
+    assert_eq!(model.tokenize("boring").unwrap().len(), 3);
+    assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().len(), 12);
+}
+
+/// Rewrites every tensor of the weights.
+fn convert(directory: &TempDir, dtype: Dtype, element: impl Fn(f32) -> Vec<u8>) {
+    let path = directory.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let converted: Vec<_> = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let values =
+                view.data().as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four));
+            (name, view.shape().to_vec(), values.flat_map(&element).collect::<Vec<u8>>())
+        })
+        .collect();
+    let views = converted
+        .iter()
+        .map(|(name, shape, data)| (name, TensorView::new(dtype, shape.clone(), data).unwrap()));
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn half_precision_weights_are_read_and_others_are_refused() {
+    let f16 = copy();
+    convert(&f16, Dtype::F16, |value| half::f16::from_f32(value).to_le_bytes().to_vec());
+    TextModel::load(&options(&f16)).unwrap();
+    let bf16 = copy();
+    convert(&bf16, Dtype::BF16, |value| half::bf16::from_f32(value).to_le_bytes().to_vec());
+    TextModel::load(&options(&bf16)).unwrap();
+    let f64 = copy();
+    convert(&f64, Dtype::F64, |value| f64::from(value).to_le_bytes().to_vec());
+    let message = complaint(&f64);
+    assert!(
+        message.ends_with("model.safetensors is F64; convert it to F32, F16 or BF16"),
+        "{message}"
+    );
+}

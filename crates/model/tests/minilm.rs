@@ -1,0 +1,66 @@
+//! all-MiniLM-L6-v2 against the vectors that sentence-transformers computes. `scripts/fetch-minilm.sh` fetches it.
+
+mod common;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use forebay_model::{DeviceChoice, Model, TextModel, TextModelOptions, TextOutput};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Reference {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    sentence: String,
+    input_ids: Vec<u32>,
+    embedding: Vec<f32>,
+}
+
+fn minilm() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let path = cache.join("forebay/models/all-MiniLM-L6-v2");
+    path.join("model.safetensors").exists().then_some(path)
+}
+
+fn agrees_with_sentence_transformers(device: DeviceChoice) {
+    let Some(path) = minilm() else {
+        return common::skip("all-MiniLM-L6-v2, run scripts/fetch-minilm.sh");
+    };
+    let reference = fs::read_to_string(common::reference("minilm.json")).unwrap();
+    let Reference { items } = serde_json::from_str(&reference).unwrap();
+    let options = TextModelOptions {
+        truncate: true,
+        max_tokens: NonZeroUsize::new(256),
+        ..common::options(&path, device, 4)
+    };
+    let mut model = TextModel::load(&options).unwrap();
+    let texts: Vec<_> = items.iter().map(|item| item.sentence.clone()).collect();
+    let outputs = model.infer(&texts).unwrap();
+    for (item, output) in items.iter().zip(outputs) {
+        assert_eq!(model.tokenize(&item.sentence).unwrap(), item.input_ids, "{}", item.sentence);
+        let Ok(TextOutput::Embedding { embedding }) = output else { panic!("{output:?}") };
+        // Both have length 1, so their product is the cosine.
+        let cosine: f32 = embedding.iter().zip(&item.embedding).map(|(a, b)| a * b).sum();
+        assert!(cosine >= 0.9999, "{}: {cosine} on {device}", item.sentence);
+        let length: f32 = embedding.iter().map(|a| a * a).sum();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+}
+
+#[test]
+fn embeddings_agree_on_the_cpu() {
+    agrees_with_sentence_transformers(DeviceChoice::Cpu);
+}
+
+#[test]
+fn embeddings_agree_on_a_software_gpu() {
+    if common::devices().contains(&DeviceChoice::Software) {
+        agrees_with_sentence_transformers(DeviceChoice::Software);
+    }
+}

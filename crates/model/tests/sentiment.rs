@@ -1,0 +1,36 @@
+//! The sentiment model that ships with Forebay.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use forebay_model::{DeviceChoice, Model, TextModel, TextOutput};
+
+#[test]
+fn the_shipped_model_knows_praise_from_blame() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");
+    let mut model = TextModel::load(&common::options(&path, DeviceChoice::Cpu, 8)).unwrap();
+    let expected = [
+        ("A wonderful, moving film with a great cast.", "positive"),
+        ("I loved every minute of it.", "positive"),
+        ("one of the best movies of the year", "positive"),
+        ("A dull and lifeless mess.", "negative"),
+        ("This is the worst movie I have seen in years.", "negative"),
+        ("boring, predictable and far too long", "negative"),
+    ];
+    let texts = expected.map(|(text, _)| text.to_owned());
+    for ((text, wanted), output) in expected.iter().zip(model.infer(&texts).unwrap()) {
+        let Ok(TextOutput::Label { label, score }) = output else { panic!("{output:?}") };
+        assert_eq!(label, *wanted, "{text} ({score})");
+        assert!(score > 0.5, "{text}: {score}");
+    }
+}
+
+#[test]
+fn the_shipped_model_is_small() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");
+    let files = fs::read_dir(path).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 16_000_000, "{bytes} bytes");
+}
