@@ -71,12 +71,12 @@ fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, Str
                 advice: "install the GPU's Vulkan driver and loader, or use `auto` or `cpu`",
             }),
         },
-        DeviceChoice::Software => match there.iter().find(|a| a.kind == Kind::Software) {
+        DeviceChoice::Software => match software(there).find(|adapter| !adapter.crashes()) {
             Some(adapter) => Ok(Some((adapter, describe(adapter)))),
             None => Err(Error::NoDevice {
                 asked: choice.to_string(),
                 found: summary(there),
-                advice: "install a software Vulkan driver (mesa-vulkan-drivers), or use `cpu`",
+                advice: "install a software Vulkan driver (SwiftShader, or llvmpipe of a Mesa later than 22), or use `cpu`",
             }),
         },
     }
@@ -90,6 +90,10 @@ fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
     }
     gpus.sort_by_key(|gpu| (gpu.kind, gpu.index));
     gpus
+}
+
+fn software(there: &[Adapter]) -> impl Iterator<Item = &Adapter> {
+    there.iter().filter(|adapter| adapter.kind == Kind::Software)
 }
 
 fn describe(adapter: &Adapter) -> String {
@@ -113,16 +117,25 @@ fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
 /// What there is, for reasons and errors: `no GPU adapter found, 1 software adapter ignored (llvmpipe)`.
 fn summary(there: &[Adapter]) -> String {
     let gpus = gpus(there);
-    let software: Vec<_> = there.iter().filter(|adapter| adapter.kind == Kind::Software).collect();
     let found = match gpus.len() {
         0 => "no GPU adapter found".to_owned(),
         1 => format!("1 GPU adapter found ({})", gpus[0].name),
         count => format!("{count} GPU adapters found, numbered from 0"),
     };
-    match software.len() {
+    let ignored: Vec<_> = software(there).map(ignored).collect();
+    match ignored.len() {
         0 => found,
-        1 => format!("{found}, 1 software adapter ignored ({})", software[0].name),
-        count => format!("{found}, {count} software adapters ignored"),
+        1 => format!("{found}, 1 software adapter ignored ({})", ignored[0]),
+        count => format!("{found}, {count} software adapters ignored ({})", ignored.join(", ")),
+    }
+}
+
+fn ignored(adapter: &Adapter) -> String {
+    let Adapter { name, driver, .. } = adapter;
+    if adapter.crashes() {
+        format!("{name}; {driver} crashes on Burn's kernels")
+    } else {
+        name.clone()
     }
 }
 
@@ -132,7 +145,7 @@ mod tests {
     use super::*;
 
     fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
-        Adapter { name: name.to_owned(), api, kind, index }
+        Adapter { name: name.to_owned(), driver: String::new(), api, kind, index }
     }
 
     fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {
@@ -176,7 +189,17 @@ mod tests {
              `auto` or `cpu`"
         );
         let error = pick(DeviceChoice::Software, &[]).unwrap_err().to_string();
-        assert!(error.contains("mesa-vulkan-drivers"), "{error}");
+        assert!(error.contains("install a software Vulkan driver"), "{error}");
+    }
+
+    #[test]
+    fn a_driver_that_crashes_is_not_taken_even_when_asked_for() {
+        let mut llvmpipe = adapter("llvmpipe", Api::Vulkan, Kind::Software, 0);
+        llvmpipe.driver = "Mesa 22.3.6 (LLVM 15.0.6)".to_owned();
+        let error = pick(DeviceChoice::Software, &[llvmpipe.clone()]).unwrap_err().to_string();
+        assert!(error.contains("Mesa 22.3.6 (LLVM 15.0.6) crashes on Burn's kernels"), "{error}");
+        llvmpipe.driver = "Mesa 25.0.7 (LLVM 19.1.7)".to_owned();
+        assert!(picked(DeviceChoice::Software, &[llvmpipe]).is_some());
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What is said about a model directory that cannot be loaded.
 
-mod common;
-
 use std::fs;
 use std::num::NonZeroUsize;
 
@@ -10,6 +8,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common;
 
 /// A copy of the tiny BERT classifier, to be damaged.
 fn copy() -> TempDir {

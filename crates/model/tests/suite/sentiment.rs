@@ -1,11 +1,11 @@
 //! The sentiment model that ships with Forebay.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use forebay_model::{DeviceChoice, Model, TextModel, TextOutput};
+
+use crate::common;
 
 #[test]
 fn the_shipped_model_knows_praise_from_blame() {

@@ -1,10 +1,10 @@
 //! What a batch does to its members: nothing.
 
-mod common;
-
 use std::num::NonZeroUsize;
 
 use forebay_model::{DeviceChoice, Model, Task, TextModel, TextModelOptions, TextOutput};
+
+use crate::common;
 
 fn embedder(device: DeviceChoice) -> TextModel {
     let path = common::reference("tiny-bert-classifier");

@@ -1,13 +1,13 @@
 //! all-MiniLM-L6-v2 against the vectors that sentence-transformers computes. `scripts/fetch-minilm.sh` fetches it.
 
-mod common;
-
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use forebay_model::{DeviceChoice, Model, TextModel, TextModelOptions, TextOutput};
 use serde::Deserialize;
+
+use crate::common;
 
 #[derive(Deserialize)]
 struct Reference {

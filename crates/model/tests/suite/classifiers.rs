@@ -1,11 +1,11 @@
 //! Every architecture against the probabilities that transformers computes for a tiny random classifier.
 
-mod common;
-
 use std::fs;
 
-use forebay_model::{Model, TextModel, TextOutput};
+use forebay_model::{Model, TextModel, TextModelOptions, TextOutput};
 use serde::Deserialize;
+
+use crate::common;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -26,7 +26,11 @@ fn agrees_with_transformers(architecture: &str) {
     let Expected { items } = serde_json::from_str(&expected).unwrap();
     let texts: Vec<_> = items.iter().map(|item| item.text.clone()).collect();
     for device in common::devices() {
-        let mut model = TextModel::load(&common::options(&directory, device, items.len())).unwrap();
+        let mut model = TextModel::load(&TextModelOptions {
+            truncate: true,
+            ..common::options(&directory, device, items.len())
+        })
+        .unwrap();
         let outputs = model.infer(&texts).unwrap();
         assert_eq!(outputs.len(), items.len());
         for (item, output) in items.iter().zip(outputs) {
