@@ -9,7 +9,8 @@ use crate::{Error, native};
 /// A broker in this process, which any Kafka client on this machine can join.
 ///
 /// It is librdkafka's mock cluster: it keeps at most 5 MiB a partition, in memory, knows no transactions worth the
-/// name, no topic administration by protocol, no TLS and no SASL. It lives as long as this value.
+/// name, no topic administration by protocol, no TLS and no SASL. A group forms at once, but a change of its members
+/// takes it almost a session timeout, so tests of that want a short `session.timeout.ms`. It lives as long as this value.
 pub struct EmbeddedBroker {
     // The cluster belongs to a client, and ends with it.
     client: BaseProducer<DefaultProducerContext>,

@@ -142,6 +142,15 @@ pub enum Error {
         source: ClientError,
     },
 
+    /// A request was delivered and no reply came.
+    #[error("no reply to a request in {topic} came within {patience:?}")]
+    NoReply {
+        /// The topic that the request was written to.
+        topic: String,
+        /// How long the reply was waited for.
+        patience: Duration,
+    },
+
     /// The operating system refused a thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),

@@ -1,4 +1,38 @@
 //! Kafka as a source and a sink of events: consumer groups with offset tracking, keyed and confirmed replies.
+//!
+//! A [`Source`] yields events whose receipts commit offsets; a [`Sink`] resolves receipts when the brokers have confirmed
+//! a reply. Between them lies whatever makes replies of requests; here, nothing does:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use forebay_kafka::{EmbeddedBroker, Reply, Sink, SinkConfig, Source, SourceConfig};
+//! use forebay_stream::{Event, Sink as _};
+//! use futures::StreamExt as _;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), forebay_kafka::Error> {
+//! let broker = EmbeddedBroker::start(&[("requests", 1), ("replies", 1)])?;
+//! let brokers = broker.bootstrap_servers();
+//!
+//! let mut client = Sink::connect(SinkConfig::new(&brokers, "requests")).await?;
+//! let request = Reply { value: Some(Bytes::from("hello")), headers: Vec::new() };
+//! client.send(Event::detached(request)).await?;
+//! client.close().await?;
+//!
+//! let source = Source::connect(SourceConfig::new(&brokers, "requests", "echo")).await?;
+//! let mut sink = Sink::connect(SinkConfig::new(&brokers, "replies")).await?;
+//! let (events, handle) = source.start(&CancellationToken::new())?;
+//! let event = Box::pin(events).next().await.expect("one request")?;
+//! sink.send(event.map(|value| Reply { value, headers: Vec::new() })).await?;
+//! sink.close().await?;
+//!
+//! assert_eq!(handle.close(Duration::from_secs(5)).await?.unresolved, 0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod admin;
 mod config;
@@ -7,6 +41,7 @@ mod error;
 mod log;
 mod native;
 mod probe;
+mod requester;
 mod sink;
 mod source;
 
@@ -14,5 +49,6 @@ pub use admin::create_topics;
 pub use config::{Options, SinkConfig, SourceConfig};
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
+pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, Sink};
 pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};

@@ -105,6 +105,11 @@ impl forebay_stream::Sink<Reply> for Sink {
         Ok(())
     }
 
+    /// Nothing waits to be pushed: librdkafka sends by itself, a moment (`linger.ms`) after a reply is queued.
+    async fn flush(&mut self) -> Result<(), Error> {
+        self.check()
+    }
+
     /// Waits until everything is confirmed or has failed. librdkafka decides that within the delivery timeout.
     async fn close(&mut self) -> Result<(), Error> {
         const GRACE: Duration = Duration::from_secs(5);

@@ -11,12 +11,13 @@ mod stream;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_stream::Event;
 use futures::Stream;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::group::Group;
@@ -26,6 +27,8 @@ use self::stream::Intake;
 use crate::{Error, SourceConfig, probe};
 
 pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
+
+const SHORTEST_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a source yields: an event for a record, its value `None` where that is null, or the error that ends the source.
 pub type SourceItem = Result<Event<Option<Bytes>>, Error>;
@@ -79,13 +82,15 @@ impl Source {
             .map_err(|error| Error::Read { topic: config.topic.clone(), source: error.into() })?;
         // Closing the source stops it; that must not reach whatever else the caller's token stops.
         let stop = stop.child_token();
-        let (sender, records) = mpsc::channel(config.max_in_flight.get());
+        let (sender, records) =
+            mpsc::channel(config.max_in_flight.get().min(Semaphore::MAX_PERMITS));
         let poller = Poller {
             consumer,
             shared: Arc::clone(&shared),
             records: sender,
             stop: stop.clone(),
-            commit_interval: config.commit_interval,
+            // Also keeps an interval of nothing from spinning.
+            commit_interval: config.commit_interval.max(SHORTEST_COMMIT_INTERVAL),
         };
         let (report, reported) = oneshot::channel();
         let end = EndGuard(Arc::clone(&shared));

@@ -90,15 +90,16 @@ impl Assignment {
         true
     }
 
-    /// A record will not be answered: its offset stays, for as long as the assignment. False if that has ended.
-    pub(super) fn hold(&self) -> bool {
+    /// A record will not be answered: its offset stays, for as long as the assignment. Returns how many stay by now;
+    /// `None` if the assignment has ended.
+    pub(super) fn hold(&self) -> Option<usize> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
-            return false;
+            return None;
         }
         state.taken -= 1;
         state.held += 1;
-        true
+        Some(state.held)
     }
 
     /// Hands out nothing more.
@@ -184,7 +185,7 @@ mod tests {
         let slots = [assignment.open(0), assignment.open(1), assignment.open(2)];
         assert!(slots.iter().all(|_| assignment.take()));
         assert!(assignment.resolve(slots[0]));
-        assert!(assignment.hold());
+        assert_eq!(assignment.hold(), Some(1));
         assert!(assignment.resolve(slots[2]));
         assert_eq!(assignment.taken(), 0);
         assert_eq!(assignment.next_commit(), Some(1));

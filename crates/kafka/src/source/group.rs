@@ -16,10 +16,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::Instant;
 
 use super::assignment::Remains;
-use super::shared::Shared;
+use super::shared::{Shared, after};
 use crate::error::ClientError;
 use crate::{Error, native};
 
@@ -101,7 +100,7 @@ impl Group {
             let ended = self.shared.revoke(&partitions);
             tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = taken(&ended), "lost");
         } else {
-            let deadline = Instant::now() + self.drain_timeout;
+            let deadline = after(self.drain_timeout);
             // While closing, whatever could be waited for has been waited for.
             let deadline = self.shared.closing().map_or(deadline, |close| close.min(deadline));
             self.shared.drain(&partitions, deadline);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use forebay_stream::Origin;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
+use super::shared::{Shared, after};
 use crate::Error;
 
 /// Controls a source that was started. Dropping it closes the source without waiting for anything.
@@ -74,10 +74,11 @@ impl SourceHandle {
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
         const LEAVING: Duration = Duration::from_secs(15);
         self.stop.cancel();
-        self.shared.close(Instant::now() + patience);
+        let deadline = after(patience);
+        self.shared.close(deadline);
         let topic = || self.shared.topic.to_string();
         let leaving = async {
-            timeout(patience + LEAVING, self.shared.finishing.notified()).await.ok();
+            timeout_at(deadline + LEAVING, self.shared.finishing.notified()).await.ok();
             sleep(LEAVING).await;
         };
         let report = tokio::select! {

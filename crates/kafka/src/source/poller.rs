@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, offset_list};
 use super::record::Record;
-use super::shared::{BACKSTOP, Shared};
+use super::shared::{BACKSTOP, Shared, after};
 use super::{CloseReport, Stats};
 use crate::error::ClientError;
 use crate::{Error, native};
@@ -37,7 +37,7 @@ impl Poller {
         self.shared.poll_here();
         let wake = Arc::clone(&self.shared);
         self.consumer.set_nonempty_callback(move || wake.wake());
-        let mut next_commit = Instant::now() + self.commit_interval;
+        let mut next_commit = after(self.commit_interval);
         let mut full_since = None;
         loop {
             if let Some(deadline) = self.shared.closing()
@@ -52,7 +52,7 @@ impl Poller {
             let now = Instant::now();
             if now >= next_commit {
                 self.commit();
-                next_commit = now + self.commit_interval;
+                next_commit = after(self.commit_interval);
             }
             thread::park_timeout(BACKSTOP.min(next_commit.saturating_duration_since(now)));
         }

@@ -230,6 +230,12 @@ impl Shared {
     }
 }
 
+/// The instant after `duration`, however long that is.
+pub(super) fn after(duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_hours(24 * 365);
+    Instant::now() + duration.min(FAR)
+}
+
 /// The longest that the poll thread sleeps: everything that has to wake it does so, this is only how late it would be
 /// if a wake-up were lost, and far below `max.poll.interval.ms`.
 pub(super) const BACKSTOP: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! Members that come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forebay_kafka::{SourceConfig, SourceHandle};
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Broker, Events, PATIENCE, start, unique};
+use crate::support::{Broker, Events, PATIENCE, next, start, take, unique};
 
 /// Which member worked on which record.
 #[derive(Debug)]
@@ -164,4 +164,39 @@ async fn a_member_that_leaves_hands_over_what_it_finished() {
     collect(&mut worked, &mut seen, |seen| seen.len() == 4 * (offset + 5)).await;
     b.close(PATIENCE).await.unwrap();
     assert!(seen.values().all(|members| members.len() == 1), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_was_paused_when_it_left_is_read_when_it_returns() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(2).await, unique("group"));
+    broker.fill(&topic, 2, 3).await;
+    let mut config = broker.source(&topic, &group);
+    config.max_in_flight = 2.try_into().unwrap();
+    config.drain_timeout = Duration::from_millis(200);
+    let (mut events, a) = start(config.clone()).await;
+    let held = take(&mut events, 2).await;
+    let early = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
+    assert!(early.is_err(), "full, and by now paused");
+
+    // The second member takes one of the paused partitions, and leaves again.
+    let (log, mut worked) = mpsc::unbounded_channel();
+    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let b = member("b", config, Work::Takes(Duration::ZERO), &log, &mut tasks).await;
+    collect(&mut worked, &mut seen, |seen| seen.len() == 3).await;
+    b.close(PATIENCE).await.unwrap();
+    for event in held {
+        event.receipt.done();
+    }
+
+    broker.fill(&topic, 2, 1).await;
+    let mut last = BTreeSet::new();
+    while last.len() < 2 {
+        let event = next(&mut events).await;
+        if event.meta.origin.position == 3 {
+            last.insert(event.meta.origin.partition);
+        }
+        event.receipt.done();
+    }
+    a.close(PATIENCE).await.unwrap();
 }

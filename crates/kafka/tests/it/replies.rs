@@ -1,6 +1,7 @@
 //! What is written for what was read.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{Reply, Sink, SinkConfig};
@@ -70,6 +71,48 @@ async fn a_reply_that_is_too_large_fails_its_own_receipt_only() {
     assert!(failure.message().contains(&replies), "{failure}");
     assert_eq!(seen.recv().unwrap(), Outcome::Done);
     assert_eq!(broker.read(&replies, 1)[0].value.as_deref(), Some(&b"small"[..]));
+}
+
+#[tokio::test]
+async fn a_reply_that_the_brokers_refuse_fails_its_own_receipt_only() {
+    let broker = Broker::start();
+    if broker.embedded.is_some() {
+        eprintln!("skipped: the embedded broker refuses nothing");
+        return;
+    }
+    let replies = broker.topic(1).await;
+    let mut config = SinkConfig::new(&broker.servers, &replies);
+    // More than the topic allows.
+    config.options.insert("message.max.bytes".into(), "10000000".into());
+    let mut sink = Sink::connect(config).await.unwrap();
+    let (outcomes, seen) = mpsc::channel();
+    sink.send(watched(Bytes::from(vec![0; 2_000_000]), "large", &outcomes)).await.unwrap();
+    sink.close().await.unwrap();
+    sink.send(watched(Bytes::from_static(b"small"), "small", &outcomes)).await.unwrap();
+    sink.close().await.unwrap();
+
+    let Outcome::Failed(failure) = seen.recv().unwrap() else { panic!("the large one must fail") };
+    assert_eq!(failure.code(), "reply_too_large");
+    assert_eq!(seen.recv().unwrap(), Outcome::Done);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_not_confirmed_in_time_fails() {
+    let mut broker = Broker::start();
+    if broker.embedded.is_none() {
+        eprintln!("skipped: needs a broker that it may end");
+        return;
+    }
+    let replies = broker.topic(1).await;
+    let mut config = SinkConfig::new(&broker.servers, &replies);
+    config.delivery_timeout = Duration::from_secs(1);
+    let mut sink = Sink::connect(config).await.unwrap();
+    broker.embedded = None;
+    let (outcomes, seen) = mpsc::channel();
+    sink.send(watched(Bytes::from_static(b"x"), "key", &outcomes)).await.unwrap();
+    sink.close().await.unwrap();
+    let Outcome::Failed(failure) = seen.recv().unwrap() else { panic!("nobody confirmed it") };
+    assert_eq!(failure.code(), "delivery_failed");
 }
 
 #[tokio::test]

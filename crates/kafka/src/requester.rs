@@ -1,0 +1,188 @@
+//! `Requester`: the other side of a pipeline, which sends a request and waits for its reply.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_stream::Header;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Header as RecordHeader, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::{Error, native, probe};
+
+/// The header by which a reply is matched with its request, as Spring's `ReplyingKafkaTemplate` names it.
+pub const CORRELATION_ID: &str = "kafka_correlationId";
+
+/// A client of a pipeline: produces requests, consumes replies, matches them by correlation id.
+///
+/// It reads the replies topic from its end, in no group, so any number of requesters can share one topic. Requests may
+/// be made concurrently.
+pub struct Requester {
+    producer: FutureProducer,
+    topic: String,
+    prefix: u64,
+    sent: AtomicU64,
+    waiting: Arc<Waiting>,
+    reader: JoinHandle<()>,
+}
+
+/// A reply as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The record's key.
+    pub key: Option<Bytes>,
+    /// The record's value.
+    pub value: Option<Bytes>,
+    /// The record's headers.
+    pub headers: Vec<Header>,
+}
+
+/// Who waits for which correlation id. Bounded by the number of calls under way.
+type Waiting = Mutex<HashMap<Vec<u8>, oneshot::Sender<Response>>>;
+
+impl Requester {
+    /// Connects, and starts to read replies.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers, or one of the topics does not exist.
+    pub async fn connect(brokers: &str, requests: &str, replies: &str) -> Result<Self, Error> {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", brokers).set("client.id", "forebay-requester");
+        probe::check_topic(client.clone(), requests.to_owned()).await?;
+        probe::check_topic(client.clone(), replies.to_owned()).await?;
+
+        let producer = client
+            .clone()
+            .set("linger.ms", "0")
+            .set("partitioner", "murmur2_random")
+            .create()
+            .map_err(|error| Error::Configure(error.into()))?;
+        let consumer = read_from_end(client, replies.to_owned()).await?;
+        let waiting = Arc::default();
+        let reader = tokio::spawn(hand_out(consumer, Arc::clone(&waiting)));
+        let prefix = RandomState::new().hash_one(std::process::id());
+        Ok(Self {
+            producer,
+            topic: requests.to_owned(),
+            prefix,
+            sent: AtomicU64::new(0),
+            waiting,
+            reader,
+        })
+    }
+
+    /// Sends one request and waits for its reply, for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] if the request could not be delivered, [`Error::NoReply`] if nothing came back in time.
+    pub async fn request(
+        &self,
+        key: Option<&[u8]>,
+        value: &[u8],
+        patience: Duration,
+    ) -> Result<Response, Error> {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016x}-{number}", self.prefix).into_bytes();
+        let (sender, response) = oneshot::channel();
+        lock(&self.waiting).insert(id.clone(), sender);
+        let answered = self.exchange(key, value, &id, response, patience).await;
+        lock(&self.waiting).remove(&id);
+        answered
+    }
+
+    async fn exchange(
+        &self,
+        key: Option<&[u8]>,
+        value: &[u8],
+        id: &[u8],
+        response: oneshot::Receiver<Response>,
+        patience: Duration,
+    ) -> Result<Response, Error> {
+        let headers =
+            OwnedHeaders::new().insert(RecordHeader { key: CORRELATION_ID, value: Some(id) });
+        let mut record =
+            FutureRecord::<[u8], [u8]>::to(&self.topic).payload(value).headers(headers);
+        record.key = key;
+        self.producer.send(record, patience).await.map_err(|(error, _)| Error::Write {
+            topic: self.topic.clone(),
+            source: error.into(),
+        })?;
+        match tokio::time::timeout(patience, response).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) | Err(_) => Err(Error::NoReply { topic: self.topic.clone(), patience }),
+        }
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// A consumer of every partition of `topic`, from where each ends now.
+async fn read_from_end(mut client: ClientConfig, topic: String) -> Result<StreamConsumer, Error> {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    client.set("group.id", "forebay-requester").set("enable.auto.commit", "false");
+    let assigned = topic.clone();
+    let consumer = tokio::task::spawn_blocking(move || {
+        let consumer: StreamConsumer = client.create()?;
+        let metadata = consumer.fetch_metadata(Some(&assigned), TIMEOUT)?;
+        let mut partitions = TopicPartitionList::new();
+        for partition in
+            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions)
+        {
+            let (_, end) = consumer.fetch_watermarks(&assigned, partition.id(), TIMEOUT)?;
+            partitions.add_partition_offset(&assigned, partition.id(), Offset::Offset(end))?;
+        }
+        consumer.assign(&partitions)?;
+        Ok(consumer)
+    });
+    match consumer.await {
+        Ok(consumer) => consumer.map_err(|source: rdkafka::error::KafkaError| Error::Read {
+            topic,
+            source: source.into(),
+        }),
+        Err(_) => Err(Error::ThreadEnded { topic }),
+    }
+}
+
+/// Gives each reply to whoever waits for it. Errors of the connection are librdkafka's to mend; requests time out.
+async fn hand_out(consumer: StreamConsumer, waiting: Arc<Waiting>) {
+    loop {
+        match consumer.recv().await {
+            Ok(message) => deliver(&message, &waiting),
+            Err(error) => tracing::warn!(%error, "reading replies"),
+        }
+    }
+}
+
+fn deliver(message: &BorrowedMessage<'_>, waiting: &Waiting) {
+    let headers = native::headers(message);
+    let id = headers
+        .iter()
+        .find(|header| header.name == CORRELATION_ID)
+        .and_then(|header| header.value.clone());
+    let Some(waiter) = id.and_then(|id| lock(waiting).remove(&*id)) else { return };
+    let copy = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+    // Whoever waited may have given up.
+    waiter
+        .send(Response { key: copy(message.key()), value: copy(message.payload()), headers })
+        .ok();
+}
+
+fn lock(
+    waiting: &Waiting,
+) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, oneshot::Sender<Response>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
