@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 
-use crate::{Error, native};
+use crate::{Error, Options, native};
 
 /// A broker in this process, which any Kafka client on this machine can join.
 ///
@@ -39,6 +39,13 @@ impl EmbeddedBroker {
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.cluster().map(|cluster| cluster.bootstrap_servers()).unwrap_or_default()
+    }
+
+    /// What consumers of this broker should set among librdkafka's own options: it answers a fetch that found nothing
+    /// only when the fetch's time is up, even if a record comes meanwhile.
+    #[must_use]
+    pub fn consumer_options() -> Options {
+        [("fetch.wait.max.ms".to_owned(), "1".to_owned())].into()
     }
 
     /// Adds a topic.

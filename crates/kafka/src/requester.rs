@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::{Error, native, probe};
+use crate::{Error, Options, native, probe};
 
 /// The header by which a reply is matched with its request, as Spring's `ReplyingKafkaTemplate` names it.
 pub const CORRELATION_ID: &str = "kafka_correlationId";
@@ -49,13 +49,19 @@ pub struct Response {
 type Waiting = Mutex<HashMap<Vec<u8>, oneshot::Sender<Response>>>;
 
 impl Requester {
-    /// Connects, and starts to read replies.
+    /// Connects, and starts to read replies. `options` are librdkafka's own.
     ///
     /// # Errors
     ///
     /// When no broker answers, or one of the topics does not exist.
-    pub async fn connect(brokers: &str, requests: &str, replies: &str) -> Result<Self, Error> {
+    pub async fn connect(
+        brokers: &str,
+        requests: &str,
+        replies: &str,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let mut client = ClientConfig::new();
+        client.extend(options.clone());
         client.set("bootstrap.servers", brokers).set("client.id", "forebay-requester");
         probe::check_topic(client.clone(), requests.to_owned()).await?;
         probe::check_topic(client.clone(), replies.to_owned()).await?;
@@ -98,6 +104,13 @@ impl Requester {
         let answered = self.exchange(key, value, &id, response, patience).await;
         lock(&self.waiting).remove(&id);
         answered
+    }
+
+    /// Stops reading replies. Dropping a requester does so too, but not at once.
+    pub async fn close(mut self) {
+        self.reader.abort();
+        // Its end is all that is of interest: it was aborted.
+        (&mut self.reader).await.ok();
     }
 
     async fn exchange(

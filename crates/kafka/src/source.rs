@@ -93,17 +93,21 @@ impl Source {
             commit_interval: config.commit_interval.max(SHORTEST_COMMIT_INTERVAL),
         };
         let (report, reported) = oneshot::channel();
+        let (gone, left) = oneshot::channel();
         let end = EndGuard(Arc::clone(&shared));
         thread::Builder::new()
             .name("kafka-source".to_owned())
             .spawn(move || {
                 let _end = end;
+                let (closed, leaving) = poller.run();
                 // Nobody waits for the report of a source whose handle was dropped.
-                report.send(poller.run()).ok();
+                report.send(closed).ok();
+                drop(leaving);
+                gone.send(()).ok();
             })
             .map_err(Error::Thread)?;
         let intake = Intake::new(records, Arc::clone(&shared), stop.clone());
-        Ok((intake.into_stream(), SourceHandle::new(shared, stop, reported)))
+        Ok((intake.into_stream(), SourceHandle::new(shared, stop, reported, left)))
     }
 }
 

@@ -1,21 +1,23 @@
 //! `Group`: what happens when the consumer group gives partitions and takes them back.
 //!
 //! All callbacks run on the poll thread, inside of its poll. A revocation may therefore block polling for as long as
-//! the drain lasts, and no longer: `drain_timeout` bounds it, it is less than half of the session timeout and of the
+//! the drain lasts and two seconds for the commit, and no longer: `drain_timeout` bounds it, it is less than half of the session timeout and of the
 //! longest poll interval (the configuration is checked for that), and librdkafka's own thread goes on with heartbeats.
 //! What the drain waits for, the outcomes of records, comes from other threads and never needs this one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
 
 use super::assignment::Remains;
 use super::shared::{Shared, after};
@@ -116,17 +118,28 @@ impl Group {
         }
     }
 
-    /// Commits what ended assignments left, and waits for the answer up to a limit.
+    /// Commits what ended assignments left, and waits for the answer up to a limit. The group may still be waiting for
+    /// other members to learn of their new assignments, and refuses commits for that moment.
     fn commit_now(
         &self,
         consumer: &BaseConsumer<Self>,
         ended: &[(i32, Remains)],
     ) -> Result<(), ClientError> {
-        const TIMEOUT: Duration = Duration::from_secs(5);
+        const LIMIT: Duration = Duration::from_secs(2);
+        const AGAIN: Duration = Duration::from_millis(50);
+        let deadline = after(LIMIT);
         let offsets =
             ended.iter().filter_map(|(partition, remains)| Some((*partition, remains.commit?)));
         let offsets = offset_list(&self.shared.topic, offsets);
-        native::commit_within(consumer, &offsets, TIMEOUT).map_err(ClientError::from_code)
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match native::commit_within(consumer, &offsets, left) {
+                Err(RDKafkaErrorCode::RebalanceInProgress) if left > AGAIN => {
+                    thread::park_timeout(AGAIN);
+                }
+                done => return done.map_err(ClientError::from_code),
+            }
+        }
     }
 
     /// Notes that a commit failed, so that the next one has its offsets again.

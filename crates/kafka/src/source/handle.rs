@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_stream::Origin;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Shared, after};
@@ -16,8 +16,10 @@ use crate::Error;
 pub struct SourceHandle {
     shared: Arc<Shared>,
     stop: CancellationToken,
-    // Comes when the poll thread has left the group; an error if it panicked.
+    // Comes when the poll thread has made its last commit; an error if it panicked.
     report: oneshot::Receiver<Result<CloseReport, Error>>,
+    // Comes when it has left the group.
+    left: oneshot::Receiver<()>,
 }
 
 /// How a source ended.
@@ -54,8 +56,9 @@ impl SourceHandle {
         shared: Arc<Shared>,
         stop: CancellationToken,
         report: oneshot::Receiver<Result<CloseReport, Error>>,
+        left: oneshot::Receiver<()>,
     ) -> Self {
-        Self { shared, stop, report }
+        Self { shared, stop, report, left }
     }
 
     /// What the source has in flight now. Cheap enough to be asked every second.
@@ -66,29 +69,31 @@ impl SourceHandle {
 
     /// Stops the stream, waits up to `patience` for the outcome of what it handed out, commits, and leaves the group.
     ///
+    /// Where the group cannot be left within five seconds, because it is changing or its brokers do not answer, that
+    /// goes on in the background.
+    ///
     /// # Errors
     ///
     /// The error that ended the source, if the stream did not get to yield it; otherwise why the last commit failed.
-    /// If the brokers do not let the consumer leave, this gives up fifteen seconds after the waiting for outcomes is
-    /// over; the consumer then goes on leaving in the background.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
-        const LEAVING: Duration = Duration::from_secs(15);
+        // More than what the last commit is given.
+        const COMMITTING: Duration = Duration::from_secs(15);
+        const LEAVING: Duration = Duration::from_secs(5);
         self.stop.cancel();
         let deadline = after(patience);
         self.shared.close(deadline);
         let topic = || self.shared.topic.to_string();
-        let leaving = async {
-            timeout_at(deadline + LEAVING, self.shared.finishing.notified()).await.ok();
-            sleep(LEAVING).await;
+        let report = match timeout_at(deadline + COMMITTING, &mut self.report).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(_)) => Err(Error::ThreadEnded { topic: topic() }),
+            Err(_) => Err(Error::CloseTimedOut {
+                topic: topic(),
+                timeout: patience.saturating_add(COMMITTING),
+            }),
         };
-        let report = tokio::select! {
-            biased;
-            report = &mut self.report => match report {
-                Ok(report) => report,
-                Err(_) => Err(Error::ThreadEnded { topic: topic() }),
-            },
-            () = leaving => Err(Error::CloseTimedOut { topic: topic(), timeout: LEAVING }),
-        };
+        if timeout(LEAVING, &mut self.left).await.is_err() {
+            tracing::warn!(topic = %self.shared.topic, "still leaving the group");
+        }
         match self.shared.take_failure() {
             Some(error) => Err(error),
             None => report,

@@ -32,8 +32,8 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Polls until the source is closed; then commits, leaves the group and reports.
-    pub(super) fn run(mut self) -> Result<CloseReport, Error> {
+    /// Polls until the source is closed, commits, and reports. Dropping what comes with the report leaves the group.
+    pub(super) fn run(mut self) -> (Result<CloseReport, Error>, Leaving) {
         self.shared.poll_here();
         let wake = Arc::clone(&self.shared);
         self.consumer.set_nonempty_callback(move || wake.wake());
@@ -143,18 +143,16 @@ impl Poller {
         }
     }
 
-    /// Commits, ends every assignment, leaves the group.
-    fn finish(self) -> Result<CloseReport, Error> {
-        self.shared.finishing.notify_one();
+    fn finish(self) -> (Result<CloseReport, Error>, Leaving) {
         let Stats { held, .. } = self.shared.stats();
         let unresolved = self.shared.taken();
-        let committed = self.commit_at_last();
-        let Self { consumer, shared, .. } = self;
-        shared.revoke(&shared.assigned());
-        // Leaves the group; the revocation that comes with it finds no assignment and so waits for nothing.
-        drop(consumer);
-        committed.map_err(|source| Error::Commit { topic: shared.topic.to_string(), source })?;
-        Ok(CloseReport { unresolved, held })
+        let report = match self.commit_at_last() {
+            Ok(()) => Ok(CloseReport { unresolved, held }),
+            Err(source) => Err(Error::Commit { topic: self.shared.topic.to_string(), source }),
+        };
+        // The revocation that comes with leaving finds no assignment, and so waits for nothing.
+        self.shared.revoke(&self.shared.assigned());
+        (report, Leaving(self.consumer))
     }
 
     /// Commits whatever may be, and waits for the answer. The group refuses commits while it changes; then this serves
@@ -180,6 +178,10 @@ impl Poller {
         }
     }
 }
+
+/// A consumer that has committed and has still to leave its group, which its drop does. Brokers that do not answer, and
+/// groups in the middle of a change, can make that take long.
+pub(super) struct Leaving(#[expect(dead_code, reason = "held for its drop")] BaseConsumer<Group>);
 
 /// Errors after which librdkafka does not recover by itself, or would read what nobody asked for.
 fn is_final(error: &KafkaError) -> bool {

@@ -29,8 +29,6 @@ pub(super) struct Shared {
     failed: AtomicBool,
     pub(super) failure_added: Notify,
     closing: Mutex<Option<Instant>>,
-    // Told when the poll thread waits for outcomes no longer.
-    pub(super) finishing: Notify,
 }
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
@@ -52,7 +50,6 @@ impl Shared {
             failed: AtomicBool::new(false),
             failure_added: Notify::new(),
             closing: Mutex::new(None),
-            finishing: Notify::new(),
         }
     }
 

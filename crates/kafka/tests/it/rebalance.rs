@@ -7,6 +7,7 @@ use forebay_kafka::{SourceConfig, SourceHandle};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Broker, Events, PATIENCE, next, start, take, unique};
@@ -90,7 +91,9 @@ async fn a_member_that_joins_begins_where_the_drained_one_stopped() {
     // All 40 are in flight when the second member asks for its share.
     let b = member("b", broker.source(&topic, &group), work, &log, &mut tasks).await;
     let mut offset = 10;
+    let joining = Instant::now();
     while !seen.values().flatten().any(|member| *member == "b") {
+        assert!(joining.elapsed() < 2 * PATIENCE, "one member got nothing");
         broker.fill(&topic, 4, 1).await;
         offset += 1;
         collect(&mut worked, &mut seen, |seen| seen.len() == 4 * offset).await;
@@ -154,7 +157,9 @@ async fn a_member_that_leaves_hands_over_what_it_finished() {
         member("b", broker.source(&topic, &group), Work::Takes(Duration::ZERO), &log, &mut tasks)
             .await;
     let mut offset = 0;
+    let joining = Instant::now();
     while !["a", "b"].iter().all(|name| seen.values().flatten().any(|member| member == name)) {
+        assert!(joining.elapsed() < 2 * PATIENCE, "one member got nothing");
         broker.fill(&topic, 4, 1).await;
         offset += 1;
         collect(&mut worked, &mut seen, |seen| seen.len() == 4 * offset).await;
