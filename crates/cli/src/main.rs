@@ -1,2 +1,83 @@
-//! stub
-fn main() {}
+//! `forebay`: batched model inference on Kafka, from one TOML file.
+
+mod bench;
+mod check;
+mod demo;
+mod exit;
+mod graph;
+mod load;
+mod progress;
+mod run;
+mod running;
+mod sentiment;
+mod signals;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Batched model inference on Kafka: requests in, mini-batches through a model, keyed replies out.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, max_term_width = 100, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Graph(graph::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors; nothing can be done where the terminal is gone.
+            error.print().ok();
+            return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    quiet_graphics_drivers();
+    let default_level = match cli.command {
+        Command::Demo(_) | Command::Bench(_) => "warn",
+        _ => "warn,forebay=info",
+    };
+    let filter =
+        EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(progress::log_writer)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Graph(args) => graph::graph(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Bench(args) => bench::bench(&args),
+    };
+    result.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// Keeps Mesa from looking for a desktop session, and complaining on standard error where a server has none.
+fn quiet_graphics_drivers() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        #[expect(
+            unsafe_code,
+            reason = "there is no safe way to set a variable that a C library reads"
+        )]
+        // SAFETY: `main` has started no thread yet, so nothing reads the environment meanwhile.
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1");
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! stub
+#![doc = include_str!("../README.md")]
+
+/// Flows, events, receipts and operators.
+pub use forebay_stream as stream;
+
+/// Kafka sources and sinks.
+pub use forebay_kafka as kafka;
+
+/// Models and the devices they run on.
+pub use forebay_model as model;
+
+/// Pipelines from TOML files.
+pub use forebay_pipeline as pipeline;
+
+/// What most programs need.
+pub mod prelude {
+    pub use forebay_kafka::{Reply, SinkConfig, SourceConfig};
+    pub use forebay_model::{Model, ModelHandle, TextModel, TextModelOptions};
+    pub use forebay_stream::{Batch, Failure, Flow, Release};
+}
+
+// The README's example is compiled and run, as documentation tests are.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -49,7 +49,7 @@ pub struct Response {
 type Waiting = Mutex<HashMap<Vec<u8>, oneshot::Sender<Response>>>;
 
 impl Requester {
-    /// Connects, and starts to read replies. `options` are librdkafka's own.
+    /// Connects, and starts to read replies. `options` are librdkafka's own, for the consumer.
     ///
     /// # Errors
     ///
@@ -61,7 +61,6 @@ impl Requester {
         options: &Options,
     ) -> Result<Self, Error> {
         let mut client = ClientConfig::new();
-        client.extend(options.clone());
         client.set("bootstrap.servers", brokers).set("client.id", "forebay-requester");
         probe::check_topic(client.clone(), requests.to_owned()).await?;
         probe::check_topic(client.clone(), replies.to_owned()).await?;
@@ -72,6 +71,7 @@ impl Requester {
             .set("partitioner", "murmur2_random")
             .create()
             .map_err(|error| Error::Configure(error.into()))?;
+        client.extend(options.clone());
         let consumer = read_from_end(client, replies.to_owned()).await?;
         let waiting = Arc::default();
         let reader = tokio::spawn(hand_out(consumer, Arc::clone(&waiting)));

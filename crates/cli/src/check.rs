@@ -1,0 +1,28 @@
+//! `forebay check`: checks pipeline files without connecting to anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use forebay_pipeline::Plan;
+
+use crate::exit;
+
+/// Check pipeline files without connecting to anything
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The pipeline files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn check(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut worst = ExitCode::SUCCESS;
+    for file in &args.files {
+        let checked = Plan::load(file).and_then(|plan| plan.check_models());
+        match checked {
+            Ok(()) => println!("{}: ok", file.display()),
+            Err(error) => worst = exit::report(&error.into()),
+        }
+    }
+    Ok(worst)
+}

@@ -1,0 +1,184 @@
+//! `forebay demo`: the whole thing in one process, with batching on and off.
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use forebay_kafka::{EmbeddedBroker, Response};
+use serde_json::Value;
+
+use crate::load::{self, Load, Measured};
+use crate::running::{BatchSizes, Running, describe_sizes};
+use crate::sentiment::{self, ModelArgs};
+use crate::{progress, signals};
+
+/// Show requests going through an embedded Kafka broker and a sentiment model, batched and one by one
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Requests to send
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    requests: u32,
+    /// Requests under way at once
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// Replies to print; the rest only move the bar
+    #[arg(long, default_value_t = 24)]
+    rows: usize,
+    /// Keep serving afterwards, so that any Kafka client can join
+    #[arg(long)]
+    serve: bool,
+}
+
+const PARTITIONS: i32 = 4;
+const BATCHED: &str = "batched";
+const UNBATCHED: &str = "unbatched";
+
+pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let stop = signals::stop_token()?;
+        match stop.run_until_cancelled(show(args)).await {
+            None => println!("interrupted"),
+            Some(served) => {
+                let Some(running) = served? else { return Ok(()) };
+                stop.cancelled().await;
+                running.stop().await?;
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the demo; gives the batched pipeline back if it is to go on serving.
+async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
+    let broker = embedded_broker()?;
+    let brokers = broker.bootstrap_servers();
+    println!("Kafka    {brokers} (embedded: in memory, at least once, 5 MiB a partition)");
+
+    let load = Load { requests: args.requests as usize, concurrency: args.concurrency as usize };
+    let plan = sentiment::plan(&args.model, BATCHED)?.at_embedded_broker(&broker);
+    let batched = Running::start(plan, BATCHED).await?;
+    println!("Model    {}", batched.description);
+    println!("Load     {} requests, {} at once\n", load.requests, load.concurrency);
+    let with = measure(&batched, load, args.rows).await?;
+
+    let plan = sentiment::plan(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
+    let plan = sentiment::unbatched(plan);
+    let unbatched = Running::start(plan, UNBATCHED).await?;
+    let without = measure(&unbatched, load, 0).await?;
+    unbatched.stop().await?;
+
+    println!("\n{:<14}{:>26}{:>26}", "", "batched", "one by one");
+    compare("replies/s", &with, &without, |run| format!("{:.0}", run.0.per_second()));
+    for (name, quantile) in [("latency p50", 0.5), ("latency p95", 0.95), ("latency p99", 0.99)] {
+        compare(name, &with, &without, |run| millis(run.0.latency(quantile)));
+    }
+    compare("batches", &with, &without, |run| describe_sizes(&run.1));
+    println!("\nbatched is {:.1}x as fast", with.0.per_second() / without.0.per_second());
+
+    if !args.serve {
+        batched.stop().await?;
+        return Ok(None);
+    }
+    print_serving(&brokers);
+    Ok(Some(Serving { running: batched, _broker: broker }))
+}
+
+/// What goes on after the demo.
+struct Serving {
+    running: Running,
+    // Lives as long as the pipeline.
+    _broker: EmbeddedBroker,
+}
+
+impl Serving {
+    async fn stop(self) -> anyhow::Result<()> {
+        self.running.stop().await?;
+        Ok(())
+    }
+}
+
+fn embedded_broker() -> anyhow::Result<EmbeddedBroker> {
+    let topics = [BATCHED, UNBATCHED].map(sentiment::topics);
+    let topics: Vec<_> = topics
+        .iter()
+        .flat_map(|(requests, replies)| [(requests.as_str(), PARTITIONS), (replies, PARTITIONS)])
+        .collect();
+    EmbeddedBroker::start(&topics).context("cannot start the embedded broker")
+}
+
+async fn measure(
+    running: &Running,
+    load: Load,
+    rows: usize,
+) -> anyhow::Result<(Measured, BatchSizes)> {
+    let texts = sentiment::texts();
+    // The first requests find cold caches and open connections; they are not what is compared.
+    load::run(
+        &running.requester,
+        Load { requests: load.concurrency.min(load.requests), ..load },
+        &texts,
+        |_, _, _| {},
+    )
+    .await?;
+    running.take_sizes();
+
+    let bar = progress::bar(load.requests as u64, "replies");
+    if rows > 0 {
+        println!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency");
+    }
+    let printed = Cell::new(0);
+    let measured = load::run(&running.requester, load, &texts, |text, response, latency| {
+        if printed.get() < rows {
+            printed.set(printed.get() + 1);
+            bar.suspend(|| println!("{}", row(text, response, latency)));
+        }
+        bar.inc(1);
+    })
+    .await?;
+    bar.finish_and_clear();
+    if rows > 0 && rows < load.requests {
+        println!("and {} more", load.requests - rows);
+    }
+    Ok((measured, running.take_sizes()))
+}
+
+/// One reply as a line of at most 80 columns.
+fn row(text: &str, response: &Response, latency: Duration) -> String {
+    const TEXT: usize = 54;
+    let reply: Value = response
+        .value
+        .as_deref()
+        .and_then(|value| serde_json::from_slice(value).ok())
+        .unwrap_or_default();
+    let mut shown: String = text.chars().take(TEXT).collect();
+    if shown.len() < text.len() {
+        shown.pop();
+        shown.push('…');
+    }
+    match (reply["label"].as_str(), reply["score"].as_f64()) {
+        (Some(label), Some(score)) => {
+            format!("{label:<9} {score:>5.3}  {:>8}  {shown}", millis(latency))
+        }
+        _ => format!("{reply}"),
+    }
+}
+
+fn compare<T>(name: &str, with: &T, without: &T, show: impl Fn(&T) -> String) {
+    println!("{name:<14}{:>26}{:>26}", show(with), show(without));
+}
+
+fn millis(latency: Duration) -> String {
+    format!("{:.1} ms", latency.as_secs_f64() * 1e3)
+}
+
+fn print_serving(brokers: &str) {
+    let (requests, replies) = sentiment::topics(BATCHED);
+    println!("\nServing until Ctrl-C. From another terminal:");
+    println!("  kcat -b {brokers} -C -t {replies} -o end -f '%k %s\\n'");
+    println!("  echo 'me:{{\"text\": \"what a film\"}}' | kcat -b {brokers} -P -t {requests} -K:");
+}

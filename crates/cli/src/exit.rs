@@ -1,0 +1,60 @@
+//! Exit codes, after BSD's `sysexits.h`, and how an error ends the program.
+
+use std::process::ExitCode;
+
+use forebay_pipeline::{ConfigError, RunError};
+
+/// Bad usage, or a pipeline file that cannot be.
+pub(crate) const USAGE: u8 = 64;
+/// The input ended, and some of it was answered with errors.
+pub(crate) const SOME_FAILED: u8 = 65;
+/// A file, a model or a device is missing or unusable.
+const NO_INPUT: u8 = 66;
+/// Kafka could not be reached, or a topic is missing.
+const UNAVAILABLE: u8 = 69;
+/// Anything else that ended a running pipeline.
+const SOFTWARE: u8 = 70;
+/// Stopped before everything in flight was answered; it will be read again.
+const UNANSWERED: u8 = 75;
+/// Stopped at once, by a second signal.
+pub(crate) const INTERRUPTED: i32 = 130;
+
+/// The codes, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done, or stopped in order
+  64   wrong usage or pipeline file
+  65   the input ended and some of it was answered with errors (stdin and file sources)
+  66   a file, model or device is missing or unusable
+  69   Kafka cannot be reached, or a topic is missing
+  70   a source, sink or model failed while running
+  75   stopped before everything in flight was answered; it will be read again
+  130  stopped at once by a second signal
+
+Environment:
+  FOREBAY_LOG   what to log, such as `debug` or `forebay_kafka=debug,info`";
+
+/// Prints the error with its causes and gives the code for it.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(ConfigError::Invalid(diagnostic)) = error.downcast_ref() {
+        eprintln!("{diagnostic}");
+    } else {
+        eprintln!("error: {error:#}");
+    }
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return match error {
+            ConfigError::NoModel { .. } => NO_INPUT,
+            _ => USAGE,
+        };
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Model { .. } | RunError::Open { .. }) => NO_INPUT,
+        Some(RunError::Connect(_)) => UNAVAILABLE,
+        Some(RunError::Overdue { .. } | RunError::Unresolved { .. }) => UNANSWERED,
+        _ => SOFTWARE,
+    }
+}

@@ -1,0 +1,35 @@
+//! `forebay graph`: draws a pipeline file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use forebay_pipeline::Plan;
+
+/// Draw a pipeline file without connecting to anything
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The pipeline file
+    file: PathBuf,
+    /// The language to draw in
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For Markdown pages
+    #[default]
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+pub(crate) fn graph(args: &Args) -> anyhow::Result<ExitCode> {
+    let graph = Plan::load(&args.file)?.graph();
+    match args.format {
+        Format::Mermaid => print!("{}", graph.to_mermaid()),
+        Format::Dot => print!("{}", graph.to_dot()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

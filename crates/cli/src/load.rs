@@ -1,0 +1,71 @@
+//! A closed-loop load: so many clients, each sending its next request when its last is answered.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use forebay_kafka::{Requester, Response};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use hdrhistogram::Histogram;
+use tokio::time::Instant;
+
+/// Longest wait for one reply.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much to send, and how much of it at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) requests: usize,
+    pub(crate) concurrency: usize,
+}
+
+/// What a load measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) requests: usize,
+    pub(crate) elapsed: Duration,
+    /// Microseconds from produce to reply.
+    latencies: Histogram<u64>,
+}
+
+impl Measured {
+    pub(crate) fn per_second(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+        let requests = self.requests as f64;
+        requests / self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn latency(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.latencies.value_at_quantile(quantile))
+    }
+}
+
+/// Sends `load` with the texts in turn; `on_reply` sees each reply with its text.
+pub(crate) async fn run(
+    requester: &Requester,
+    load: Load,
+    texts: &[&str],
+    on_reply: impl Fn(&str, &Response, Duration),
+) -> anyhow::Result<Measured> {
+    let latencies = Mutex::new(Histogram::new(3).context("cannot make a histogram")?);
+    let started = Instant::now();
+    let requests = stream::iter(0..load.requests).map(|number| {
+        let (text, key) =
+            (texts[number % texts.len()], format!("client-{}", number % load.concurrency));
+        let body = serde_json::json!({ "text": text }).to_string();
+        let (latencies, on_reply) = (&latencies, &on_reply);
+        async move {
+            let sent = Instant::now();
+            let response =
+                requester.request(Some(key.as_bytes()), body.as_bytes(), PATIENCE).await?;
+            let latency = sent.elapsed();
+            let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            latencies.lock().unwrap_or_else(PoisonError::into_inner).record(micros)?;
+            on_reply(text, &response, latency);
+            anyhow::Ok(())
+        }
+    });
+    requests.buffer_unordered(load.concurrency).try_collect::<()>().await?;
+    let latencies = latencies.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Measured { requests: load.requests, elapsed: started.elapsed(), latencies })
+}

@@ -1,0 +1,62 @@
+//! What a starting pipeline shows: a bar for warm-up on a terminal, log lines elsewhere.
+
+use std::io;
+
+use forebay_pipeline::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Every bar of the process, so that log lines and bars do not overwrite each other.
+static BARS: std::sync::LazyLock<MultiProgress> = std::sync::LazyLock::new(MultiProgress::new);
+
+/// Where log lines go: to standard error, above the bars.
+pub(crate) fn log_writer() -> impl io::Write {
+    struct AboveBars;
+    impl io::Write for AboveBars {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            BARS.suspend(|| io::stderr().write(bytes))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            io::stderr().flush()
+        }
+    }
+    io::LineWriter::new(AboveBars)
+}
+
+/// A bar of `length` steps, on standard error; hidden where that is no terminal.
+pub(crate) fn bar(length: u64, message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    BARS.add(ProgressBar::new(length)).with_style(style).with_message(message.to_owned())
+}
+
+/// Shows a pipeline's start.
+pub(crate) fn show() -> impl FnMut(Progress) + Send + 'static {
+    let mut warm_up: Option<ProgressBar> = None;
+    move |progress| match progress {
+        Progress::Loading { model } => tracing::info!(model, "loading"),
+        Progress::WarmUp { model, step } => {
+            let bar = warm_up
+                .get_or_insert_with(|| bar(step.total as u64, &format!("warming up {model}")));
+            if bar.is_hidden() {
+                tracing::info!(
+                    model,
+                    step = step.done,
+                    of = step.total,
+                    shape = step.shape,
+                    "warming up"
+                );
+            }
+            bar.set_position(step.done as u64);
+        }
+        Progress::Loaded { model, description } => {
+            if let Some(bar) = warm_up.take() {
+                bar.finish_and_clear();
+            }
+            tracing::info!(model, "{description}");
+        }
+        Progress::Ready => tracing::info!("ready"),
+        _ => {}
+    }
+}

@@ -1,0 +1,80 @@
+//! `forebay run`: runs a pipeline file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use forebay_kafka::EmbeddedBroker;
+use forebay_pipeline::{Plan, Progress, SourcePlan};
+
+use crate::{exit, progress, signals};
+
+/// Partitions of each topic that an embedded broker is given.
+const PARTITIONS: i32 = 4;
+
+/// Run a pipeline until its input ends or a signal stops it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The pipeline file
+    file: PathBuf,
+    /// Start a Kafka broker in this process, in memory, with the pipeline's topics, and use it instead of `brokers`
+    #[arg(long, conflicts_with = "stdio")]
+    embedded_broker: bool,
+    /// Read requests from standard input and write replies to standard output, instead of the file's source and sink
+    #[arg(long)]
+    stdio: bool,
+    /// Create this file when requests are being taken and remove it at the end, for health checks
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut plan = Plan::load(&args.file)?;
+    if args.stdio {
+        plan = plan.on_stdio();
+    }
+    plan.check_models()?;
+    // Lives as long as the pipeline.
+    let _broker = args.embedded_broker.then(|| embed_broker(&mut plan)).transpose()?;
+
+    let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
+    let summary = runtime.block_on(async {
+        let stop = signals::stop_token()?;
+        tracing::info!(pipeline = plan.name, "starting");
+        let (ready_file, mut show) = (args.ready_file.clone(), progress::show());
+        let observe = move |progress| {
+            if let (Progress::Ready, Some(path)) = (&progress, &ready_file)
+                && let Err(error) = std::fs::write(path, "")
+            {
+                tracing::error!(path = %path.display(), %error, "cannot create the ready file");
+            }
+            show(progress);
+        };
+        anyhow::Ok(plan.run(stop, observe).await?)
+    });
+    // A read of standard input cannot be taken back; nothing else is left to wait for.
+    runtime.shutdown_background();
+    if let Some(path) = &args.ready_file {
+        // It is not there where the pipeline did not get ready.
+        std::fs::remove_file(path).ok();
+    }
+    let summary = summary?;
+
+    tracing::info!(answers = summary.answers, errors = summary.errors, "done");
+    let lines = matches!(plan.source, SourcePlan::Stdin | SourcePlan::File(_));
+    let failed = lines && summary.errors > 0;
+    Ok(if failed { ExitCode::from(exit::SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn embed_broker(plan: &mut Plan) -> anyhow::Result<EmbeddedBroker> {
+    let topics: Vec<_> = plan.topics().into_iter().map(|topic| (topic, PARTITIONS)).collect();
+    anyhow::ensure!(
+        !topics.is_empty(),
+        "--embedded-broker is for pipelines with a Kafka source or sink"
+    );
+    let broker = EmbeddedBroker::start(&topics).context("cannot start the embedded broker")?;
+    let address = broker.bootstrap_servers();
+    tracing::info!(address, "embedded broker: in memory, at least once, 5 MiB a partition");
+    *plan = plan.clone().at_embedded_broker(&broker);
+    Ok(broker)
+}

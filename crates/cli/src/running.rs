@@ -1,0 +1,116 @@
+//! A pipeline that runs in this process beside a client of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use forebay_kafka::Requester;
+use forebay_pipeline::{Plan, Progress, RunError, SourcePlan, Summary};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{progress, sentiment};
+
+/// How many batches of each size have been formed.
+pub(crate) type BatchSizes = BTreeMap<usize, usize>;
+
+/// A pipeline that takes requests, and its client.
+pub(crate) struct Running {
+    pub(crate) requester: Requester,
+    /// The model and its device, in one line.
+    pub(crate) description: String,
+    sizes: Arc<Mutex<BatchSizes>>,
+    stop: CancellationToken,
+    pipeline: JoinHandle<Result<Summary, RunError>>,
+}
+
+impl Running {
+    /// Runs `plan` and returns when it takes requests.
+    pub(crate) async fn start(plan: Plan, run: &str) -> anyhow::Result<Self> {
+        let (requests, replies) = sentiment::topics(run);
+        let SourcePlan::Kafka(source) = &plan.source else {
+            anyhow::bail!("the pipeline does not read Kafka");
+        };
+        let requester =
+            Requester::connect(&source.brokers, &requests, &replies, &source.options).await?;
+
+        let sizes = Arc::<Mutex<BatchSizes>>::default();
+        let stop = CancellationToken::new();
+        let (ready, until_ready) = oneshot::channel();
+        let observer = observer(Arc::clone(&sizes), ready);
+        let pipeline = tokio::spawn({
+            let stop = stop.clone();
+            async move { plan.run(stop, observer).await }
+        });
+        match until_ready.await {
+            Ok(description) => Ok(Self { requester, description, sizes, stop, pipeline }),
+            // The observer is gone, so the run is over; its error says why.
+            Err(_) => {
+                pipeline.await.context("the pipeline panicked")??;
+                anyhow::bail!("the pipeline ended before it took requests")
+            }
+        }
+    }
+
+    /// The sizes of the batches formed since the last call.
+    pub(crate) fn take_sizes(&self) -> BatchSizes {
+        std::mem::take(&mut *self.sizes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Stops the pipeline in order.
+    pub(crate) async fn stop(self) -> anyhow::Result<Summary> {
+        self.requester.close().await;
+        self.stop.cancel();
+        Ok(self.pipeline.await.context("the pipeline panicked")??)
+    }
+}
+
+/// Shows the start, tells the model's description when it is over, and counts batches from then on.
+fn observer(
+    sizes: Arc<Mutex<BatchSizes>>,
+    ready: oneshot::Sender<String>,
+) -> impl FnMut(Progress) + Send + 'static {
+    let mut show = progress::show();
+    let mut ready = Some(ready);
+    let mut described = String::new();
+    move |progress| {
+        match &progress {
+            Progress::Loaded { description, .. } => described.clone_from(description),
+            Progress::Ready => {
+                if let Some(ready) = ready.take() {
+                    // Whoever started this may have given up.
+                    ready.send(std::mem::take(&mut described)).ok();
+                }
+            }
+            Progress::Batch { size, .. } => {
+                *sizes.lock().unwrap_or_else(PoisonError::into_inner).entry(*size).or_default() +=
+                    1;
+            }
+            _ => {}
+        }
+        show(progress);
+    }
+}
+
+/// `12 of 1-32, mean 20.5`.
+pub(crate) fn describe_sizes(sizes: &BatchSizes) -> String {
+    let (Some((smallest, _)), Some((largest, _))) =
+        (sizes.first_key_value(), sizes.last_key_value())
+    else {
+        return "none".to_owned();
+    };
+    let batches: usize = sizes.values().sum();
+    if smallest == largest {
+        return format!("{batches} of {smallest}");
+    }
+    format!("{batches} of {smallest}-{largest}, mean {:.1}", mean_size(sizes))
+}
+
+/// Requests in a batch, on average.
+#[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+pub(crate) fn mean_size(sizes: &BatchSizes) -> f64 {
+    let batches: usize = sizes.values().sum();
+    let requests: usize = sizes.iter().map(|(size, count)| size * count).sum();
+    requests as f64 / batches.max(1) as f64
+}

@@ -1,0 +1,64 @@
+//! Answers: what goes back for each request, a result or an error.
+
+use bytes::Bytes;
+use forebay_kafka::Reply;
+use forebay_stream::{Failure, Header};
+use serde_json::{Value, json};
+
+/// The header that an error reply carries, with the failure's code.
+pub(crate) const ERROR_CODE_HEADER: &str = "forebay-error-code";
+
+/// One answer, in the bytes that leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// JSON, without a newline.
+    pub(crate) value: Bytes,
+    /// The failure's code, where the answer is an error.
+    pub(crate) error: Option<String>,
+}
+
+impl Answer {
+    pub(crate) fn result(value: &Value) -> Self {
+        Self { value: value.to_string().into(), error: None }
+    }
+
+    pub(crate) fn failure(failure: &Failure) -> Self {
+        let (code, message, stage) = (failure.code(), failure.message(), failure.stage());
+        let value = json!({"error": {"code": code, "message": message, "stage": stage}});
+        Self { value: value.to_string().into(), error: Some(code.to_owned()) }
+    }
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        let header =
+            |code: String| Header { name: ERROR_CODE_HEADER.to_owned(), value: Some(code.into()) };
+        Self { value: Some(answer.value), headers: answer.error.map(header).into_iter().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_kafka::Reply;
+    use forebay_stream::Failure;
+
+    use super::Answer;
+
+    #[test]
+    fn an_error_says_what_where_and_why_and_repeats_its_code_in_a_header() {
+        let reply =
+            Reply::from(Answer::failure(&Failure::new("invalid_json", "a \"quote\"").at("decode")));
+        assert_eq!(
+            reply.value.as_deref(),
+            Some(
+                br#"{"error":{"code":"invalid_json","message":"a \"quote\"","stage":"decode"}}"#
+                    .as_slice()
+            )
+        );
+        let header = &reply.headers[0];
+        assert_eq!(
+            (header.name.as_str(), header.value.as_deref()),
+            ("forebay-error-code", Some(&b"invalid_json"[..]))
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Lines as records.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_stream::{Event, Meta, Origin, Receipt};
+use futures::stream::{self, Stream};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+use tokio_util::sync::CancellationToken;
+
+/// Longest line that is read, in bytes. A longer one ends the input: it is more likely no JSON lines at all.
+const MAX_LINE: u64 = 64 << 20;
+
+/// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
+///
+/// The origin of each is `source` and its number, from 1. No receipt is waited for: lines cannot be read again.
+pub(crate) fn lines(
+    source: &str,
+    reader: impl AsyncBufRead + Send + Unpin + 'static,
+    stop: CancellationToken,
+) -> impl Stream<Item = io::Result<Event<Option<Bytes>>>> + Send + 'static {
+    let source: Arc<str> = source.into();
+    stream::unfold((reader, 0_u64), move |(mut reader, mut number)| {
+        let (source, stop) = (Arc::clone(&source), stop.clone());
+        async move {
+            let next = stop.run_until_cancelled(next_line(&mut reader, &mut number)).await??;
+            let event = next.map(|line| {
+                let origin = Origin { source, partition: None, position: number };
+                let meta = Arc::new(Meta { origin, ..Meta::default() });
+                Event { value: Some(line), meta, receipt: Receipt::detached() }
+            });
+            Some((event, (reader, number)))
+        }
+    })
+}
+
+async fn next_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    number: &mut u64,
+) -> Option<io::Result<Bytes>> {
+    loop {
+        *number += 1;
+        let mut line = Vec::new();
+        match (&mut *reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) => return None,
+            Ok(_) if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {
+                let message = format!("line {number} is longer than {} MiB", MAX_LINE >> 20);
+                return Some(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+            }
+            Ok(_) if line.trim_ascii().is_empty() => {}
+            Ok(_) => return Some(Ok(line.trim_ascii_end().to_vec().into())),
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use proptest::prelude::*;
+    use tokio_util::sync::CancellationToken;
+
+    use super::lines;
+
+    async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
+        let reader = std::io::Cursor::new(text);
+        let lines = lines("stdin", reader, CancellationToken::new());
+        let line = |event: std::io::Result<forebay_stream::Event<_>>| async {
+            let event = event.unwrap();
+            (event.meta.origin.position, Option::<bytes::Bytes>::unwrap(event.value).to_vec())
+        };
+        lines.then(line).collect().await
+    }
+
+    #[tokio::test]
+    async fn the_last_line_needs_no_newline_and_blank_lines_only_count() {
+        let seen = read(b"1\r\n\n  \n{}".to_vec()).await;
+        assert_eq!(seen, [(1, b"1".to_vec()), (4, b"{}".to_vec())]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_to_their_end(bytes: Vec<u8>) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let seen = runtime.block_on(read(bytes.clone()));
+            let expected = bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+            prop_assert_eq!(seen.len(), expected.count());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What users see when a pipeline file is wrong, and that every shipped file is right.
+
+use std::path::Path;
+
+use forebay_stream::NodeKind;
+use proptest::prelude::*;
+
+use super::Plan;
+
+fn parse(text: &str) -> Result<Plan, String> {
+    let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
+    Plan::parse(Path::new("pipeline.toml"), text, &lookup).map_err(|error| error.to_string())
+}
+
+const MODEL: &str = "[model.sentiment]\npath = \"models/sentiment\"\n";
+
+/// A pipeline between standard input and output with these steps, one a line.
+fn with_steps(steps: &[&str]) -> String {
+    let steps: String = steps.iter().map(|step| format!("[[step]]\n{step}\n")).collect();
+    format!("[source.stdin]\n{steps}[sink.stdout]\n{MODEL}")
+}
+
+const WINDOW: &str = "timed_window = { interval = \"5ms\", max_size = 64 }";
+const CALL: &str = "map_batch = { model = \"sentiment\" }";
+
+/// A file that reads Kafka, as far as `rest`.
+fn kafka(rest: &str) -> String {
+    format!("[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n{rest}")
+}
+
+/// Everything that can be wrong with a file, by the name of its snapshot.
+fn wrong_files() -> Vec<(&'static str, String)> {
+    vec![
+        ("not_toml", "[source.stdin\n".to_owned()),
+        ("no_source", "[sink.stdout]\n".to_owned()),
+        (
+            "unknown_table",
+            "[source.stdin]\n[sink.stdout]\n[modle.sentiment]\npath = \"x\"\n".to_owned(),
+        ),
+        ("unknown_source", "[source.kafak]\ntopic = \"a\"\n[sink.stdout]\n".to_owned()),
+        ("two_sources", "[source.stdin]\n[source.file]\npath = \"a\"\n[sink.stdout]\n".to_owned()),
+        (
+            "missing_topic",
+            "[source.kafka]\nbrokers = \"a:9092\"\ngroup = \"g\"\n[sink.stdout]\n".to_owned(),
+        ),
+        (
+            "unknown_key",
+            "[source.kafka]\nbrokers = \"a:9092\"\ntopics = \"in\"\ngroup = \"g\"\n[sink.stdout]\n"
+                .to_owned(),
+        ),
+        (
+            "reserved_option",
+            kafka("options = { \"enable.auto.commit\" = \"true\" }\n[sink.stdout]\n"),
+        ),
+        ("unknown_option", kafka("options = { \"no.such.option\" = \"1\" }\n[sink.stdout]\n")),
+        ("replies_into_requests", kafka("[sink.kafka]\ntopic = \"in\"\n")),
+        ("sink_without_brokers", "[source.stdin]\n[sink.kafka]\ntopic = \"out\"\n".to_owned()),
+        ("unknown_step", with_steps(&["timed_windows = { interval = \"5ms\", max_size = 64 }"])),
+        ("unknown_step_key", with_steps(&["timed_window = { interval = \"5ms\", max_sise = 64 }"])),
+        ("zero_size", with_steps(&["timed_window = { interval = \"5ms\", max_size = 0 }"])),
+        ("zero_interval", with_steps(&["timed_window = { interval = \"0s\", max_size = 64 }"])),
+        ("bad_duration", with_steps(&["partition = { size = 4, timeout = \"5 parsecs\" }"])),
+        ("number_for_duration", with_steps(&["partition = { size = 4, timeout = 5 }"])),
+        ("two_operators_in_a_step", with_steps(&["flatten = {}\npartition = { size = 2 }"])),
+        ("model_before_window", with_steps(&[CALL])),
+        ("window_in_window", with_steps(&[WINDOW, "partition = { size = 4 }"])),
+        ("flatten_of_singles", with_steps(&["flatten = {}"])),
+        ("unknown_model", with_steps(&[WINDOW, "map_batch = { model = \"sentimant\" }"])),
+        (
+            "no_models",
+            format!("[source.stdin]\n[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n[sink.stdout]\n"),
+        ),
+        ("unknown_device", format!("{}device = \"tpu\"\n", with_steps(&[]))),
+        ("unknown_task", format!("{}task = \"translation\"\n", with_steps(&[]))),
+        (
+            "unset_variable",
+            "[source.file]\npath = \"${INPUT}/requests.jsonl\"\n[sink.stdout]\n".to_owned(),
+        ),
+        (
+            "never_full",
+            kafka("max_in_flight = 8\n[[step]]\npartition = { size = 9 }\n[sink.stdout]\n"),
+        ),
+    ]
+}
+
+#[test]
+fn what_is_wrong_is_named_located_and_explained() {
+    for (name, text) in wrong_files() {
+        insta::assert_snapshot!(name, parse(&text).unwrap_err());
+    }
+}
+
+#[test]
+fn every_shipped_file_is_a_plan_and_draws_itself() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let mut files = 0;
+    for file in std::fs::read_dir(config).unwrap() {
+        let plan = Plan::load(&file.unwrap().path()).unwrap();
+        let graph = plan.graph();
+        let kinds: Vec<_> = graph.nodes().iter().map(forebay_stream::Node::kind).collect();
+        assert!(kinds.contains(&NodeKind::Window) && kinds.contains(&NodeKind::Batch), "{kinds:?}");
+        files += 1;
+    }
+    assert!(files >= 4);
+}
+
+#[test]
+fn the_sentiment_pipeline_draws_as_the_readme_shows() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/sentiment.toml");
+    insta::assert_snapshot!(Plan::load(&config).unwrap().graph().to_mermaid());
+}
+
+#[test]
+fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
+    let plan =
+        parse(&with_steps(&["partition = { size = 8 }", CALL, "partition = { size = 32 }", CALL]))
+            .unwrap();
+    assert_eq!(plan.models["sentiment"].max_batch.get(), 32);
+}
+
+#[test]
+fn a_model_that_no_step_names_is_left_alone() {
+    assert!(parse(&with_steps(&[])).unwrap().models.is_empty());
+}
+
+#[test]
+fn what_a_variable_holds_is_in_no_message() {
+    let lookup = |_: &str| Some("hunter2".to_owned());
+    let text = "[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n\
+                options = { \"sasl.password\" = \"${PASSWORD}\", \"enable.auto.commit\" = \"true\" }\n[sink.stdout]\n";
+    let error = Plan::parse(Path::new("pipeline.toml"), text, &lookup).unwrap_err().to_string();
+    assert!(error.contains("${PASSWORD}") && !error.contains("hunter2"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_plan_or_an_error(text: String) {
+        parse(&text).ok();
+    }
+
+    #[test]
+    fn a_file_with_one_byte_changed_is_a_plan_or_an_error(at: prop::sample::Index, byte in 0_u8..128) {
+        let mut text = include_bytes!("../../../../config/sentiment.toml").to_vec();
+        let at = at.index(text.len());
+        text[at] = byte;
+        if let Ok(text) = String::from_utf8(text) {
+            parse(&text).ok();
+        }
+    }
+}

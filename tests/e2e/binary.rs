@@ -1,0 +1,94 @@
+//! The `forebay` binary as a child process.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// The root of the repository, where the README's commands are run.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+pub(crate) fn forebay() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.current_dir(root());
+    command
+}
+
+/// Runs `forebay` to its end with `input` on standard input.
+pub(crate) fn output(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || {
+        // A child that fails at its start reads nothing.
+        stdin.write_all(input.as_bytes()).ok();
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+/// A `forebay run` that takes requests. Killed when dropped.
+pub(crate) struct Service {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Service {
+    /// Starts the command and waits until it says that it is ready.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            let ready = line.ends_with("ready");
+            log.lock().unwrap().push_str(&(line + "\n"));
+            if ready {
+                let rest = Arc::clone(&log);
+                std::thread::spawn(move || {
+                    for line in lines.map_while(Result::ok) {
+                        rest.lock().unwrap().push_str(&(line + "\n"));
+                    }
+                });
+                return Self { child, log };
+            }
+        }
+        panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock().unwrap());
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Stops it in order and checks that it did.
+    pub(crate) fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log.lock().unwrap());
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,54 @@
+//! A broker for a test, and topics of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use forebay_kafka::{EmbeddedBroker, create_topics};
+
+/// A broker with one pair of topics that no other test uses.
+pub(crate) struct Broker {
+    pub(crate) address: String,
+    pub(crate) requests: String,
+    pub(crate) replies: String,
+    pub(crate) group: String,
+    // Lives as long as the test.
+    _embedded: Option<EmbeddedBroker>,
+}
+
+impl Broker {
+    /// The broker that `KAFKA_BROKERS` names, or an embedded one.
+    pub(crate) fn start(test: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let name = format!("{test}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (requests, replies) = (format!("{name}-requests"), format!("{name}-replies"));
+        let topics = [(requests.as_str(), 4), (replies.as_str(), 4)];
+        let (address, embedded) = match std::env::var("KAFKA_BROKERS") {
+            Ok(address) => {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(create_topics(&address, &topics)).unwrap();
+                (address, None)
+            }
+            Err(_) => {
+                assert!(
+                    std::env::var_os("CI").is_none(),
+                    "CI must test on a real Kafka: set KAFKA_BROKERS"
+                );
+                let broker = EmbeddedBroker::start(&topics).unwrap();
+                (broker.bootstrap_servers(), Some(broker))
+            }
+        };
+        Self { address, requests, replies, group: name, _embedded: embedded }
+    }
+
+    /// `config/sentiment.toml`, as its variables make it read and write this broker's topics on the CPU.
+    pub(crate) fn variables(&self) -> [(&str, &str); 5] {
+        [
+            ("KAFKA_BROKERS", &self.address),
+            ("REQUESTS_TOPIC", &self.requests),
+            ("REPLIES_TOPIC", &self.replies),
+            ("CONSUMER_GROUP", &self.group),
+            ("DEVICE", "cpu"),
+        ]
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: what it prints and how it exits.
+
+use std::process::Stdio;
+
+use crate::binary::{Service, forebay, output};
+use crate::broker::Broker;
+
+#[test]
+fn every_file_in_config_passes_check_or_lacks_only_its_model() {
+    let mut files: Vec<_> = std::fs::read_dir(crate::binary::root().join("config"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let output = output(forebay().arg("check").arg(&file), "");
+        let error = String::from_utf8_lossy(&output.stderr);
+        let fetched_model = error.contains("is not at") && file.ends_with("embed.toml");
+        assert!(output.status.success() || fetched_model, "{}: {error}", file.display());
+        assert!(super::binary::output(forebay().arg("graph").arg(&file), "").status.success());
+    }
+}
+
+#[test]
+fn a_wrong_file_exits_with_64_and_points_at_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    std::fs::write(&file, "[source.stdin]\n[sink.stdot]\n").unwrap();
+    for command in ["check", "run", "graph"] {
+        let output = output(forebay().arg(command).arg(&file), "");
+        assert_eq!(output.status.code(), Some(64));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("wrong.toml:2:7") && error.contains("`stdout`"), "{error}");
+    }
+}
+
+#[test]
+fn wrong_flags_exit_with_64() {
+    for args in [
+        &["run"][..],
+        &["run", "--no-such-flag", "x.toml"],
+        &["demo", "--device", "tpu"],
+        &["frobnicate"],
+    ] {
+        assert_eq!(output(forebay().args(args), "").status.code(), Some(64), "{args:?}");
+    }
+    assert!(output(forebay().arg("--help"), "").status.success());
+}
+
+#[test]
+fn a_broker_that_is_down_is_said_and_exits_with_69() {
+    let mut command = forebay();
+    command
+        .args(["run", "config/sentiment.toml"])
+        .env("KAFKA_BROKERS", "127.0.0.1:1")
+        .env("DEVICE", "cpu");
+    let output = output(&mut command, "");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no broker answered at 127.0.0.1:1"));
+}
+
+#[test]
+fn a_missing_topic_is_said_and_exits_with_69() {
+    let broker = Broker::start("topicless");
+    let mut command = forebay();
+    command
+        .args(["run", "config/sentiment.toml"])
+        .envs(broker.variables())
+        .env("REPLIES_TOPIC", "no-such-topic");
+    if std::env::var_os("KAFKA_BROKERS").is_none() {
+        eprintln!("skipped: the embedded broker makes every topic it is asked for");
+        return;
+    }
+    let output = output(&mut command, "");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("\"no-such-topic\" does not exist"));
+}
+
+#[test]
+fn an_embedded_broker_serves_any_pipeline() {
+    let mut command = forebay();
+    command.args(["run", "--embedded-broker", "config/sentiment.toml"]).env("DEVICE", "cpu");
+    Service::start(&mut command).stop();
+}
+
+#[test]
+fn the_demo_shows_replies_and_compares() {
+    let mut command = forebay();
+    command
+        .args(["demo", "--device", "cpu", "--requests", "60", "--concurrency", "20"])
+        .stdout(Stdio::piped());
+    let output = output(&mut command, "");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["positive", "negative", "replies/s", "latency p99", "batches", "one by one"] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    let wide: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "wider than 80 columns: {wide:#?}");
+}

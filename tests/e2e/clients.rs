@@ -1,0 +1,123 @@
+//! Plain Kafka clients: producers of requests and a reader of replies.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::broker::Broker;
+
+/// Longest wait for all replies. Far above what is needed, so that only a lost reply runs into it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A request as its sender knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// A reply as it lies in its topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Value,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(header, _)| header == name)?.1.as_deref()
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.value["error"]["code"].as_str().unwrap_or("none")
+    }
+}
+
+/// Produces the requests from `producers` clients at once, each with a correlation id and a header of its own.
+pub(crate) fn produce(broker: &Broker, requests: &[Request], producers: usize) {
+    std::thread::scope(|scope| {
+        for part in requests.chunks(requests.len().div_ceil(producers)) {
+            scope.spawn(|| produce_part(broker, part));
+        }
+    });
+}
+
+fn produce_part(broker: &Broker, requests: &[Request]) {
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
+    for request in requests {
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "kafka_correlationId", value: Some(&request.id) })
+            .insert(Header { key: "sender", value: Some(b"\x00\xff".as_slice()) })
+            .insert(Header { key: "nothing", value: None::<&[u8]> });
+        let mut record = BaseRecord::<[u8], [u8]>::to(&broker.requests).headers(headers);
+        record.key = request.key.as_deref();
+        record.payload = request.value.as_deref();
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// Reads replies from the start of their topic until every id in `expected` has one; all replies by correlation id.
+pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<String, Vec<Reply>> {
+    let consumer = reader(broker, "reader");
+    let mut from_start = TopicPartitionList::new();
+    for partition in 0..4 {
+        from_start.add_partition_offset(&broker.replies, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&from_start).unwrap();
+
+    let mut replies: HashMap<String, Vec<Reply>> = HashMap::new();
+    let deadline = Instant::now() + PATIENCE;
+    while replies.len() < expected.len() {
+        assert!(
+            Instant::now() < deadline,
+            "{} of {} requests have replies",
+            replies.len(),
+            expected.len()
+        );
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message.unwrap();
+        let headers: Vec<_> = message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect();
+        let value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        let reply = Reply { key: message.key().map(<[u8]>::to_vec), value, headers };
+        let id = String::from_utf8(reply.header("kafka_correlationId").unwrap().to_vec()).unwrap();
+        replies.entry(id).or_default().push(reply);
+    }
+    replies
+}
+
+/// How many records of the requests topic the group has not committed.
+pub(crate) fn lag(broker: &Broker) -> i64 {
+    let consumer = reader(broker, &broker.group);
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_range(&broker.requests, 0, 3);
+    let committed = consumer.committed_offsets(partitions, PATIENCE).unwrap();
+    let lags = committed.elements().into_iter().map(|partition| {
+        let (low, high) =
+            consumer.fetch_watermarks(&broker.requests, partition.partition(), PATIENCE).unwrap();
+        high - partition.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low)
+    });
+    lags.sum()
+}
+
+fn reader(broker: &Broker, group: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", &broker.address)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap()
+}

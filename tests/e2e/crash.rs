@@ -1,0 +1,33 @@
+//! What a crash costs: nothing is lost, and what was in flight may be answered twice.
+
+use serde_json::json;
+
+use crate::binary::{Service, forebay};
+use crate::broker::Broker;
+use crate::clients::{Request, lag, produce, read_replies};
+
+#[test]
+fn a_killed_pipeline_loses_no_request() {
+    let broker = Broker::start("crash");
+    let request = |number: usize| Request {
+        id: format!("id-{number}"),
+        key: Some(format!("key-{}", number % 7).into_bytes()),
+        value: Some(json!({"text": format!("film number {number}")}).to_string().into_bytes()),
+    };
+    let requests: Vec<_> = (0..2_000).map(request).collect();
+    let run = || {
+        Service::start(forebay().args(["run", "config/sentiment.toml"]).envs(broker.variables()))
+    };
+
+    let service = run();
+    produce(&broker, &requests, 4);
+    // Some are answered, the rest is in flight or unread.
+    read_replies(&broker, &requests[..1]);
+    service.kill();
+
+    let service = run();
+    let replies = read_replies(&broker, &requests);
+    service.stop();
+    assert!(requests.iter().all(|request| replies.contains_key(&request.id)));
+    assert_eq!(lag(&broker), 0);
+}

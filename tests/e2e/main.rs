@@ -1,0 +1,14 @@
+//! End-to-end tests: the binary, a broker, and clients that know nothing of Forebay.
+//!
+//! The broker is the one that `KAFKA_BROKERS` names, or an embedded one. What a machine lacks is said and skipped,
+//! except in CI (`CI` set), where it fails.
+
+mod binary;
+mod broker;
+mod cli;
+mod clients;
+mod crash;
+mod kcat;
+mod lines;
+mod round_trip;
+mod software_gpu;

@@ -1,0 +1,50 @@
+//! The wgpu path through the binary, on a software Vulkan adapter.
+
+use serde_json::Value;
+
+use crate::binary::{forebay, output, root};
+
+const PIPELINE: &str = r#"
+[source.stdin]
+[[step]]
+partition = { size = 2 }
+[[step]]
+map_batch = { model = "tiny" }
+[sink.stdout]
+[model.tiny]
+path = "crates/model/tests/reference/tiny-bert-classifier"
+device = "${DEVICE}"
+max_tokens = 16
+"#;
+
+fn scores(device: &str) -> Result<Vec<f64>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.toml");
+    std::fs::write(&file, PIPELINE).unwrap();
+    let mut command = forebay();
+    command.arg("run").arg(&file).current_dir(root()).env("DEVICE", device);
+    let output = output(&mut command, "\"hello\"\n\"hello world\"\n\"world\"\n");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let score =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64().unwrap();
+    Ok(String::from_utf8(output.stdout).unwrap().lines().map(score).collect())
+}
+
+#[test]
+fn a_software_adapter_gives_the_cpus_answers() {
+    let on_gpu = match scores("gpu:software") {
+        Ok(scores) => scores,
+        Err(error) if error.contains("no software") && std::env::var_os("CI").is_none() => {
+            eprintln!("skipped: there is no software Vulkan adapter");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let on_cpu = scores("cpu").unwrap();
+    assert_eq!(on_gpu.len(), 3);
+    for (gpu, cpu) in on_gpu.iter().zip(&on_cpu) {
+        assert!((gpu - cpu).abs() < 1e-4, "{on_gpu:?} {on_cpu:?}");
+    }
+}
