@@ -200,6 +200,10 @@ impl From<KafkaError> for ClientError {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of a setting that was rejected the name is told, and never the value: it may be a password.
+        if let KafkaError::ClientConfig(_, reason, name, _) = &*self.0 {
+            return write!(f, "{name}: {reason}");
+        }
         match self.0.rdkafka_error_code() {
             // The code says it all; the wrapper's variant would only repeat what the context says.
             Some(code) => write!(f, "{code}"),

@@ -1,9 +1,10 @@
 //! `Group`: what happens when the consumer group gives partitions and takes them back.
 //!
 //! All callbacks run on the poll thread, inside of its poll. A revocation may therefore block polling for as long as
-//! the drain lasts and two seconds for the commit, and no longer: `drain_timeout` bounds it, it is less than half of the session timeout and of the
-//! longest poll interval (the configuration is checked for that), and librdkafka's own thread goes on with heartbeats.
-//! What the drain waits for, the outcomes of records, comes from other threads and never needs this one.
+//! the drain lasts and two seconds for the commit, and no longer: `drain_timeout` bounds it, it is less than half of the
+//! session timeout and of the longest poll interval (the configuration is checked for that), and librdkafka's own thread
+//! goes on with heartbeats. What the drain waits for, the outcomes of records, comes from other threads and never needs
+//! this one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
