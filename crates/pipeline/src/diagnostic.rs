@@ -67,14 +67,30 @@ impl Problem {
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
-        Self { message: error.message().to_owned(), span: error.span(), help: None }
+        let (message, help) = reworded(error.message());
+        Self { message, span: error.span(), help: help.map(str::to_owned) }
     }
+}
+
+/// The parser's messages are about Rust's types in places; these are about the file.
+fn reworded(message: &str) -> (String, Option<&'static str>) {
+    if message.starts_with("wanted exactly 1 element") {
+        let help =
+            "a pipeline has one `[source.*]` and one `[sink.*]`, and each `[[step]]` one operator";
+        return ("there is more than one key here, or none".to_owned(), Some(help));
+    }
+    let help = message
+        .ends_with("expected a duration")
+        .then_some("write a number and a unit, such as \"5ms\" or \"2s\"");
+    let message =
+        message.replace("unknown variant", "unknown name").replace("a nonzero usize", "1 or more");
+    (message, help)
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { message, span, help } = &self.problem;
-        let title = Level::ERROR.no_name().primary_title(message.as_str());
+        let title = Level::ERROR.primary_title(message.as_str());
         let mut group = match span {
             Some(span) => {
                 // Whole tables are marked by their first line: the caret is to point, not to underline a page.

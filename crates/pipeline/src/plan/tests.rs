@@ -126,10 +126,14 @@ fn a_model_that_no_step_names_is_left_alone() {
 #[test]
 fn what_a_variable_holds_is_in_no_message() {
     let lookup = |_: &str| Some("hunter2".to_owned());
-    let text = "[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n\
-                options = { \"sasl.password\" = \"${PASSWORD}\", \"enable.auto.commit\" = \"true\" }\n[sink.stdout]\n";
-    let error = Plan::parse(Path::new("pipeline.toml"), text, &lookup).unwrap_err().to_string();
+    let text =
+        kafka("options = { \"sasl.password\" = \"${PASSWORD}\", retries = 5 }\n[sink.stdout]\n");
+    let error = Plan::parse(Path::new("pipeline.toml"), &text, &lookup).unwrap_err().to_string();
     assert!(error.contains("${PASSWORD}") && !error.contains("hunter2"), "{error}");
+
+    let text = kafka("options = { \"sasl.pasword\" = \"${PASSWORD}\" }\n[sink.stdout]\n");
+    let error = Plan::parse(Path::new("pipeline.toml"), &text, &lookup).unwrap_err().to_string();
+    assert!(error.contains("sasl.pasword") && !error.contains("hunter2"), "{error}");
 }
 
 proptest! {
