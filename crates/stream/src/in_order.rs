@@ -40,6 +40,10 @@ impl<T> InOrder<T> {
     }
 
     /// Completes one place; yields what is released by it, in order. What the caller does not take is dropped.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "taking the ticket is what makes it good for one use"
+    )]
     pub fn complete(&mut self, ticket: Ticket, value: T) -> impl Iterator<Item = T> {
         let slot =
             usize::try_from(ticket.0 - self.first).ok().and_then(|index| self.slots.get_mut(index));

@@ -88,7 +88,7 @@ impl<T: Send + 'static> Flow<T> {
     }
 
     /// Ends the flow in a function, which has delivered each value when it returns.
-    pub fn sink_fn(self, mut f: impl FnMut(T) + Send + 'static) -> Pipeline {
+    pub fn sink_fn(self, f: impl FnMut(T) + Send + 'static) -> Pipeline {
         struct Function<F>(F);
         impl<T: Send + 'static, F: FnMut(T) + Send + 'static> Sink<T> for Function<F> {
             type Error = std::convert::Infallible;
@@ -99,7 +99,7 @@ impl<T: Send + 'static> Flow<T> {
                 Ok(())
             }
         }
-        self.sink("sink_fn", Function(move |value| f(value)))
+        self.sink("sink_fn", Function(f))
     }
 
     /// Runs the flow to its end and returns the values that arrived, in order; for tests and small jobs.

@@ -83,14 +83,14 @@ fn parts<C: IntoIterator>(event: Event<C>) -> impl futures::Stream<Item = Event<
     let (values, rest) = event.take();
     let mut values = values.into_iter();
     let mut rest = Some(rest);
-    stream::iter(std::iter::from_fn(move || match values.next() {
-        Some(value) => rest.as_ref().map(|rest| rest.derive(value)),
-        None => {
-            if let Some(rest) = rest.take() {
-                rest.receipt.done();
-            }
-            None
+    stream::iter(std::iter::from_fn(move || {
+        if let Some(value) = values.next() {
+            return rest.as_ref().map(|rest| rest.derive(value));
         }
+        if let Some(rest) = rest.take() {
+            rest.receipt.done();
+        }
+        None
     }))
 }
 

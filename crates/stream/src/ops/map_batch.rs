@@ -114,7 +114,7 @@ async fn call_isolating<T, F: MapBatch<T>>(
                 results.extend(part.iter().map(|_| Err(failure.clone())));
             }
             Err(failure) if part.len() <= 1 => {
-                results.extend(part.iter().map(|_| Err(failure.clone())))
+                results.extend(part.iter().map(|_| Err(failure.clone())));
             }
             Err(failure) => {
                 tracing::warn!(%failure, members = part.len(), "a batch failed; trying it again in halves");
