@@ -1,12 +1,16 @@
 //! The operators, one file each.
 
+mod accumulate;
 pub(crate) mod catch;
 mod filter;
 mod flatten;
+mod inspect;
 mod map;
+mod map_async;
 pub(crate) mod map_batch;
 mod partition;
 mod rejoin;
+mod slice;
 mod timed_window;
 mod try_map;
 mod union;

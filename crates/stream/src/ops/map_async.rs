@@ -1,0 +1,212 @@
+//! `map_async`: one value in, one value or a failure out, several at a time.
+
+use std::future::{Future, ready};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::stream::{Stream, StreamExt as _};
+
+use crate::{Event, Failure, Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Replaces each value by what `f`'s future gives, with up to `parallelism` of them running, in input order.
+    ///
+    /// The futures make progress while downstream asks for events. Where a sink may be busy for long, a
+    /// [`buffer`](Flow::buffer) after this operator keeps them going.
+    ///
+    /// - **Emits** one event for each value that `f` accepts, under the same key and receipt, in order: a slow future
+    ///   holds back the results after it. For results as they come, see
+    ///   [`map_async_unordered`](Flow::map_async_unordered).
+    /// - **Backpressures** when downstream does, and while `parallelism` futures run or wait for their turn; holds
+    ///   at most that many.
+    /// - **Completes** when upstream completes, after the last future.
+    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let slow = |millis| async move {
+    ///     tokio::time::sleep(Duration::from_millis(millis)).await;
+    ///     Ok(millis)
+    /// };
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// assert_eq!(Flow::from_iter([9, 1, 5]).map_async(slow, two).collect().await?, [9, 1, 5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_async<U, F, R>(self, f: F, parallelism: NonZeroUsize) -> Flow<U>
+    where
+        U: Send + 'static,
+        F: FnMut(T) -> R + Send + 'static,
+        R: Future<Output = Result<U, Failure>> + Send + 'static,
+    {
+        Flow(self.0.apply(NodeKind::Element, "map_async", |events, stage| {
+            accepted(calls(events, f).buffered(parallelism.get()), stage)
+        }))
+    }
+
+    /// Replaces each value by what `f`'s future gives, with up to `parallelism` of them running, as they finish.
+    ///
+    /// - **Emits** one event for each value that `f` accepts, under the same key and receipt, the first to finish
+    ///   first. For results in input order, see [`map_async`](Flow::map_async).
+    /// - **Backpressures** when downstream does, and while `parallelism` futures run; holds at most that many.
+    /// - **Completes** when upstream completes, after the last future.
+    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let slow = |millis| async move {
+    ///     tokio::time::sleep(Duration::from_millis(millis)).await;
+    ///     Ok(millis)
+    /// };
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// assert_eq!(Flow::from_iter([200, 1]).map_async_unordered(slow, two).collect().await?, [1, 200]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_async_unordered<U, F, R>(self, f: F, parallelism: NonZeroUsize) -> Flow<U>
+    where
+        U: Send + 'static,
+        F: FnMut(T) -> R + Send + 'static,
+        R: Future<Output = Result<U, Failure>> + Send + 'static,
+    {
+        Flow(self.0.apply(NodeKind::Element, "map_async_unordered", |events, stage| {
+            accepted(calls(events, f).buffer_unordered(parallelism.get()), stage)
+        }))
+    }
+}
+
+type Called<U> = (Result<U, Failure>, Event<()>);
+
+fn calls<T, U, R: Future<Output = Result<U, Failure>>>(
+    events: impl Stream<Item = Event<T>>,
+    f: impl FnMut(T) -> R,
+) -> impl Stream<Item = impl Future<Output = Called<U>>> {
+    let mut f = f;
+    events.map(move |event| {
+        let (result, rest) = event.map(&mut f).take();
+        async move { (result.await, rest) }
+    })
+}
+
+fn accepted<U>(
+    results: impl Stream<Item = Called<U>>,
+    stage: Arc<str>,
+) -> impl Stream<Item = Event<U>> {
+    results.filter_map(move |(result, rest)| {
+        ready(match result {
+            Ok(value) => Some(rest.with(value)),
+            Err(failure) => {
+                rest.receipt.fail(failure.at(Arc::clone(&stage)));
+                None
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Failure, Flow};
+
+    /// Sleeps as long as it is told, fails multiples of 5, and keeps the highest number of sleepers in `most`.
+    fn sleeper(
+        most: &Arc<AtomicUsize>,
+    ) -> impl FnMut(u64) -> futures::future::BoxFuture<'static, Result<u64, Failure>> + use<> {
+        let most = Arc::clone(most);
+        let running = Arc::new(AtomicUsize::new(0));
+        move |millis| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            Box::pin(async move {
+                most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                sleep(Duration::from_millis(millis)).await;
+                running.fetch_sub(1, Ordering::Relaxed);
+                if millis % 5 == 0 { Err(Failure::new("five", millis)) } else { Ok(millis) }
+            })
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn results_keep_their_order_and_exactly_parallelism_futures_run(
+            values in prop::collection::vec(1_u64..30, 0..40), parallelism in 1_usize..6,
+        ) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let most = Arc::default();
+            let results = block_on(flow.map_async(sleeper(&most), size(parallelism)).collect()).unwrap();
+
+            prop_assert_eq!(results, values.iter().copied().filter(|v| v % 5 != 0).collect::<Vec<_>>());
+            let codes = values.iter().map(|v| if v % 5 == 0 { "five" } else { "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+            prop_assert_eq!(most.load(Ordering::Relaxed), parallelism.min(values.len()));
+        }
+
+        #[test]
+        fn unordered_results_are_all_there_and_exactly_parallelism_futures_run(
+            values in prop::collection::vec(1_u64..30, 0..40), parallelism in 1_usize..6,
+        ) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let most = Arc::default();
+            let flow = flow.map_async_unordered(sleeper(&most), size(parallelism));
+            let mut results = block_on(flow.collect()).unwrap();
+
+            let mut expected: Vec<_> = values.iter().copied().filter(|v| v % 5 != 0).collect();
+            expected.sort_unstable();
+            results.sort_unstable();
+            prop_assert_eq!(results, expected);
+            let codes = values.iter().map(|v| if v % 5 == 0 { "five" } else { "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+            prop_assert_eq!(most.load(Ordering::Relaxed), parallelism.min(values.len()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_future_holds_the_others_back_only_where_order_counts() {
+        let flow = || Flow::from_iter([90, 11, 12]);
+        let start = Instant::now();
+        let at = move |value| (value, start.elapsed().as_millis());
+        let results = flow().map_async(sleeper(&Arc::default()), size(3)).map(at);
+        // 90 fails, and is waited for all the same.
+        assert_eq!(results.collect().await.unwrap(), [(11, 90), (12, 90)]);
+
+        let start = Instant::now();
+        let at = move |value| (value, start.elapsed().as_millis());
+        let results = flow().map_async_unordered(sleeper(&Arc::default()), size(3)).map(at);
+        assert_eq!(results.collect().await.unwrap(), [(11, 11), (12, 12)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_resolved_while_its_future_runs() {
+        let (flow, outcomes) = Tracked::flow([1, 2]);
+        let run = flow.map_async(|_| pending::<Result<(), Failure>>(), size(2)).collect();
+        assert!(
+            timeout(Duration::from_secs(1), async move {
+                let mut run = std::pin::pin!(run);
+                let waited = timeout(Duration::from_millis(1), &mut run).await;
+                assert!(waited.is_err());
+                assert_eq!(outcomes.codes(), ["open", "open"]);
+            })
+            .await
+            .is_ok()
+        );
+    }
+}
