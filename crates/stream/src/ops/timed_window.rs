@@ -1,14 +1,16 @@
-//! `timed_window`: what arrived within an interval, as a batch.
+//! `timed_window`: what arrived within an interval, as a batch; whole, or one event of each key.
 
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::{Batches, Event, Flow, NodeKind};
+use crate::gather::{Distinct, Gather};
+use crate::{Batches, Event, Flow, Keep, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers what arrives within each interval, at most `max_size` events. For a bound on the wait of each event
@@ -40,36 +42,85 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// When it runs, if `interval` is zero.
     pub fn timed_window(self, interval: Duration, max_size: NonZeroUsize) -> Batches<T> {
-        Batches(self.0.apply(NodeKind::Window, "timed_window", |events, _| TimedWindow {
-            upstream: events.fuse(),
-            period: interval,
-            ticks: None,
-            window: Vec::new(),
-            max_size: max_size.get(),
+        Batches(self.0.apply(NodeKind::Window, "timed_window", |events, _| {
+            TimedWindow::new(events, interval, Vec::new(), max_size)
+        }))
+    }
+
+    /// Gathers what arrives within each interval, one event of each key, at most `max_size` of them, as
+    /// [`timed_window`](Flow::timed_window) does.
+    ///
+    /// - **Emits** at each tick of `interval` what has arrived since the last batch, and at once when there are
+    ///   `max_size` keys.
+    /// - **Backpressures** when downstream does; holds at most `max_size` events.
+    /// - **Completes** when upstream completes, after the last events.
+    /// - An event whose place another of its key has taken is done: it was discarded on purpose.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::{Flow, Keep};
+    ///
+    /// let (beat, max) = (Duration::from_secs(1), NonZeroUsize::new(64).expect("64 is not 0"));
+    /// let prices = Flow::from_iter([("a", 1), ("b", 7), ("a", 2)]);
+    /// let newest = prices.timed_window_unique(beat, max, |(name, _)| *name, Keep::Last).into_lists();
+    /// assert_eq!(newest.collect().await?, [[("b", 7), ("a", 2)]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it runs, if `interval` is zero.
+    pub fn timed_window_unique<K, F>(
+        self,
+        interval: Duration,
+        max_size: NonZeroUsize,
+        key: F,
+        keep: Keep,
+    ) -> Batches<T>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> K + Send + 'static,
+    {
+        Batches(self.0.apply(NodeKind::Window, "timed_window_unique", |events, _| {
+            TimedWindow::new(events, interval, Distinct::new(key, keep), max_size)
         }))
     }
 }
 
 /// State machine behind [`Flow::timed_window`].
-struct TimedWindow<T> {
+struct TimedWindow<T, G> {
     upstream: futures::stream::Fuse<BoxStream<'static, Event<T>>>,
     period: Duration,
     // Started at the first poll, for only then there is a clock for certain.
     ticks: Option<Interval>,
     // Invariant: shorter than `max_size` between polls.
-    window: Vec<Event<T>>,
+    window: G,
     max_size: usize,
 }
 
-impl<T> TimedWindow<T> {
+impl<T: Send + 'static, G: Gather<T>> TimedWindow<T, G> {
+    fn new(
+        events: BoxStream<'static, Event<T>>,
+        period: Duration,
+        window: G,
+        max_size: NonZeroUsize,
+    ) -> Self {
+        Self { upstream: events.fuse(), period, ticks: None, window, max_size: max_size.get() }
+    }
+
     fn take(&mut self) -> Poll<Option<Vec<Event<T>>>> {
-        Poll::Ready(Some(std::mem::take(&mut self.window)))
+        Poll::Ready(Some(self.window.take()))
     }
 }
 
-impl<T> Unpin for TimedWindow<T> {}
+impl<T, G> Unpin for TimedWindow<T, G> {}
 
-impl<T> Stream for TimedWindow<T> {
+impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
     type Item = Vec<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -80,22 +131,30 @@ impl<T> Stream for TimedWindow<T> {
             ticks
         });
 
-        while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
+        // Where repeats are left out, a busy upstream may never fill the window, and must not hide the tick.
+        let mut left = this.max_size;
+        while left > 0
+            && let Poll::Ready(next) = this.upstream.poll_next_unpin(cx)
+        {
+            left -= 1;
             match next {
-                Some(event) => this.window.push(event),
-                None if this.window.is_empty() => return Poll::Ready(None),
+                Some(event) => this.window.put(event),
+                None if this.window.size() == 0 => return Poll::Ready(None),
                 None => return this.take(),
             }
-            if this.window.len() == this.max_size {
+            if this.window.size() == this.max_size {
                 return this.take();
             }
         }
-        loop {
-            ready!(ticks.poll_tick(cx));
-            if !this.window.is_empty() {
-                return Poll::Ready(Some(std::mem::take(&mut this.window)));
+        while ticks.poll_tick(cx).is_ready() {
+            if this.window.size() > 0 {
+                return this.take();
             }
         }
+        if left == 0 {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }
 
@@ -107,8 +166,8 @@ mod tests {
     use proptest::prelude::*;
     use tokio::time::{Instant, sleep, sleep_until};
 
-    use crate::Flow;
-    use crate::testing::{block_on, size};
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Keep, Outcome};
 
     const TICK: Duration = Duration::from_millis(10);
 
@@ -149,7 +208,42 @@ mod tests {
         assert_eq!(windows.next().await.unwrap().value, [11, 12, 13]);
     }
 
+    #[tokio::test]
+    async fn repeats_without_a_pause_do_not_hide_the_tick() {
+        let repeats = Flow::from_iter((0..300_000).map(|number| number % 2));
+        let beat = Duration::from_millis(1);
+        let windows = repeats.timed_window_unique(beat, size(3), |number| *number, Keep::Last);
+        assert!(windows.into_lists().collect().await.unwrap().len() > 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_window_has_its_own_keys() {
+        for (keep, expected) in [
+            (Keep::First, [(vec![1, 2], 10), (vec![13], 20), (vec![35], 35)]),
+            (Keep::Last, [(vec![2, 5], 10), (vec![17], 20), (vec![35], 35)]),
+        ] {
+            let start = Instant::now();
+            let windows = timed(&[1, 2, 5, 13, 17, 35]);
+            let windows = windows.timed_window_unique(TICK, size(10), |at| at % 2, keep);
+            let windows = windows.into_lists().map(move |list| (list, start.elapsed().as_millis()));
+            assert_eq!(windows.collect().await.unwrap(), expected);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn one_window_agrees_with_partition_unique_and_what_is_superseded_is_done(
+            keys in prop::collection::vec(0_u8..6, 0..60), n in 1_usize..5, last: bool,
+        ) {
+            let keep = if last { Keep::Last } else { Keep::First };
+            let flow = Flow::from_iter(keys.clone()).partition_unique(size(n), |key| *key, keep);
+            let expected = block_on(flow.into_lists().collect()).unwrap();
+            let (flow, outcomes) = Tracked::flow(keys.clone());
+            let flow = flow.timed_window_unique(TICK, size(n), |key| *key, keep).into_lists();
+            prop_assert_eq!(block_on(flow.collect()).unwrap(), expected);
+            prop_assert_eq!(outcomes.all(), vec![Outcome::Done; keys.len()]);
+        }
+
         #[test]
         fn loses_nothing_reorders_nothing_and_respects_the_size(
             gaps in prop::collection::vec(0_u64..15, 0..60), max_size in 1_usize..6,

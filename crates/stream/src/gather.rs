@@ -1,0 +1,69 @@
+//! `Gather`: how a window holds its events until it is emitted.
+
+use std::hash::Hash;
+
+use crate::recent::Recent;
+use crate::{Event, Keep};
+
+/// The events of one window. Only what is taken is emitted; whatever else was put in has been resolved.
+pub(crate) trait Gather<T>: Send + 'static {
+    fn put(&mut self, event: Event<T>);
+
+    /// How many events a window taken now would have.
+    fn size(&self) -> usize;
+
+    fn take(&mut self) -> Vec<Event<T>>;
+}
+
+impl<T: Send + 'static> Gather<T> for Vec<Event<T>> {
+    fn put(&mut self, event: Event<T>) {
+        self.push(event);
+    }
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn take(&mut self) -> Vec<Event<T>> {
+        std::mem::take(self)
+    }
+}
+
+/// One event of each key. The others are done: they were discarded on purpose.
+pub(crate) struct Distinct<T, K, F> {
+    events: Recent<K, Event<T>>,
+    key: F,
+    keep: Keep,
+}
+
+impl<T, K: Hash + Eq + Clone, F> Distinct<T, K, F> {
+    pub(crate) fn new(key: F, keep: Keep) -> Self {
+        Self { events: Recent::new(), key, keep }
+    }
+}
+
+impl<T, K, F> Gather<T> for Distinct<T, K, F>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: FnMut(&T) -> K + Send + 'static,
+{
+    fn put(&mut self, event: Event<T>) {
+        let key = (self.key)(&event.value);
+        let superseded = match self.keep {
+            Keep::First if self.events.contains(&key) => Some(event),
+            Keep::First | Keep::Last => self.events.put(key, event),
+        };
+        if let Some(event) = superseded {
+            event.receipt.done();
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.events.len()
+    }
+
+    fn take(&mut self) -> Vec<Event<T>> {
+        self.events.take().collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! `unique`: repeats are left out.
+
+use std::future::ready;
+use std::hash::Hash;
+use std::num::NonZeroUsize;
+
+use futures::stream::StreamExt as _;
+
+use crate::recent::Recent;
+use crate::{Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Lets a value pass unless its key is among the last `capacity` that came, whether they passed or not.
+    ///
+    /// - **Emits** the first event of each key, unchanged. When there are more than `capacity` keys, the one that has
+    ///   not come for longest is forgotten, and passes when it comes again.
+    /// - **Backpressures** when downstream does; holds `capacity` keys and no events.
+    /// - **Completes** when upstream completes.
+    /// - A repeat is done: it was discarded on purpose.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let unique = Flow::from_iter([1, 2, 1, 3, 2]).unique(|value| *value, two);
+    /// assert_eq!(unique.collect().await?, [1, 2, 3, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn unique<K, F>(self, mut key: F, capacity: NonZeroUsize) -> Self
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> K + Send + 'static,
+    {
+        Self(self.0.apply(NodeKind::Element, "unique", |events, _| {
+            let mut keys = Recent::new();
+            events.filter_map(move |event| {
+                if keys.put(key(&event.value), ()).is_some() {
+                    event.receipt.done();
+                    return ready(None);
+                }
+                if keys.len() > capacity.get() {
+                    keys.pop_oldest();
+                }
+                ready(Some(event))
+            })
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Outcome};
+
+    #[test]
+    fn a_repeat_refreshes_its_key() {
+        let values = [1, 2, 1, 2, 1, 2, 3, 2, 1, 2, 3, 2];
+        let unique = Flow::from_iter(values).unique(|value| *value, size(2));
+        assert_eq!(block_on(unique.collect()).unwrap(), [1, 2, 3, 1, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list_of_the_last_keys(
+            values in prop::collection::vec(0_u8..40, 0..80), capacity in 1_usize..8,
+        ) {
+            let key = |value: &u8| value / 4;
+            let mut last = Vec::new();
+            let mut expected = Vec::new();
+            for value in &values {
+                match last.iter().position(|known| *known == key(value)) {
+                    Some(at) => _ = last.remove(at),
+                    None => expected.push(*value),
+                }
+                last.push(key(value));
+                if last.len() > capacity {
+                    last.remove(0);
+                }
+            }
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            prop_assert_eq!(block_on(flow.unique(key, size(capacity)).collect()).unwrap(), expected);
+            prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
+        }
+    }
+}
