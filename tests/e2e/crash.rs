@@ -1,10 +1,24 @@
 //! What a crash costs: nothing is lost, and what was in flight may be answered twice.
 
 use serde_json::json;
+use tempfile::NamedTempFile;
 
-use crate::binary::{Service, forebay};
+use crate::binary::{Service, forebay, root};
 use crate::broker::Broker;
 use crate::clients::{Request, lag, produce, read_replies};
+
+/// `config/sentiment.toml` with a session that ends 6 s after its member, instead of 45 s.
+fn notice_crashes_soon() -> NamedTempFile {
+    let text = std::fs::read_to_string(root().join("config/sentiment.toml")).unwrap();
+    let text = text.replace("drain_timeout = \"10s\"", "drain_timeout = \"2s\"").replace(
+        "[source.kafka.options]",
+        "[source.kafka.options]\n\"session.timeout.ms\" = \"6000\"\n\"heartbeat.interval.ms\" = \"1000\"\n",
+    );
+    assert!(text.contains("6000") && text.contains("2s"));
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
 
 #[test]
 fn a_killed_pipeline_loses_no_request() {

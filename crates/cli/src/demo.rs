@@ -62,7 +62,10 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     let load = Load { requests: args.requests as usize, concurrency: args.concurrency as usize };
     let plan = sentiment::plan(&args.model, BATCHED)?.at_embedded_broker(&broker);
     let batched = Running::start(plan, BATCHED).await?;
-    println!("Model    {}", batched.description);
+    // `models/sentiment (bert, text-classification) on cpu: as asked`
+    let (model, device) =
+        batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
+    println!("Model    {model}\nDevice   {device}");
     println!("Load     {} requests, {} at once\n", load.requests, load.concurrency);
     let with = measure(&batched, load, args.rows).await?;
 
