@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tracing::Span;
 
 use crate::graph::NodeId;
-use crate::{Event, Graph, Node, NodeKind};
+use crate::{Event, Graph, Node, NodeKind, PipelineError};
 
 /// A flow of events, one at a time.
 ///
@@ -24,7 +24,7 @@ pub struct Flow<T>(pub(crate) Chain<Event<T>>);
 #[must_use = "a flow does nothing until it ends in a sink that is run"]
 pub struct Batches<T>(pub(crate) Chain<Vec<Event<T>>>);
 
-/// A stream, the description of how it came about, and the faults of its sources.
+/// A stream, the description of how it came about, and the faults of what runs on its own: sources and tasks.
 pub(crate) struct Chain<I> {
     pub(crate) stream: BoxStream<'static, I>,
     pub(crate) graph: Graph,
@@ -36,16 +36,16 @@ pub(crate) struct Chain<I> {
 /// Any error of a source or a sink.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Where a source leaves the error that ended it, for the sink's `run` to return.
+/// Where a source or a task leaves the error that ended it, for the sink's `run` to return.
 #[derive(Clone, Default)]
-pub(crate) struct Fault(Arc<Mutex<Option<BoxError>>>);
+pub(crate) struct Fault(Arc<Mutex<Option<PipelineError>>>);
 
 impl Fault {
-    pub(crate) fn set(&self, error: BoxError) {
+    pub(crate) fn set(&self, error: PipelineError) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    pub(crate) fn take(&self) -> Option<BoxError> {
+    pub(crate) fn take(&self) -> Option<PipelineError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -68,7 +68,7 @@ impl<I: Send + 'static> Chain<I> {
     ///
     /// `operator` is given the upstream and the stage's name, under which it reports failures.
     pub(crate) fn apply<O, S>(
-        mut self,
+        self,
         kind: NodeKind,
         operator_name: &'static str,
         operator: impl FnOnce(BoxStream<'static, I>, Arc<str>) -> S,
@@ -77,9 +77,26 @@ impl<I: Send + 'static> Chain<I> {
         O: Send + 'static,
         S: Stream<Item = O> + Send + 'static,
     {
+        self.apply_node(kind, operator_name, |upstream, node| {
+            operator(upstream, Arc::clone(node.name()))
+        })
+    }
+
+    /// [`apply`](Self::apply) for an operator that shows more of itself in its node than its name.
+    pub(crate) fn apply_node<O, S>(
+        mut self,
+        kind: NodeKind,
+        operator_name: &'static str,
+        operator: impl FnOnce(BoxStream<'static, I>, &Node) -> S,
+    ) -> Chain<O>
+    where
+        O: Send + 'static,
+        S: Stream<Item = O> + Send + 'static,
+    {
         let name = self.name.take().unwrap_or_else(|| operator_name.into());
-        let node = Node::new(kind, Arc::clone(&name));
-        let stream = Seam::new(&node, operator(self.stream, name)).boxed();
+        let node = Node::new(kind, name);
+        let operator = operator(self.stream, &node);
+        let stream = Seam::new(&node, operator).boxed();
         let tail = node.id();
         self.graph.add(Some(self.tail), node);
         Chain { stream, graph: self.graph, tail, faults: self.faults, name: None }

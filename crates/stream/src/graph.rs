@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The operators of a flow and how they are connected.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,7 @@ pub struct Node {
     kind: NodeKind,
     name: Arc<str>,
     emitted: Arc<AtomicU64>,
+    depth: Arc<AtomicUsize>,
 }
 
 /// What a node does to the elements that pass, and so how it is drawn.
@@ -45,7 +46,7 @@ impl Node {
     pub(crate) fn new(kind: NodeKind, name: impl Into<Arc<str>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NodeId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { id, kind, name: name.into(), emitted: Arc::default() }
+        Self { id, kind, name: name.into(), emitted: Arc::default(), depth: Arc::default() }
     }
 
     /// The operator's name, or the one its user gave it.
@@ -64,6 +65,16 @@ impl Node {
     #[must_use]
     pub fn emitted(&self) -> u64 {
         self.emitted.load(Ordering::Relaxed)
+    }
+
+    /// How many events wait in the node's queue; 0 for a node that has none.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn depth_gauge(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.depth)
     }
 
     pub(crate) fn id(&self) -> NodeId {

@@ -7,6 +7,7 @@
 //! This crate does no IO and starts no runtime; time is tokio's, so tests run on a paused clock.
 
 mod batch;
+mod clock;
 mod event;
 mod failure;
 mod flow;
@@ -14,6 +15,8 @@ mod gather;
 mod graph;
 mod in_order;
 mod ops;
+mod pump;
+mod queue;
 mod receipt;
 mod recent;
 mod sink;
@@ -27,6 +30,7 @@ pub use failure::Failure;
 pub use flow::{Batches, Flow};
 pub use graph::{Graph, Node, NodeKind};
 pub use in_order::{InOrder, Ticket};
+pub use ops::buffer::Overflow;
 pub use ops::catch::{Failed, Release};
 pub use ops::map_batch::{BatchResult, MapBatch};
 pub use ops::partition_unique::Keep;

@@ -1,7 +1,9 @@
 //! The operators, one file each.
 
 mod accumulate;
+pub(crate) mod buffer;
 pub(crate) mod catch;
+mod delay;
 mod filter;
 mod flatten;
 mod frequencies;
@@ -11,6 +13,7 @@ mod map_async;
 pub(crate) mod map_batch;
 mod partition;
 pub(crate) mod partition_unique;
+mod rate_limit;
 mod rejoin;
 mod slice;
 mod timed_window;

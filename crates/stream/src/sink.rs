@@ -49,6 +49,14 @@ pub enum PipelineError {
     /// The sink could not go on.
     #[error("the sink failed")]
     Sink(#[source] BoxError),
+    /// A stage panicked that runs in a task of its own.
+    #[error("a stage before `{stage}` panicked: {message}")]
+    Panicked {
+        /// The stage that owns the task.
+        stage: Arc<str>,
+        /// What the panic said.
+        message: String,
+    },
 }
 
 impl Pipeline {
@@ -62,7 +70,7 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// When a source or the sink cannot go on. What was in flight then stays unresolved, so it is read again.
+    /// When a source or the sink cannot go on, or a stage with a task of its own panics. What was in flight then stays unresolved, so it is read again.
     pub async fn run(self) -> Result<(), PipelineError> {
         self.run.await
     }
@@ -80,7 +88,7 @@ impl<T: Send + 'static> Flow<T> {
         let run = Box::pin(async move {
             drive(stream, sink).await.map_err(|error| PipelineError::Sink(error.into()))?;
             match faults.iter().find_map(crate::flow::Fault::take) {
-                Some(error) => Err(PipelineError::Source(error)),
+                Some(error) => Err(error),
                 None => Ok(()),
             }
         });

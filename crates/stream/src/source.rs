@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, Stream, StreamExt as _};
 
 use crate::flow::{Chain, Fault};
-use crate::{Event, Flow, Node, NodeKind};
+use crate::{Event, Flow, Node, NodeKind, PipelineError};
 
 impl<T: Send + 'static> Flow<T> {
     /// A flow of the given values, for which no source waits.
@@ -53,7 +53,7 @@ impl<T: Send + 'static> Flow<T> {
         let fault = Fault::default();
         let report = fault.clone();
         let events = events.scan(report, |report, item| {
-            let event = item.map_err(|error| report.set(Box::new(error))).ok();
+            let event = item.map_err(|error| report.set(PipelineError::Source(error.into()))).ok();
             std::future::ready(event)
         });
         Self(Chain::source(Node::new(NodeKind::Source, name), events, Some(fault)))

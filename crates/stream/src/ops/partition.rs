@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
+use crate::clock::later;
 use crate::{Batches, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -141,7 +142,7 @@ where
 
     /// When the oldest group falls due.
     fn due(&self) -> Option<Instant> {
-        Some(self.oldest.front()?.at + self.timeout?)
+        Some(later(self.oldest.front()?.at, self.timeout?))
     }
 
     fn take_oldest(&mut self) -> Option<Vec<Event<T>>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::clock::later;
 use crate::gather::{Distinct, Gather};
 use crate::{Batches, Event, Flow, Keep, NodeKind};
 
@@ -126,7 +127,8 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let ticks = this.ticks.get_or_insert_with(|| {
-            let mut ticks = tokio::time::interval_at(Instant::now() + this.period, this.period);
+            let mut ticks =
+                tokio::time::interval_at(later(Instant::now(), this.period), this.period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             ticks
         });

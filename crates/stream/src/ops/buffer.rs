@@ -1,0 +1,254 @@
+//! `buffer` and `latest`: two stages that do not wait for each other.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+
+use crate::flow::Fault;
+use crate::pump::Pump;
+use crate::queue::Queue;
+use crate::{Event, Failure, Flow, NodeKind};
+
+/// What a full [`buffer`](Flow::buffer) does with the next event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It waits with it, and so does upstream.
+    #[default]
+    Wait,
+    /// It discards the event that has waited longest, which is done.
+    DropOldest,
+    /// It discards the event that comes, which is done.
+    DropNewest,
+    /// The event that comes fails, with `buffer_full`.
+    Fail,
+}
+
+impl<T: Send + 'static> Flow<T> {
+    /// Lets upstream go on, in a task of its own, while downstream is busy, up to `capacity` events ahead. How many
+    /// events wait is the node's [`depth`](crate::Node::depth).
+    ///
+    /// - **Emits** the events in order, without those that `overflow` discards.
+    /// - **Backpressures** with [`Overflow::Wait`] while it is full, else never; holds at most `capacity` events.
+    /// - **Completes** when upstream completes, after what it holds.
+    /// - **On failure**: a panic upstream ends the flow, after what it holds, and
+    ///   [`Pipeline::run`](crate::Pipeline::run) returns it. Dropping the flow aborts the task.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::{Flow, Overflow};
+    ///
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// assert_eq!(Flow::from_iter(0..4).buffer(two, Overflow::Wait).collect().await?, [0, 1, 2, 3]);
+    /// assert_eq!(Flow::from_iter(0..4).buffer(two, Overflow::DropOldest).collect().await?, [2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    pub fn buffer(self, capacity: NonZeroUsize, overflow: Overflow) -> Self {
+        self.buffered("buffer", capacity, overflow)
+    }
+
+    /// Keeps the newest event only: a consumer that is slow sees what is newest when it asks, and the last one always.
+    /// To keep more than one, see [`buffer`](Flow::buffer).
+    ///
+    /// - **Emits** the newest event that has not been emitted.
+    /// - **Backpressures** never, for upstream runs in a task of its own; holds at most one event.
+    /// - **Completes** when upstream completes, after the last event.
+    /// - **On failure** as in [`buffer`](Flow::buffer). An event that a newer one supersedes is done.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use forebay_stream::Flow;
+    ///
+    /// assert_eq!(Flow::from_iter(0..4).latest().collect().await?, [3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    pub fn latest(self) -> Self {
+        self.buffered("latest", NonZeroUsize::MIN, Overflow::DropOldest)
+    }
+
+    fn buffered(mut self, name: &'static str, capacity: NonZeroUsize, overflow: Overflow) -> Self {
+        let fault = Fault::default();
+        self.0.faults.push(fault.clone());
+        Self(self.0.apply_node(NodeKind::Element, name, |mut events, node| {
+            let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
+            let (into, stage) = (Arc::clone(&queue), Arc::clone(node.name()));
+            let carry = async move {
+                loop {
+                    if overflow == Overflow::Wait {
+                        into.room().await;
+                    }
+                    let Some(event) = events.next().await else { break };
+                    push(&into, event, overflow, &stage);
+                    // An upstream that is always ready must not keep downstream from running.
+                    tokio::task::consume_budget().await;
+                }
+            };
+            let end = Closing(Arc::clone(&queue));
+            let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
+            stream::unfold((queue, pump), |(queue, pump)| async move {
+                pump.start();
+                Some((queue.pop().await?, (queue, pump)))
+            })
+            .fuse()
+        }))
+    }
+}
+
+/// Closes the queue when its producer has ended, however it has.
+struct Closing<T>(Arc<Queue<T>>);
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Receipts are resolved outside of the queue's lock: that runs whatever waits for them.
+fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
+    let discarded = match overflow {
+        Overflow::DropOldest => queue.force_push(event),
+        Overflow::Wait | Overflow::DropNewest | Overflow::Fail => queue.try_push(event),
+    };
+    let Some(event) = discarded else { return };
+    if overflow == Overflow::Fail {
+        let failure = Failure::new("buffer_full", "downstream is too slow; try again later");
+        event.receipt.fail(failure.at(Arc::clone(stage)));
+    } else {
+        event.receipt.done();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures::stream::{self, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+    use super::Overflow;
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Outcome, PipelineError};
+
+    const MODES: [Overflow; 4] =
+        [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest, Overflow::Fail];
+
+    proptest! {
+        #[test]
+        fn a_burst_ahead_of_a_slow_consumer_agrees_with_a_list(
+            count in 0_usize..30, capacity in 1_usize..8, mode in 0_usize..4,
+        ) {
+            let (flow, outcomes) = Tracked::flow(0..count);
+            let seen = block_on(flow.buffer(size(capacity), MODES[mode]).collect()).unwrap();
+            let kept = count.min(capacity);
+            let expected = match MODES[mode] {
+                Overflow::Wait => 0..count,
+                Overflow::DropOldest => count - kept..count,
+                Overflow::DropNewest | Overflow::Fail => 0..kept,
+            };
+            prop_assert_eq!(seen, expected.collect::<Vec<_>>());
+            let refused = if MODES[mode] == Overflow::Fail { "buffer_full" } else { "done" };
+            let codes = (0..count).map(|number| if number < kept { "done" } else { refused });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upstream_works_while_downstream_is_busy() {
+        let start = Instant::now();
+        let slow = || async { sleep(Duration::from_millis(10)).await };
+        let upstream = Flow::from_stream(stream::iter(0..10).then(move |number| async move {
+            slow().await;
+            number
+        }));
+        let flow = upstream.buffer(size(1), Overflow::Wait);
+        let flow = flow.map_async(
+            move |number| async move {
+                slow().await;
+                Ok(number)
+            },
+            size(1),
+        );
+        assert_eq!(flow.collect().await.unwrap(), (0..10).collect::<Vec<_>>());
+        assert_eq!(start.elapsed(), Duration::from_millis(110), "one after the other it is 200");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_buffer_stops_upstream_and_shows_its_depth() {
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let flow = flow.buffer(size(3), Overflow::Wait);
+        let graph = flow.graph().clone();
+        let mut events = flow.0.stream;
+        let first = events.next().await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(first.value, 0);
+        assert_eq!(outcomes.codes(), ["open"; 4], "one is out, three wait");
+        assert_eq!(graph.nodes()[1].depth(), 3);
+        drop((first, events));
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(outcomes.codes(), ["abandoned"; 4], "the task is gone with the flow");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_flow_aborts_the_task() {
+        let held = Arc::new(());
+        let watch = Arc::downgrade(&held);
+        let waits = stream::once(async move {
+            pending::<()>().await;
+            drop(held);
+        });
+        let run = Flow::from_stream(waits).buffer(size(1), Overflow::Wait).collect();
+        assert!(timeout(Duration::from_secs(1), run).await.is_err());
+        sleep(Duration::from_millis(1)).await;
+        assert!(watch.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_upstream_is_what_the_run_returns() {
+        let (flow, outcomes) = Tracked::flow(0..9);
+        let flow = flow.map(|number| {
+            assert!(number < 2, "number {number} is too much");
+            number
+        });
+        let (seen, values) = std::sync::mpsc::channel();
+        let flow = flow.named("ahead").buffer(size(9), Overflow::Wait);
+        let error = flow.sink_fn(move |value| seen.send(value).unwrap()).run().await.unwrap_err();
+        assert!(matches!(error, PipelineError::Panicked { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "a stage before `ahead` panicked: number 2 is too much");
+        assert_eq!(values.iter().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(outcomes.codes(), ["done", "done", "abandoned"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_consumer_sees_the_newest_and_always_the_last() {
+        let start = Instant::now();
+        let (flow, outcomes) =
+            Tracked::stream(stream::iter(0..=10_u64).then(move |number| async move {
+                sleep_until(start + Duration::from_millis(10 * number)).await;
+                number
+            }));
+        let slow = |number| async move {
+            sleep(Duration::from_millis(36)).await;
+            Ok(number)
+        };
+        let seen = flow.latest().map_async(slow, size(1)).collect().await.unwrap();
+        assert_eq!(seen, [0, 3, 7, 10]);
+        assert_eq!(outcomes.all(), [const { Outcome::Done }; 11]);
+    }
+}

@@ -1,0 +1,131 @@
+//! `rate_limit`: no more events than a rate allows.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures::stream::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::later;
+use crate::{Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Lets one event pass for each `interval`, or up to `burst` at once after a pause: a token bucket. For 200 events
+    /// a second, `interval` is `Duration::from_secs(1) / 200`; a `burst` of 1 only spaces events out.
+    ///
+    /// - **Emits** each event as soon as there is a token for it, unchanged and in order.
+    /// - **Backpressures** when downstream does, and while an event waits for its token; holds at most that one.
+    /// - **Completes** when upstream completes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let start = Instant::now();
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let flow = Flow::from_iter(0..4).rate_limit(Duration::from_millis(10), two);
+    /// assert_eq!(flow.collect().await?, [0, 1, 2, 3]);
+    /// assert!(start.elapsed() >= Duration::from_millis(20));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rate_limit(self, interval: Duration, burst: NonZeroUsize) -> Self {
+        let ahead = u32::try_from(burst.get() - 1).unwrap_or(u32::MAX);
+        let mut bucket = Bucket { interval, slack: interval.saturating_mul(ahead), refilled: None };
+        Self(self.0.apply(NodeKind::Element, "rate_limit", |events, _| {
+            events.then(move |event| {
+                let now = Instant::now();
+                let at = bucket.reserve(now);
+                async move {
+                    if at > now {
+                        sleep_until(at).await;
+                    }
+                    event
+                }
+            })
+        }))
+    }
+}
+
+/// A token bucket as one point in time (the generic cell rate algorithm of ATM networks).
+struct Bucket {
+    interval: Duration,
+    // How long a full bucket lasts beyond its first token.
+    slack: Duration,
+    // When the tokens taken so far will have come back.
+    refilled: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes a token; returns when it may be used.
+    fn reserve(&mut self, now: Instant) -> Instant {
+        let refilled = self.refilled.map_or(now, |refilled| refilled.max(now));
+        self.refilled = Some(later(refilled, self.interval));
+        refilled.checked_sub(self.slack).map_or(now, |at| at.max(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream::{self, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep_until, timeout};
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Outcome};
+
+    const INTERVAL: Duration = Duration::from_millis(50);
+
+    /// The milliseconds at which events that came at `at` passed.
+    async fn passed(at: Vec<u64>, burst: usize) -> (Vec<u64>, Vec<Outcome>) {
+        let start = Instant::now();
+        let (flow, outcomes) = Tracked::stream(stream::iter(at).then(move |at| async move {
+            sleep_until(start + Duration::from_millis(at)).await;
+        }));
+        let flow = flow.rate_limit(INTERVAL, size(burst));
+        let flow = flow.map(move |()| u64::try_from(start.elapsed().as_millis()).unwrap());
+        (flow.collect().await.unwrap(), outcomes.all())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_1_spaces_events_out_and_an_idle_time_saves_tokens_up_to_the_burst() {
+        assert_eq!(passed(vec![0; 4], 1).await.0, [0, 50, 100, 150]);
+        assert_eq!(passed(vec![0, 0, 0, 500, 500, 500], 2).await.0, [0, 0, 50, 500, 500, 550]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_interval_is_a_wait_not_a_panic() {
+        let run = Flow::from_iter([1, 2]).rate_limit(Duration::MAX, size(1)).collect();
+        assert!(timeout(Duration::from_secs(1), run).await.is_err());
+        let all = Flow::from_iter([1, 2]).rate_limit(Duration::MAX, size(usize::MAX)).collect();
+        assert_eq!(all.await.unwrap(), [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_counting_tokens(gaps in prop::collection::vec(0_u64..120, 0..40), burst in 1_u64..5) {
+            let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
+            // Tokens in fiftieths, so that one comes back in each millisecond.
+            let (mut tokens, mut now) = (burst * 50, 0);
+            let expected = at.iter().map(|&at| {
+                let wait = at.max(now) - now;
+                tokens = (tokens + wait).min(burst * 50);
+                now += wait;
+                let missing = 50_u64.saturating_sub(tokens);
+                tokens = tokens + missing - 50;
+                now += missing;
+                now
+            });
+            let expected: Vec<_> = expected.collect();
+            let (seen, outcomes) = block_on(passed(at.clone(), usize::try_from(burst).unwrap()));
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(outcomes, vec![Outcome::Done; at.len()]);
+        }
+    }
+}
