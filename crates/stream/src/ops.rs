@@ -3,7 +3,9 @@
 mod accumulate;
 pub(crate) mod buffer;
 pub(crate) mod catch;
+pub(crate) mod collect_until;
 mod delay;
+mod detach;
 mod filter;
 mod flatten;
 mod frequencies;
@@ -16,6 +18,7 @@ pub(crate) mod partition_unique;
 mod rate_limit;
 mod rejoin;
 mod slice;
+pub(crate) mod sliding_window;
 mod timed_window;
 mod try_map;
 mod union;

@@ -1,0 +1,206 @@
+//! `collect_until`: gathers until another flow says so.
+
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
+
+use crate::{Batches, Event, Flow, NodeKind};
+
+/// What [`collect_until`](Flow::collect_until) does when it is told to flush and has nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyFlush {
+    /// Emits an empty batch.
+    Emit,
+    /// Emits nothing.
+    Skip,
+}
+
+impl<T: Send + 'static> Flow<T> {
+    /// Gathers events until one comes in `flush`. To collect the whole input at its end, see
+    /// [`collect`](Flow::collect); to flush by time, [`timed_window`](Flow::timed_window).
+    ///
+    /// - **Emits** what it has at each event of `flush`, and when it has `max_size` events.
+    /// - **Backpressures** both when downstream does; holds at most `max_size` events.
+    /// - **Completes** when upstream completes, after what it holds. When `flush` completes first, upstream is still
+    ///   gathered to its end.
+    /// - An event of `flush` is done when it has been obeyed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::{EmptyFlush, Flow};
+    /// use futures::stream::{self, StreamExt};
+    ///
+    /// let pause = || tokio::time::sleep(Duration::from_millis(20));
+    /// let numbers = stream::iter([1, 2]).chain(stream::once(async move { pause().await; 3 }));
+    /// let flush = stream::once(async { tokio::time::sleep(Duration::from_millis(5)).await });
+    ///
+    /// let max_size = NonZeroUsize::new(100).expect("100 is not 0");
+    /// let batches = Flow::from_stream(numbers).collect_until(Flow::from_stream(flush), max_size, EmptyFlush::Skip);
+    /// assert_eq!(batches.into_lists().collect().await?, [vec![1, 2], vec![3]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collect_until<S: Send + 'static>(
+        mut self,
+        flush: Flow<S>,
+        max_size: NonZeroUsize,
+        empty: EmptyFlush,
+    ) -> Batches<T> {
+        let (flush, flush_tail) = self.0.absorb(flush.0);
+        let mut joined =
+            self.0.apply(NodeKind::Window, "collect_until", |events, _| CollectUntil {
+                upstream: events.fuse(),
+                flush: flush.fuse(),
+                window: Vec::new(),
+                max_size: max_size.get(),
+                empty,
+                just_full: false,
+            });
+        joined.graph.connect(flush_tail, joined.tail);
+        Batches(joined)
+    }
+}
+
+/// State machine behind [`Flow::collect_until`].
+struct CollectUntil<T, S> {
+    upstream: Fuse<BoxStream<'static, Event<T>>>,
+    flush: Fuse<BoxStream<'static, Event<S>>>,
+    // Invariant: shorter than `max_size` between polls.
+    window: Vec<Event<T>>,
+    max_size: usize,
+    empty: EmptyFlush,
+    // Events go before a flush that is ready with them, so that it takes them all. After a full window the flush has
+    // its turn, or a busy upstream would keep it waiting for ever.
+    just_full: bool,
+}
+
+impl<T, S> Unpin for CollectUntil<T, S> {}
+
+impl<T, S> CollectUntil<T, S> {
+    fn take(&mut self) -> Poll<Option<Vec<Event<T>>>> {
+        Poll::Ready(Some(std::mem::take(&mut self.window)))
+    }
+
+    /// Whether a batch is due because of a flush.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(Some(told)) = self.flush.poll_next_unpin(cx) else { return false };
+        told.receipt.done();
+        let due = !self.window.is_empty() || self.empty == EmptyFlush::Emit;
+        if !due {
+            // The next one is asked for in another turn: a flush that is always ready must not spin here.
+            cx.waker().wake_by_ref();
+        }
+        due
+    }
+}
+
+impl<T, S> Stream for CollectUntil<T, S> {
+    type Item = Vec<Event<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if std::mem::take(&mut this.just_full) && this.poll_flush(cx) {
+            return this.take();
+        }
+        while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
+            match next {
+                Some(event) => this.window.push(event),
+                None if this.window.is_empty() => return Poll::Ready(None),
+                None => return this.take(),
+            }
+            if this.window.len() == this.max_size {
+                this.just_full = true;
+                return this.take();
+            }
+        }
+        if this.poll_flush(cx) { this.take() } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream::{self, Stream, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep_until};
+
+    use super::EmptyFlush;
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Outcome};
+
+    fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
+        let start = Instant::now();
+        stream::iter(at).then(move |at| async move {
+            sleep_until(start + Duration::from_millis(at)).await;
+            at
+        })
+    }
+
+    async fn batches(
+        events: &[u64],
+        flushes: &[u64],
+        max_size: usize,
+        empty: EmptyFlush,
+    ) -> Vec<Vec<u64>> {
+        let (flow, outcomes) = Tracked::stream(timed(events.to_vec()));
+        let (flush, obeyed) = Tracked::stream(timed(flushes.to_vec()));
+        let lists = flow.collect_until(flush, size(max_size), empty).into_lists();
+        let lists = lists.collect().await.unwrap();
+        assert_eq!(outcomes.all(), vec![Outcome::Done; events.len()]);
+        assert!(obeyed.all().iter().all(|outcome| *outcome == Outcome::Done));
+        lists
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_flush_is_silent_unless_asked() {
+        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, EmptyFlush::Skip).await;
+        assert_eq!(seen, [vec![1, 2], vec![9]]);
+        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, EmptyFlush::Emit).await;
+        assert_eq!(seen, [vec![], vec![1, 2], vec![], vec![9]]);
+    }
+
+    #[test]
+    fn a_busy_upstream_does_not_keep_a_flush_waiting() {
+        let (flush, flushed) = Tracked::flow([()]);
+        let flow = Flow::from_iter(0..).collect_until(flush, size(2), EmptyFlush::Skip);
+        let lists = flow.into_lists().slice(0, Some(2), size(1)).collect();
+        assert_eq!(block_on(lists).unwrap(), [[0, 1], [2, 3]]);
+        assert_eq!(flushed.all(), [Outcome::Done]);
+    }
+
+    proptest! {
+        #[test]
+        fn loses_nothing_reorders_nothing_and_agrees_with_a_list(
+            gaps in prop::collection::vec(1_u64..20, 0..40),
+            flush_gaps in prop::collection::vec(1_u64..30, 0..20),
+            max_size in 1_usize..8,
+        ) {
+            // Events at even and flushes at odd times, so that none coincide.
+            let times = |gaps: Vec<u64>, offset| -> Vec<u64> {
+                gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now + offset) }).collect()
+            };
+            let (events, flushes) = (times(gaps, 0), times(flush_gaps, 1));
+            let mut expected = vec![Vec::new()];
+            let mut told = flushes.iter().peekable();
+            for &event in &events {
+                while told.next_if(|flush| **flush < event).is_some() {
+                    expected.push(Vec::new());
+                }
+                expected.last_mut().unwrap().push(event);
+                if expected.last().unwrap().len() == max_size {
+                    expected.push(Vec::new());
+                }
+            }
+            expected.retain(|batch| !batch.is_empty());
+            let seen = block_on(async { batches(&events, &flushes, max_size, EmptyFlush::Skip).await });
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `sliding_window`: overlapping views of the most recent events.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
+
+use crate::{Batches, Event, Flow, NodeKind};
+
+/// What [`sliding_window`](Flow::sliding_window) does with windows that are not full, at either end of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// Emits them: windows grow at the start, and the last one holds what is left.
+    Emit,
+    /// Drops them: an event that no full window contains is done.
+    Drop,
+}
+
+impl<T: Clone + Send + 'static> Flow<T> {
+    /// Shows the last `size` events each time `step` more have come. For windows that do not overlap, see
+    /// [`partition`](Flow::partition).
+    ///
+    /// - **Emits** when `size` events have come, then after each `step`. With [`Partial::Emit`] also at the earlier
+    ///   events on that beat, with as many as there are, and at the end, if there are events that no window contained.
+    /// - **Backpressures** when downstream does; holds at most `size` events.
+    /// - **Completes** when upstream completes.
+    /// - An event is done after the last window that contains it, or when it is passed over because `step` exceeds
+    ///   `size`. So up to `size - 1` inputs wait for events that have not come; [`detach`](Flow::detach) lets go of
+    ///   them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::{Flow, Partial};
+    ///
+    /// let (one, three) = (NonZeroUsize::MIN, NonZeroUsize::new(3).expect("3 is not 0"));
+    /// let windows = |partial| Flow::from_iter(0..4).sliding_window(three, one, partial).into_lists();
+    /// assert_eq!(windows(Partial::Drop).collect().await?, [[0, 1, 2], [1, 2, 3]]);
+    /// assert_eq!(windows(Partial::Emit).collect().await?, [vec![0], vec![0, 1], vec![0, 1, 2], vec![1, 2, 3]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sliding_window(
+        self,
+        size: NonZeroUsize,
+        step: NonZeroUsize,
+        partial: Partial,
+    ) -> Batches<T> {
+        let (size, step) = (size.get() as u64, step.get() as u64);
+        let end = match partial {
+            Partial::Drop => size,
+            // The first beat that a full window's beat can be counted back to.
+            Partial::Emit => (size - 1) % step + 1,
+        };
+        Batches(self.0.apply(NodeKind::Window, "sliding_window", |events, _| SlidingWindow {
+            upstream: events.fuse(),
+            size,
+            step,
+            partial,
+            held: VecDeque::new(),
+            come: 0,
+            end,
+            shown: 0,
+        }))
+    }
+}
+
+/// State machine behind [`Flow::sliding_window`]. Events are numbered from 0.
+struct SlidingWindow<T> {
+    upstream: Fuse<BoxStream<'static, Event<T>>>,
+    size: u64,
+    step: u64,
+    partial: Partial,
+    // Invariant: the events with the numbers from the start of the next window to `come`, which are at most `size`.
+    held: VecDeque<Event<T>>,
+    come: u64,
+    // The next window is the `size` events before this number.
+    end: u64,
+    // The number before which every event has been in a window, or passed over.
+    shown: u64,
+}
+
+impl<T> Unpin for SlidingWindow<T> {}
+
+impl<T: Clone> SlidingWindow<T> {
+    /// The window that is due. Members of later windows are shared with them, the others move out.
+    fn take(&mut self) -> Vec<Event<T>> {
+        let start = self.end.saturating_sub(self.size);
+        self.shown = self.come;
+        self.end = self.end.saturating_add(self.step);
+        let next_start = self.end.saturating_sub(self.size);
+        let leaving = usize::try_from(next_start - start).unwrap_or(usize::MAX);
+        let mut window: Vec<_> = self.held.drain(..leaving.min(self.held.len())).collect();
+        window.extend(self.held.iter().map(|event| event.derive(event.value.clone())));
+        window
+    }
+
+    /// What is left at the end of the input.
+    fn finish(&mut self) -> Option<Vec<Event<T>>> {
+        if self.partial == Partial::Emit && self.shown < self.come && !self.held.is_empty() {
+            self.shown = self.come;
+            return Some(self.held.drain(..).collect());
+        }
+        self.held.drain(..).for_each(|event| event.receipt.done());
+        None
+    }
+}
+
+impl<T: Clone> Stream for SlidingWindow<T> {
+    type Item = Vec<Event<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        while let Some(event) = ready!(this.upstream.poll_next_unpin(cx)) {
+            let number = this.come;
+            this.come += 1;
+            if number < this.end.saturating_sub(this.size) {
+                this.shown = this.come;
+                event.receipt.done();
+                continue;
+            }
+            this.held.push_back(event);
+            if this.come == this.end {
+                return Poll::Ready(Some(this.take()));
+            }
+        }
+        Poll::Ready(this.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Partial;
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Flow, Outcome};
+
+    fn windows(count: usize, n: usize, step: usize, partial: Partial) -> Vec<Vec<usize>> {
+        let flow = Flow::from_iter(0..count).sliding_window(size(n), size(step), partial);
+        block_on(flow.into_lists().collect()).unwrap()
+    }
+
+    #[test]
+    fn partial_windows_grow_first_and_end_with_what_is_left() {
+        assert_eq!(windows(4, 3, 2, Partial::Drop), [[0, 1, 2]]);
+        assert_eq!(windows(4, 3, 2, Partial::Emit), [vec![0], vec![0, 1, 2], vec![2, 3]]);
+        assert_eq!(windows(2, 5, 1, Partial::Emit), [vec![0], vec![0, 1]]);
+        assert!(windows(2, 5, 1, Partial::Drop).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn full_windows_agree_with_slices_and_every_input_is_done(
+            count in 0_usize..40, n in 1_usize..8, step in 1_usize..10, emit: bool,
+        ) {
+            let partial = if emit { Partial::Emit } else { Partial::Drop };
+            let (flow, outcomes) = Tracked::flow(0..count);
+            let flow = flow.sliding_window(size(n), size(step), partial).into_lists();
+            let seen = block_on(flow.collect()).unwrap();
+
+            let values: Vec<_> = (0..count).collect();
+            let full: Vec<_> = values.windows(n).step_by(step).map(<[usize]>::to_vec).collect();
+            let seen_full: Vec<_> = seen.iter().filter(|window| window.len() == n).cloned().collect();
+            prop_assert_eq!(seen_full, full);
+            if !emit {
+                prop_assert!(seen.iter().all(|window| window.len() == n));
+            } else if step <= n {
+                let shown: std::collections::BTreeSet<_> = seen.concat().into_iter().collect();
+                prop_assert_eq!(shown.len(), count, "no event is left out");
+            }
+            prop_assert_eq!(outcomes.all(), vec![Outcome::Done; count]);
+        }
+    }
+
+    #[test]
+    fn an_event_is_done_when_the_last_window_with_it_is_delivered() {
+        let (flow, outcomes) = Tracked::flow(0..4);
+        let codes = outcomes.clone();
+        let flow = flow.sliding_window(size(2), size(1), Partial::Emit).into_lists();
+        let seen = block_on(flow.map(move |_| codes.codes()).collect()).unwrap();
+        assert_eq!(seen[1], ["open", "open"]);
+        assert_eq!(seen[2], ["done", "open", "open"]);
+        assert_eq!(seen[3], ["done", "done", "open", "open"]);
+    }
+
+    #[test]
+    fn a_window_that_fails_fails_all_its_members() {
+        let (flow, outcomes) = Tracked::flow(0..4);
+        let flow = flow.sliding_window(size(2), size(1), Partial::Drop).into_lists();
+        let refuse = |list: Vec<i32>| match list[0] {
+            1 => Err(crate::Failure::new("one", 1)),
+            _ => Ok(list),
+        };
+        block_on(flow.try_map(refuse).collect()).unwrap();
+        assert_eq!(outcomes.codes(), ["done", "one", "one", "done"]);
+    }
+}
