@@ -29,9 +29,8 @@ fn a_killed_pipeline_loses_no_request() {
         value: Some(json!({"text": format!("film number {number}")}).to_string().into_bytes()),
     };
     let requests: Vec<_> = (0..2_000).map(request).collect();
-    let run = || {
-        Service::start(forebay().args(["run", "config/sentiment.toml"]).envs(broker.variables()))
-    };
+    let pipeline = notice_crashes_soon();
+    let run = || Service::start(forebay().arg("run").arg(pipeline.path()).envs(broker.variables()));
 
     let service = run();
     produce(&broker, &requests, 4);

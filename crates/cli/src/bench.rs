@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
 
-use crate::load::{self, Load, Measured};
+use crate::load::{Load, Measured};
 use crate::running::{Running, mean_size};
 use crate::sentiment::{self, ModelArgs};
 use crate::signals;
@@ -65,8 +65,8 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     };
 
     let [batched, unbatched] = &runs;
-    let batched = Running::start(plan(batched)?, batched).await?;
-    let unbatched = Running::start(sentiment::unbatched(plan(unbatched)?), unbatched).await?;
+    let mut batched = Running::start(plan(batched)?, batched).await?;
+    let mut unbatched = Running::start(sentiment::unbatched(plan(unbatched)?), unbatched).await?;
 
     println!("{}", batched.description);
     println!("broker: {}\n", args.brokers.as_deref().unwrap_or("embedded"));
@@ -78,8 +78,8 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     for &concurrency in &args.concurrency {
         let requests = args.requests.unwrap_or(concurrency.saturating_mul(10).max(200)) as usize;
         let load = Load { requests, concurrency: concurrency as usize };
-        let (with, sizes) = measure(&batched, load).await?;
-        let (without, _) = measure(&unbatched, load).await?;
+        let (with, sizes) = measure(&mut batched, load).await?;
+        let (without, _) = measure(&mut unbatched, load).await?;
         println!(
             "{concurrency:>7}  {:>7.0} {:>7.1} {:>7.1} {:>7.1}  {:>7.0} {:>8.1} {:>8.1}  {:>5.2}",
             with.per_second(),
@@ -97,12 +97,11 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(running: &Running, load: Load) -> anyhow::Result<(Measured, f64)> {
-    let texts = sentiment::texts();
+async fn measure(running: &mut Running, load: Load) -> anyhow::Result<(Measured, f64)> {
     let warm_up = Load { requests: load.concurrency, ..load };
-    load::run(&running.requester, warm_up, &texts, |_, _, _| {}).await?;
+    running.load(warm_up, |_, _, _| {}).await?;
     running.take_sizes();
-    let measured = load::run(&running.requester, load, &texts, |_, _, _| {}).await?;
+    let measured = running.load(load, |_, _, _| {}).await?;
     Ok((measured, mean_size(&running.take_sizes())))
 }
 

@@ -16,13 +16,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn check(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut worst = ExitCode::SUCCESS;
+    let mut worst = 0;
     for file in &args.files {
         let checked = Plan::load(file).and_then(|plan| plan.check_models());
         match checked {
             Ok(()) => println!("{}: ok", file.display()),
-            Err(error) => worst = exit::report(&error.into()),
+            Err(error) => worst = worst.max(exit::report(&error.into())),
         }
     }
-    Ok(worst)
+    Ok(worst.into())
 }

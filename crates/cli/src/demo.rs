@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, Response};
 use serde_json::Value;
 
-use crate::load::{self, Load, Measured};
+use crate::load::{Load, Measured};
 use crate::running::{BatchSizes, Running, describe_sizes};
 use crate::sentiment::{self, ModelArgs};
 use crate::{progress, signals};
@@ -43,9 +43,11 @@ pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
         match stop.run_until_cancelled(show(args)).await {
             None => println!("interrupted"),
             Some(served) => {
-                let Some(running) = served? else { return Ok(()) };
-                stop.cancelled().await;
-                running.stop().await?;
+                let Some(mut serving) = served? else { return Ok(()) };
+                tokio::select! {
+                    () = stop.cancelled() => serving.stop().await?,
+                    error = serving.running.ended() => return Err(error),
+                }
             }
         }
         anyhow::Ok(())
@@ -61,18 +63,18 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
 
     let load = Load { requests: args.requests as usize, concurrency: args.concurrency as usize };
     let plan = sentiment::plan(&args.model, BATCHED)?.at_embedded_broker(&broker);
-    let batched = Running::start(plan, BATCHED).await?;
+    let mut batched = Running::start(plan, BATCHED).await?;
     // `models/sentiment (bert, text-classification) on cpu: as asked`
     let (model, device) =
         batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
     println!("Model    {model}\nDevice   {device}");
     println!("Load     {} requests, {} at once\n", load.requests, load.concurrency);
-    let with = measure(&batched, load, args.rows).await?;
+    let with = measure(&mut batched, load, args.rows).await?;
 
     let plan = sentiment::plan(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
     let plan = sentiment::unbatched(plan);
-    let unbatched = Running::start(plan, UNBATCHED).await?;
-    let without = measure(&unbatched, load, 0).await?;
+    let mut unbatched = Running::start(plan, UNBATCHED).await?;
+    let without = measure(&mut unbatched, load, 0).await?;
     unbatched.stop().await?;
 
     println!("\n{:<14}{:>26}{:>26}", "", "batched", "one by one");
@@ -115,19 +117,13 @@ fn embedded_broker() -> anyhow::Result<EmbeddedBroker> {
 }
 
 async fn measure(
-    running: &Running,
+    running: &mut Running,
     load: Load,
     rows: usize,
 ) -> anyhow::Result<(Measured, BatchSizes)> {
-    let texts = sentiment::texts();
     // The first requests find cold caches and open connections; they are not what is compared.
-    load::run(
-        &running.requester,
-        Load { requests: load.concurrency.min(load.requests), ..load },
-        &texts,
-        |_, _, _| {},
-    )
-    .await?;
+    let warm_up = Load { requests: load.concurrency.min(load.requests), ..load };
+    running.load(warm_up, |_, _, _| {}).await?;
     running.take_sizes();
 
     let bar = progress::bar(load.requests as u64, "replies");
@@ -135,14 +131,15 @@ async fn measure(
         println!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency");
     }
     let printed = Cell::new(0);
-    let measured = load::run(&running.requester, load, &texts, |text, response, latency| {
-        if printed.get() < rows {
-            printed.set(printed.get() + 1);
-            bar.suspend(|| println!("{}", row(text, response, latency)));
-        }
-        bar.inc(1);
-    })
-    .await?;
+    let measured = running
+        .load(load, |text, response, latency| {
+            if printed.get() < rows {
+                printed.set(printed.get() + 1);
+                bar.suspend(|| println!("{}", row(text, response, latency)));
+            }
+            bar.inc(1);
+        })
+        .await?;
     bar.finish_and_clear();
     if rows > 0 && rows < load.requests {
         println!("and {} more", load.requests - rows);

@@ -1,7 +1,5 @@
 //! Exit codes, after BSD's `sysexits.h`, and how an error ends the program.
 
-use std::process::ExitCode;
-
 use forebay_pipeline::{ConfigError, RunError};
 
 /// Bad usage, or a pipeline file that cannot be.
@@ -35,13 +33,13 @@ Environment:
   FOREBAY_LOG   what to log, such as `debug` or `forebay_kafka=debug,info`";
 
 /// Prints the error with its causes and gives the code for it.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if let Some(ConfigError::Invalid(diagnostic)) = error.downcast_ref() {
         eprintln!("{diagnostic}");
     } else {
         eprintln!("error: {error:#}");
     }
-    ExitCode::from(code(error))
+    code(error)
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -50,6 +48,9 @@ fn code(error: &anyhow::Error) -> u8 {
             ConfigError::NoModel { .. } => NO_INPUT,
             _ => USAGE,
         };
+    }
+    if error.downcast_ref::<forebay_kafka::Error>().is_some() {
+        return UNAVAILABLE;
     }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Model { .. } | RunError::Open { .. }) => NO_INPUT,

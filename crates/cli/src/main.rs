@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
     };
-    result.unwrap_or_else(|error| exit::report(&error))
+    result.unwrap_or_else(|error| exit::report(&error).into())
 }
 
 /// Keeps Mesa from looking for a desktop session, and complaining on standard error where a server has none.

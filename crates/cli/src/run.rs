@@ -1,6 +1,6 @@
 //! `forebay run`: runs a pipeline file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -29,6 +29,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // One that an earlier run left behind, killed, must not speak for this one.
+    remove(args.ready_file.as_deref());
     let mut plan = Plan::load(&args.file)?;
     if args.stdio {
         plan = plan.on_stdio();
@@ -40,6 +42,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
     let summary = runtime.block_on(async {
         let stop = signals::stop_token()?;
+        tokio::spawn({
+            let (stop, ready_file) = (stop.clone(), args.ready_file.clone());
+            async move {
+                stop.cancelled().await;
+                remove(ready_file.as_deref());
+            }
+        });
         tracing::info!(pipeline = plan.name, "starting");
         let (ready_file, mut show) = (args.ready_file.clone(), progress::show());
         let observe = move |progress| {
@@ -54,16 +63,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     // A read of standard input cannot be taken back; nothing else is left to wait for.
     runtime.shutdown_background();
-    if let Some(path) = &args.ready_file {
-        // It is not there where the pipeline did not get ready.
-        std::fs::remove_file(path).ok();
-    }
+    remove(args.ready_file.as_deref());
     let summary = summary?;
 
     tracing::info!(answers = summary.answers, errors = summary.errors, "done");
     let lines = matches!(plan.source, SourcePlan::Stdin | SourcePlan::File(_));
     let failed = lines && summary.errors > 0;
     Ok(if failed { ExitCode::from(exit::SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn remove(ready_file: Option<&Path>) {
+    if let Some(path) = ready_file {
+        // It need not be there.
+        std::fs::remove_file(path).ok();
+    }
 }
 
 fn embed_broker(plan: &mut Plan) -> anyhow::Result<EmbeddedBroker> {

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use forebay_kafka::Requester;
+use forebay_kafka::{Requester, Response};
 use forebay_pipeline::{Plan, Progress, RunError, SourcePlan, Summary};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::load::{self, Load, Measured};
 use crate::{progress, sentiment};
 
 /// How many batches of each size have been formed.
@@ -46,11 +48,26 @@ impl Running {
         match until_ready.await {
             Ok(description) => Ok(Self { requester, description, sizes, stop, pipeline }),
             // The observer is gone, so the run is over; its error says why.
-            Err(_) => {
-                pipeline.await.context("the pipeline panicked")??;
-                anyhow::bail!("the pipeline ended before it took requests")
-            }
+            Err(_) => Err(why(pipeline.await)),
         }
+    }
+
+    /// Sends a load; ends early if the pipeline does.
+    pub(crate) async fn load(
+        &mut self,
+        load: Load,
+        on_reply: impl Fn(&str, &Response, Duration),
+    ) -> anyhow::Result<Measured> {
+        let texts = sentiment::texts();
+        tokio::select! {
+            measured = load::run(&self.requester, load, &texts, on_reply) => measured,
+            ended = &mut self.pipeline => Err(why(ended)),
+        }
+    }
+
+    /// Returns when the pipeline has ended although nobody stopped it.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        why((&mut self.pipeline).await)
     }
 
     /// The sizes of the batches formed since the last call.
@@ -63,6 +80,15 @@ impl Running {
         self.requester.close().await;
         self.stop.cancel();
         Ok(self.pipeline.await.context("the pipeline panicked")??)
+    }
+}
+
+/// Why a pipeline ended that was not stopped.
+fn why(ended: Result<Result<Summary, RunError>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(_)) => anyhow::anyhow!("the pipeline ended by itself"),
+        Ok(Err(error)) => error.into(),
+        Err(error) => anyhow::Error::new(error).context("the pipeline panicked"),
     }
 }
 

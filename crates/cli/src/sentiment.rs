@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use forebay_model::DeviceChoice;
 use forebay_pipeline::{Plan, SinkPlan, SourcePlan, StepPlan};
 
@@ -43,13 +42,10 @@ pub(crate) fn topics(run: &str) -> (String, String) {
 
 /// The pipeline of one run, on topics of its own.
 pub(crate) fn plan(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
+    let shipped = || MODEL_PATHS.iter().find(|path| Path::new(path).join("config.json").is_file());
     let path = match &args.model {
         Some(path) => path.clone(),
-        None => MODEL_PATHS
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.join("config.json").is_file())
-            .context("the sentiment model is not here: run from a checkout of Forebay, or name one with --model")?,
+        None => shipped().unwrap_or(&MODEL_PATHS[0]).into(),
     };
     // Every variable of the file has a default.
     let mut plan = Plan::parse(Path::new("config/sentiment.toml"), PIPELINE, &|_| None)?;

@@ -134,8 +134,12 @@ const BROKERS: &str = "use `brokers`";
 const DELIVERY: &str = "use `delivery_timeout`";
 const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
 
+/// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
+const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
+
 /// Defaults that a user may override.
 const SOURCE_DEFAULTS: &[(&str, &str)] = &[
+    CA_CERTIFICATES,
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
@@ -160,6 +164,10 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 ];
 
 const SINK_DEFAULTS: &[(&str, &str)] = &[
+    CA_CERTIFICATES,
+    // The brokers' limit counts. librdkafka's own, 1 MB, is below theirs, so a request whose key and headers the
+    // brokers took could have no reply, not even an error.
+    ("message.max.bytes", "10485760"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
     // As Java's default partitioner does, so that a key's replies lie where Java clients expect them.

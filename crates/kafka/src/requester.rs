@@ -10,9 +10,11 @@ use bytes::Bytes;
 use forebay_stream::Header;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header as RecordHeader, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -101,9 +103,16 @@ impl Requester {
         let id = format!("{:016x}-{number}", self.prefix).into_bytes();
         let (sender, response) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
-        let answered = self.exchange(key, value, &id, response, patience).await;
-        lock(&self.waiting).remove(&id);
-        answered
+        // Also where the caller gives up in between.
+        let _place = Place { waiting: &self.waiting, id: &id };
+        match tokio::time::timeout(patience, self.exchange(key, value, &id, response)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(self.no_reply(patience)),
+        }
+    }
+
+    fn no_reply(&self, patience: Duration) -> Error {
+        Error::NoReply { topic: self.topic.clone(), patience }
     }
 
     /// Stops reading replies. Dropping a requester does so too, but not at once.
@@ -119,21 +128,30 @@ impl Requester {
         value: &[u8],
         id: &[u8],
         response: oneshot::Receiver<Response>,
-        patience: Duration,
     ) -> Result<Response, Error> {
         let headers =
             OwnedHeaders::new().insert(RecordHeader { key: CORRELATION_ID, value: Some(id) });
         let mut record =
             FutureRecord::<[u8], [u8]>::to(&self.topic).payload(value).headers(headers);
         record.key = key;
-        self.producer.send(record, patience).await.map_err(|(error, _)| Error::Write {
+        self.producer.send(record, Timeout::Never).await.map_err(|(error, _)| Error::Write {
             topic: self.topic.clone(),
             source: error.into(),
         })?;
-        match tokio::time::timeout(patience, response).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) | Err(_) => Err(Error::NoReply { topic: self.topic.clone(), patience }),
-        }
+        // The sender goes away only with the requester.
+        response.await.map_err(|_| self.no_reply(Duration::ZERO))
+    }
+}
+
+/// A place among those who wait, given up when dropped.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    id: &'a [u8],
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(self.waiting).remove(self.id);
     }
 }
 
@@ -162,10 +180,9 @@ async fn read_from_end(mut client: ClientConfig, topic: String) -> Result<Stream
         Ok(consumer)
     });
     match consumer.await {
-        Ok(consumer) => consumer.map_err(|source: rdkafka::error::KafkaError| Error::Read {
-            topic,
-            source: source.into(),
-        }),
+        Ok(consumer) => {
+            consumer.map_err(|source: KafkaError| Error::Read { topic, source: source.into() })
+        }
         Err(_) => Err(Error::ThreadEnded { topic }),
     }
 }

@@ -1,6 +1,6 @@
 //! The transformer encoder that the BERT family shares, for inference and for training alike.
 //!
-//! BERT, MiniLM, ELECTRA, `DistilBERT` and `RoBERTa` differ in the names of their tensors, in where positions start
+//! BERT, `MiniLM`, ELECTRA, `DistilBERT` and `RoBERTa` differ in the names of their tensors, in where positions start
 //! and in the head on top, not in the encoder; [`EncoderConfig`] holds the sizes and [`TensorNames`] the names.
 
 mod attention;

@@ -1,24 +1,21 @@
 //! A plan, running.
 
+mod ends;
 mod error;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_kafka::{Sink as KafkaSink, Source as KafkaSource, SourceHandle};
 use forebay_model::{ModelHandle, TextModel, WarmUp};
-use forebay_stream::{Flow, Graph, Pipeline};
+use forebay_stream::{Graph, Pipeline};
 use futures::future::select_all;
-use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::answer::Answer;
-use crate::assemble::{assemble, sink_name, source_name};
-use crate::lines::{Confirm, LinesSink, lines};
-use crate::plan::{Plan, SinkPlan, SourcePlan};
+use crate::assemble::assemble;
+use crate::plan::Plan;
 use crate::task::{self, Task};
 
 /// Longest that a stopped pipeline takes to answer what is in flight.
@@ -91,68 +88,21 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
+        // The sink first: a group should not be joined for a pipeline that cannot answer.
+        let attach_sink = ends::open_sink(self).await?;
         // Stopping the intake is also what a failure elsewhere leads to.
         let intake = stop.child_token();
-        let (records, source) = self.open_source(&intake).await?;
+        let (records, source) = ends::open_source(self, &intake).await?;
         let task = |name: &str| task_of(&models, name, &observer);
-        let answers = assemble(self, records, &task);
-        let pipeline = self.open_sink(answers).await?;
+        let pipeline = attach_sink(assemble(self, records, &task));
         let graph = pipeline.graph().clone();
         tell(&observer, Progress::Ready);
 
         let ended = drive(pipeline, &models, &stop).await;
         intake.cancel();
-        let closed = close_source(source, ended.is_ok()).await;
+        let closed = source.close(ended.is_ok()).await;
         ended.and(closed)?;
         Ok(summary(&graph))
-    }
-
-    async fn open_source(
-        &self,
-        stop: &CancellationToken,
-    ) -> Result<(Flow<Option<bytes::Bytes>>, Option<SourceHandle>), RunError> {
-        let name = source_name(self);
-        Ok(match &self.source {
-            SourcePlan::Kafka(config) => {
-                let source =
-                    KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?;
-                let (records, handle) = source.start(stop).map_err(RunError::Connect)?;
-                (Flow::from_try_events(name, records), Some(handle))
-            }
-            SourcePlan::Stdin => {
-                let lines = lines("stdin", BufReader::new(tokio::io::stdin()), stop.clone());
-                (Flow::from_try_events(name, lines), None)
-            }
-            SourcePlan::File(path) => {
-                let file = tokio::fs::File::open(path).await;
-                let file = file.map_err(|source| RunError::Open { path: path.clone(), source })?;
-                let label = path.display().to_string();
-                (
-                    Flow::from_try_events(name, lines(&label, BufReader::new(file), stop.clone())),
-                    None,
-                )
-            }
-        })
-    }
-
-    async fn open_sink(&self, answers: Flow<Answer>) -> Result<Pipeline, RunError> {
-        let name = sink_name(self);
-        let confirm = match self.source {
-            SourcePlan::Kafka(_) => Confirm::Flushed,
-            SourcePlan::Stdin | SourcePlan::File(_) => Confirm::Buffered,
-        };
-        Ok(match &self.sink {
-            SinkPlan::Kafka(config) => {
-                let sink = KafkaSink::connect(config.clone()).await.map_err(RunError::Connect)?;
-                answers.named("reply").map(Into::into).sink(name, sink)
-            }
-            SinkPlan::Stdout => answers.sink(name, LinesSink::new(tokio::io::stdout(), confirm)),
-            SinkPlan::File(path) => {
-                let file = tokio::fs::File::create(path).await;
-                let file = file.map_err(|source| RunError::Open { path: path.clone(), source })?;
-                answers.sink(name, LinesSink::new(file, confirm))
-            }
-        })
     }
 }
 
@@ -213,18 +163,6 @@ async fn drive(
         ended = pipeline.run() => Ok(ended?),
         (name, failure) = model_ended => Err(RunError::ModelEnded { name, failure }),
         () = overdue => Err(RunError::Overdue { after: SHUTDOWN }),
-    }
-}
-
-/// Commits what is resolved. After a failure nothing is waited for: what is unresolved will be read again.
-async fn close_source(source: Option<SourceHandle>, orderly: bool) -> Result<(), RunError> {
-    let Some(source) = source else { return Ok(()) };
-    let patience = if orderly { SHUTDOWN } else { Duration::ZERO };
-    let report = source.close(patience).await.map_err(RunError::Close)?;
-    match report.unresolved + report.held {
-        0 => Ok(()),
-        _ if !orderly => Ok(()),
-        count => Err(RunError::Unresolved { count }),
     }
 }
 

@@ -25,7 +25,7 @@ const PAUSE_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Group>,
     pub(super) shared: Arc<Shared>,
-    // As large as what may be in flight, so there is always a place.
+    // As large as what may be in flight.
     pub(super) records: mpsc::Sender<Record>,
     pub(super) stop: CancellationToken,
     pub(super) commit_interval: Duration,
@@ -62,10 +62,10 @@ impl Poller {
     fn regulate(&mut self, full_since: &mut Option<Instant>) {
         if self.is_over() {
             self.set_paused(true);
-        } else if full_since.is_some() && self.shared.has_room() {
+        } else if full_since.is_some() && self.shared.has_room() && self.has_place() {
             *full_since = None;
             self.set_paused(false);
-        } else if self.shared.is_full() {
+        } else if self.is_full() {
             let since = *full_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= PAUSE_AFTER {
                 self.set_paused(true);
@@ -76,6 +76,16 @@ impl Poller {
     /// Nothing more may be handed out: stopped, failed, or nobody listens.
     fn is_over(&self) -> bool {
         self.stop.is_cancelled() || self.shared.has_failed() || self.records.is_closed()
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.is_full() || !self.has_place()
+    }
+
+    /// Whether the channel takes a record. Those of a partition that was given back are not in flight any more, and
+    /// stay in the channel until the pipeline comes to them.
+    fn has_place(&self) -> bool {
+        self.records.capacity() > 0
     }
 
     fn is_paused(&self) -> bool {
@@ -95,7 +105,7 @@ impl Poller {
 
     /// Serves whatever is waiting, up to as many records as there is room for.
     fn poll_all(&self) {
-        while self.is_paused() || !self.shared.is_full() {
+        while self.is_paused() || !self.is_full() {
             match self.consumer.poll(Duration::ZERO) {
                 Some(polled) => self.take(polled),
                 None if self.consumer.context().take_served() => {}

@@ -10,8 +10,6 @@ use burn::tensor::wgpu::{WgpuBackend, wgpu};
 pub(super) struct Adapter {
     /// Name by its driver, such as `NVIDIA H100` or `llvmpipe (LLVM 19.1.7, 256 bits)`.
     pub(super) name: String,
-    /// The driver and its version, such as `Mesa 22.3.6 (LLVM 15.0.6)`.
-    pub(super) driver: String,
     pub(super) api: Api,
     pub(super) kind: Kind,
     /// Number among the adapters of the same API and kind, which is how Burn names it.
@@ -62,20 +60,12 @@ fn numbered(found: impl Iterator<Item = wgpu::AdapterInfo>) -> Vec<Adapter> {
             continue;
         };
         let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
-        adapters.push(Adapter { name: info.name, driver: info.driver_info, api, kind, index });
+        adapters.push(Adapter { name: info.name, api, kind, index });
     }
     adapters
 }
 
 impl Adapter {
-    /// Whether the driver is known to crash the process on Burn's kernels: llvmpipe of Mesa 22 does, in the compilation
-    /// of the matrix product.
-    pub(super) fn crashes(&self) -> bool {
-        let mesa = self.driver.strip_prefix("Mesa ").and_then(|version| version.split('.').next());
-        let major = mesa.and_then(|major| major.parse::<u32>().ok());
-        self.kind == Kind::Software && major.is_some_and(|major| major <= 22)
-    }
-
     /// Burn's name for the adapter.
     pub(super) fn burn_kind(&self) -> DeviceKind {
         match self.kind {

@@ -48,15 +48,12 @@ impl Attention {
     pub fn forward(&self, hidden: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let [batch, tokens, width] = hidden.dims();
         let heads = [batch, tokens, self.heads, width / self.heads];
-        let [query, key, value] = self
-            .query_key_value
-            .forward(hidden)
-            .chunk(3, 2)
-            .try_into()
-            .map(|parts: [Tensor<3>; 3]| parts.map(|part| part.reshape(heads).swap_dims(1, 2)))
-            .expect("the width is three times the hidden size");
+        let projected = self.query_key_value.forward(hidden);
+        let part = |number| {
+            projected.clone().narrow(2, number * width, width).reshape(heads).swap_dims(1, 2)
+        };
         let options = AttentionModuleOptions::default();
-        let mixed = attention(query, key, value, None, bias, options);
+        let mixed = attention(part(0), part(1), part(2), None, bias, options);
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
     }
 }

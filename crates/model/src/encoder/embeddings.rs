@@ -36,21 +36,16 @@ impl Embeddings {
             0 => None,
             rows => Some(weights.embedding(&name("token_type_embeddings"), [rows, width])?),
         };
-        let project = match width == config.hidden {
-            true => None,
-            false => Some(weights.linear(
-                &[&format!("{prefix}embeddings_project")],
-                width,
-                config.hidden,
-            )?),
-        };
+        let project = (width != config.hidden).then(|| {
+            weights.linear(&[&format!("{prefix}embeddings_project")], width, config.hidden)
+        });
         Ok(Self {
             words: weights.embedding(&name("word_embeddings"), [config.vocabulary, width])?,
             positions: weights
                 .embedding(&name("position_embeddings"), [config.positions, width])?,
             token_types,
             norm: weights.norm(&name("LayerNorm"), width, config.norm_epsilon)?,
-            project,
+            project: project.transpose()?,
             first_position: config.first_position,
         })
     }
@@ -66,9 +61,9 @@ impl Embeddings {
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [_, length] = tokens.dims();
         let first = self.first_position;
-        let mut places = self.positions.weight.val().slice([first..first + length]);
+        let mut places = self.positions.weight.val().narrow(0, first, length);
         if let Some(types) = &self.token_types {
-            places = places + types.weight.val().slice([0..1]);
+            places = places + types.weight.val().narrow(0, 0, 1);
         }
         let sum = self.words.forward(tokens) + places.unsqueeze();
         let normal = self.norm.forward(sum);

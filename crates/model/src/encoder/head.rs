@@ -32,10 +32,8 @@ impl Head {
         hidden: usize,
         classes: usize,
     ) -> Result<Self, Error> {
-        let dense = match config.dense_in_encoder {
-            true => format!("{prefix}{}", config.dense),
-            false => config.dense.to_owned(),
-        };
+        let prefix = if config.dense_in_encoder { prefix } else { "" };
+        let dense = format!("{prefix}{}", config.dense);
         Ok(Self {
             dense: weights.linear(&[&dense], hidden, hidden)?,
             output: weights.linear(&[config.output], hidden, classes)?,

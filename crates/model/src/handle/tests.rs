@@ -37,8 +37,8 @@ impl Model for Doubler {
 
 /// A doubler that knows how often it was built, and can be built `builds` times.
 async fn doubler(builds: usize) -> ModelHandle<Doubler> {
-    let built = AtomicUsize::new(0);
-    let build = move || match built.fetch_add(1, Ordering::Relaxed) {
+    let count = AtomicUsize::new(0);
+    let build = move || match count.fetch_add(1, Ordering::Relaxed) {
         generation if generation < builds => Ok(Doubler { generation }),
         _ => Err(Error::WarmUp { message: "the device is gone".to_owned() }),
     };

@@ -35,7 +35,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let interpreter = match task {
         Task::TextClassification => {
             let head = Head::load(&weights, prefix, head, sizes.hidden, labels.len())?;
-            Interpreter::Classes { head, labels }
+            Interpreter::Classes { head: Box::new(head), labels }
         }
         Task::TextEmbedding => Interpreter::Vector(Pooling::read(directory)?),
     };

@@ -28,7 +28,7 @@ pub enum TextOutput {
 /// From the encoder's vectors to outputs.
 pub(super) enum Interpreter {
     /// One logit per label.
-    Classes { head: Head, labels: Vec<String> },
+    Classes { head: Box<Head>, labels: Vec<String> },
     /// One vector per text.
     Vector(Pooling),
 }

@@ -18,7 +18,7 @@ const LEAST_TOKENS: usize = 3;
 
 /// The tokenizer of one model, with the model's limit.
 pub(super) struct Tokenizer {
-    tokenizer: tokenizers::Tokenizer,
+    inner: tokenizers::Tokenizer,
     max_tokens: usize,
     padding: u32,
 }
@@ -48,12 +48,12 @@ impl Tokenizer {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(truncate.then_some(truncation)).map_err(complain)?;
         let padding = padding(config, encoder)?;
-        Ok(Self { tokenizer, max_tokens, padding })
+        Ok(Self { inner: tokenizer, max_tokens, padding })
     }
 
     /// The ids of `text`, or the failure of a text that is too long or cannot be tokenised.
     pub(super) fn encode(&self, text: &str) -> Result<Tokens, Failure> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| {
+        let encoding = self.inner.encode_fast(text, true).map_err(|error| {
             Failure::new("invalid_text", format_args!("cannot tokenise: {error}"))
         })?;
         let tokens = encoding.get_ids().to_vec();

@@ -1,10 +1,10 @@
 //! Lines as records.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use forebay_stream::{Event, Meta, Origin, Receipt};
+use forebay_stream::{Event, Failure, Meta, Origin, Outcome, Receipt};
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
@@ -14,21 +14,30 @@ const MAX_LINE: u64 = 64 << 20;
 
 /// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
-/// The origin of each is `source` and its number, from 1. No receipt is waited for: lines cannot be read again.
+/// The origin of each is `source` and its number, from 1. Lines cannot be read again, so nothing is done about their
+/// outcomes, but that the first failure which nothing answered is kept in `unanswered`.
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
     stop: CancellationToken,
+    unanswered: Arc<OnceLock<Failure>>,
 ) -> impl Stream<Item = io::Result<Event<Option<Bytes>>>> + Send + 'static {
     let source: Arc<str> = source.into();
     stream::unfold((reader, 0_u64), move |(mut reader, mut number)| {
-        let (source, stop) = (Arc::clone(&source), stop.clone());
+        let (source, stop, unanswered) =
+            (Arc::clone(&source), stop.clone(), Arc::clone(&unanswered));
         async move {
             let next = stop.run_until_cancelled(next_line(&mut reader, &mut number)).await??;
             let event = next.map(|line| {
                 let origin = Origin { source, partition: None, position: number };
                 let meta = Arc::new(Meta { origin, ..Meta::default() });
-                Event { value: Some(line), meta, receipt: Receipt::detached() }
+                let receipt = Receipt::new(move |outcome| {
+                    if let Outcome::Failed(failure) = outcome {
+                        // The first one is told.
+                        unanswered.set(failure).ok();
+                    }
+                });
+                Event { value: Some(line), meta, receipt }
             });
             Some((event, (reader, number)))
         }
@@ -57,6 +66,8 @@ async fn next_line(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures::StreamExt as _;
     use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
@@ -65,7 +76,7 @@ mod tests {
 
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
         let reader = std::io::Cursor::new(text);
-        let lines = lines("stdin", reader, CancellationToken::new());
+        let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
         let line = |event: std::io::Result<forebay_stream::Event<_>>| async {
             let event = event.unwrap();
             (event.meta.origin.position, Option::<bytes::Bytes>::unwrap(event.value).to_vec())

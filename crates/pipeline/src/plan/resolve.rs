@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use forebay_kafka::{SinkConfig, SourceConfig};
@@ -24,7 +25,7 @@ pub(super) fn resolve(file: PipelineFile) -> Result<Plan, Problem> {
         .into_iter()
         .map(|(name, table)| Ok((name, model(table.into_inner())?)))
         .collect::<Result<_, Problem>>()?;
-    let steps = Steps { models: &mut models, in_flight: in_flight(&source), batch: None }
+    let steps = Steps { models: &mut models, in_flight: in_flight(&source), batch: None, kept: 0 }
         .resolve(file.step)?;
     Ok(Plan {
         name: file.name.unwrap_or_else(|| "forebay".to_owned()),
@@ -59,8 +60,22 @@ fn sink(table: Spanned<SinkTable>, source: &SourcePlan) -> Result<SinkPlan, Prob
     Ok(match table.into_inner() {
         SinkTable::Kafka(table) => SinkPlan::Kafka(kafka_sink(table, span, source)?),
         SinkTable::Stdout(_) => SinkPlan::Stdout,
-        SinkTable::File(file) => SinkPlan::File(file.path),
+        SinkTable::File(file) => SinkPlan::File(output_path(file.path, span, source)?),
     })
+}
+
+/// Writing a file empties it first, so it must not be the one that is read.
+fn output_path(path: PathBuf, span: Range<usize>, source: &SourcePlan) -> Result<PathBuf, Problem> {
+    let same = |read: &Path| match (read.canonicalize(), path.canonicalize()) {
+        (Ok(read), Ok(written)) => read == written,
+        _ => read == path,
+    };
+    match source {
+        SourcePlan::File(read) if same(read) => {
+            Err(Problem::new("the sink writes the file that the source reads", span))
+        }
+        _ => Ok(path),
+    }
 }
 
 fn kafka_sink(
@@ -128,6 +143,8 @@ struct Steps<'a> {
     models: &'a mut BTreeMap<String, ModelPlan>,
     in_flight: Option<NonZeroUsize>,
     batch: Option<NonZeroUsize>,
+    /// Elements that windows without a timeout may keep, in all.
+    kept: usize,
 }
 
 const WINDOW_FIRST: &str = "put a `timed_window` or a `partition` step before it";
@@ -159,11 +176,14 @@ impl Steps<'_> {
                 Ok(StepPlan::TimedWindow { interval, max_size })
             }
             StepTable::Partition(Partition { size, timeout }) => {
-                if timeout.is_none() && self.in_flight.is_some_and(|bound| bound < size) {
-                    let problem =
-                        Problem::new("`size` is above the source's `max_in_flight`", span);
-                    return Err(problem
-                        .help("such a batch is never full: lower `size`, or give a `timeout`"));
+                self.kept += if timeout.is_none() { size.get() } else { 0 };
+                if self.in_flight.is_some_and(|bound| bound.get() < self.kept) {
+                    let message =
+                        "batches without a timeout need more than the source's `max_in_flight`";
+                    let problem = Problem::new(message, span);
+                    return Err(
+                        problem.help("they may never be full: lower `size`, or give a `timeout`")
+                    );
                 }
                 self.window("partition", size, span)?;
                 Ok(StepPlan::Partition { size, timeout })

@@ -54,6 +54,17 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ),
         ("unknown_option", kafka("options = { \"no.such.option\" = \"1\" }\n[sink.stdout]\n")),
         ("replies_into_requests", kafka("[sink.kafka]\ntopic = \"in\"\n")),
+        (
+            "same_file",
+            "[source.file]\npath = \"a.jsonl\"\n[sink.file]\npath = \"a.jsonl\"\n".to_owned(),
+        ),
+        (
+            "never_full_together",
+            kafka(
+                "max_in_flight = 8\n[[step]]\npartition = { size = 5 }\n[[step]]\nflatten = {}\n[[step]]\n\
+                 partition = { size = 4 }\n[sink.stdout]\n",
+            ),
+        ),
         ("sink_without_brokers", "[source.stdin]\n[sink.kafka]\ntopic = \"out\"\n".to_owned()),
         ("unknown_step", with_steps(&["timed_windows = { interval = \"5ms\", max_size = 64 }"])),
         ("unknown_step_key", with_steps(&["timed_window = { interval = \"5ms\", max_sise = 64 }"])),

@@ -48,6 +48,13 @@ pub enum RunError {
         /// The deadline.
         after: Duration,
     },
+    /// A line's answer could not be delivered, and neither could the error that should have told so.
+    #[error("an answer could not be delivered")]
+    Unanswered {
+        /// Why.
+        #[source]
+        failure: Failure,
+    },
     /// Some requests had no outcome at the end; they will be read again.
     #[error("{count} requests were left without an answer; they will be read again")]
     Unresolved {
