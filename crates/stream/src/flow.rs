@@ -102,6 +102,17 @@ impl<I: Send + 'static> Chain<I> {
         Chain { stream, graph: self.graph, tail, faults: self.faults, name: None }
     }
 
+    /// Another chain that comes out of the same operator: what came about alike, with its own stream.
+    pub(crate) fn beside<J>(&self, stream: impl Stream<Item = J> + Send + 'static) -> Chain<J> {
+        Chain {
+            stream: stream.boxed(),
+            graph: self.graph.clone(),
+            tail: self.tail,
+            faults: self.faults.clone(),
+            name: None,
+        }
+    }
+
     /// Brings another chain's graph and faults into this one, whose next operator joins both.
     pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
         self.graph.merge(other.graph);

@@ -1,9 +1,11 @@
 //! The operators, one file each.
 
 mod accumulate;
+mod branch;
 pub(crate) mod buffer;
 pub(crate) mod catch;
 pub(crate) mod collect_until;
+pub(crate) mod combine_latest;
 mod delay;
 mod detach;
 mod filter;
@@ -23,3 +25,5 @@ mod timed_window;
 mod try_map;
 mod union;
 mod unique;
+mod zip;
+mod zip_latest;

@@ -6,7 +6,8 @@ use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Reports every input as done and lets its value go on. What happens to it downstream, its failure or loss
-    /// included, is unknown to its source: use this where an operator holds events for long and no delivery is owed.
+    /// included, is unknown to its source: use this where an operator holds events for long and no delivery is owed,
+    /// as before the slow side of [`combine_latest`](Flow::combine_latest) or [`zip_latest`](Flow::zip_latest).
     ///
     /// - **Emits** every event, with its metadata, and a receipt for which no source waits.
     /// - **Backpressures** when downstream does; holds nothing.

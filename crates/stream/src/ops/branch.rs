@@ -1,0 +1,236 @@
+//! `branch` and `split`: one flow becomes several.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::flow::Fault;
+use crate::pump::Pump;
+use crate::{Event, Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Gives every event to each of `N` flows: `let [a, b] = flow.branch(capacity)`. For a number of branches that is
+    /// only known when it runs, see [`branches`](Flow::branches); for one way for each event, [`split`](Flow::split).
+    ///
+    /// - **Emits** in each branch every event, in order, with a share in its receipt: the input is done when it is in
+    ///   all branches.
+    /// - **Backpressures** when a branch is `capacity` events behind; holds at most that many for each, and one. So
+    ///   all branches must be run, at the same time. One that is dropped leaves its inputs unresolved, and the others
+    ///   go on.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** as in [`buffer`](Flow::buffer), for upstream runs in a task of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let capacity = NonZeroUsize::new(8).expect("8 is not 0");
+    /// let [left, right] = Flow::from_iter([1, 2]).branch(capacity);
+    /// let (left, right) = tokio::join!(left.collect(), right.map(|x| x * 10).collect());
+    /// assert_eq!((left?, right?), (vec![1, 2], vec![10, 20]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    #[must_use = "a flow does nothing until it ends in a sink that is run"]
+    pub fn branch<const N: usize>(self, capacity: NonZeroUsize) -> [Self; N]
+    where
+        T: Clone,
+    {
+        const { assert!(N > 0, "a flow has at least one branch") };
+        let mut branches = fork(self, "branch", N, capacity, copy).into_iter();
+        std::array::from_fn(|_| branches.next().expect("there are N branches"))
+    }
+
+    /// Gives every event to each of `count` flows, as [`branch`](Flow::branch) does.
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    #[must_use = "a flow does nothing until it ends in a sink that is run"]
+    pub fn branches(self, count: NonZeroUsize, capacity: NonZeroUsize) -> Vec<Self>
+    where
+        T: Clone,
+    {
+        fork(self, "branch", count.get(), capacity, copy)
+    }
+
+    /// Sends each event one way: to the first flow if `first` is true for its value, else to the second. For all
+    /// events in all flows, see [`branch`](Flow::branch).
+    ///
+    /// - **Emits** each event in one of the flows, unchanged and in order.
+    /// - **Backpressures** when the next event's flow is `capacity` events behind, and then the other flow gets none
+    ///   either; holds at most that many for each, and one. Both flows must be run, at the same time.
+    /// - **Completes** both when upstream completes.
+    /// - **On failure** as in [`buffer`](Flow::buffer), for upstream runs in a task of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let capacity = NonZeroUsize::new(8).expect("8 is not 0");
+    /// let (even, odd) = Flow::from_iter(0..5).split(|x| x % 2 == 0, capacity);
+    /// let (even, odd) = tokio::join!(even.collect(), odd.collect());
+    /// assert_eq!((even?, odd?), (vec![0, 2, 4], vec![1, 3]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    pub fn split(
+        self,
+        mut first: impl FnMut(&T) -> bool + Send + 'static,
+        capacity: NonZeroUsize,
+    ) -> (Self, Self) {
+        let carry = |mut events: BoxStream<'static, Event<T>>, ways: Ways<T>| async move {
+            while let Some(event) = events.next().await {
+                let way = if first(&event.value) { &ways[0] } else { &ways[1] };
+                // What a dropped flow would have got is dropped unresolved.
+                drop(way.send(event).await);
+            }
+        };
+        let mut ways = fork(self, "split", 2, capacity, carry).into_iter();
+        let mut next = || ways.next().expect("there are two ways");
+        (next(), next())
+    }
+}
+
+type Ways<T> = Arc<[mpsc::Sender<Event<T>>]>;
+
+/// Each way gets its copy as soon as it has room, however full the others are.
+async fn copy<T: Clone + Send + 'static>(mut events: BoxStream<'static, Event<T>>, ways: Ways<T>) {
+    while let Some(event) = events.next().await {
+        let mut copies: Vec<_> =
+            ways.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
+        copies.push(event);
+        // What a dropped branch would have got is dropped unresolved.
+        drop(join_all(ways.iter().zip(copies).map(|(way, copy)| way.send(copy))).await);
+    }
+}
+
+/// One flow becomes `count`, fed by a task that runs `carry` for as long as any of them is there.
+fn fork<T, C>(
+    flow: Flow<T>,
+    operator_name: &'static str,
+    count: usize,
+    capacity: NonZeroUsize,
+    carry: impl FnOnce(BoxStream<'static, Event<T>>, Ways<T>) -> C,
+) -> Vec<Flow<T>>
+where
+    T: Send + 'static,
+    C: Future<Output = ()> + Send + 'static,
+{
+    let mut stage: Arc<str> = operator_name.into();
+    let mut trunk = flow.0.apply(NodeKind::Junction, operator_name, |events, name| {
+        stage = name;
+        events
+    });
+    let fault = Fault::default();
+    trunk.faults.push(fault.clone());
+
+    let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
+    let (ways, ends): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
+    let ways: Ways<T> = ways.into();
+    let events = std::mem::replace(&mut trunk.stream, stream::empty().boxed());
+    let pump = Arc::new(Pump::new(stage, fault, carry(events, Arc::clone(&ways)), ways));
+    let branch = |mut end: mpsc::Receiver<Event<T>>| {
+        let pump = Arc::clone(&pump);
+        Flow(trunk.beside(stream::poll_fn(move |cx| {
+            pump.start();
+            end.poll_recv(cx)
+        })))
+    };
+    ends.into_iter().map(branch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream::StreamExt as _;
+    use proptest::prelude::*;
+    use tokio::time::sleep;
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Failure, Flow, PipelineError};
+
+    proptest! {
+        #[test]
+        fn every_branch_sees_everything_and_one_failure_fails_the_input(
+            values: Vec<u8>, count in 1_usize..4, capacity in 1_usize..4,
+        ) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let refuse = |value| if value % 3 == 0 { Err(Failure::new("three", value)) } else { Ok(value) };
+            let mut branches = flow.branches(size(count), size(capacity));
+            let picky = branches.pop().unwrap().try_map(refuse).collect();
+            let others = futures::future::join_all(branches.into_iter().map(Flow::collect));
+            let (picky, others) = block_on(async { tokio::join!(picky, others) });
+
+            prop_assert_eq!(picky.unwrap(), values.iter().copied().filter(|v| v % 3 != 0).collect::<Vec<_>>());
+            for seen in others {
+                prop_assert_eq!(seen.unwrap(), values.clone());
+            }
+            let codes = values.iter().map(|v| if v % 3 == 0 { "three" } else { "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn split_agrees_with_partition_of_iterators(values: Vec<u8>, capacity in 1_usize..4) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let (even, odd) = flow.split(|value| value % 2 == 0, size(capacity));
+            let (even, odd) = block_on(async { tokio::join!(even.collect(), odd.collect()) });
+            let expected: (Vec<_>, Vec<_>) = values.iter().partition(|value| **value % 2 == 0);
+            prop_assert_eq!((even.unwrap(), odd.unwrap()), expected);
+            prop_assert_eq!(outcomes.codes(), vec!["done"; values.len()]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_branch_that_stands_still_stops_the_others_at_its_capacity() {
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let [left, right] = flow.branch(size(3));
+        let (seen, values) = std::sync::mpsc::channel();
+        let run = tokio::spawn(left.sink_fn(move |value| seen.send(value).unwrap()).run());
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(values.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(outcomes.codes(), ["open"; 4], "three wait, and one in hand");
+        drop(right);
+        run.await.unwrap().unwrap();
+        assert_eq!(values.try_iter().count(), 96, "a branch that is gone holds up nobody");
+        assert_eq!(outcomes.codes(), ["abandoned"; 100]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_upstream_is_what_a_run_returns() {
+        let (flow, _outcomes) = Tracked::flow(0..3);
+        let [left, right] = flow.inspect(|number| assert!(*number < 2)).branch(size(9));
+        let both = left.union(right).collect().await;
+        assert!(matches!(both, Err(PipelineError::Panicked { stage, .. }) if &*stage == "branch"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_ends_with_the_last_branch() {
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let [left, right] = flow.branch(size(2));
+        let mut left = left.0.stream;
+        left.next().await.unwrap().receipt.done();
+        drop((left, right));
+        sleep(Duration::from_millis(1)).await;
+        assert!(outcomes.codes().iter().all(|code| code == "abandoned"));
+    }
+}

@@ -1,0 +1,176 @@
+//! `zip_latest`: every event of one flow, with the newest of another.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
+
+use crate::latest::{Latest, pair};
+use crate::{Event, Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Pairs every event of this flow, exactly once, with the newest event of another: requests with the settings
+    /// that hold when they come. To emit when the other changes too, see [`combine_latest`](Flow::combine_latest).
+    ///
+    /// - **Emits** a pair for each event of this flow, with its metadata and the receipts of both.
+    /// - **Backpressures** this flow when downstream does, and until the other has its first event; holds one event
+    ///   of each.
+    /// - **Completes** when this flow completes, or the other does without a single event; an event that waited for
+    ///   it then stays unresolved.
+    /// - An input of the other flow is done when a newer one has taken its place and every pair that it is part of is
+    ///   done; until then it stays unresolved. Where that would hold back its source for long,
+    ///   [`detach`](Flow::detach) that side.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use forebay_stream::Flow;
+    ///
+    /// let pairs = Flow::from_iter([1, 2]).zip_latest(Flow::from_iter(["old", "new"]));
+    /// assert_eq!(pairs.collect().await?, [(1, "new"), (2, "new")]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn zip_latest<U: Clone + Send + 'static>(mut self, other: Flow<U>) -> Flow<(T, U)> {
+        let (other, other_tail) = self.0.absorb(other.0);
+        let mut joined = self.0.apply(NodeKind::Junction, "zip_latest", |events, _| ZipLatest {
+            upstream: events.fuse(),
+            other: other.fuse(),
+            held: None,
+            latest: Latest::new(),
+        });
+        joined.graph.connect(other_tail, joined.tail);
+        Flow(joined)
+    }
+}
+
+/// How many events of the other flow are taken in one turn: one that is always ready must not keep this flow waiting.
+const TURN: usize = 64;
+
+/// State machine behind [`Flow::zip_latest`].
+struct ZipLatest<T, U> {
+    upstream: Fuse<BoxStream<'static, Event<T>>>,
+    other: Fuse<BoxStream<'static, Event<U>>>,
+    // Invariant: there is one between polls only while the other flow has had none.
+    held: Option<Event<T>>,
+    latest: Latest<U>,
+}
+
+impl<T, U> Unpin for ZipLatest<T, U> {}
+
+impl<T, U: Clone> Stream for ZipLatest<T, U> {
+    type Item = Event<(T, U)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let mut other_ended = false;
+        let mut left = TURN;
+        while left > 0
+            && let Poll::Ready(next) = this.other.poll_next_unpin(cx)
+        {
+            let Some(event) = next else {
+                other_ended = true;
+                break;
+            };
+            this.latest.replace(event);
+            left -= 1;
+        }
+        if this.held.is_none() {
+            match this.upstream.poll_next_unpin(cx) {
+                Poll::Ready(Some(event)) => this.held = Some(event),
+                Poll::Ready(None) => {
+                    this.latest.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending if left == 0 => cx.waker().wake_by_ref(),
+                Poll::Pending => {}
+            }
+        }
+        if this.latest.is_empty() && other_ended {
+            return Poll::Ready(None);
+        }
+        if this.held.is_none() {
+            return Poll::Pending;
+        }
+        let Some(latest) = this.latest.show() else { return Poll::Pending };
+        Poll::Ready(this.held.take().map(|event| pair(event, latest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream::{self, Stream, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep_until};
+
+    use crate::Flow;
+    use crate::testing::{Tracked, block_on, size};
+
+    fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
+        let start = Instant::now();
+        stream::iter(at).then(move |at| async move {
+            sleep_until(start + Duration::from_millis(at)).await;
+            at
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn early_events_wait_for_the_other_flows_first() {
+        let (flow, outcomes) = Tracked::stream(timed(vec![0, 1, 7, 9]));
+        let other = Flow::from_stream(timed(vec![5, 8]));
+        assert_eq!(
+            flow.zip_latest(other).collect().await.unwrap(),
+            [(0, 5), (1, 5), (7, 5), (9, 8)]
+        );
+        assert_eq!(outcomes.codes(), ["done"; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_is_held_until_it_is_superseded_or_the_end() {
+        let (other, outcomes) = Tracked::stream(timed(vec![0, 4, 5]));
+        let codes = outcomes.clone();
+        let flow = Flow::from_stream(timed(vec![1, 2, 7]));
+        let seen = flow.zip_latest(other).map(move |_| codes.codes()).collect().await.unwrap();
+        assert_eq!(seen, [vec!["open"], vec!["open"], vec!["done", "done", "open"]]);
+        assert_eq!(outcomes.codes(), ["done"; 3]);
+    }
+
+    #[test]
+    fn without_a_value_of_the_other_nothing_is_answered_or_lost() {
+        let (flow, outcomes) = Tracked::flow(0..9);
+        let pairs = flow.zip_latest(Flow::from_iter([0; 0])).collect();
+        assert!(block_on(pairs).unwrap().is_empty());
+        assert_eq!(outcomes.codes(), ["abandoned"], "the one that waited");
+    }
+
+    #[test]
+    fn an_other_flow_that_never_pauses_does_not_starve_this_one() {
+        let pairs = Flow::from_iter(0..3).zip_latest(Flow::from_iter(0_u64..));
+        let pairs = pairs.slice(0, Some(3), size(1)).map(|(value, _)| value);
+        assert_eq!(block_on(pairs.collect()).unwrap(), [0, 1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_comes_once_with_the_newest_at_its_time(
+            gaps in prop::collection::vec(1_u64..20, 0..30), other_gaps in prop::collection::vec(1_u64..20, 0..30),
+        ) {
+            // Events at even and the others at odd times, so that none coincide.
+            let times = |gaps: &[u64], offset: u64| -> Vec<u64> {
+                gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now + offset) }).collect()
+            };
+            let others = [vec![1], times(&other_gaps, 1)].concat();
+            let events = times(&gaps, 0);
+            let newest = |at| *others.iter().rev().find(|other| **other < at).unwrap();
+            let expected: Vec<_> = events.iter().map(|&at| (at, newest(at))).collect();
+            let (pairs, outcomes) = block_on(async {
+                let (flow, outcomes) = Tracked::stream(timed(events.clone()));
+                (flow.zip_latest(Flow::from_stream(timed(others.clone()))).collect().await.unwrap(), outcomes)
+            });
+            prop_assert_eq!(pairs, expected);
+            prop_assert_eq!(outcomes.codes(), vec!["done"; events.len()]);
+        }
+    }
+}
