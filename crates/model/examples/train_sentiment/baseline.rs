@@ -35,7 +35,9 @@ pub(crate) fn bag_of_words(
         let mut order: Vec<_> = train.iter().collect();
         for _ in 0..30 {
             random.shuffle(&mut order);
-            order.iter().for_each(|bag| regression.learn(bag));
+            for bag in &order {
+                regression.learn(bag);
+            }
             let accuracy = regression.accuracy(&validation);
             if accuracy > best.0 {
                 best = (accuracy, regression.accuracy(&test));

@@ -48,7 +48,7 @@ impl Network {
         let rows = TensorData::new(vocabulary.select(&words, width), [vocabulary.len(), width]);
         encoder.embeddings.words =
             Embedding { weight: Param::from_tensor(Tensor::from_data(rows, device)) };
-        let positions = encoder.embeddings.positions.weight.val().slice([0..POSITIONS]);
+        let positions = encoder.embeddings.positions.weight.val().narrow(0, 0, POSITIONS);
         encoder.embeddings.positions = Embedding { weight: Param::from_tensor(positions) };
 
         let fresh = |outputs| {
@@ -71,7 +71,7 @@ impl Network {
         self.head.forward(self.dropout.forward(hidden))
     }
 
-    /// The number of a head's outputs and of a layer's heads, as `config.json` has them.
+    /// Hidden size, feed-forward size and number of attention heads.
     pub(crate) fn sizes(&self) -> Result<[usize; 3]> {
         let [_, hidden] = self.encoder.embeddings.words.weight.dims();
         let layer = self.encoder.layers.first().context("there are layers")?;

@@ -1,4 +1,4 @@
-//! SplitMix64 (Steele et al., 2014): enough for shuffling, and the same on every machine.
+//! `SplitMix64` (Steele et al., 2014): enough for shuffling, and the same on every machine.
 
 /// A stream of random numbers.
 pub(crate) struct Random(u64);

@@ -43,17 +43,19 @@ impl Vocabulary {
         let mut uses: HashMap<u32, usize> = HashMap::new();
         for review in train {
             let encoding = full.encode(review.text.as_str(), false).map_err(|e| anyhow!(e))?;
-            encoding.get_ids().iter().for_each(|&id| *uses.entry(id).or_default() += 1);
+            for &id in encoding.get_ids() {
+                *uses.entry(id).or_default() += 1;
+            }
         }
 
         let old: HashMap<String, u32> = serde_json::from_value(json["model"]["vocab"].take())?;
         let rank = |token: &str, id: u32| {
             let bare = token.strip_prefix("##").unwrap_or(token);
-            let used = uses.get(&id).copied().unwrap_or(0);
+            let times = uses.get(&id).copied().unwrap_or(0);
             match () {
                 () if SPECIAL.contains(&token) || bare.chars().count() == 1 => Some(0),
                 () if token.starts_with("[unused") => None,
-                () if used >= LEAST_USES => Some(1),
+                () if times >= LEAST_USES => Some(1),
                 () => Some(2),
             }
         };
