@@ -23,20 +23,17 @@ impl Broker {
         let name = format!("{test}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let (requests, replies) = (format!("{name}-requests"), format!("{name}-replies"));
         let topics = [(requests.as_str(), 4), (replies.as_str(), 4)];
-        let (address, embedded) = match std::env::var("KAFKA_BROKERS") {
-            Ok(address) => {
-                let runtime = tokio::runtime::Runtime::new().unwrap();
-                runtime.block_on(create_topics(&address, &topics)).unwrap();
-                (address, None)
-            }
-            Err(_) => {
-                assert!(
-                    std::env::var_os("CI").is_none(),
-                    "CI must test on a real Kafka: set KAFKA_BROKERS"
-                );
-                let broker = EmbeddedBroker::start(&topics).unwrap();
-                (broker.bootstrap_servers(), Some(broker))
-            }
+        let (address, embedded) = if let Ok(address) = std::env::var("KAFKA_BROKERS") {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(create_topics(&address, &topics)).unwrap();
+            (address, None)
+        } else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must test on a real Kafka: set KAFKA_BROKERS"
+            );
+            let broker = EmbeddedBroker::start(&topics).unwrap();
+            (broker.bootstrap_servers(), Some(broker))
         };
         Self { address, requests, replies, group: name, _embedded: embedded }
     }

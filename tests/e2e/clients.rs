@@ -1,18 +1,19 @@
 //! Plain Kafka clients: producers of requests and a reader of replies.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 
 /// Longest wait for all replies. Far above what is needed, so that only a lost reply runs into it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A request as its sender knows it.
 #[derive(Clone, Debug)]

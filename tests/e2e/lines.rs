@@ -44,9 +44,8 @@ fn no_input_is_no_error() {
 fn files_are_read_to_their_end() {
     let folder = tempfile::tempdir().unwrap();
     let (input, out) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
-    let lines: String =
-        (0..200).map(|number| format!("{{\"text\": \"film {number}\"}}\n")).collect();
-    std::fs::write(&input, lines).unwrap();
+    let lines: Vec<_> = (0..200).map(|number| format!("{{\"text\": \"film {number}\"}}")).collect();
+    std::fs::write(&input, lines.join("\n")).unwrap();
     let mut command = forebay();
     command
         .args(["run", "config/files.toml"])

@@ -33,7 +33,8 @@ fn request(number: usize, value: Option<Vec<u8>>) -> Request {
 
 fn well_formed(number: usize) -> Request {
     let text = text(number);
-    let value = if number % 2 == 0 { json!({"text": text, "n": number}) } else { json!(text) };
+    let value =
+        if number.is_multiple_of(2) { json!({"text": text, "n": number}) } else { json!(text) };
     request(number, Some(value.to_string().into_bytes()))
 }
 

@@ -34,7 +34,7 @@ fn scores(device: &str) -> Result<Vec<f64>, String> {
 
 #[test]
 fn a_software_adapter_gives_the_cpus_answers() {
-    let on_gpu = match scores("gpu:software") {
+    let found = match scores("gpu:software") {
         Ok(scores) => scores,
         Err(error) if error.contains("no software") && std::env::var_os("CI").is_none() => {
             eprintln!("skipped: there is no software Vulkan adapter");
@@ -42,9 +42,9 @@ fn a_software_adapter_gives_the_cpus_answers() {
         }
         Err(error) => panic!("{error}"),
     };
-    let on_cpu = scores("cpu").unwrap();
-    assert_eq!(on_gpu.len(), 3);
-    for (gpu, cpu) in on_gpu.iter().zip(&on_cpu) {
-        assert!((gpu - cpu).abs() < 1e-4, "{on_gpu:?} {on_cpu:?}");
+    let expected = scores("cpu").unwrap();
+    assert_eq!(found.len(), 3);
+    for (gpu, cpu) in found.iter().zip(&expected) {
+        assert!((gpu - cpu).abs() < 1e-4, "{found:?} {expected:?}");
     }
 }

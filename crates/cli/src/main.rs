@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
-        Command::Check(args) => check::check(&args),
+        Command::Check(args) => Ok(check::check(&args)),
         Command::Graph(args) => graph::graph(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),

@@ -80,6 +80,10 @@ impl SourceConfig {
         check_name("topic", &self.topic)?;
         check_name("group", &self.group)?;
         self.check_drain_timeout()?;
+        if self.max_in_flight.get() > MOST_IN_FLIGHT {
+            let reason = format!("{} is more than {MOST_IN_FLIGHT}", self.max_in_flight);
+            return Err(Error::Setting { setting: "max_in_flight", reason });
+        }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
         client.set("group.id", &self.group);
         Ok(client)
@@ -128,6 +132,9 @@ impl SinkConfig {
         Ok(client)
     }
 }
+
+/// Far beyond what is of use; places are kept for as many.
+const MOST_IN_FLIGHT: usize = 10_000_000;
 
 const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
 const BROKERS: &str = "use `brokers`";

@@ -179,6 +179,19 @@ pub enum Error {
         message: String,
     },
 
+    /// The device gives other numbers than the CPU.
+    #[error(
+        "{device} computes wrong results: for {shape} they differ from the CPU's by {difference}; update its driver, or use `cpu`"
+    )]
+    WrongResults {
+        /// The device.
+        device: String,
+        /// The shape of the batch, in words.
+        shape: String,
+        /// The largest difference of one number; not a number if the device gave none.
+        difference: f32,
+    },
+
     /// The operating system gave no thread.
     #[error("cannot start the thread {name:?}")]
     Thread {

@@ -1,5 +1,6 @@
 //! `TextModel`: classifies or embeds texts with an encoder of the BERT family.
 
+mod check;
 mod load;
 mod options;
 mod output;
@@ -14,7 +15,7 @@ pub use options::{InvalidTask, Task, TextModelOptions};
 pub use output::TextOutput;
 
 use crate::encoder::{Encoder, Padded};
-use crate::{Error, Model, SelectedDevice, WarmUp};
+use crate::{DeviceChoice, Error, Model, SelectedDevice, WarmUp};
 use output::Interpreter;
 use shapes::Shapes;
 use tokens::{Tokenizer, Tokens};
@@ -33,6 +34,8 @@ pub struct TextModel {
     shapes: Shapes,
     device: SelectedDevice,
     name: String,
+    vocabulary: usize,
+    options: TextModelOptions,
 }
 
 impl TextModel {
@@ -68,13 +71,24 @@ impl TextModel {
 
     /// One run of the encoder over texts that fit `shape`, `[rows, tokens]`.
     fn run(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<Vec<TextOutput>, Failure> {
+        let (values, width) = self.compute(texts, shape)?;
+        Ok(values.chunks(width).take(texts.len()).map(|row| self.interpreter.output(row)).collect())
+    }
+
+    /// The numbers of such a run, a row for each text and for each row of padding, and how many a row has.
+    fn compute(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<(Vec<f32>, usize), Failure> {
         let padding = self.tokenizer.padding();
         let batch = Padded::new(texts, shape, padding, self.device.is_gpu());
         let hidden = self.encoder.forward(&batch);
         let rows = self.interpreter.forward(hidden, &batch);
         let values = rows.try_into_vec_as::<f32>().map_err(device_failure)?;
         let width = values.len() / shape[0];
-        Ok(values.chunks(width).take(texts.len()).map(|row| self.interpreter.output(row)).collect())
+        Ok((values, width))
+    }
+
+    /// The same model on the CPU, for a device whose results are to be checked.
+    fn on_cpu(&self) -> Result<Self, Error> {
+        Self::load(&TextModelOptions { device: DeviceChoice::Cpu, ..self.options.clone() })
     }
 }
 
@@ -103,14 +117,16 @@ impl Model for TextModel {
         Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
     }
 
+    /// Compiles the kernels of every shape, and checks that the device gives the CPU's numbers for it.
     fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
         let shapes = self.shapes.all();
+        let cpu = if shapes.is_empty() { None } else { Some(self.on_cpu()?) };
         let total = shapes.len();
         for (index, [rows, length]) in shapes.into_iter().enumerate() {
-            let padding = vec![self.tokenizer.padding(); length];
-            self.run(&[&padding], [rows, length])
-                .map_err(|failure| Error::WarmUp { message: failure.message().to_owned() })?;
             let shape = format!("{rows} texts of {length} tokens");
+            if let Some(cpu) = &cpu {
+                check::check(self, cpu, [rows, length], &shape)?;
+            }
             progress(WarmUp { done: index + 1, total, shape });
         }
         Ok(())

@@ -135,7 +135,7 @@ fn task_of(models: &Models, name: &str, observer: &Observer) -> Task {
     let Some(handle) = models.get(name) else { return task::stub() };
     let (observer, model) = (Arc::clone(observer), name.to_owned());
     task::text(handle.clone(), move |size| {
-        tell(&observer, Progress::Batch { model: model.clone(), size })
+        tell(&observer, Progress::Batch { model: model.clone(), size });
     })
 }
 

@@ -45,7 +45,8 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         (true, true) => Shapes::single(options.max_batch, tokenizer.max_tokens()),
     };
     let name = format!("{} ({model_type}, {task})", directory.display());
-    Ok(TextModel { encoder, interpreter, tokenizer, shapes, device, name })
+    let (vocabulary, options) = (sizes.vocabulary, options.clone());
+    Ok(TextModel { encoder, interpreter, tokenizer, shapes, device, name, vocabulary, options })
 }
 
 /// The task by the class that the weights were saved from, such as `BertForSequenceClassification`.

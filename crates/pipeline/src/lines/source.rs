@@ -68,6 +68,8 @@ async fn next_line(
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
+    use forebay_stream::Event;
     use futures::StreamExt as _;
     use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
@@ -77,9 +79,9 @@ mod tests {
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
         let reader = std::io::Cursor::new(text);
         let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
-        let line = |event: std::io::Result<forebay_stream::Event<_>>| async {
+        let line = |event: std::io::Result<Event<Option<Bytes>>>| async {
             let event = event.unwrap();
-            (event.meta.origin.position, Option::<bytes::Bytes>::unwrap(event.value).to_vec())
+            (event.meta.origin.position, event.value.unwrap().to_vec())
         };
         lines.then(line).collect().await
     }

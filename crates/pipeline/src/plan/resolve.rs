@@ -147,6 +147,9 @@ struct Steps<'a> {
     kept: usize,
 }
 
+/// Most requests that a model is warmed up for at once.
+const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+
 const WINDOW_FIRST: &str = "put a `timed_window` or a `partition` step before it";
 
 impl Steps<'_> {
@@ -198,6 +201,8 @@ impl Steps<'_> {
                 let Some(plan) = self.models.get_mut(name) else {
                     return Err(unknown_model(&model, self.models));
                 };
+                // Larger batches are run in parts.
+                let size = size.min(MAX_BATCH);
                 let known = called.contains(name);
                 plan.max_batch = if known { plan.max_batch.max(size) } else { size };
                 called.push(name.clone());

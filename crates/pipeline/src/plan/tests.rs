@@ -16,7 +16,8 @@ const MODEL: &str = "[model.sentiment]\npath = \"models/sentiment\"\n";
 
 /// A pipeline between standard input and output with these steps, one a line.
 fn with_steps(steps: &[&str]) -> String {
-    let steps: String = steps.iter().map(|step| format!("[[step]]\n{step}\n")).collect();
+    let steps = steps.join("\n[[step]]\n");
+    let steps = if steps.is_empty() { steps } else { format!("[[step]]\n{steps}\n") };
     format!("[source.stdin]\n{steps}[sink.stdout]\n{MODEL}")
 }
 
@@ -68,6 +69,7 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("sink_without_brokers", "[source.stdin]\n[sink.kafka]\ntopic = \"out\"\n".to_owned()),
         ("unknown_step", with_steps(&["timed_windows = { interval = \"5ms\", max_size = 64 }"])),
         ("unknown_step_key", with_steps(&["timed_window = { interval = \"5ms\", max_sise = 64 }"])),
+        ("too_many_in_flight", kafka("max_in_flight = 9000000000000000000\n[sink.stdout]\n")),
         ("zero_size", with_steps(&["timed_window = { interval = \"5ms\", max_size = 0 }"])),
         ("zero_interval", with_steps(&["timed_window = { interval = \"0s\", max_size = 64 }"])),
         ("bad_duration", with_steps(&["partition = { size = 4, timeout = \"5 parsecs\" }"])),

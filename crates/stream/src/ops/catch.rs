@@ -57,8 +57,10 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn catch(self, capacity: NonZeroUsize, release: Release) -> (Self, Flow<Failed<T>>) {
-        let (failures, mut caught) = mpsc::channel(capacity.get());
-        let permits = Arc::new(Semaphore::new(capacity.get()));
+        // Tokio's own limit is beyond any memory.
+        let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
+        let (failures, mut caught) = mpsc::channel(capacity);
+        let permits = Arc::new(Semaphore::new(capacity));
         let order = (release == Release::InOrder).then(|| Arc::new(Mutex::new(InOrder::new())));
 
         let events = self.0.apply(NodeKind::Junction, "catch", |events, _| {
