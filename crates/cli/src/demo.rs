@@ -149,7 +149,7 @@ async fn measure(
 
 /// One reply as a line of at most 80 columns.
 fn row(text: &str, response: &Response, latency: Duration) -> String {
-    const TEXT: usize = 54;
+    const TEXT: usize = 53;
     let reply: Value = response
         .value
         .as_deref()

@@ -114,7 +114,7 @@ fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
     }
 }
 
-/// What there is, for reasons and errors: `no GPU found, software adapter ignored (llvmpipe)`.
+/// What there is, for reasons and errors: `no GPU found, software ignored (llvmpipe)`.
 fn summary(there: &[Adapter]) -> String {
     let gpus = gpus(there);
     let found = match gpus.len() {
@@ -125,8 +125,8 @@ fn summary(there: &[Adapter]) -> String {
     let ignored: Vec<_> = software(there).map(|adapter| adapter.name.as_str()).collect();
     match ignored.len() {
         0 => found,
-        1 => format!("{found}, software adapter ignored ({})", ignored[0]),
-        count => format!("{found}, {count} software adapters ignored ({})", ignored.join(", ")),
+        1 => format!("{found}, software ignored ({})", ignored[0]),
+        count => format!("{found}, {count} software ignored ({})", ignored.join(", ")),
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(picked(DeviceChoice::Auto, &there), None);
         assert_eq!(
             reason_for_cpu(DeviceChoice::Auto, &there),
-            "cpu: no GPU found, software adapter ignored (llvmpipe)"
+            "cpu: no GPU found, software ignored (llvmpipe)"
         );
         assert!(picked(DeviceChoice::Software, &there).unwrap().contains("llvmpipe"));
     }
