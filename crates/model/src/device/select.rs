@@ -123,10 +123,10 @@ fn summary(there: &[Adapter]) -> String {
         count => format!("{count} GPUs found, numbered from 0"),
     };
     let ignored: Vec<_> = software(there).map(|adapter| adapter.name.as_str()).collect();
-    match ignored.len() {
-        0 => found,
-        1 => format!("{found}, software ignored ({})", ignored[0]),
-        count => format!("{found}, {count} software ignored ({})", ignored.join(", ")),
+    if ignored.is_empty() {
+        found
+    } else {
+        format!("{found}, software ignored ({})", ignored.join(", "))
     }
 }
 
