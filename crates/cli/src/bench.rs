@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
 
 use crate::load::{Load, Measured};
+use crate::print::line;
 use crate::running::{Running, mean_size};
 use crate::sentiment::{self, ModelArgs};
 use crate::signals;
@@ -68,19 +69,22 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     let mut batched = Running::start(plan(batched)?, batched).await?;
     let mut unbatched = Running::start(sentiment::unbatched(plan(unbatched)?), unbatched).await?;
 
-    println!("{}", batched.description);
-    println!("broker: {}\n", args.brokers.as_deref().unwrap_or("embedded"));
-    println!("{:>7}  {:^31}  {:^25}  {:>5}", "clients", "batched", "one by one", "ratio");
-    println!(
+    line(format_args!("{}", batched.description))?;
+    line(format_args!("broker: {}\n", args.brokers.as_deref().unwrap_or("embedded")))?;
+    line(format_args!(
+        "{:>7}  {:^31}  {:^25}  {:>5}",
+        "clients", "batched", "one by one", "ratio"
+    ))?;
+    line(format_args!(
         "{:>7}  {:>7} {:>7} {:>7} {:>7}  {:>7} {:>8} {:>8}",
         "", "1/s", "p50 ms", "p99 ms", "mean", "1/s", "p50 ms", "p99 ms"
-    );
+    ))?;
     for &concurrency in &args.concurrency {
         let requests = args.requests.unwrap_or(concurrency.saturating_mul(10).max(200)) as usize;
         let load = Load { requests, concurrency: concurrency as usize };
         let (with, sizes) = measure(&mut batched, load).await?;
         let (without, _) = measure(&mut unbatched, load).await?;
-        println!(
+        line(format_args!(
             "{concurrency:>7}  {:>7.0} {:>7.1} {:>7.1} {:>7.1}  {:>7.0} {:>8.1} {:>8.1}  {:>5.2}",
             with.per_second(),
             millis(&with, 0.5),
@@ -90,7 +94,7 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
             millis(&without, 0.5),
             millis(&without, 0.99),
             with.per_second() / without.per_second(),
-        );
+        ))?;
     }
     batched.stop().await?;
     unbatched.stop().await?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use forebay_pipeline::Plan;
 
 use crate::exit;
+use crate::print::line;
 
 /// Check pipeline files without connecting to anything
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,10 @@ pub(crate) fn check(args: &Args) -> ExitCode {
     for file in &args.files {
         let checked = Plan::load(file).and_then(|plan| plan.check_models());
         match checked {
-            Ok(()) => println!("{}: ok", file.display()),
+            Ok(()) => {
+                worst = line(format_args!("{}: ok", file.display()))
+                    .map_or_else(|error| worst.max(exit::report(&error)), |()| worst)
+            }
             Err(error) => worst = worst.max(exit::report(&error.into())),
         }
     }

@@ -9,6 +9,7 @@ use forebay_kafka::{EmbeddedBroker, Response};
 use serde_json::Value;
 
 use crate::load::{Load, Measured};
+use crate::print::line;
 use crate::running::{BatchSizes, Running, describe_sizes};
 use crate::sentiment::{self, ModelArgs};
 use crate::{progress, signals};
@@ -41,7 +42,7 @@ pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let stop = signals::stop_token()?;
         match stop.run_until_cancelled(show(args)).await {
-            None => println!("interrupted"),
+            None => line("interrupted")?,
             Some(served) => {
                 let Some(mut serving) = served? else { return Ok(()) };
                 tokio::select! {
@@ -59,7 +60,9 @@ pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
 async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     let broker = embedded_broker()?;
     let brokers = broker.bootstrap_servers();
-    println!("Kafka    {brokers} (embedded: in memory, at least once, 5 MiB a partition)");
+    line(format_args!(
+        "Kafka    {brokers} (embedded: in memory, at least once, 5 MiB a partition)"
+    ))?;
 
     let load = Load { requests: args.requests as usize, concurrency: args.concurrency as usize };
     let plan = sentiment::plan(&args.model, BATCHED)?.at_embedded_broker(&broker);
@@ -67,8 +70,8 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     // `models/sentiment (bert, text-classification) on cpu: as asked`
     let (model, device) =
         batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
-    println!("Model    {model}\nDevice   {device}");
-    println!("Load     {} requests, {} at once\n", load.requests, load.concurrency);
+    line(format_args!("Model    {model}\nDevice   {device}"))?;
+    line(format_args!("Load     {} requests, {} at once\n", load.requests, load.concurrency))?;
     let with = measure(&mut batched, load, args.rows).await?;
 
     let plan = sentiment::plan(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
@@ -77,19 +80,22 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     let without = measure(&mut unbatched, load, 0).await?;
     unbatched.stop().await?;
 
-    println!("\n{:<14}{:>26}{:>26}", "", "batched", "one by one");
-    compare("replies/s", &with, &without, |run| format!("{:.0}", run.0.per_second()));
+    line(format_args!("\n{:<14}{:>26}{:>26}", "", "batched", "one by one"))?;
+    compare("replies/s", &with, &without, |run| format!("{:.0}", run.0.per_second()))?;
     for (name, quantile) in [("latency p50", 0.5), ("latency p95", 0.95), ("latency p99", 0.99)] {
-        compare(name, &with, &without, |run| millis(run.0.latency(quantile)));
+        compare(name, &with, &without, |run| millis(run.0.latency(quantile)))?;
     }
-    compare("batches", &with, &without, |run| describe_sizes(&run.1));
-    println!("\nbatched is {:.1}x as fast", with.0.per_second() / without.0.per_second());
+    compare("batches", &with, &without, |run| describe_sizes(&run.1))?;
+    line(format_args!(
+        "\nbatched is {:.1}x as fast",
+        with.0.per_second() / without.0.per_second()
+    ))?;
 
     if !args.serve {
         batched.stop().await?;
         return Ok(None);
     }
-    print_serving(&brokers);
+    print_serving(&brokers)?;
     Ok(Some(Serving { running: batched, _broker: broker }))
 }
 
@@ -128,21 +134,22 @@ async fn measure(
 
     let bar = progress::bar(load.requests as u64, "replies");
     if rows > 0 {
-        println!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency");
+        line(format_args!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency"))?;
     }
     let printed = Cell::new(0);
     let measured = running
         .load(load, |text, response, latency| {
             if printed.get() < rows {
                 printed.set(printed.get() + 1);
-                bar.suspend(|| println!("{}", row(text, response, latency)));
+                // A terminal that is gone shows nothing more; the comparison that follows finds that out.
+                bar.suspend(|| line(row(text, response, latency))).ok();
             }
             bar.inc(1);
         })
         .await?;
     bar.finish_and_clear();
     if rows > 0 && rows < load.requests {
-        println!("and {} more", load.requests - rows);
+        line(format_args!("and {} more", load.requests - rows))?;
     }
     Ok((measured, running.take_sizes()))
 }
@@ -168,17 +175,24 @@ fn row(text: &str, response: &Response, latency: Duration) -> String {
     }
 }
 
-fn compare<T>(name: &str, with: &T, without: &T, show: impl Fn(&T) -> String) {
-    println!("{name:<14}{:>26}{:>26}", show(with), show(without));
+fn compare<T>(
+    name: &str,
+    with: &T,
+    without: &T,
+    show: impl Fn(&T) -> String,
+) -> anyhow::Result<()> {
+    line(format_args!("{name:<14}{:>26}{:>26}", show(with), show(without)))
 }
 
 fn millis(latency: Duration) -> String {
     format!("{:.1} ms", latency.as_secs_f64() * 1e3)
 }
 
-fn print_serving(brokers: &str) {
+fn print_serving(brokers: &str) -> anyhow::Result<()> {
     let (requests, replies) = sentiment::topics(BATCHED);
-    println!("\nServing until Ctrl-C. From another terminal:");
-    println!("  kcat -b {brokers} -C -t {replies} -o end -f '%k %s\\n'");
-    println!("  echo 'me:{{\"text\": \"what a film\"}}' | kcat -b {brokers} -P -t {requests} -K:");
+    line(format_args!("\nServing until Ctrl-C. From another terminal:"))?;
+    line(format_args!("  kcat -b {brokers} -C -t {replies} -o end -f '%k %s\\n'"))?;
+    line(format_args!(
+        "  echo 'me:{{\"text\": \"what a film\"}}' | kcat -b {brokers} -P -t {requests} -K:"
+    ))
 }

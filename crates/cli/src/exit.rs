@@ -2,6 +2,8 @@
 
 use forebay_pipeline::{ConfigError, RunError};
 
+use crate::print;
+
 /// Bad usage, or a pipeline file that cannot be.
 pub(crate) const USAGE: u8 = 64;
 /// The input ended, and some of it was answered with errors.
@@ -34,6 +36,9 @@ Environment:
 
 /// Prints the error with its causes and gives the code for it.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    if print::is_closed_pipe(error) {
+        return 0;
+    }
     if let Some(ConfigError::Invalid(diagnostic)) = error.downcast_ref() {
         eprintln!("{diagnostic}");
     } else {

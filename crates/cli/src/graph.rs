@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use forebay_pipeline::Plan;
 
+use crate::print::line;
+
 /// Draw a pipeline file without connecting to anything
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,8 +30,8 @@ enum Format {
 pub(crate) fn graph(args: &Args) -> anyhow::Result<ExitCode> {
     let graph = Plan::load(&args.file)?.graph();
     match args.format {
-        Format::Mermaid => print!("{}", graph.to_mermaid()),
-        Format::Dot => print!("{}", graph.to_dot()),
+        Format::Mermaid => line(graph.to_mermaid().trim_end())?,
+        Format::Dot => line(graph.to_dot().trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }
