@@ -20,12 +20,11 @@ pub(crate) fn check(args: &Args) -> ExitCode {
     let mut worst = 0;
     for file in &args.files {
         let checked = Plan::load(file).and_then(|plan| plan.check_models());
-        match checked {
-            Ok(()) => {
-                worst = line(format_args!("{}: ok", file.display()))
-                    .map_or_else(|error| worst.max(exit::report(&error)), |()| worst)
-            }
-            Err(error) => worst = worst.max(exit::report(&error.into())),
+        let told = checked
+            .map_err(anyhow::Error::from)
+            .and_then(|()| line(format_args!("{}: ok", file.display())));
+        if let Err(error) = told {
+            worst = worst.max(exit::report(&error));
         }
     }
     worst.into()
