@@ -102,9 +102,7 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn measure(running: &mut Running, load: Load) -> anyhow::Result<(Measured, f64)> {
-    let warm_up = Load { requests: load.concurrency, ..load };
-    running.load(warm_up, |_, _, _| {}).await?;
-    running.take_sizes();
+    running.warm_up(load).await?;
     let measured = running.load(load, |_, _, _| {}).await?;
     Ok((measured, mean_size(&running.take_sizes())))
 }

@@ -127,11 +127,7 @@ async fn measure(
     load: Load,
     rows: usize,
 ) -> anyhow::Result<(Measured, BatchSizes)> {
-    // The first requests find cold caches and open connections; they are not what is compared.
-    let warm_up = Load { requests: load.concurrency.min(load.requests), ..load };
-    running.load(warm_up, |_, _, _| {}).await?;
-    running.take_sizes();
-
+    running.warm_up(load).await?;
     let bar = progress::bar(load.requests as u64, "replies");
     if rows > 0 {
         line(format_args!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency"))?;

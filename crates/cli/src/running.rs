@@ -65,6 +65,15 @@ impl Running {
         }
     }
 
+    /// Sends as much as is under way at once: the first requests find cold caches and open connections, and are not
+    /// what is measured.
+    pub(crate) async fn warm_up(&mut self, load: Load) -> anyhow::Result<()> {
+        let first = Load { requests: load.concurrency.min(load.requests), ..load };
+        self.load(first, |_, _, _| {}).await?;
+        self.take_sizes();
+        Ok(())
+    }
+
     /// Returns when the pipeline has ended although nobody stopped it.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         why((&mut self.pipeline).await)

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{Event, Flow, Outcome, Receipt};
 
@@ -16,6 +18,15 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
+}
+
+/// Numbers that come at so many virtual milliseconds from now.
+pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
+    let start = Instant::now();
+    stream::iter(at).then(move |at| async move {
+        sleep_until(start + Duration::from_millis(at)).await;
+        at
+    })
 }
 
 /// The outcomes of the inputs of a flow, by input.

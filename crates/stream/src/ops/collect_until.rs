@@ -125,23 +125,11 @@ impl<T, S> Stream for CollectUntil<T, S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use futures::stream::{self, Stream, StreamExt as _};
     use proptest::prelude::*;
-    use tokio::time::{Instant, sleep_until};
 
     use super::EmptyFlush;
-    use crate::testing::{Tracked, block_on, size};
+    use crate::testing::{Tracked, block_on, size, timed};
     use crate::{Flow, Outcome};
-
-    fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
-        let start = Instant::now();
-        stream::iter(at).then(move |at| async move {
-            sleep_until(start + Duration::from_millis(at)).await;
-            at
-        })
-    }
 
     async fn batches(
         events: &[u64],

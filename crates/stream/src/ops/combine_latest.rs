@@ -129,21 +129,13 @@ impl<T: Clone, U: Clone> Newest<T, U> {
 mod tests {
     use std::time::Duration;
 
-    use futures::stream::{self, Stream, StreamExt as _};
+    use futures::stream::{self, StreamExt as _};
     use proptest::prelude::*;
-    use tokio::time::{Instant, sleep_until, timeout};
+    use tokio::time::timeout;
 
     use super::EmitOn;
     use crate::Flow;
-    use crate::testing::{Tracked, block_on};
-
-    fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
-        let start = Instant::now();
-        stream::iter(at).then(move |at| async move {
-            sleep_until(start + Duration::from_millis(at)).await;
-            at
-        })
-    }
+    use crate::testing::{Tracked, block_on, timed};
 
     #[tokio::test(start_paused = true)]
     async fn only_the_named_side_emits() {

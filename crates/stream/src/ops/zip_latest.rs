@@ -99,22 +99,10 @@ impl<T, U: Clone> Stream for ZipLatest<T, U> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use futures::stream::{self, Stream, StreamExt as _};
     use proptest::prelude::*;
-    use tokio::time::{Instant, sleep_until};
 
     use crate::Flow;
-    use crate::testing::{Tracked, block_on, size};
-
-    fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
-        let start = Instant::now();
-        stream::iter(at).then(move |at| async move {
-            sleep_until(start + Duration::from_millis(at)).await;
-            at
-        })
-    }
+    use crate::testing::{Tracked, block_on, size, timed};
 
     #[tokio::test(start_paused = true)]
     async fn early_events_wait_for_the_other_flows_first() {
