@@ -172,9 +172,9 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
-    // The brokers' limit counts. librdkafka's own, 1 MB, is below theirs, so a request whose key and headers the
-    // brokers took could have no reply, not even an error.
-    ("message.max.bytes", "10485760"),
+    // The brokers' own default. librdkafka's, 1 MB, is below it, so a request whose key and headers the brokers took
+    // could have no reply, not even an error.
+    ("message.max.bytes", "1048588"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
     // As Java's default partitioner does, so that a key's replies lie where Java clients expect them.
