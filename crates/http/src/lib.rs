@@ -1,0 +1,46 @@
+//! HTTP as a source of events and a sink of replies.
+//!
+//! A [`Door`] yields every `POST` as an event, and answers it when the event's receipt settles; [`Replies`] is the sink
+//! that gives the answer its body. Between them lies whatever makes replies of requests; here, nothing does:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use forebay_http::{Config, Door, Reply};
+//! use forebay_stream::Flow;
+//! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+//! use tokio::net::TcpStream;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let door = Door::bind(Config::new("127.0.0.1:0")).await?;
+//! let (address, replies) = (door.local_addr(), door.replies());
+//! let (events, handle) = door.start(&CancellationToken::new());
+//! let echo = Flow::from_try_events("http", events)
+//!     .map(|body| Reply { value: body.unwrap_or_default(), error: None })
+//!     .sink("reply", replies);
+//! let echo = tokio::spawn(echo.run());
+//!
+//! let mut client = TcpStream::connect(address).await?;
+//! client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\n42").await?;
+//! let mut response = String::new();
+//! client.read_to_string(&mut response).await?;
+//! assert!(response.starts_with("HTTP/1.1 200 OK") && response.ends_with("\r\n\r\n42"));
+//!
+//! assert_eq!(handle.close(Duration::from_secs(5)).await?.unresolved, 0);
+//! echo.await??;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod door;
+mod error;
+mod replies;
+mod waiting;
+
+pub use config::Config;
+pub use door::{CloseReport, Door, DoorItem, Handle};
+pub use error::Error;
+pub use replies::{Replies, Reply};
