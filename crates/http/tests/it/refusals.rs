@@ -1,0 +1,114 @@
+//! What cannot become an event.
+
+use forebay_http::{Config, Door, Error};
+use futures::FutureExt as _;
+use futures::StreamExt as _;
+use tokio::net::TcpStream;
+
+use crate::support::{open, open_with, post, read, reply, send, write};
+
+#[tokio::test]
+async fn another_path_is_not_found() {
+    let open = open_with(|config| config.path = "/v1".into()).await;
+    for path in ["/", "/v1/", "/v10", "*", "http://test/v2"] {
+        let response = send(open.address, &format!("POST {path} HTTP/1.1\r\n"), "").await;
+        assert_eq!((response.status, response.code().as_str()), (404, "not_found"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_method_is_not_allowed() {
+    let open = open().await;
+    for method in ["GET", "PUT", "OPTIONS", "BREW"] {
+        let response = send(open.address, &format!("{method} / HTTP/1.1\r\n"), "").await;
+        assert_eq!((response.status, response.code().as_str()), (405, "method_not_allowed"));
+        assert_eq!(response.header("allow"), Some("POST"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_however_it_comes() {
+    let mut open = open_with(|config| config.max_body = 4).await;
+    // A client that sends it all before it reads anything still sees the response.
+    let large = "a".repeat(8 << 20);
+    for (head, body) in [
+        ("Content-Length: 5", "12345"),
+        ("Transfer-Encoding: chunked", "3\r\n123\r\n2\r\n45\r\n0\r\n\r\n"),
+        ("Content-Length: 8388608", large.as_str()),
+    ] {
+        let response = send(open.address, &format!("POST / HTTP/1.1\r\n{head}\r\n"), body).await;
+        assert_eq!((response.status, response.code().as_str()), (413, "body_too_large"), "{head}");
+    }
+    assert!(open.events.next().now_or_never().is_none(), "no event");
+
+    tokio::spawn(post(open.address, "1234"));
+    assert_eq!(open.next().await.value.unwrap(), "1234");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_is_not_told_to_go_on() {
+    let open = open_with(|config| config.max_body = 4).await;
+    let head = "POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n";
+    assert_eq!(send(open.address, head, "").await.status, 413);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_http_is_refused() {
+    let open = open().await;
+    let response =
+        send(open.address, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "x\r\n").await;
+    assert_eq!((response.status, response.code().as_str()), (400, "invalid_body"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_gives_its_place_up() {
+    let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
+    let response = send(open.address, "POST / HTTP/1.1\r\nContent-Length: 2\r\n", "1").await;
+    assert_eq!((response.status, response.code().as_str()), (408, "request_timeout"));
+    assert_eq!(open.answer(&[reply("1")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_more_than_may_be_in_flight_is_refused_at_once() {
+    let mut open = open_with(|config| config.max_in_flight = 2.try_into().unwrap()).await;
+    let first = open.post("1");
+    let first_event = open.next().await;
+    let second = open.post("2");
+    let second_event = open.next().await;
+
+    let third = post(open.address, "3").await;
+    assert_eq!((third.status, third.code().as_str()), (503, "overloaded"));
+    assert_eq!(third.header("retry-after"), Some("1"));
+
+    first_event.receipt.done();
+    assert_eq!(first.await.unwrap().status, 204);
+    assert_eq!(open.answer(&[reply("4")]).await.status, 200);
+    second_event.receipt.done();
+    assert_eq!(second.await.unwrap().status, 204);
+}
+
+#[tokio::test]
+async fn what_is_not_http_at_all_is_refused_and_does_no_harm() {
+    let mut open = open().await;
+    for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n"] {
+        let mut client = TcpStream::connect(open.address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut client).await.unwrap();
+        let mut rest = Vec::new();
+        // An error of the connection is as good an answer.
+        tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await.ok();
+    }
+    let mut client = TcpStream::connect(open.address).await.unwrap();
+    write(&mut client, "POST / HTTP/1.1\r\nContent-Length: -1\r\n", "").await;
+    assert_eq!(read(client).await.status, 400);
+    assert_eq!(open.answer(&[]).await.status, 204);
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let open = open().await;
+    let error = Door::bind(Config::new(open.address.to_string())).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen at {}", open.address));
+    assert!(error.is_transient());
+    assert!(matches!(error, Error::Bind { .. }));
+}

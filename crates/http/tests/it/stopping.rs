@@ -1,0 +1,93 @@
+//! Stopping, closing, and giving up.
+
+use std::time::Duration;
+
+use forebay_http::CloseReport;
+use forebay_stream::Sink as _;
+use futures::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{PATIENCE, open, post, read, reply, write};
+
+#[tokio::test]
+async fn a_stopped_door_takes_nothing_new_and_answers_what_it_took() {
+    let mut open = open().await;
+    let response = open.post("1");
+    let event = open.next().await;
+    open.stop.cancel();
+    assert!(open.events.next().await.is_none(), "nothing new once stopped");
+    let refused = post(open.address, "2").await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+
+    let closing = tokio::spawn(open.handle.close(PATIENCE));
+    tokio::task::yield_now().await;
+    assert!(!closing.is_finished());
+    open.replies.send(event.map(|_| reply("1"))).await.unwrap();
+    assert_eq!(response.await.unwrap().body, "1");
+    assert_eq!(closing.await.unwrap().unwrap(), CloseReport { unresolved: 0 });
+    assert!(TcpStream::connect(open.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn closing_gives_up_at_its_deadline_and_tells_the_clients() {
+    let mut open = open().await;
+    let response = open.post("1");
+    let _event = open.next().await;
+    let report = open.handle.close(Duration::ZERO).await.unwrap();
+    assert_eq!(report, CloseReport { unresolved: 1 });
+    let response = response.await.unwrap();
+    assert_eq!((response.status, response.code().as_str()), (503, "unavailable"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_coming_does_not_hold_a_stopped_door_up() {
+    let mut open = open().await;
+    let mut client = TcpStream::connect(open.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n";
+    write(&mut client, head, "").await;
+    // Sent when the body is begun to be read.
+    let mut go_on = [0; 25];
+    client.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    open.stop.cancel();
+    assert_eq!(read(client).await.code(), "unavailable");
+    assert!(open.events.next().await.is_none());
+    assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
+}
+
+#[tokio::test]
+async fn a_pipeline_that_lets_its_source_go_leaves_no_client_waiting() {
+    let mut open = open().await;
+    drop(open.events);
+    let response = post(open.address, "1").await;
+    assert_eq!((response.status, response.code().as_str()), (503, "unavailable"));
+    open.events = futures::stream::empty().boxed();
+    assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
+}
+
+#[tokio::test]
+async fn a_handle_that_is_dropped_cuts_every_connection() {
+    let mut open = open().await;
+    let mut client = TcpStream::connect(open.address).await.unwrap();
+    write(&mut client, "POST / HTTP/1.1\r\nContent-Length: 1\r\n", "1").await;
+    let _event = open.next().await;
+    drop(open.handle);
+    assert!(open.events.next().await.is_none());
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
+    read.expect("the connection to end").ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_in_the_middle_of_a_request_is_cut_when_its_time_is_over() {
+    let mut open = open().await;
+    let mut client = TcpStream::connect(open.address).await.unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost:").await.unwrap();
+    // By the time that another client has its response, the server has seen the first one's lines.
+    open.answer(&[]).await;
+    assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.ok();
+}

@@ -1,0 +1,127 @@
+//! A door of its own for every test, and a plain client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_http::{Config, Door, Error, Handle, Replies, Reply};
+use forebay_stream::{Event, Sink as _};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for anything that is going to happen, the door's own deadlines included.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A door that was started, and all that belongs to it.
+pub(crate) struct Open {
+    pub(crate) address: SocketAddr,
+    pub(crate) events: BoxStream<'static, Result<Event<Option<Bytes>>, Error>>,
+    pub(crate) replies: Replies,
+    pub(crate) handle: Handle,
+    pub(crate) stop: CancellationToken,
+}
+
+pub(crate) async fn open() -> Open {
+    open_with(|_| ()).await
+}
+
+pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Open {
+    let mut config = Config::new("127.0.0.1:0");
+    change(&mut config);
+    let door = Door::bind(config).await.unwrap();
+    let (address, replies, stop) = (door.local_addr(), door.replies(), CancellationToken::new());
+    let (events, handle) = door.start(&stop);
+    Open { address, events: events.boxed(), replies, handle, stop }
+}
+
+impl Open {
+    /// Sends a request in the background.
+    pub(crate) fn post(&self, body: &str) -> JoinHandle<Response> {
+        let (address, body) = (self.address, body.to_owned());
+        tokio::spawn(async move { post(address, &body).await })
+    }
+
+    /// The next event, which has to come.
+    pub(crate) async fn next(&mut self) -> Event<Option<Bytes>> {
+        let next = tokio::time::timeout(PATIENCE, self.events.next()).await;
+        next.expect("an event in time").expect("an event before the end").expect("no error")
+    }
+
+    /// Sends a request, and a reply to it for every value.
+    pub(crate) async fn answer(&mut self, replies: &[Reply]) -> Response {
+        let response = self.post("{}");
+        let event = self.next().await;
+        for value in replies {
+            self.replies.send(event.derive(value.clone())).await.unwrap();
+        }
+        event.receipt.done();
+        response.await.unwrap()
+    }
+}
+
+pub(crate) fn reply(value: &'static str) -> Reply {
+    Reply { value: value.into(), error: None }
+}
+
+pub(crate) fn error_reply(value: &'static str) -> Reply {
+    Reply { error: Some("test".to_owned()), ..reply(value) }
+}
+
+/// A response as a plain client sees it.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// The code of the error, whose shape has to be the documented one.
+    #[track_caller]
+    pub(crate) fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        let error = body["error"].as_object().unwrap();
+        assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "message", "stage"]);
+        assert_eq!(error["stage"], "http");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+        error["code"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) async fn post(address: SocketAddr, body: &str) -> Response {
+    send(address, &format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n", body.len()), body).await
+}
+
+/// Sends a request's first lines and its body, each of which is up to the test, and reads to the end.
+pub(crate) async fn send(address: SocketAddr, head: &str, body: impl AsRef<[u8]>) -> Response {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    write(&mut stream, head, body).await;
+    read(stream).await
+}
+
+pub(crate) async fn write(stream: &mut TcpStream, head: &str, body: impl AsRef<[u8]>) {
+    let head = format!("{head}Host: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body.as_ref()].concat()).await.unwrap();
+}
+
+pub(crate) async fn read(mut stream: TcpStream) -> Response {
+    let mut text = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await;
+    read.expect("a response in time").unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Response { status, head: head.to_owned(), body: body.to_owned() }
+}
