@@ -37,6 +37,7 @@ pub use ops::collect_until::EmptyFlush;
 pub use ops::combine_latest::EmitOn;
 pub use ops::map_batch::{BatchResult, MapBatch};
 pub use ops::partition_unique::Keep;
+pub use ops::pluck::Missing;
 pub use ops::sliding_window::Partial;
 pub use receipt::{Outcome, Receipt};
 pub use sink::{Pipeline, PipelineError, Sink};

@@ -17,6 +17,7 @@ mod map_async;
 pub(crate) mod map_batch;
 mod partition;
 pub(crate) mod partition_unique;
+pub(crate) mod pluck;
 mod rate_limit;
 mod rejoin;
 mod slice;
