@@ -22,6 +22,7 @@ mod rate_limit;
 mod rejoin;
 mod slice;
 pub(crate) mod sliding_window;
+mod starmap;
 mod timed_window;
 mod try_map;
 mod union;
