@@ -39,5 +39,6 @@ pub use ops::map_batch::{BatchResult, MapBatch};
 pub use ops::partition_unique::Keep;
 pub use ops::pluck::Missing;
 pub use ops::sliding_window::Partial;
+pub use ops::tap::Tap;
 pub use receipt::{Outcome, Receipt};
 pub use sink::{Pipeline, PipelineError, Sink};

@@ -23,6 +23,7 @@ mod rejoin;
 mod slice;
 pub(crate) mod sliding_window;
 mod starmap;
+pub(crate) mod tap;
 mod timed_window;
 mod try_map;
 mod union;
