@@ -10,6 +10,7 @@ mod delay;
 mod detach;
 mod filter;
 mod flatten;
+mod fold;
 mod frequencies;
 mod inspect;
 mod map;
