@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
-use crate::clock::later;
+use crate::clock::{later, poll_until};
 use crate::{Batches, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -154,13 +154,7 @@ where
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<T>>>> {
         let Some(due) = self.due() else { return Poll::Pending };
-        if due > Instant::now() {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.deadline() != due {
-                timer.as_mut().reset(due);
-            }
-            ready!(timer.as_mut().poll(cx));
-        }
+        ready!(poll_until(&mut self.timer, due, cx));
         Poll::Ready(self.take_oldest())
     }
 }
