@@ -31,6 +31,7 @@ pub use failure::Failure;
 pub use flow::{Batches, Flow};
 pub use graph::{Graph, Node, NodeKind};
 pub use in_order::{InOrder, Ticket};
+pub use ops::adaptive_window::AdaptiveWindow;
 pub use ops::buffer::Overflow;
 pub use ops::catch::{Failed, Release};
 pub use ops::collect_until::EmptyFlush;

@@ -1,6 +1,7 @@
 //! The operators, one file each.
 
 mod accumulate;
+pub(crate) mod adaptive_window;
 mod branch;
 pub(crate) mod buffer;
 pub(crate) mod catch;
