@@ -5,7 +5,7 @@ pub(crate) mod adaptive_window;
 mod branch;
 pub(crate) mod buffer;
 pub(crate) mod catch;
-pub(crate) mod collect_until;
+mod collect_until;
 pub(crate) mod combine_latest;
 mod delay;
 mod detach;

@@ -156,7 +156,7 @@ mod tests {
 
     use futures::stream::StreamExt as _;
     use proptest::prelude::*;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{Instant, sleep, timeout};
 
     use super::AdaptiveWindow;
     use crate::testing::{Tracked, block_on, size, timed};
@@ -209,11 +209,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_that_is_due_while_downstream_is_busy_takes_along_what_has_come() {
-        let events = Flow::from_stream(timed(vec![0, 20, 40, 60])).buffer(size(9), Overflow::Wait);
+        let events = Flow::from_stream(timed(vec![0, 20, 40, 70])).buffer(size(9), Overflow::Wait);
         let mut lists =
             events.adaptive_window(limits(9, 10, u64::MAX), |_| 1).into_lists().0.stream;
         assert_eq!(lists.next().await.unwrap().value, [0]);
-        sleep(Duration::from_millis(35)).await;
+        sleep(Duration::from_millis(15)).await;
+        assert!(timeout(Duration::from_millis(1), lists.next()).await.is_err());
+        sleep(Duration::from_millis(24)).await;
         assert_eq!(lists.next().await.unwrap().value, [20, 40]);
     }
 

@@ -226,6 +226,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_longest_timeout_is_a_wait_not_a_panic() {
+        let lists = timed(&[0, 9]).partition(size(3), Some(Duration::MAX)).into_lists();
+        assert_eq!(lists.collect().await.unwrap(), [[0, 1]]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_batch_that_is_due_keeps_filling_while_downstream_is_busy() {
         let lists = timed(&[0, 1, 150, 151, 152]).partition(size(3), Some(TIMEOUT)).into_lists();
         let mut lists = lists.0.stream;
