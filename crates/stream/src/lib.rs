@@ -43,3 +43,4 @@ pub use ops::sliding_window::Partial;
 pub use ops::tap::Tap;
 pub use receipt::{Outcome, Receipt};
 pub use sink::{Pipeline, PipelineError, Sink};
+pub use source::Source;
