@@ -89,6 +89,14 @@ impl<T> Event<T> {
     pub fn derive<U>(&self, value: U) -> Event<U> {
         Event { value, meta: Arc::clone(&self.meta), receipt: self.receipt.share() }
     }
+
+    /// One event of several: all their values, the metadata of the first, the receipts of all.
+    pub(crate) fn join(members: Vec<Self>) -> Event<Vec<T>> {
+        let meta = members.first().map(|first| Arc::clone(&first.meta)).unwrap_or_default();
+        let (values, receipts): (Vec<_>, Vec<_>) =
+            members.into_iter().map(|member| (member.value, member.receipt)).unzip();
+        Event { value: values, meta, receipt: Receipt::join(receipts) }
+    }
 }
 
 impl Event<()> {

@@ -5,6 +5,15 @@ use std::hash::Hash;
 use crate::recent::Recent;
 use crate::{Event, Keep};
 
+/// What a window does when it falls due and holds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    /// It emits an empty batch.
+    Emit,
+    /// It emits nothing.
+    Skip,
+}
+
 /// The events of one window. Only what is taken is emitted; whatever else was put in has been resolved.
 pub(crate) trait Gather<T>: Send + 'static {
     fn put(&mut self, event: Event<T>);

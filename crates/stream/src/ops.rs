@@ -1,15 +1,17 @@
 //! The operators, one file each.
 
 mod accumulate;
+pub(crate) mod adaptive_window;
 mod branch;
 pub(crate) mod buffer;
 pub(crate) mod catch;
-pub(crate) mod collect_until;
+mod collect_until;
 pub(crate) mod combine_latest;
 mod delay;
 mod detach;
 mod filter;
 mod flatten;
+mod fold;
 mod frequencies;
 mod inspect;
 mod map;
@@ -17,10 +19,13 @@ mod map_async;
 pub(crate) mod map_batch;
 mod partition;
 pub(crate) mod partition_unique;
+pub(crate) mod pluck;
 mod rate_limit;
 mod rejoin;
 mod slice;
 pub(crate) mod sliding_window;
+mod starmap;
+pub(crate) mod tap;
 mod timed_window;
 mod try_map;
 mod union;

@@ -1,11 +1,31 @@
-//! Where a flow begins.
+//! `Source`: where a flow begins.
 
+mod channel;
+mod interval;
+
+use std::future::Future;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt as _};
 
 use crate::flow::{Chain, Fault};
 use crate::{Event, Flow, Node, NodeKind, PipelineError};
+
+/// Gives a flow its events. What a [`Sink`](crate::Sink) is to the end of a flow.
+///
+/// A source that keeps a position makes each event with a [`Receipt`](crate::Receipt), and moves the position when
+/// receipts are done, never when events have been read. `examples/custom_source.rs` is a whole one.
+pub trait Source<T>: Send + 'static {
+    /// What ends the whole pipeline. What concerns one event becomes an event whose processing fails instead.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Waits for the next event; `None` at the end of the input. Not called again after its end or an error.
+    ///
+    /// The future need not be cancel safe for the flow's sake: it is polled until it is ready, unless the flow itself
+    /// is dropped, and then the source is dropped with it. What had been read by then is not to count as processed; a
+    /// receipt that is dropped says so by itself.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Event<T>>, Self::Error>> + Send;
+}
 
 impl<T: Send + 'static> Flow<T> {
     /// A flow of the given values, for which no source waits.
@@ -28,17 +48,54 @@ impl<T: Send + 'static> Flow<T> {
         I: IntoIterator<Item = T>,
         I::IntoIter: Send + 'static,
     {
-        let node = Node::new(NodeKind::Source, "from_iter");
-        Self(Chain::source(node, stream::iter(values).map(Event::detached), None))
+        Self::values("from_iter", stream::iter(values))
     }
 
     /// A flow of a stream's values, for which no source waits.
     pub fn from_stream(values: impl Stream<Item = T> + Send + 'static) -> Self {
-        let node = Node::new(NodeKind::Source, "from_stream");
-        Self(Chain::source(node, values.map(Event::detached), None))
+        Self::values("from_stream", values)
     }
 
-    /// A flow of events that carry their own metadata and receipts, as connectors make them.
+    /// A flow of what a connector reads.
+    ///
+    /// - **Emits** each event that `source` gives, in order.
+    /// - **Backpressures** when downstream does: `source` is asked for one event at a time.
+    /// - **Completes** when `source` has no more, or at its first error.
+    /// - **On failure** the error is what [`Pipeline::run`](crate::Pipeline::run) returns, after what had been read
+    ///   before it has been delivered.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::convert::Infallible;
+    ///
+    /// use forebay_stream::{Event, Flow, Source};
+    ///
+    /// struct Countdown(u32);
+    ///
+    /// impl Source<u32> for Countdown {
+    ///     type Error = Infallible;
+    ///
+    ///     async fn next(&mut self) -> Result<Option<Event<u32>>, Infallible> {
+    ///         let Some(next) = self.0.checked_sub(1) else { return Ok(None) };
+    ///         Ok(Some(Event::detached(std::mem::replace(&mut self.0, next))))
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Flow::from_source("countdown", Countdown(3)).collect().await?, [3, 2, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_source(name: impl Into<Arc<str>>, source: impl Source<T>) -> Self {
+        let events = stream::unfold(source, |mut source| async move {
+            let event = source.next().await.transpose()?;
+            Some((event, source))
+        });
+        Self::from_try_events(name, events)
+    }
+
+    /// A flow of a stream of events that carry their own metadata and receipts. For a connector that is not a stream,
+    /// see [`from_source`](Flow::from_source).
     ///
     /// - **Completes** when `events` ends, or at its first error.
     /// - **On failure** the error is what [`Pipeline::run`](crate::Pipeline::run) returns, after what had been read
@@ -52,36 +109,91 @@ impl<T: Send + 'static> Flow<T> {
     {
         let fault = Fault::default();
         let report = fault.clone();
-        let events = events.scan(report, |report, item| {
+        // Fused, here and below, because few streams may be asked again after their end.
+        let events = events.fuse().scan(report, |report, item| {
             let event = item.map_err(|error| report.set(PipelineError::Source(error.into()))).ok();
             std::future::ready(event)
         });
         Self(Chain::source(Node::new(NodeKind::Source, name), events, Some(fault)))
     }
+
+    fn values(name: &'static str, values: impl Stream<Item = T> + Send + 'static) -> Self {
+        let events = values.fuse().map(Event::detached);
+        Self(Chain::source(Node::new(NodeKind::Source, name), events, None))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::io;
 
     use futures::stream;
+    use proptest::prelude::*;
 
-    use crate::{Event, Flow, PipelineError};
+    use super::Source;
+    use crate::testing::block_on;
+    use crate::{Event, Flow, Outcome, PipelineError, Receipt};
 
-    #[tokio::test]
-    async fn an_error_of_the_source_ends_the_run_after_what_came_before_it() {
-        let events = stream::iter([
-            Ok(Event::detached(1)),
-            Err(io::Error::other("gone")),
-            Ok(Event::detached(2)),
-        ]);
+    type Read = io::Result<Event<u8>>;
+
+    /// Gives what is prepared, and panics when it is asked again after its end or an error.
+    struct Prepared(Option<VecDeque<Read>>);
+
+    impl Source<u8> for Prepared {
+        type Error = io::Error;
+
+        async fn next(&mut self) -> io::Result<Option<Event<u8>>> {
+            tokio::task::yield_now().await;
+            let mut rest = self.0.take().expect("asked again after the end");
+            let next = rest.pop_front().transpose()?;
+            self.0 = next.is_some().then_some(rest);
+            Ok(next)
+        }
+    }
+
+    /// What was delivered, and the error of the run.
+    async fn run(flow: Flow<u8>) -> (Vec<u8>, Option<String>) {
         let (seen, values) = std::sync::mpsc::channel();
-        let run = Flow::from_try_events("broken", events)
-            .sink_fn(move |value| seen.send(value).unwrap())
-            .run();
-        assert!(
-            matches!(run.await, Err(PipelineError::Source(error)) if error.to_string() == "gone")
-        );
-        assert_eq!(values.iter().collect::<Vec<_>>(), [1]);
+        let run = flow.sink_fn(move |value| seen.send(value).unwrap()).run().await;
+        let error = run.err().map(|error| match error {
+            PipelineError::Source(error) => error.to_string(),
+            other => panic!("{other:?}"),
+        });
+        (values.iter().collect(), error)
+    }
+
+    proptest! {
+        #[test]
+        fn an_error_of_the_source_ends_the_run_after_what_came_before_it(
+            before: Vec<u8>, fails: bool, after: Vec<u8>,
+        ) {
+            let (outcome, outcomes) = std::sync::mpsc::channel();
+            let event = |value: u8| {
+                let outcome = outcome.clone();
+                let receipt = Receipt::new(move |settled| drop(outcome.send((value, settled))));
+                Ok(Event { receipt, ..Event::detached(value) })
+            };
+            let items = || -> VecDeque<Read> {
+                let error = fails.then(|| Err(io::Error::other("gone")));
+                before.iter().copied().map(event).chain(error).chain(after.iter().copied().map(event)).collect()
+            };
+            let expected = if fails { before.clone() } else { [before.clone(), after.clone()].concat() };
+            let error = fails.then(|| "gone".to_owned());
+            for flow in [
+                Flow::from_source("prepared", Prepared(Some(items()))),
+                Flow::from_try_events("prepared", stream::iter(items())),
+            ] {
+                prop_assert_eq!(block_on(run(flow)), (expected.clone(), error.clone()));
+                let done = outcomes.try_iter().filter(|(_, settled)| *settled == Outcome::Done);
+                prop_assert_eq!(done.map(|(value, _)| value).collect::<Vec<_>>(), expected.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_in_the_graph() {
+        let flow = Flow::from_source("prepared", Prepared(None));
+        assert_eq!(&**flow.graph().nodes()[0].name(), "prepared");
     }
 }

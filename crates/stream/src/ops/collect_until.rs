@@ -6,16 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
-use crate::{Batches, Event, Flow, NodeKind};
-
-/// What [`collect_until`](Flow::collect_until) does when it is told to flush and has nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EmptyFlush {
-    /// Emits an empty batch.
-    Emit,
-    /// Emits nothing.
-    Skip,
-}
+use crate::{Batches, Empty, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers events until one comes in `flush`. To collect the whole input at its end, see
@@ -33,7 +24,7 @@ impl<T: Send + 'static> Flow<T> {
     /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{EmptyFlush, Flow};
+    /// use forebay_stream::{Empty, Flow};
     /// use futures::stream::{self, StreamExt};
     ///
     /// let pause = || tokio::time::sleep(Duration::from_millis(20));
@@ -41,7 +32,7 @@ impl<T: Send + 'static> Flow<T> {
     /// let flush = stream::once(async { tokio::time::sleep(Duration::from_millis(5)).await });
     ///
     /// let max_size = NonZeroUsize::new(100).expect("100 is not 0");
-    /// let batches = Flow::from_stream(numbers).collect_until(Flow::from_stream(flush), max_size, EmptyFlush::Skip);
+    /// let batches = Flow::from_stream(numbers).collect_until(Flow::from_stream(flush), max_size, Empty::Skip);
     /// assert_eq!(batches.into_lists().collect().await?, [vec![1, 2], vec![3]]);
     /// # Ok(())
     /// # }
@@ -50,7 +41,7 @@ impl<T: Send + 'static> Flow<T> {
         mut self,
         flush: Flow<S>,
         max_size: NonZeroUsize,
-        empty: EmptyFlush,
+        empty: Empty,
     ) -> Batches<T> {
         let (flush, flush_tail) = self.0.absorb(flush.0);
         let mut joined =
@@ -74,7 +65,7 @@ struct CollectUntil<T, S> {
     // Invariant: shorter than `max_size` between polls.
     window: Vec<Event<T>>,
     max_size: usize,
-    empty: EmptyFlush,
+    empty: Empty,
     // Events go before a flush that is ready with them, so that it takes them all. After a full window the flush has
     // its turn, or a busy upstream would keep it waiting for ever.
     just_full: bool,
@@ -91,7 +82,7 @@ impl<T, S> CollectUntil<T, S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(Some(told)) = self.flush.poll_next_unpin(cx) else { return false };
         told.receipt.done();
-        let due = !self.window.is_empty() || self.empty == EmptyFlush::Emit;
+        let due = !self.window.is_empty() || self.empty == Empty::Emit;
         if !due {
             // The next one is asked for in another turn: a flush that is always ready must not spin here.
             cx.waker().wake_by_ref();
@@ -127,15 +118,14 @@ impl<T, S> Stream for CollectUntil<T, S> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::EmptyFlush;
     use crate::testing::{Tracked, block_on, size, timed};
-    use crate::{Flow, Outcome};
+    use crate::{Empty, Flow, Outcome};
 
     async fn batches(
         events: &[u64],
         flushes: &[u64],
         max_size: usize,
-        empty: EmptyFlush,
+        empty: Empty,
     ) -> Vec<Vec<u64>> {
         let (flow, outcomes) = Tracked::stream(timed(events.to_vec()));
         let (flush, obeyed) = Tracked::stream(timed(flushes.to_vec()));
@@ -148,16 +138,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_empty_flush_is_silent_unless_asked() {
-        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, EmptyFlush::Skip).await;
+        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, Empty::Skip).await;
         assert_eq!(seen, [vec![1, 2], vec![9]]);
-        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, EmptyFlush::Emit).await;
+        let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, Empty::Emit).await;
         assert_eq!(seen, [vec![], vec![1, 2], vec![], vec![9]]);
     }
 
     #[test]
     fn a_busy_upstream_does_not_keep_a_flush_waiting() {
         let (flush, flushed) = Tracked::flow([()]);
-        let flow = Flow::from_iter(0..).collect_until(flush, size(2), EmptyFlush::Skip);
+        let flow = Flow::from_iter(0..).collect_until(flush, size(2), Empty::Skip);
         let lists = flow.into_lists().slice(0, Some(2), size(1)).collect();
         assert_eq!(block_on(lists).unwrap(), [[0, 1], [2, 3]]);
         assert_eq!(flushed.all(), [Outcome::Done]);
@@ -187,7 +177,7 @@ mod tests {
                 }
             }
             expected.retain(|batch| !batch.is_empty());
-            let seen = block_on(async { batches(&events, &flushes, max_size, EmptyFlush::Skip).await });
+            let seen = block_on(async { batches(&events, &flushes, max_size, Empty::Skip).await });
             prop_assert_eq!(seen, expected);
         }
     }

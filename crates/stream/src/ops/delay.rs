@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
-use crate::clock::later;
+use crate::clock::{later, poll_until};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -77,13 +77,7 @@ impl<T> Stream for Delay<T> {
         let Some(&(due, _)) = this.waiting.front() else {
             return if ended { Poll::Ready(None) } else { Poll::Pending };
         };
-        if due > Instant::now() {
-            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.deadline() != due {
-                timer.as_mut().reset(due);
-            }
-            ready!(timer.as_mut().poll(cx));
-        }
+        ready!(poll_until(&mut this.timer, due, cx));
         Poll::Ready(this.waiting.pop_front().map(|(_, event)| event))
     }
 }

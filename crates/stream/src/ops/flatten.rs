@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::{Batches, Event, Flow, NodeKind, Receipt};
+use crate::{Batches, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Batches<T> {
     /// Turns batches back into their members, each with its own key and receipt.
@@ -40,15 +40,8 @@ impl<T: Send + 'static> Batches<T> {
     /// # }
     /// ```
     pub fn into_lists(self) -> Flow<Vec<T>> {
-        Flow(self.0.apply(NodeKind::Batch, "into_lists", |batches, _| batches.map(join)))
+        Flow(self.0.apply(NodeKind::Batch, "into_lists", |batches, _| batches.map(Event::join)))
     }
-}
-
-fn join<T>(members: Vec<Event<T>>) -> Event<Vec<T>> {
-    let meta = members.first().map(|first| first.meta.clone()).unwrap_or_default();
-    let (values, receipts): (Vec<_>, Vec<_>) =
-        members.into_iter().map(|member| (member.value, member.receipt)).unzip();
-    Event { value: values, meta, receipt: Receipt::join(receipts) }
 }
 
 impl<T, C> Flow<C>

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
-use crate::clock::later;
+use crate::clock::{later, poll_until};
 use crate::{Batches, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -154,13 +154,7 @@ where
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<T>>>> {
         let Some(due) = self.due() else { return Poll::Pending };
-        if due > Instant::now() {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.deadline() != due {
-                timer.as_mut().reset(due);
-            }
-            ready!(timer.as_mut().poll(cx));
-        }
+        ready!(poll_until(&mut self.timer, due, cx));
         Poll::Ready(self.take_oldest())
     }
 }
@@ -229,6 +223,12 @@ mod tests {
     async fn keys_fill_and_fall_due_apart() {
         let seen = batches(timed(&[0, 10, 20, 30, 400]), 2, 3).await;
         assert_eq!(seen, [(vec![0, 3], 30), (vec![1], 110), (vec![2], 120), (vec![4], 400)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_timeout_is_a_wait_not_a_panic() {
+        let lists = timed(&[0, 9]).partition(size(3), Some(Duration::MAX)).into_lists();
+        assert_eq!(lists.collect().await.unwrap(), [[0, 1]]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,15 +11,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::later;
 use crate::gather::{Distinct, Gather};
-use crate::{Batches, Event, Flow, Keep, NodeKind};
+use crate::{Batches, Empty, Event, Flow, Keep, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers what arrives within each interval, at most `max_size` events. For a bound on the wait of each event
     /// rather than a fixed beat, see [`partition`](Flow::partition).
     ///
     /// - **Emits** at each tick of `interval` what has arrived since the last batch, and at once when there are
-    ///   `max_size`. Nothing at a tick at which nothing is there. Ticks do not drift: a late one does not move the
-    ///   next.
+    ///   `max_size`. Nothing at a tick at which nothing is there; for empty windows too, see
+    ///   [`timed_window_with`](Flow::timed_window_with). Ticks do not drift: a late one does not move the next.
     /// - **Backpressures** when downstream does; holds at most `max_size` events. A window that falls due while
     ///   downstream is busy keeps filling from upstream, up to `max_size`, until it is taken.
     /// - **Completes** when upstream completes, after the last events.
@@ -43,8 +43,46 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// When it runs, if `interval` is zero.
     pub fn timed_window(self, interval: Duration, max_size: NonZeroUsize) -> Batches<T> {
+        self.timed_window_with(interval, max_size, Empty::Skip)
+    }
+
+    /// Gathers what arrives within each interval, as [`timed_window`](Flow::timed_window) does, and says what a silent
+    /// interval makes: with [`Empty::Emit`] each tick has its window, so that silence can be counted.
+    ///
+    /// - **Emits** at each tick of `interval` what has arrived since the last batch, be it nothing, and at once when
+    ///   there are `max_size`. An empty window becomes `[]` with [`into_lists`](Batches::into_lists), and no event with
+    ///   [`flatten`](Batches::flatten).
+    /// - **Backpressures** when downstream does; holds at most `max_size` events. Ticks that pass while downstream is
+    ///   busy make one window together.
+    /// - **Completes** when upstream completes, after the last events; there is no empty window at the end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::{Empty, Flow};
+    ///
+    /// let (beat, max) = (Duration::from_millis(5), NonZeroUsize::new(64).expect("64 is not 0"));
+    /// let silent = Flow::from_stream(futures::stream::pending::<u8>());
+    /// let counts = silent.timed_window_with(beat, max, Empty::Emit).lengths();
+    /// assert_eq!(counts.slice(0, Some(3), NonZeroUsize::MIN).collect().await?, [0, 0, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it runs, if `interval` is zero.
+    pub fn timed_window_with(
+        self,
+        interval: Duration,
+        max_size: NonZeroUsize,
+        empty: Empty,
+    ) -> Batches<T> {
         Batches(self.0.apply(NodeKind::Window, "timed_window", |events, _| {
-            TimedWindow::new(events, interval, Vec::new(), max_size)
+            TimedWindow::new(events, interval, Vec::new(), max_size, empty)
         }))
     }
 
@@ -88,7 +126,8 @@ impl<T: Send + 'static> Flow<T> {
         F: FnMut(&T) -> K + Send + 'static,
     {
         Batches(self.0.apply(NodeKind::Window, "timed_window_unique", |events, _| {
-            TimedWindow::new(events, interval, Distinct::new(key, keep), max_size)
+            let window = Distinct::new(key, keep);
+            TimedWindow::new(events, interval, window, max_size, Empty::Skip)
         }))
     }
 }
@@ -102,6 +141,7 @@ struct TimedWindow<T, G> {
     // Invariant: shorter than `max_size` between polls.
     window: G,
     max_size: usize,
+    empty: Empty,
 }
 
 impl<T: Send + 'static, G: Gather<T>> TimedWindow<T, G> {
@@ -110,8 +150,10 @@ impl<T: Send + 'static, G: Gather<T>> TimedWindow<T, G> {
         period: Duration,
         window: G,
         max_size: NonZeroUsize,
+        empty: Empty,
     ) -> Self {
-        Self { upstream: events.fuse(), period, ticks: None, window, max_size: max_size.get() }
+        let max_size = max_size.get();
+        Self { upstream: events.fuse(), period, ticks: None, window, max_size, empty }
     }
 
     fn take(&mut self) -> Poll<Option<Vec<Event<T>>>> {
@@ -149,7 +191,7 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
             }
         }
         while ticks.poll_tick(cx).is_ready() {
-            if this.window.size() > 0 {
+            if this.window.size() > 0 || this.empty == Empty::Emit {
                 return this.take();
             }
         }
@@ -168,8 +210,8 @@ mod tests {
     use proptest::prelude::*;
     use tokio::time::{Instant, sleep, sleep_until};
 
-    use crate::testing::{Tracked, block_on, size};
-    use crate::{Flow, Keep, Outcome};
+    use crate::testing::{self, Tracked, block_on, size};
+    use crate::{Empty, Flow, Keep, Outcome};
 
     const TICK: Duration = Duration::from_millis(10);
 
@@ -208,6 +250,55 @@ mod tests {
         assert_eq!(windows.next().await.unwrap().value, [1]);
         sleep(Duration::from_millis(35)).await;
         assert_eq!(windows.next().await.unwrap().value, [11, 12, 13]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_makes_empty_windows_on_the_beat_when_asked_and_none_at_the_end() {
+        let start = Instant::now();
+        let (flow, outcomes) = Tracked::stream(testing::timed(vec![1, 2, 3, 12, 45]));
+        let windows = flow.timed_window_with(TICK, size(2), Empty::Emit);
+        let windows = windows.into_lists().map(move |list| (list, start.elapsed().as_millis()));
+        let expected = [
+            (vec![1, 2], 2),
+            (vec![3], 10),
+            (vec![12], 20),
+            (vec![], 30),
+            (vec![], 40),
+            (vec![45], 45),
+        ];
+        assert_eq!(windows.collect().await.unwrap(), expected);
+        assert_eq!(outcomes.codes(), ["done"; 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_window_flattens_to_nothing() {
+        let windows = || timed(&[35, 36]).timed_window_with(TICK, size(9), Empty::Emit);
+        let (values, lengths) =
+            tokio::join!(windows().flatten().collect(), windows().lengths().collect());
+        assert_eq!(values.unwrap(), [35, 36]);
+        assert_eq!(lengths.unwrap(), [0, 0, 0, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_missed_while_downstream_is_busy_make_one_empty_window_and_keep_the_beat() {
+        let start = Instant::now();
+        let windows = timed(&[99]).timed_window_with(TICK, size(9), Empty::Emit).into_lists();
+        let mut windows = windows.0.stream;
+        let mut at = Vec::new();
+        for pause in [35, 0, 0] {
+            assert!(windows.next().await.unwrap().value.is_empty());
+            at.push(start.elapsed().as_millis());
+            sleep(Duration::from_millis(pause)).await;
+        }
+        assert_eq!(at, [10, 45, 50]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_interval_is_a_wait_not_a_panic() {
+        for empty in [Empty::Skip, Empty::Emit] {
+            let windows = timed(&[1, 2]).timed_window_with(Duration::MAX, size(9), empty);
+            assert_eq!(windows.into_lists().collect().await.unwrap(), [[1, 2]]);
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,93 @@
+//! `tap`: a look at the last values, from outside of the flow.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::stream::StreamExt as _;
+
+use crate::{Flow, NodeKind};
+
+/// Shows the last values that passed a [`Flow::tap`]. Clones show the same ones, and they stay when the flow is over.
+#[derive(Clone, Debug)]
+pub struct Tap<T>(Arc<Mutex<VecDeque<T>>>);
+
+impl<T> Tap<T> {
+    /// Copies of the last values, the oldest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn put(&self, value: T, size: usize) {
+        let mut recent = self.lock();
+        let oldest = if recent.len() == size { recent.pop_front() } else { None };
+        recent.push_back(value);
+        drop(recent);
+        // Outside of the lock: a value's own drop is not ours.
+        drop(oldest);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Clone + Send + 'static> Flow<T> {
+    /// Keeps copies of the last `size` values, for a debug endpoint to show. To see every value, see
+    /// [`inspect`](Flow::inspect).
+    ///
+    /// - **Emits** every event, unchanged.
+    /// - **Backpressures** when downstream does; holds copies of `size` values, and no event.
+    /// - **Completes** when upstream completes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let (flow, tap) = Flow::from_iter([1, 2, 3]).tap(two);
+    /// assert_eq!(flow.collect().await?, [1, 2, 3]);
+    /// assert_eq!(tap.recent(), [2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tap(self, size: NonZeroUsize) -> (Self, Tap<T>) {
+        let tap = Tap(Arc::default());
+        let seen = tap.clone();
+        let flow = self.0.apply(NodeKind::Element, "tap", |events, _| {
+            events.inspect(move |event| seen.put(event.value.clone(), size.get()))
+        });
+        (Self(flow), tap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::Outcome;
+    use crate::testing::{Tracked, block_on, size};
+
+    proptest! {
+        #[test]
+        fn shows_the_last_values_at_every_step_and_changes_nothing(values: Vec<u8>, n in 1_usize..8) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let (flow, tap) = flow.tap(size(n));
+            let other = tap.clone();
+            let seen = block_on(flow.map(move |value| (value, tap.recent())).collect()).unwrap();
+            let last = |end: usize| values[end.saturating_sub(n)..end].to_vec();
+            let expected: Vec<_> =
+                values.iter().enumerate().map(|(at, value)| (*value, last(at + 1))).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(other.recent(), last(values.len()));
+            prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
+        }
+    }
+}
