@@ -1,11 +1,20 @@
 //! Points in time, however far off.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::coop;
+use tokio::time::{Instant, Interval};
 
 /// `wait` after `at`, or 30 years after it where the clock does not reach that far.
 pub(crate) fn later(at: Instant, wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_hours(30 * 365 * 24);
     at.checked_add(wait).unwrap_or_else(|| at + FAR)
+}
+
+/// Whether a tick is due, even where a busy upstream has used up the task's budget.
+pub(crate) fn poll_tick(ticks: &mut Interval, cx: &mut Context<'_>) -> Poll<Instant> {
+    pin!(coop::unconstrained(poll_fn(|cx| ticks.poll_tick(cx)))).poll(cx)
 }

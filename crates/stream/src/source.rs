@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt as _};
 
-use crate::flow::{Chain, Fault};
+use crate::fault::Fault;
+use crate::flow::Chain;
 use crate::{Event, Flow, Node, NodeKind, PipelineError};
 
 impl<T: Send + 'static> Flow<T> {
@@ -53,7 +54,7 @@ impl<T: Send + 'static> Flow<T> {
         let fault = Fault::default();
         let report = fault.clone();
         let events = events.scan(report, |report, item| {
-            let event = item.map_err(|error| report.set(PipelineError::Source(error.into()))).ok();
+            let event = item.map_err(|error| report.raise(PipelineError::source(error))).ok();
             std::future::ready(event)
         });
         Self(Chain::source(Node::new(NodeKind::Source, name), events, Some(fault)))

@@ -7,7 +7,6 @@ use std::task::Poll;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::flow::Chain;
 use crate::{Event, Failure, Flow, InOrder, Meta, Node, NodeKind, Outcome, Receipt};
 
 /// An input that failed, with the value that it had at [`Flow::catch`].
@@ -81,9 +80,7 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
             Err(_) => caught.poll_recv(cx),
         });
         let failures = failures.map(|(event, _permit)| event);
-        let mut failures = Chain::source(Node::new(NodeKind::Junction, "failures"), failures, None);
-        failures.graph.merge(events.graph.clone());
-        failures.graph.connect(events.tail, failures.tail);
+        let failures = events.aside(Node::new(NodeKind::Junction, "failures"), failures);
         (Self(events), Flow(failures))
     }
 }
