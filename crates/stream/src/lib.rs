@@ -18,6 +18,7 @@ mod in_order;
 mod intake;
 mod latest;
 mod ops;
+mod outbox;
 mod panics;
 mod pump;
 mod queue;
