@@ -1,10 +1,12 @@
 //! Points in time, however far off.
 
-use std::pin::Pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::task::coop;
+use tokio::time::{Instant, Interval, Sleep};
 
 /// `wait` after `at`, or 30 years after it where the clock does not reach that far.
 pub(crate) fn later(at: Instant, wait: Duration) -> Instant {
@@ -26,4 +28,9 @@ pub(crate) fn poll_until(
         timer.as_mut().reset(due);
     }
     timer.as_mut().poll(cx)
+}
+
+/// Whether a tick is due, even where a busy upstream has used up the task's budget.
+pub(crate) fn poll_tick(ticks: &mut Interval, cx: &mut Context<'_>) -> Poll<Instant> {
+    pin!(coop::unconstrained(poll_fn(|cx| ticks.poll_tick(cx)))).poll(cx)
 }

@@ -1,17 +1,18 @@
 //! `Flow` and `Batches`: the handles that users chain, and the seam that every operator passes.
 
-use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 use tracing::Span;
 
+use crate::fault::Fault;
 use crate::graph::NodeId;
-use crate::{Event, Graph, Node, NodeKind, PipelineError};
+use crate::intake::Intake;
+use crate::{Event, Graph, Node, NodeKind, panics};
 
 /// A flow of events, one at a time.
 ///
@@ -24,44 +25,28 @@ pub struct Flow<T>(pub(crate) Chain<Event<T>>);
 #[must_use = "a flow does nothing until it ends in a sink that is run"]
 pub struct Batches<T>(pub(crate) Chain<Vec<Event<T>>>);
 
-/// A stream, the description of how it came about, and the faults of what runs on its own: sources and tasks.
+/// A stream, the description of how it came about, and the fault of what runs on its own: sources, tasks and sinks.
 pub(crate) struct Chain<I> {
     pub(crate) stream: BoxStream<'static, I>,
     pub(crate) graph: Graph,
     pub(crate) tail: NodeId,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) fault: Fault,
     name: Option<Arc<str>>,
 }
 
-/// Any error of a source or a sink.
-pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// Where a source or a task leaves the error that ended it, for the sink's `run` to return.
-#[derive(Clone, Default)]
-pub(crate) struct Fault(Arc<Mutex<Option<PipelineError>>>);
-
-impl Fault {
-    pub(crate) fn set(&self, error: PipelineError) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    pub(crate) fn take(&self) -> Option<PipelineError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 impl<I: Send + 'static> Chain<I> {
-    /// The start of a chain.
+    /// The start of a chain: `stream` ends when it does, or when the flow has a fault.
     pub(crate) fn source(
         node: Node,
         stream: impl Stream<Item = I> + Send + 'static,
         fault: Option<Fault>,
     ) -> Self {
+        let fault = fault.unwrap_or_default();
         let mut graph = Graph::default();
         let tail = node.id();
-        let stream = Seam::new(&node, stream).boxed();
+        let stream = Seam::new(&node, Intake::new(stream, fault.clone())).boxed();
         graph.add(None, node);
-        Self { stream, graph, tail, faults: fault.into_iter().collect(), name: None }
+        Self { stream, graph, tail, fault, name: None }
     }
 
     /// The seam: every operator is added here, and here gets its name, its span and its counter.
@@ -99,7 +84,7 @@ impl<I: Send + 'static> Chain<I> {
         let stream = Seam::new(&node, operator).boxed();
         let tail = node.id();
         self.graph.add(Some(self.tail), node);
-        Chain { stream, graph: self.graph, tail, faults: self.faults, name: None }
+        Chain { stream, graph: self.graph, tail, fault: self.fault, name: None }
     }
 
     /// Another chain that comes out of the same operator: what came about alike, with its own stream.
@@ -108,15 +93,27 @@ impl<I: Send + 'static> Chain<I> {
             stream: stream.boxed(),
             graph: self.graph.clone(),
             tail: self.tail,
-            faults: self.faults.clone(),
+            fault: self.fault.clone(),
             name: None,
         }
     }
 
-    /// Brings another chain's graph and faults into this one, whose next operator joins both.
+    /// What else comes out of the same operator, under a node of its own.
+    pub(crate) fn aside<J: Send + 'static>(
+        &self,
+        node: Node,
+        stream: impl Stream<Item = J> + Send + 'static,
+    ) -> Chain<J> {
+        let mut aside = self.beside(Seam::new(&node, stream));
+        aside.tail = node.id();
+        aside.graph.add(Some(self.tail), node);
+        aside
+    }
+
+    /// Brings another chain's graph and fault into this one, whose next operator joins both.
     pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
         self.graph.merge(other.graph);
-        self.faults.extend(other.faults);
+        self.fault.merge(&other.fault);
         (other.stream, other.tail)
     }
 
@@ -153,10 +150,11 @@ impl<T: Send + 'static> Batches<T> {
 }
 
 pin_project! {
-    /// Counts what leaves an operator and runs it within its span.
+    /// Counts what leaves an operator, runs it within its span, and puts its panics down to it.
     struct Seam<S> {
         #[pin]
         operator: S,
+        name: Arc<str>,
         emitted: Arc<AtomicU64>,
         span: Span,
     }
@@ -165,7 +163,7 @@ pin_project! {
 impl<S> Seam<S> {
     fn new(node: &Node, operator: S) -> Self {
         let span = tracing::debug_span!("stage", name = &**node.name());
-        Self { operator, emitted: node.counter(), span }
+        Self { operator, name: Arc::clone(node.name()), emitted: node.counter(), span }
     }
 }
 
@@ -175,7 +173,7 @@ impl<S: Stream> Stream for Seam<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
         let _entered = this.span.enter();
-        let item = ready!(this.operator.poll_next(cx));
+        let item = ready!(panics::within(this.name, || this.operator.poll_next(cx)));
         if item.is_some() {
             this.emitted.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,11 +1,11 @@
 //! `InOrder`: completions in any order, released in the order in which they were opened.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Holds what has completed until everything opened before it has completed too.
 ///
-/// Opening and completing cost O(1) amortised. It holds one slot for each element between the oldest that is still
-/// open and the newest; whoever opens bounds that.
+/// Opening and completing cost O(log n) in what is open. What it holds is bounded by whoever opens, and completes with
+/// something: a place that is [given up](InOrder::give_up) takes no room, however long those before it stay open.
 ///
 /// ```
 /// use forebay_stream::InOrder;
@@ -17,12 +17,13 @@ use std::collections::VecDeque;
 /// ```
 #[derive(Debug)]
 pub struct InOrder<T> {
-    // Slot 0 belongs to ticket `first`. Invariant: slot 0, if there is one, is open between calls.
-    slots: VecDeque<Option<T>>,
-    first: u64,
+    next: u64,
+    open: BTreeSet<u64>,
+    // Invariant: between calls, each stands behind a place that is open.
+    held: BTreeMap<u64, T>,
 }
 
-/// A place in the order; each is completed once.
+/// A place in the order; each is completed or given up once.
 #[derive(Debug)]
 pub struct Ticket(u64);
 
@@ -30,41 +31,64 @@ impl<T> InOrder<T> {
     /// Nothing opened yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: VecDeque::new(), first: 0 }
+        Self { next: 0, open: BTreeSet::new(), held: BTreeMap::new() }
     }
 
     /// Takes the next place in the order.
     pub fn open(&mut self) -> Ticket {
-        self.slots.push_back(None);
-        Ticket(self.first + self.slots.len() as u64 - 1)
+        let place = self.next;
+        self.next += 1;
+        self.open.insert(place);
+        Ticket(place)
     }
 
     /// Completes one place; yields what is released by it, in order. What the caller does not take is dropped.
+    pub fn complete(&mut self, ticket: Ticket, value: T) -> impl Iterator<Item = T> + use<T> {
+        self.held.insert(ticket.0, value);
+        self.give_up(ticket)
+    }
+
+    /// Completes one place with nothing; yields what is released by it, as [`complete`](Self::complete) does.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "taking the ticket is what makes it good for one use"
     )]
-    pub fn complete(&mut self, ticket: Ticket, value: T) -> impl Iterator<Item = T> {
-        let slot =
-            usize::try_from(ticket.0 - self.first).ok().and_then(|index| self.slots.get_mut(index));
-        if let Some(slot) = slot {
-            *slot = Some(value);
-        }
-        let released = self.slots.iter().take_while(|slot| slot.is_some()).count();
-        self.first += released as u64;
-        self.slots.drain(..released).flatten()
+    pub fn give_up(&mut self, ticket: Ticket) -> impl Iterator<Item = T> + use<T> {
+        self.open.remove(&ticket.0);
+        let released = match self.open.first() {
+            _ if self.held.is_empty() => BTreeMap::new(),
+            Some(oldest) if *oldest > ticket.0 => {
+                let behind = self.held.split_off(oldest);
+                std::mem::replace(&mut self.held, behind)
+            }
+            // Something older is open still, and what it does not hold back was released before.
+            Some(_) => BTreeMap::new(),
+            None => std::mem::take(&mut self.held),
+        };
+        released.into_values()
+    }
+
+    /// Releases everything that is held, in order, though places before it are open.
+    pub fn release(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.held).into_values()
+    }
+
+    /// How many have completed and are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// How many places are open or held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.open.len() + self.held.len()
     }
 
     /// Whether nothing is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.open.is_empty()
     }
 }
 
@@ -82,24 +106,42 @@ mod tests {
 
     proptest! {
         #[test]
-        fn releases_everything_once_and_in_order(
-            picks in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200),
+        fn releases_everything_once_and_in_order_and_holds_nothing_else(
+            picks in prop::collection::vec((0_u8..8, any::<prop::sample::Index>()), 0..200),
         ) {
             let mut order = InOrder::new();
             let mut open = Vec::new();
             let mut opened = 0_usize;
-            let mut released = Vec::new();
-            for (opens, which) in picks {
-                if opens || open.is_empty() {
-                    open.push((order.open(), opened));
-                    opened += 1;
-                } else {
-                    let (ticket, number) = open.swap_remove(which.index(open.len()));
-                    released.extend(order.complete(ticket, number));
-                }
-                let oldest_open = open.iter().map(|(_, number)| *number).min().unwrap_or(opened);
-                prop_assert_eq!(&released, &(0..oldest_open).collect::<Vec<_>>());
-                prop_assert_eq!(order.len(), opened - oldest_open);
+            let mut completed = std::collections::BTreeSet::new();
+            for (step, which) in picks {
+                let released: Vec<usize> = match step {
+                    _ if open.is_empty() => {
+                        open.push((order.open(), opened));
+                        opened += 1;
+                        Vec::new()
+                    }
+                    0..4 => {
+                        open.push((order.open(), opened));
+                        opened += 1;
+                        Vec::new()
+                    }
+                    4 => order.release().collect(),
+                    5 => {
+                        let (ticket, _) = open.swap_remove(which.index(open.len()));
+                        order.give_up(ticket).collect()
+                    }
+                    _ => {
+                        let (ticket, number) = open.swap_remove(which.index(open.len()));
+                        completed.insert(number);
+                        order.complete(ticket, number).collect()
+                    }
+                };
+                let oldest = open.iter().map(|(_, number)| *number).min().unwrap_or(opened);
+                let due = |number: &usize| step == 4 || *number < oldest;
+                let expected: Vec<_> = completed.iter().copied().filter(due).collect();
+                completed.retain(|number| !expected.contains(number));
+                prop_assert_eq!(released, expected);
+                prop_assert_eq!((order.held(), order.len()), (completed.len(), completed.len() + open.len()));
             }
         }
     }

@@ -1,15 +1,22 @@
 //! `Sink`: where a flow ends, and `Pipeline`: a flow that has an end and can be run.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::FutureExt as _;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use thiserror::Error;
+use tokio::task::{coop, yield_now};
 
-use crate::flow::{BoxError, Chain};
-use crate::{Event, Flow, Graph, Node, NodeKind};
+use crate::fault::Fault;
+use crate::flow::Chain;
+use crate::{Event, Flow, Graph, Node, NodeKind, panics};
 
 /// Takes the events that leave a flow.
 ///
@@ -39,24 +46,48 @@ pub struct Pipeline {
     run: Pin<Box<dyn Future<Output = Result<(), PipelineError>> + Send>>,
 }
 
-/// Why a pipeline ended before its input did.
-#[derive(Debug, Error)]
+/// Why a pipeline ended before its input did. Every run of a flow in several branches returns the same.
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PipelineError {
     /// A source could not go on.
     #[error("the source failed")]
-    Source(#[source] BoxError),
+    Source(#[source] Cause),
     /// The sink could not go on.
     #[error("the sink failed")]
-    Sink(#[source] BoxError),
-    /// A stage panicked that runs in a task of its own.
-    #[error("a stage before `{stage}` panicked: {message}")]
+    Sink(#[source] Cause),
+    /// A stage panicked: a source, an operator or the function it was given, or a sink.
+    #[error("the stage `{stage}` panicked: {message}")]
     Panicked {
-        /// The stage that owns the task.
+        /// The stage.
         stage: Arc<str>,
         /// What the panic said.
         message: String,
     },
+}
+
+impl PipelineError {
+    pub(crate) fn source(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Source(Cause(Arc::new(error)))
+    }
+}
+
+/// The error of a source or a sink, for every run that it ends. Dereferences to the error itself.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn StdError + Send + Sync>);
+
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
 }
 
 impl Pipeline {
@@ -70,7 +101,10 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// When a source or the sink cannot go on, or a stage with a task of its own panics. What was in flight then stays unresolved, so it is read again.
+    /// When a source or a sink of the flow cannot go on, or a stage panics, whichever is first; where the flow has
+    /// several branches, each one's run returns it. All sources of the flow then end, and what they had given is
+    /// delivered as far as that takes no more than a second. What was in flight after that stays unresolved, so it is
+    /// read again.
     pub async fn run(self) -> Result<(), PipelineError> {
         self.run.await
     }
@@ -81,16 +115,20 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Backpressures** when the sink does.
     /// - **Completes** when the input has ended and the sink has confirmed everything.
-    /// - **On failure** of one event, the sink fails its receipt; an error of the sink or a source ends the run.
+    /// - **On failure** of one event, the sink fails its receipt; an error of the sink or a source, and a panic, end
+    ///   the run.
     pub fn sink(self, name: impl Into<Arc<str>>, sink: impl Sink<T>) -> Pipeline {
-        let Chain { stream, mut graph, tail, faults, .. } = self.0;
-        graph.add(Some(tail), Node::new(NodeKind::Sink, name));
+        let Chain { stream, mut graph, tail, fault, .. } = self.0;
+        let node = Node::new(NodeKind::Sink, name);
+        let name = Arc::clone(node.name());
+        graph.add(Some(tail), node);
         let run = Box::pin(async move {
-            drive(stream, sink).await.map_err(|error| PipelineError::Sink(error.into()))?;
-            match faults.iter().find_map(crate::flow::Fault::take) {
-                Some(error) => Err(error),
-                None => Ok(()),
+            tokio::select! {
+                biased;
+                () = run(stream, sink, name, fault.clone()) => {}
+                () = fault.overdue() => {}
             }
+            fault.error().map_or(Ok(()), Err)
         });
         Pipeline { graph, run }
     }
@@ -126,17 +164,39 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
+/// Runs the flow to its end. What ends it early is in `fault`.
+async fn run<T: Send + 'static>(
+    events: BoxStream<'static, Event<T>>,
+    sink: impl Sink<T>,
+    name: Arc<str>,
+    fault: Fault,
+) {
+    let error = match AssertUnwindSafe(drive(events, sink, &fault, &name)).catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => PipelineError::Sink(Cause(Arc::new(error))),
+        Err(panic) => panics::caught(&*panic, &name),
+    };
+    fault.raise(error);
+}
+
 async fn drive<T: Send + 'static, S: Sink<T>>(
     mut events: BoxStream<'static, Event<T>>,
     mut sink: S,
+    fault: &Fault,
+    name: &Arc<str>,
 ) -> Result<(), S::Error> {
     loop {
-        let ready = poll_fn(|cx| Poll::Ready(events.poll_next_unpin(cx))).await;
+        let ready = poll_fn(|cx| Poll::Ready(poll_event(&mut events, fault, name, cx))).await;
         let next = match ready {
             Poll::Ready(next) => next,
+            Poll::Pending if !coop::has_budget_remaining() => {
+                // Perhaps something is ready all the same; then this is no time to flush.
+                yield_now().await;
+                continue;
+            }
             Poll::Pending => {
                 sink.flush().await?;
-                events.next().await
+                poll_fn(|cx| poll_event(&mut events, fault, name, cx)).await
             }
         };
         match next {
@@ -144,4 +204,19 @@ async fn drive<T: Send + 'static, S: Sink<T>>(
             None => return sink.close().await,
         }
     }
+}
+
+/// The next event. A panic on the way to it ends the flow, but not the sink: that still confirms what it was sent.
+fn poll_event<T: Send + 'static>(
+    events: &mut BoxStream<'static, Event<T>>,
+    fault: &Fault,
+    sink: &Arc<str>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Event<T>>> {
+    let polled = catch_unwind(AssertUnwindSafe(|| events.poll_next_unpin(cx)));
+    polled.unwrap_or_else(|panic| {
+        fault.raise(panics::caught(&*panic, sink));
+        *events = stream::empty().boxed();
+        Poll::Ready(None)
+    })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt as _};
 
-use crate::flow::{Chain, Fault};
+use crate::fault::Fault;
+use crate::flow::Chain;
 use crate::{Event, Flow, Node, NodeKind, PipelineError};
 
 /// Gives a flow its events. What a [`Sink`](crate::Sink) is to the end of a flow.
@@ -111,7 +112,7 @@ impl<T: Send + 'static> Flow<T> {
         let report = fault.clone();
         // Fused, here and below, because few streams may be asked again after their end.
         let events = events.fuse().scan(report, |report, item| {
-            let event = item.map_err(|error| report.set(PipelineError::Source(error.into()))).ok();
+            let event = item.map_err(|error| report.raise(PipelineError::source(error))).ok();
             std::future::ready(event)
         });
         Self(Chain::source(Node::new(NodeKind::Source, name), events, Some(fault)))

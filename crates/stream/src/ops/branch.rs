@@ -8,7 +8,6 @@ use futures::future::join_all;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::flow::Fault;
 use crate::pump::Pump;
 use crate::{Event, Flow, NodeKind};
 
@@ -140,8 +139,7 @@ where
         stage = name;
         events
     });
-    let fault = Fault::default();
-    trunk.faults.push(fault.clone());
+    let fault = trunk.fault.clone();
 
     let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
     let (ways, ends): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
@@ -220,7 +218,7 @@ mod tests {
         let (flow, _outcomes) = Tracked::flow(0..3);
         let [left, right] = flow.inspect(|number| assert!(*number < 2)).branch(size(9));
         let both = left.union(right).collect().await;
-        assert!(matches!(both, Err(PipelineError::Panicked { stage, .. }) if &*stage == "branch"));
+        assert!(matches!(both, Err(PipelineError::Panicked { stage, .. }) if &*stage == "inspect"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::flow::Fault;
 use crate::pump::Pump;
 use crate::queue::Queue;
 use crate::{Event, Failure, Flow, NodeKind};
@@ -80,9 +79,8 @@ impl<T: Send + 'static> Flow<T> {
         self.buffered("latest", NonZeroUsize::MIN, Overflow::DropOldest)
     }
 
-    fn buffered(mut self, name: &'static str, capacity: NonZeroUsize, overflow: Overflow) -> Self {
-        let fault = Fault::default();
-        self.0.faults.push(fault.clone());
+    fn buffered(self, name: &'static str, capacity: NonZeroUsize, overflow: Overflow) -> Self {
+        let fault = self.0.fault.clone();
         Self(self.0.apply_node(NodeKind::Element, name, |mut events, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
             let (into, stage) = (Arc::clone(&queue), Arc::clone(node.name()));
@@ -230,7 +228,7 @@ mod tests {
         let flow = flow.named("ahead").buffer(size(9), Overflow::Wait);
         let error = flow.sink_fn(move |value| seen.send(value).unwrap()).run().await.unwrap_err();
         assert!(matches!(error, PipelineError::Panicked { .. }), "{error:?}");
-        assert_eq!(error.to_string(), "a stage before `ahead` panicked: number 2 is too much");
+        assert_eq!(error.to_string(), "the stage `map` panicked: number 2 is too much");
         assert_eq!(values.iter().collect::<Vec<_>>(), [0, 1]);
         assert_eq!(outcomes.codes(), ["done", "done", "abandoned"]);
     }

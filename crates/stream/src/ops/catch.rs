@@ -1,14 +1,13 @@
 //! `catch`: failures of everything downstream become a flow of their own.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::flow::Chain;
-use crate::{Event, Failure, Flow, InOrder, Meta, Node, NodeKind, Outcome, Receipt};
+use crate::outbox::{Sender, outbox};
+use crate::{Event, Failure, Flow, Meta, Node, NodeKind, Outcome, Receipt};
 
 /// An input that failed, with the value that it had at [`Flow::catch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,21 +23,22 @@ pub struct Failed<T> {
 pub enum Release {
     /// As soon as it is known.
     AtOnce,
-    /// When every input before it is resolved, so that its answer stands in its place among the others.
+    /// When every input before it is resolved, so that its answer stands in its place among the others. But where one
+    /// input stays unresolved for so long that more failures than the capacity wait behind it, they leave without it.
     InOrder,
 }
-
-type Failures<T> = mpsc::Sender<(Event<Failed<T>>, OwnedSemaphorePermit)>;
 
 impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// Splits the flow in two: the events, and those of them that fail anywhere downstream.
     ///
     /// A failed event's receipt goes to the second flow unresolved: the input is over when its failure has been dealt
-    /// with (an error reply, a dead letter), after which [`rejoin`](Flow::rejoin) brings both together. So each input is answered once, by a result or by its failure.
+    /// with (an error reply, a dead letter), after which [`rejoin`](Flow::rejoin) brings both together. So each input is
+    /// answered once, by a result or by its failure.
     ///
     /// - **Emits** every event; in the second flow one [`Failed`] for each that failed.
-    /// - **Backpressures** when downstream does, and while `capacity` events are unresolved between here and their
-    ///   sink; holds at most that many. Both flows must be run, and `capacity` must exceed what later windows gather.
+    /// - **Backpressures** when downstream does, and while `capacity` failures wait to be taken from the second flow.
+    ///   Holds at most that many, as many again with [`Release::InOrder`], and those of events that had passed before:
+    ///   how many are under way is for the source and the operators downstream to bound. Both flows must be run.
     /// - **Completes** when upstream completes; the second flow when every event has been resolved as well.
     ///
     /// ```
@@ -57,66 +57,38 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn catch(self, capacity: NonZeroUsize, release: Release) -> (Self, Flow<Failed<T>>) {
-        // Tokio's own limit is beyond any memory.
-        let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
-        let (failures, mut caught) = mpsc::channel(capacity);
-        let permits = Arc::new(Semaphore::new(capacity));
-        let order = (release == Release::InOrder).then(|| Arc::new(Mutex::new(InOrder::new())));
-
-        let events = self.0.apply(NodeKind::Junction, "catch", |events, _| {
-            // The state, and with it this end of the failures' channel, is dropped when upstream ends.
-            stream::unfold((events, failures), move |(mut events, failures)| {
-                let (permits, order) = (Arc::clone(&permits), order.clone());
-                async move {
-                    let event = events.next().await?;
-                    let permit = permits.acquire_owned().await.ok();
-                    Some((wrap(event, permit, failures.clone(), order), (events, failures)))
+        let (sender, mut taker) = outbox(capacity.get(), release == Release::InOrder);
+        let events = self.0.apply(NodeKind::Junction, "catch", |mut upstream, _| {
+            // Dropped when upstream ends, and with it this end of the outbox.
+            let mut sender = Some(sender);
+            stream::poll_fn(move |cx| {
+                let Some(sending) = &sender else { return Poll::Ready(None) };
+                ready!(sending.poll_room(cx));
+                let event = ready!(upstream.poll_next_unpin(cx));
+                let wrapped = event.map(|event| wrap(event, sending.clone()));
+                if wrapped.is_none() {
+                    sender = None;
                 }
+                Poll::Ready(wrapped)
             })
         });
-
-        // `try_recv` first: `poll_recv` alone has tokio's budget for a task, and may be pending with a failure there.
-        let failures = stream::poll_fn(move |cx| match caught.try_recv() {
-            Ok(failed) => Poll::Ready(Some(failed)),
-            Err(_) => caught.poll_recv(cx),
-        });
-        let failures = failures.map(|(event, _permit)| event);
-        let mut failures = Chain::source(Node::new(NodeKind::Junction, "failures"), failures, None);
-        failures.graph.merge(events.graph.clone());
-        failures.graph.connect(events.tail, failures.tail);
+        let failures = stream::poll_fn(move |cx| taker.poll_take(cx));
+        let failures = events.aside(Node::new(NodeKind::Junction, "failures"), failures);
         (Self(events), Flow(failures))
     }
 }
 
-type Order<T> = Option<Arc<Mutex<InOrder<Settled<T>>>>>;
-
-/// What is left of a settled input until its turn comes; `None` where nothing has to be said.
-type Settled<T> = Option<(Event<Failed<T>>, OwnedSemaphorePermit)>;
-
 /// Gives the event a receipt of its own, which turns a failure into an event and passes on any other outcome.
 fn wrap<T: Clone + Send + Sync + 'static>(
     event: Event<T>,
-    permit: Option<OwnedSemaphorePermit>,
-    failures: Failures<T>,
-    order: Order<T>,
+    failures: Sender<Event<Failed<T>>>,
 ) -> Event<T> {
     let (value, Event { meta, receipt, .. }) = event.take();
     let input = value.clone();
     let origin = Arc::clone(&meta);
-    let ticket = order.as_ref().map(|order| lock(order).open());
-
+    let ticket = failures.open();
     let receipt = Receipt::new(move |outcome| {
-        let settled = settle(outcome, input, origin, receipt).zip(permit);
-        // The lock is released before anything leaves: what leaves may settle other inputs in turn.
-        let released: Vec<_> = match order.as_ref().zip(ticket) {
-            Some((order, ticket)) => lock(order).complete(ticket, settled).flatten().collect(),
-            None => settled.into_iter().collect(),
-        };
-        for failed in released {
-            // There is a permit, and so a place, for each; the receiver is gone only when the flow has been dropped,
-            // and then the receipt inside is dropped too and the input counts as abandoned.
-            drop(failures.try_send(failed));
-        }
+        failures.send(ticket, settle(outcome, input, origin, receipt));
     });
     Event { value, meta, receipt }
 }
@@ -136,15 +108,14 @@ fn settle<T>(
     }
 }
 
-fn lock<T>(order: &Mutex<InOrder<T>>) -> std::sync::MutexGuard<'_, InOrder<T>> {
-    order.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
     use std::time::Duration;
 
+    use futures::stream::{self, StreamExt as _};
     use proptest::prelude::*;
+    use tokio::time::{sleep, timeout};
 
     use super::{Failed, Release};
     use crate::testing::{Tracked, block_on, size};
@@ -183,13 +154,53 @@ mod tests {
         }
     }
 
+    fn refuse(number: u32) -> Result<u32, Failure> {
+        if number % 100 == 0 { Ok(number) } else { Err(Failure::new("no", number)) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upstream_waits_while_as_many_failures_as_the_capacity_wait_to_be_taken() {
+        let (flow, outcomes) = Tracked::flow(1..100);
+        let (flow, failures) = flow.catch(size(3), Release::AtOnce);
+        let results = tokio::spawn(flow.try_map(refuse).collect());
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(outcomes.codes(), ["open"; 3], "nobody has taken them");
+        assert_eq!(failures.collect().await.unwrap().len(), 99);
+        assert!(results.await.unwrap().unwrap().is_empty());
+        assert_eq!(outcomes.codes(), ["done"; 99]);
+    }
+
     #[test]
-    fn no_more_than_the_capacity_is_unresolved() {
-        let (flow, outcomes) = Tracked::flow(0..100);
-        let (flow, _failures) = flow.catch(size(3), Release::AtOnce);
-        let lists = flow.partition(size(50), None).into_lists().collect();
-        let pulled = block_on(async { tokio::time::timeout(Duration::from_secs(1), lists).await });
-        assert!(pulled.is_err(), "a window beyond the capacity waits for ever");
-        assert_eq!(outcomes.codes().len(), 4, "three in flight, one waiting for a place");
+    fn a_window_may_hold_more_than_the_capacity() {
+        for release in [Release::AtOnce, Release::InOrder] {
+            let (flow, _failures) = Flow::from_iter(0..100).catch(size(3), release);
+            let lists = block_on(flow.partition(size(50), None).into_lists().collect()).unwrap();
+            assert_eq!(lists.len(), 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_behind_an_input_that_stays_unresolved_leave_without_it_once_they_are_many() {
+        let (flow, _outcomes) = Tracked::stream(stream::iter(0..9).chain(stream::pending()));
+        let (flow, failures) = flow.catch(size(3), Release::InOrder);
+        // Number 0 waits for another of its kind that does not come.
+        let held = flow.try_map(refuse).partition(size(2), None).into_lists().map(|_| Vec::new());
+        let inputs = failures.map(|failed| vec![failed.input]);
+        let (seen, values) = mpsc::channel();
+        let run = held.rejoin(inputs).sink_fn(move |inputs| seen.send(inputs).unwrap()).run();
+        assert!(timeout(Duration::from_secs(1), run).await.is_err());
+        assert_eq!(values.try_iter().flatten().collect::<Vec<_>>(), (1..9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn failures_that_nobody_takes_are_abandoned_and_hold_up_nothing() {
+        for release in [Release::AtOnce, Release::InOrder] {
+            let (flow, outcomes) = Tracked::flow(0..9);
+            let (flow, failures) = flow.catch(size(1), release);
+            drop(failures);
+            assert_eq!(block_on(flow.try_map(refuse).collect()).unwrap(), [0]);
+            assert_eq!(outcomes.codes()[0], "done");
+            assert_eq!(outcomes.codes()[1..], ["abandoned"; 8]);
+        }
     }
 }

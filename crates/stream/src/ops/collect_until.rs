@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
+use tokio::task::coop;
 
 use crate::{Batches, Empty, Event, Flow, NodeKind};
 
@@ -96,8 +97,13 @@ impl<T, S> Stream for CollectUntil<T, S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if std::mem::take(&mut this.just_full) && this.poll_flush(cx) {
-            return this.take();
+        if this.just_full {
+            // Where upstream has used up the task's budget the flush would only seem not to be ready.
+            drop(ready!(coop::poll_proceed(cx)));
+            this.just_full = false;
+            if this.poll_flush(cx) {
+                return this.take();
+            }
         }
         while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
             match next {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::clock::later;
+use crate::clock::{later, poll_tick};
 use crate::gather::{Distinct, Gather};
 use crate::{Batches, Empty, Event, Flow, Keep, NodeKind};
 
@@ -190,7 +190,7 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
                 return this.take();
             }
         }
-        while ticks.poll_tick(cx).is_ready() {
+        while poll_tick(ticks, cx).is_ready() {
             if this.window.size() > 0 || this.empty == Empty::Emit {
                 return this.take();
             }

@@ -1,0 +1,304 @@
+//! `Fault`: what ends a flow before its input does, known to everything that belongs to the flow.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::coop;
+use tokio::time::{Instant, sleep_until};
+
+use crate::PipelineError;
+
+/// How long a flow with a fault may go on with what it has taken in.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Where whatever runs on its own leaves the error that ended it.
+///
+/// Its clones stand for one flow with all its branches, and so do those of another once both flows are merged. Once
+/// raised, the flow's sources end, the rest is drained, and every run of the flow returns the error.
+#[derive(Clone, Default)]
+pub(crate) struct Fault(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    // Once set, that one counts. These links form trees, for only roots are linked, one at a time.
+    merged: OnceLock<Fault>,
+    raised: OnceLock<Raised>,
+    changed: Notify,
+}
+
+#[derive(Clone)]
+struct Raised {
+    error: PipelineError,
+    at: Instant,
+}
+
+/// Held while anything is merged or raised, so that no fault is raised beside the root. Both are rare.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+impl Fault {
+    /// From here on both are the same.
+    pub(crate) fn merge(&self, other: &Self) {
+        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        let (root, merged) = (self.root(), other.root());
+        if Arc::ptr_eq(&root.0, &merged.0) {
+            return;
+        }
+        if let Some(raised) = merged.0.raised.get() {
+            root.0.raised.get_or_init(|| raised.clone());
+        }
+        merged.0.merged.get_or_init(|| root.clone());
+        root.0.changed.notify_waiters();
+        merged.0.changed.notify_waiters();
+    }
+
+    /// Ends the flow with `error`, unless it has ended with another.
+    pub(crate) fn raise(&self, error: PipelineError) {
+        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = self.root();
+        if let Err(Raised { error, .. }) = root.0.raised.set(Raised { error, at: Instant::now() }) {
+            tracing::error!(%error, "the flow has another fault, after the one that ended it");
+        }
+        root.0.changed.notify_waiters();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.root().0.raised.get().is_some()
+    }
+
+    pub(crate) fn error(&self) -> Option<PipelineError> {
+        Some(self.root().0.raised.get()?.error.clone())
+    }
+
+    /// Returns when the fault has been raised, with the time at which it was.
+    pub(crate) async fn raised(&self) -> Instant {
+        loop {
+            // Made before the fault is looked at: it sees every change from here on.
+            let root = self.root();
+            let changed = root.0.changed.notified();
+            if let Some(raised) = self.root().0.raised.get() {
+                return raised.at;
+            }
+            if root.0.merged.get().is_none() {
+                changed.await;
+            }
+        }
+    }
+
+    /// Returns when draining has taken long enough.
+    pub(crate) async fn overdue(&self) {
+        let at = self.raised().await;
+        // A flow that uses up the task's budget whenever it is polled must not hide that its time is over.
+        coop::unconstrained(sleep_until(at + GRACE)).await;
+    }
+
+    fn root(&self) -> &Self {
+        let mut root = self;
+        while let Some(merged) = root.0.merged.get() {
+            root = merged;
+        }
+        root
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::io;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures::stream::{self, StreamExt as _};
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::{Fault, GRACE};
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Event, Flow, Overflow, PipelineError, Sink};
+
+    /// A source that gives an event each millisecond, for ever.
+    fn endless() -> (Flow<u64>, Tracked) {
+        Tracked::stream(stream::iter(0..).then(|number| async move {
+            sleep(Duration::from_millis(1)).await;
+            number
+        }))
+    }
+
+    /// A source that gives 7 after ten milliseconds, and then fails.
+    fn failing() -> Flow<u64> {
+        let events = stream::iter([Ok(7), Err(io::Error::other("gone"))]).then(async |item| {
+            sleep(Duration::from_millis(5)).await;
+            item.map(Event::detached)
+        });
+        Flow::from_try_events("failing", events)
+    }
+
+    fn panicking() -> Flow<u64> {
+        failing().map(|_| panic!("seven is too much"))
+    }
+
+    fn is_gone<T>(result: &Result<T, PipelineError>) -> bool {
+        matches!(result, Err(PipelineError::Source(cause)) if cause.is::<io::Error>())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_on_one_side_ends_the_other_and_the_rest_drains() {
+        let start = Instant::now();
+        let (flow, outcomes) = endless();
+        let error = flow.union(failing()).collect().await;
+        assert!(is_gone(&error), "{error:?}");
+        assert_eq!(start.elapsed(), Duration::from_millis(10));
+        assert!(outcomes.codes().iter().all(|code| code == "done"), "{:?}", outcomes.codes());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_waits_is_woken_by_the_fault_of_another() {
+        let start = Instant::now();
+        let silent = Flow::from_stream(stream::pending());
+        assert!(is_gone(&silent.union(failing()).collect().await));
+        assert_eq!(start.elapsed(), Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_task_of_its_own_ends_an_endless_side_too() {
+        let start = Instant::now();
+        let (flow, outcomes) = endless();
+        let side = panicking().buffer(size(3), Overflow::Wait);
+        let error = flow.union(side).collect().await.unwrap_err();
+        assert_eq!(error.to_string(), "the stage `map` panicked: seven is too much");
+        assert_eq!(start.elapsed(), Duration::from_millis(5));
+        assert!(outcomes.codes().iter().all(|code| code == "done"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_drain_within_the_grace_period_is_abandoned() {
+        let start = Instant::now();
+        let (flow, outcomes) = Tracked::flow([1]);
+        let stuck = flow.map_async(|_| pending(), size(1));
+        assert!(is_gone(&stuck.union(failing()).collect().await));
+        assert_eq!(start.elapsed(), Duration::from_millis(10) + GRACE);
+        assert_eq!(outcomes.codes(), ["abandoned"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_that_always_has_something_to_do_is_cut_off_all_the_same() {
+        let start = Instant::now();
+        let busy = Flow::from_iter([()]).map_async_unordered(
+            |()| async {
+                // It costs budget, and virtual time passes: the clock stands still while anything is ready.
+                loop {
+                    tokio::time::advance(Duration::from_millis(1)).await;
+                    for _ in 0..500 {
+                        tokio::task::coop::consume_budget().await;
+                    }
+                }
+            },
+            size(1),
+        );
+        assert!(is_gone(&busy.union(failing()).collect().await));
+        assert!(start.elapsed() < 2 * GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_run_of_a_flow_returns_its_fault() {
+        let (flow, _outcomes) = endless();
+        let [left, right] = flow.union(failing()).branch(size(4));
+        let (other, _outcomes) = endless();
+        let (left, right) = tokio::join!(left.collect(), right.union(other).collect());
+        assert!(is_gone(&left), "{left:?}");
+        assert!(is_gone(&right), "{right:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_merged_with_one_that_runs_already_is_part_of_it() {
+        let (flow, _outcomes) = endless();
+        let [left, right] = flow.branch(size(4));
+        let left = tokio::spawn(left.collect());
+        sleep(Duration::from_millis(3)).await;
+        let right = right.union(failing()).collect().await;
+        assert!(is_gone(&right), "{right:?}");
+        assert!(is_gone(&left.await.unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_fails_ends_the_other_branches() {
+        struct Broken;
+        impl Sink<u64> for Broken {
+            type Error = io::Error;
+
+            async fn send(&mut self, _event: Event<u64>) -> Result<(), io::Error> {
+                Err(io::Error::other("no disk"))
+            }
+        }
+        let (flow, _outcomes) = endless();
+        let [left, right] = flow.branch(size(4));
+        let (broken, whole) = tokio::join!(left.sink("disk", Broken).run(), right.collect());
+        for error in [broken.unwrap_err(), whole.unwrap_err()] {
+            assert!(matches!(error, PipelineError::Sink(cause) if cause.to_string() == "no disk"));
+        }
+    }
+
+    #[test]
+    fn a_panic_within_the_run_is_returned_with_its_stage_and_the_sink_confirms_what_it_has() {
+        struct Late(Vec<Event<i32>>);
+        impl Sink<i32> for Late {
+            type Error = io::Error;
+
+            async fn send(&mut self, event: Event<i32>) -> Result<(), io::Error> {
+                self.0.push(event);
+                Ok(())
+            }
+
+            async fn close(&mut self) -> Result<(), io::Error> {
+                self.0.drain(..).for_each(|event| event.receipt.done());
+                Ok(())
+            }
+        }
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let flow = flow.map(|number| number + 1).named("picky").map(|number| {
+            assert!(number < 3, "{number} is too much");
+            number
+        });
+        let batches = flow.partition(size(1), None).flatten();
+        let error = block_on(batches.sink("late", Late(Vec::new())).run()).unwrap_err();
+        assert_eq!(error.to_string(), "the stage `picky` panicked: 3 is too much");
+        assert_eq!(outcomes.codes(), ["done", "done", "abandoned"]);
+    }
+
+    #[test]
+    fn a_panic_of_a_sink_is_returned_with_its_name_and_abandons_what_is_in_flight() {
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let flow = flow.map_async(async |number: i32| Ok(number), size(3));
+        let error = block_on(flow.sink_fn(|_| panic!("full")).run()).unwrap_err();
+        assert_eq!(error.to_string(), "the stage `sink_fn` panicked: full");
+        assert_eq!(outcomes.codes(), ["abandoned"; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_where_a_task_itself_works_is_put_down_to_its_owner() {
+        let (even, odd) =
+            Flow::from_iter([1]).split(|number| panic!("{number} is neither"), size(1));
+        let (even, odd) = tokio::join!(even.collect(), odd.collect());
+        for error in [even.unwrap_err(), odd.unwrap_err()] {
+            assert_eq!(error.to_string(), "the stage `split` panicked: 1 is neither");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_not_missed_however_faults_are_merged() {
+        for raised in 0..4 {
+            let faults: [Fault; 4] = Default::default();
+            let waits = faults.clone().map(|fault| {
+                tokio::spawn(async move { timeout(GRACE, fault.raised()).await.is_ok() })
+            });
+            sleep(Duration::from_millis(1)).await;
+            for (into, from) in [(1, 0), (2, 3), (1, 2), (0, 3)] {
+                faults[into].merge(&faults[from]);
+            }
+            faults[raised]
+                .raise(PipelineError::Panicked { stage: Arc::from("x"), message: String::new() });
+            for wait in waits {
+                assert!(wait.await.unwrap());
+            }
+        }
+    }
+}
