@@ -61,6 +61,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// A function that cannot fail, where one that can is taken.
+pub(crate) fn infallible<T, K>(
+    mut f: impl FnMut(&T) -> K + Send + 'static,
+) -> impl FnMut(&T) -> Result<K, Failure> + Send + 'static {
+    move |value| Ok(f(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Failure;

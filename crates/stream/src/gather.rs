@@ -1,9 +1,10 @@
 //! `Gather`: how a window holds its events until it is emitted.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::recent::Recent;
-use crate::{Event, Keep};
+use crate::{Event, Failure, Keep};
 
 /// What a window does when it falls due and holds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +44,13 @@ pub(crate) struct Distinct<T, K, F> {
     events: Recent<K, Event<T>>,
     key: F,
     keep: Keep,
+    stage: Arc<str>,
 }
 
 impl<T, K: Hash + Eq + Clone, F> Distinct<T, K, F> {
-    pub(crate) fn new(key: F, keep: Keep) -> Self {
-        Self { events: Recent::new(), key, keep }
+    /// Fails the events that have no key, in the name of `stage`.
+    pub(crate) fn new(key: F, keep: Keep, stage: Arc<str>) -> Self {
+        Self { events: Recent::new(), key, keep, stage }
     }
 }
 
@@ -55,10 +58,13 @@ impl<T, K, F> Gather<T> for Distinct<T, K, F>
 where
     T: Send + 'static,
     K: Hash + Eq + Clone + Send + 'static,
-    F: FnMut(&T) -> K + Send + 'static,
+    F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
 {
     fn put(&mut self, event: Event<T>) {
-        let key = (self.key)(&event.value);
+        let key = match (self.key)(&event.value) {
+            Ok(key) => key,
+            Err(failure) => return event.receipt.fail(failure.at(Arc::clone(&self.stage))),
+        };
         let superseded = match self.keep {
             Keep::First if self.events.contains(&key) => Some(event),
             Keep::First | Keep::Last => self.events.put(key, event),

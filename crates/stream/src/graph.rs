@@ -150,7 +150,7 @@ impl Graph {
     }
 
     /// Takes over what `other` has and this graph has not.
-    pub(crate) fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         for node in other.nodes {
             if self.nodes.iter().all(|known| known.id != node.id) {
                 self.nodes.push(node);

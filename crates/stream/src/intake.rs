@@ -90,8 +90,7 @@ mod tests {
         // 128 events are what tokio allows a task in one turn.
         for max_size in [127, 128, 129, 256] {
             let told = Flow::from_iter([()]);
-            let flow =
-                Flow::from_iter(0_u64..).collect_until(told, size(max_size), Empty::Emit);
+            let flow = Flow::from_iter(0_u64..).collect_until(told, size(max_size), Empty::Emit);
             let empty = flow.into_lists().filter(Vec::is_empty).slice(0, Some(1), size(1));
             assert_eq!(timeout(100 * SHORT, empty.collect()).await.unwrap().unwrap().len(), 1);
         }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
-use crate::{Batches, Event, Flow, NodeKind};
+use crate::failure::infallible;
+use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 /// The limits of an [`adaptive_window`](Flow::adaptive_window): whichever is reached first closes the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +60,20 @@ impl<T: Send + 'static> Flow<T> {
         limits: AdaptiveWindow,
         cost: impl FnMut(&T) -> u64 + Send + 'static,
     ) -> Batches<T> {
-        Batches(self.0.apply(NodeKind::Window, "adaptive_window", |events, _| Gathering {
+        self.try_adaptive_window(limits, infallible(cost))
+    }
+
+    /// [`adaptive_window`](Flow::adaptive_window) by a cost that not every value has.
+    ///
+    /// - **On failure** of `cost` that event's receipt fails, with this stage's name; its neighbours go on.
+    pub fn try_adaptive_window(
+        self,
+        limits: AdaptiveWindow,
+        cost: impl FnMut(&T) -> Result<u64, Failure> + Send + 'static,
+    ) -> Batches<T> {
+        Batches(self.0.apply(NodeKind::Window, "adaptive_window", |events, stage| Gathering {
             upstream: events.fuse(),
+            stage,
             limits,
             cost,
             window: Window::new(),
@@ -71,6 +85,7 @@ impl<T: Send + 'static> Flow<T> {
 /// State machine behind [`Flow::adaptive_window`].
 struct Gathering<T, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
+    stage: Arc<str>,
     limits: AdaptiveWindow,
     cost: F,
     // Invariant: within the limits, save that a single event may cost more.
@@ -99,12 +114,18 @@ impl<T> Window<T> {
 
 impl<T, F> Unpin for Gathering<T, F> {}
 
-impl<T, F: FnMut(&T) -> u64> Gathering<T, F> {
+impl<T, F: FnMut(&T) -> Result<u64, Failure>> Gathering<T, F> {
     /// Takes what upstream has ready. Ready when the window gets no more, with the event for which it has no room.
     fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event<T>, u64)>> {
         while !self.is_full() {
             let Some(event) = ready!(self.upstream.poll_next_unpin(cx)) else { break };
-            let cost = (self.cost)(&event.value);
+            let cost = match (self.cost)(&event.value) {
+                Ok(cost) => cost,
+                Err(failure) => {
+                    event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                    continue;
+                }
+            };
             if !self.has_room(cost) {
                 return Poll::Ready(Some((event, cost)));
             }
@@ -131,7 +152,7 @@ impl<T, F: FnMut(&T) -> u64> Gathering<T, F> {
     }
 }
 
-impl<T, F: FnMut(&T) -> u64> Stream for Gathering<T, F> {
+impl<T, F: FnMut(&T) -> Result<u64, Failure>> Stream for Gathering<T, F> {
     type Item = Vec<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

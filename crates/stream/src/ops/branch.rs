@@ -8,8 +8,9 @@ use futures::future::join_all;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::failure::infallible;
 use crate::pump::Pump;
-use crate::{Event, Flow, NodeKind};
+use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gives every event to each of `N` flows: `let [a, b] = flow.branch(capacity)`. For a number of branches that is
@@ -93,12 +94,34 @@ impl<T: Send + 'static> Flow<T> {
     /// When it is run outside of a tokio runtime.
     pub fn split(
         self,
-        mut first: impl FnMut(&T) -> bool + Send + 'static,
+        first: impl FnMut(&T) -> bool + Send + 'static,
         capacity: NonZeroUsize,
     ) -> (Self, Self) {
-        let carry = |mut events: BoxStream<'static, Event<T>>, ways: Ways<T>| async move {
+        self.try_split(infallible(first), capacity)
+    }
+
+    /// [`split`](Flow::split) by a function that can fail.
+    ///
+    /// - **On failure** of `first` that event's receipt fails, with this stage's name; its neighbours go on.
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    pub fn try_split(
+        self,
+        mut first: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
+        capacity: NonZeroUsize,
+    ) -> (Self, Self) {
+        let carry = |mut events: BoxStream<'static, Event<T>>, ways: Ways<T>, stage| async move {
             while let Some(event) = events.next().await {
-                let way = if first(&event.value) { &ways[0] } else { &ways[1] };
+                let way = match first(&event.value) {
+                    Ok(true) => &ways[0],
+                    Ok(false) => &ways[1],
+                    Err(failure) => {
+                        event.receipt.fail(failure.at(Arc::clone(&stage)));
+                        continue;
+                    }
+                };
                 // What a dropped flow would have got is dropped unresolved.
                 drop(way.send(event).await);
             }
@@ -112,7 +135,11 @@ impl<T: Send + 'static> Flow<T> {
 type Ways<T> = Arc<[mpsc::Sender<Event<T>>]>;
 
 /// Each way gets its copy as soon as it has room, however full the others are.
-async fn copy<T: Clone + Send + 'static>(mut events: BoxStream<'static, Event<T>>, ways: Ways<T>) {
+async fn copy<T: Clone + Send + 'static>(
+    mut events: BoxStream<'static, Event<T>>,
+    ways: Ways<T>,
+    _stage: Arc<str>,
+) {
     while let Some(event) = events.next().await {
         let mut copies: Vec<_> =
             ways.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
@@ -128,7 +155,7 @@ fn fork<T, C>(
     operator_name: &'static str,
     count: usize,
     capacity: NonZeroUsize,
-    carry: impl FnOnce(BoxStream<'static, Event<T>>, Ways<T>) -> C,
+    carry: impl FnOnce(BoxStream<'static, Event<T>>, Ways<T>, Arc<str>) -> C,
 ) -> Vec<Flow<T>>
 where
     T: Send + 'static,
@@ -145,7 +172,8 @@ where
     let (ways, ends): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
     let ways: Ways<T> = ways.into();
     let events = std::mem::replace(&mut trunk.stream, stream::empty().boxed());
-    let pump = Arc::new(Pump::new(stage, fault, carry(events, Arc::clone(&ways)), ways));
+    let carried = carry(events, Arc::clone(&ways), Arc::clone(&stage));
+    let pump = Arc::new(Pump::new(stage, fault, carried, ways));
     let branch = |mut end: mpsc::Receiver<Event<T>>| {
         let pump = Arc::clone(&pump);
         Flow(trunk.beside(stream::poll_fn(move |cx| {
@@ -183,6 +211,21 @@ mod tests {
             for seen in others {
                 prop_assert_eq!(seen.unwrap(), values.clone());
             }
+            let codes = values.iter().map(|v| if v % 3 == 0 { "three" } else { "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn an_event_that_has_no_way_fails_alone(values: Vec<u8>) {
+            let (flow, outcomes) = Tracked::flow(values.clone());
+            let way = |value: &u8| match value % 3 {
+                0 => Err(Failure::new("three", value)),
+                rest => Ok(rest == 1),
+            };
+            let (one, two) = flow.try_split(way, size(9));
+            let (one, two) = block_on(async { tokio::join!(one.collect(), two.collect()) });
+            let rest = |wanted| values.iter().copied().filter(|v| v % 3 == wanted).collect::<Vec<_>>();
+            prop_assert_eq!((one.unwrap(), two.unwrap()), (rest(1), rest(2)));
             let codes = values.iter().map(|v| if v % 3 == 0 { "three" } else { "done" });
             prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
         }

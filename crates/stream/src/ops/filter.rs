@@ -1,10 +1,12 @@
 //! `filter` and `remove`: let some values pass.
 
 use std::future::ready;
+use std::sync::Arc;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 
-use crate::{Event, Flow, NodeKind};
+use crate::failure::infallible;
+use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Lets the values pass for which `keep` is true. For the opposite, see [`remove`](Flow::remove).
@@ -24,7 +26,17 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn filter(self, keep: impl FnMut(&T) -> bool + Send + 'static) -> Self {
-        Self(self.0.apply(NodeKind::Element, "filter", |events, _| kept(events, keep)))
+        self.try_filter(infallible(keep))
+    }
+
+    /// [`filter`](Flow::filter) by a function that can fail.
+    ///
+    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    pub fn try_filter(
+        self,
+        keep: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
+    ) -> Self {
+        Self(self.0.apply(NodeKind::Element, "filter", |events, stage| kept(events, stage, keep)))
     }
 
     /// Lets the values pass for which `discard` is false. For the opposite, see [`filter`](Flow::filter).
@@ -45,22 +57,29 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn remove(self, mut discard: impl FnMut(&T) -> bool + Send + 'static) -> Self {
-        Self(self.0.apply(NodeKind::Element, "remove", |events, _| {
-            kept(events, move |value| !discard(value))
+        Self(self.0.apply(NodeKind::Element, "remove", |events, stage| {
+            kept(events, stage, move |value| Ok(!discard(value)))
         }))
     }
 }
 
 fn kept<T: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
-    mut keep: impl FnMut(&T) -> bool + Send + 'static,
+    stage: Arc<str>,
+    mut keep: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
 ) -> impl Stream<Item = Event<T>> + Send + 'static {
     events.filter_map(move |event| {
-        if keep(&event.value) {
-            return ready(Some(event));
-        }
-        event.receipt.done();
-        ready(None)
+        ready(match keep(&event.value) {
+            Ok(true) => Some(event),
+            Ok(false) => {
+                event.receipt.done();
+                None
+            }
+            Err(failure) => {
+                event.receipt.fail(failure.at(Arc::clone(&stage)));
+                None
+            }
+        })
     })
 }
 
@@ -69,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::testing::{Tracked, block_on};
-    use crate::{Flow, Outcome};
+    use crate::{Failure, Flow, Outcome};
 
     proptest! {
         #[test]
@@ -89,6 +108,18 @@ mod tests {
             prop_assert_eq!(rest, expected);
             prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_judged_fails_alone() {
+        let (flow, outcomes) = Tracked::flow([0, 1, 2]);
+        let judge = |value: &i32| match value {
+            1 => Err(Failure::new("one", value)),
+            _ => Ok(*value == 2),
+        };
+        assert_eq!(block_on(flow.named("judge").try_filter(judge).collect()).unwrap(), [2]);
+        let failed = Outcome::Failed(Failure::new("one", 1).at("judge"));
+        assert_eq!(outcomes.all(), [Outcome::Done, failed, Outcome::Done]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
-use crate::{Batches, Event, Flow, NodeKind};
+use crate::failure::infallible;
+use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers `size` events, or fewer when the first of them has waited for `timeout`. For a fixed beat, see
@@ -56,8 +58,25 @@ impl<T: Send + 'static> Flow<T> {
         K: Hash + Eq + Clone + Send + 'static,
         F: FnMut(&T) -> K + Send + 'static,
     {
-        Batches(self.0.apply(NodeKind::Window, "partition", |events, _| Partition {
+        self.try_partition_by(size, timeout, infallible(key))
+    }
+
+    /// [`partition_by`](Flow::partition_by) a key that not every value has.
+    ///
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    pub fn try_partition_by<K, F>(
+        self,
+        size: NonZeroUsize,
+        timeout: Option<Duration>,
+        key: F,
+    ) -> Batches<T>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
+    {
+        Batches(self.0.apply(NodeKind::Window, "partition", |events, stage| Partition {
             upstream: events.fuse(),
+            stage,
             key,
             size: size.get(),
             timeout,
@@ -73,6 +92,7 @@ impl<T: Send + 'static> Flow<T> {
 /// State machine behind [`Flow::partition_by`].
 struct Partition<T, K, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
+    stage: Arc<str>,
     key: F,
     size: usize,
     timeout: Option<Duration>,
@@ -103,11 +123,17 @@ impl<T, K, F> Unpin for Partition<T, K, F> {}
 impl<T, K, F> Partition<T, K, F>
 where
     K: Hash + Eq + Clone,
-    F: FnMut(&T) -> K,
+    F: FnMut(&T) -> Result<K, Failure>,
 {
     /// Adds an event to its group; returns the group if that has filled it.
     fn push(&mut self, event: Event<T>) -> Option<Vec<Event<T>>> {
-        let key = (self.key)(&event.value);
+        let key = match (self.key)(&event.value) {
+            Ok(key) => key,
+            Err(failure) => {
+                event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                return None;
+            }
+        };
         let group = self.groups.entry(key.clone()).or_insert_with(|| {
             self.opened += 1;
             self.oldest.push_back(Opened {
@@ -162,7 +188,7 @@ where
 impl<T, K, F> Stream for Partition<T, K, F>
 where
     K: Hash + Eq + Clone,
-    F: FnMut(&T) -> K,
+    F: FnMut(&T) -> Result<K, Failure>,
 {
     type Item = Vec<Event<T>>;
 
@@ -192,8 +218,8 @@ mod tests {
     use proptest::prelude::*;
     use tokio::time::{Instant, sleep, sleep_until};
 
-    use crate::Flow;
-    use crate::testing::{block_on, size};
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Failure, Flow, Outcome};
 
     const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -248,6 +274,18 @@ mod tests {
             .into_lists();
         let lists = lists.collect().await.unwrap();
         assert!(lists.iter().position(|list| list == &[0]).unwrap() <= 1, "{:?}", &lists[..3]);
+    }
+
+    #[test]
+    fn an_event_without_a_key_fails_alone() {
+        let (flow, outcomes) = Tracked::flow(0..5);
+        let key = |number: &i32| match number {
+            2 => Err(Failure::new("two", number)),
+            _ => Ok(number % 2),
+        };
+        let lists = flow.named("by parity").try_partition_by(size(2), None, key).into_lists();
+        assert_eq!(block_on(lists.collect()).unwrap(), [vec![1, 3], vec![0, 4]]);
+        assert_eq!(outcomes.all()[2], Outcome::Failed(Failure::new("two", 2).at("by parity")));
     }
 
     proptest! {

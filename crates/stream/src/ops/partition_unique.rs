@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::failure::infallible;
 use crate::gather::{Distinct, Gather as _};
-use crate::{Batches, Flow, NodeKind};
+use crate::{Batches, Failure, Flow, NodeKind};
 
 /// Which of the events with one key a window keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,19 @@ impl<T: Send + 'static> Flow<T> {
         K: Hash + Eq + Clone + Send + 'static,
         F: FnMut(&T) -> K + Send + 'static,
     {
-        Batches(self.0.apply(NodeKind::Window, "partition_unique", |events, _| {
-            let window = Distinct::new(key, keep);
+        self.try_partition_unique(size, infallible(key), keep)
+    }
+
+    /// [`partition_unique`](Flow::partition_unique) by a key that not every value has.
+    ///
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    pub fn try_partition_unique<K, F>(self, size: NonZeroUsize, key: F, keep: Keep) -> Batches<T>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
+    {
+        Batches(self.0.apply(NodeKind::Window, "partition_unique", |events, stage| {
+            let window = Distinct::new(key, keep, stage);
             stream::unfold((events.fuse(), window), move |(mut events, mut window)| async move {
                 while let Some(event) = events.next().await {
                     window.put(event);
@@ -67,7 +79,7 @@ mod tests {
 
     use super::Keep;
     use crate::testing::{Tracked, block_on, size};
-    use crate::{Flow, Outcome};
+    use crate::{Failure, Flow, Outcome};
 
     #[test]
     fn keeps_the_first_in_its_place_or_moves_the_last_to_the_end() {
@@ -107,6 +119,18 @@ mod tests {
             prop_assert_eq!(block_on(batches.collect()).unwrap(), expected);
             prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
         }
+    }
+
+    #[test]
+    fn an_event_without_a_key_fails_alone() {
+        let (flow, outcomes) = Tracked::flow(0..3);
+        let key = |number: &i32| match number {
+            1 => Err(Failure::new("one", number)),
+            _ => Ok(*number),
+        };
+        let lists = flow.try_partition_unique(size(2), key, Keep::First).into_lists();
+        assert_eq!(block_on(lists.collect()).unwrap(), [[0, 2]]);
+        assert_eq!(outcomes.codes(), ["done", "one", "done"]);
     }
 
     #[test]

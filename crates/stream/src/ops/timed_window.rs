@@ -10,8 +10,9 @@ use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::{later, poll_tick};
+use crate::failure::infallible;
 use crate::gather::{Distinct, Gather};
-use crate::{Batches, Empty, Event, Flow, Keep, NodeKind};
+use crate::{Batches, Empty, Event, Failure, Flow, Keep, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers what arrives within each interval, at most `max_size` events. For a bound on the wait of each event
@@ -125,8 +126,29 @@ impl<T: Send + 'static> Flow<T> {
         K: Hash + Eq + Clone + Send + 'static,
         F: FnMut(&T) -> K + Send + 'static,
     {
-        Batches(self.0.apply(NodeKind::Window, "timed_window_unique", |events, _| {
-            let window = Distinct::new(key, keep);
+        self.try_timed_window_unique(interval, max_size, infallible(key), keep)
+    }
+
+    /// [`timed_window_unique`](Flow::timed_window_unique) by a key that not every value has.
+    ///
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, if `interval` is zero.
+    pub fn try_timed_window_unique<K, F>(
+        self,
+        interval: Duration,
+        max_size: NonZeroUsize,
+        key: F,
+        keep: Keep,
+    ) -> Batches<T>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
+    {
+        Batches(self.0.apply(NodeKind::Window, "timed_window_unique", |events, stage| {
+            let window = Distinct::new(key, keep, stage);
             TimedWindow::new(events, interval, window, max_size, Empty::Skip)
         }))
     }

@@ -3,11 +3,13 @@
 use std::future::ready;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use futures::stream::StreamExt as _;
 
+use crate::failure::infallible;
 use crate::recent::Recent;
-use crate::{Flow, NodeKind};
+use crate::{Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Lets a value pass unless its key is among the last `capacity` that came, whether they passed or not.
@@ -31,15 +33,33 @@ impl<T: Send + 'static> Flow<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn unique<K, F>(self, mut key: F, capacity: NonZeroUsize) -> Self
+    pub fn unique<K, F>(self, key: F, capacity: NonZeroUsize) -> Self
     where
         K: Hash + Eq + Clone + Send + 'static,
         F: FnMut(&T) -> K + Send + 'static,
     {
-        Self(self.0.apply(NodeKind::Element, "unique", |events, _| {
+        self.try_unique(infallible(key), capacity)
+    }
+
+    /// [`unique`](Flow::unique) by a key that not every value has.
+    ///
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    pub fn try_unique<K, F>(self, mut key: F, capacity: NonZeroUsize) -> Self
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
+    {
+        Self(self.0.apply(NodeKind::Element, "unique", |events, stage| {
             let mut keys = Recent::new();
             events.filter_map(move |event| {
-                if keys.put(key(&event.value), ()).is_some() {
+                let key = match key(&event.value) {
+                    Ok(key) => key,
+                    Err(failure) => {
+                        event.receipt.fail(failure.at(Arc::clone(&stage)));
+                        return ready(None);
+                    }
+                };
+                if keys.put(key, ()).is_some() {
                     event.receipt.done();
                     return ready(None);
                 }
