@@ -8,21 +8,23 @@ use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, open, post, read, reply, write};
+use crate::support::{PATIENCE, open, open_with, post, read, reply, write};
 
 #[tokio::test]
 async fn a_stopped_door_takes_nothing_new_and_answers_what_it_took() {
-    let mut open = open().await;
+    // Being stopped outdoes being full.
+    let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let response = open.post("1");
     let event = open.next().await;
     open.stop.cancel();
     assert!(open.events.next().await.is_none(), "nothing new once stopped");
-    let refused = post(open.address, "2").await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
-    assert_eq!(refused.header("retry-after"), Some("1"));
-
     let closing = tokio::spawn(open.handle.close(PATIENCE));
-    tokio::task::yield_now().await;
+    for body in ["2", "3"] {
+        let refused = post(open.address, body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+
     assert!(!closing.is_finished());
     open.replies.send(event.map(|_| reply("1"))).await.unwrap();
     assert_eq!(response.await.unwrap().body, "1");
@@ -75,9 +77,7 @@ async fn a_handle_that_is_dropped_cuts_every_connection() {
     let _event = open.next().await;
     drop(open.handle);
     assert!(open.events.next().await.is_none());
-    let mut rest = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
-    read.expect("the connection to end").ok();
+    ends(client).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,6 +88,11 @@ async fn a_client_in_the_middle_of_a_request_is_cut_when_its_time_is_over() {
     // By the time that another client has its response, the server has seen the first one's lines.
     open.answer(&[]).await;
     assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
+    ends(client).await;
+}
+
+async fn ends(mut client: TcpStream) {
     let mut rest = Vec::new();
-    client.read_to_end(&mut rest).await.ok();
+    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
+    read.expect("the connection to end").ok();
 }
