@@ -32,3 +32,114 @@ mod union;
 mod unique;
 mod zip;
 mod zip_latest;
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::time::Duration;
+
+    use futures::stream::{self, BoxStream, StreamExt as _};
+
+    use crate::testing::size;
+    use crate::{
+        AdaptiveWindow, Batch, Batches, EmitOn, Empty, Event, Failure, Flow, Keep, Missing,
+        Overflow, Partial,
+    };
+
+    /// What a flow's end looks like to whoever asks again.
+    type Ended = (&'static str, BoxStream<'static, ()>);
+
+    fn ended<T: Send + 'static>(name: &'static str, flow: Flow<T>) -> Ended {
+        (name, flow.0.stream.map(drop).boxed())
+    }
+
+    /// A stream that panics when it is asked again after its end.
+    fn source() -> Flow<u8> {
+        Flow::from_stream(stream::unfold(0, |n| ready((n < 7).then_some((n, n + 1)))))
+    }
+
+    fn one_at_a_time() -> Vec<Ended> {
+        let wait = Duration::from_millis(1);
+        let fail = |value| if value == 3 { Err(Failure::new("three", value)) } else { Ok(value) };
+        let pairs = || source().map(|value| (value, value));
+        let (tapped, _) = source().tap(size(2));
+        vec![
+            ended("accumulate", source().accumulate(0, |sum, value| Ok(sum + value))),
+            ended("buffer", source().buffer(size(2), Overflow::Wait)),
+            ended("delay", source().delay(wait, size(2))),
+            ended("detach", source().detach()),
+            ended("filter", source().filter(|value| value % 2 == 0)),
+            ended("flatten", source().map(|value| vec![value; 2]).flatten()),
+            ended("frequencies", source().frequencies(size(9))),
+            ended("inspect", source().inspect(|_| ())),
+            ended("latest", source().latest()),
+            ended("map_async", source().map_async(move |value| ready(fail(value)), size(2))),
+            ended(
+                "map_async_unordered",
+                source().map_async_unordered(move |value| ready(fail(value)), size(2)),
+            ),
+            ended("pluck", source().pluck(|value| value.checked_sub(2), Missing::Fail)),
+            ended("rate_limit", source().rate_limit(wait, size(2))),
+            ended("slice", source().slice(1, Some(5), size(2))),
+            ended("starmap", pairs().starmap(|first, second| first + second)),
+            ended("tap", tapped),
+            ended("try_map", source().try_map(fail)),
+            ended("unique", source().unique(|value| value % 2, size(2))),
+        ]
+    }
+
+    fn windows_and_junctions() -> Vec<Ended> {
+        let wait = Duration::from_millis(1);
+        let limits = AdaptiveWindow { max_size: size(2), max_wait: wait, max_cost: 2 };
+        let double =
+            |batch: Batch<u8>| ready(Ok(batch.iter().map(|value| Ok(value * 2)).collect()));
+        let batches = || source().partition(size(2), Some(wait));
+        let window = |name, batches: Batches<u8>| ended(name, batches.into_lists());
+        let [left, right] = source().branch(size(9));
+        let (even, odd) = source().split(|value| value % 2 == 0, size(9));
+        let flush = Flow::from_iter([(); 2]);
+        vec![
+            window("adaptive_window", source().adaptive_window(limits, |_| 1)),
+            window("collect_until", source().collect_until(flush, size(3), Empty::Emit)),
+            window("partition", batches()),
+            window("partition_unique", source().partition_unique(size(2), |v| v % 3, Keep::Last)),
+            window("sliding_window", source().sliding_window(size(3), size(2), Partial::Emit)),
+            window("timed_window", source().timed_window_with(wait, size(2), Empty::Emit)),
+            ended("flatten", batches().flatten()),
+            ended("fold", batches().fold(0, |sum, value| Ok(sum + value))),
+            ended("lengths", batches().lengths()),
+            ended("map_batch", batches().map_batch(double)),
+            ended("branch", left.union(right)),
+            ended("split", even.union(odd)),
+            ended("combine_latest", source().combine_latest(source(), EmitOn::Any)),
+            ended("rejoin", source().rejoin(source())),
+            ended("union", source().union(source())),
+            ended("zip", source().zip(source(), size(2))),
+            ended("zip_latest", source().zip_latest(source())),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_again_after_the_end_is_told_so_again() {
+        let events = stream::unfold(0, |n| {
+            ready((n < 3).then(|| (Ok::<_, std::io::Error>(Event::detached(n)), n + 1)))
+        });
+        let sources = vec![
+            ended("from_iter", Flow::from_iter(0..3)),
+            ended("from_stream", source()),
+            ended("from_try_events", Flow::from_try_events("events", events)),
+        ];
+        for (name, mut flow) in
+            [sources, one_at_a_time(), windows_and_junctions()].into_iter().flatten()
+        {
+            let mut emitted = 0;
+            while flow.next().await.is_some() {
+                emitted += 1;
+            }
+            assert!(emitted > 0, "{name} emits something");
+            for _ in 0..3 {
+                assert_eq!(flow.next().await, None, "{name} has ended");
+            }
+        }
+    }
+}

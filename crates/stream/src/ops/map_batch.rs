@@ -40,7 +40,8 @@ where
 impl<T: Send + Sync + 'static> Batches<T> {
     /// Processes each batch in one call, and gives every member its own result.
     ///
-    /// - **Emits** the members' results as single events, in order, each under its own key and receipt.
+    /// - **Emits** the members' results as single events, in order, each under its own key and receipt. An empty batch
+    ///   has none, and makes no call.
     /// - **Backpressures** when downstream does, and while a call is running: one batch at a time.
     /// - **Completes** when upstream completes.
     /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again
@@ -99,7 +100,7 @@ async fn call_isolating<T, F: MapBatch<T>>(
 ) -> Vec<Result<F::Output, Failure>> {
     let mut results = Vec::with_capacity(batch.len());
     // A stack of what is still to do, the next part on top; at most log2(len) + 1 deep.
-    let mut parts = vec![batch];
+    let mut parts = if batch.is_empty() { Vec::new() } else { vec![batch] };
     while let Some(part) = parts.pop() {
         match f.call(part.clone()).await {
             Ok(answers) if answers.len() == part.len() => results.extend(answers),
@@ -133,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::testing::{Tracked, block_on, size};
-    use crate::{Batch, Failure};
+    use crate::{Batch, Empty, Failure, Flow};
 
     proptest! {
         #[test]
@@ -152,6 +153,17 @@ mod tests {
             let codes = values.iter().map(|v| match v { 13 => "poison", 7 => "seven", _ => "done" });
             prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn an_empty_batch_makes_no_call() {
+        let flow =
+            Flow::from_iter([7]).collect_until(Flow::from_iter([(); 3]), size(1), Empty::Emit);
+        let calls = |batch: Batch<i32>| {
+            assert!(!batch.is_empty(), "a model cannot take an empty batch");
+            async move { Ok(batch.iter().map(|value| Ok(*value)).collect()) }
+        };
+        assert_eq!(block_on(flow.map_batch(calls).collect()).unwrap(), [7]);
     }
 
     #[test]

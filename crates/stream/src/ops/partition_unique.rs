@@ -69,6 +69,7 @@ impl<T: Send + 'static> Flow<T> {
                 let batch = window.take();
                 (!batch.is_empty()).then_some((batch, (events, window)))
             })
+            .fuse()
         }))
     }
 }
