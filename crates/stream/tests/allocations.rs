@@ -1,0 +1,110 @@
+//! An operator that makes one event of one allocates nothing for it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forebay_stream::{Event, Flow, Missing, Outcome, Overflow, Receipt};
+use futures::stream::{self, StreamExt as _};
+
+/// The system's allocator, which counts how often each thread asks it for memory.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that ends may free and allocate when this is gone.
+    ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1)).ok();
+}
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+type Operators = fn(Flow<u64>) -> Flow<u64>;
+
+/// How many allocations a whole run of so many events makes, each with a receipt that its source waits for.
+fn allocations(events: u64, operators: Operators) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let before = ALLOCATIONS.get();
+    let done = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&done);
+    let source = stream::iter(0..events).map(move |value| {
+        let done = Arc::clone(&counter);
+        let receipt = Receipt::new(move |outcome| {
+            done.fetch_add(u64::from(outcome == Outcome::Done), Ordering::Relaxed);
+        });
+        Ok::<_, Infallible>(Event { receipt, ..Event::detached(()) }.with(value))
+    });
+    let flow = operators(Flow::from_try_events("numbers", source));
+    runtime.block_on(flow.sink_fn(|value| _ = black_box(value)).run()).unwrap();
+    assert_eq!(done.load(Ordering::Relaxed), events);
+    ALLOCATIONS.get() - before
+}
+
+/// What a thousand more events make; what it takes to build a flow and to start it cancels out.
+fn of_a_thousand(operators: Operators) -> u64 {
+    allocations(2_000, operators) - allocations(1_000, operators)
+}
+
+#[test]
+fn operators_from_one_to_one_allocate_nothing_for_an_event() {
+    const ONE: NonZeroUsize = NonZeroUsize::MIN;
+    let cases: [(&str, Operators); 10] = [
+        ("accumulate", |flow| flow.accumulate(0, |sum, value| Ok(sum + value))),
+        ("filter", |flow| flow.filter(|_| true)),
+        ("inspect", |flow| flow.inspect(|value| _ = black_box(*value))),
+        ("map", |flow| flow.map(|value| value + 1)),
+        ("pluck", |flow| flow.pluck(|value| Some(*value), Missing::Fail)),
+        ("remove", |flow| flow.remove(|_| false)),
+        ("slice", |flow| flow.slice(0, None, ONE)),
+        ("starmap", |flow| flow.map(|value| (value, 1)).starmap(|value, one| value + one)),
+        ("try_map", |flow| flow.try_map(|value| Ok(value + 1))),
+        ("four in a row", |flow| {
+            let flow = flow.map(|value| value + 1).filter(|_| true);
+            flow.inspect(|value| _ = black_box(*value)).slice(0, None, ONE)
+        }),
+    ];
+    let ends = of_a_thousand(|flow| flow);
+    for (name, operators) in cases {
+        assert_eq!(of_a_thousand(operators), ends, "{name}");
+    }
+}
+
+#[test]
+fn a_hop_to_another_task_allocates_nothing_for_an_event() {
+    // The queue has all the room it will ever need long before the first thousand is through.
+    let hop: Operators = |flow| flow.buffer(NonZeroUsize::new(64).unwrap(), Overflow::Wait);
+    assert_eq!(of_a_thousand(hop), of_a_thousand(|flow| flow));
+}
+
+#[test]
+fn a_box_for_each_event_would_be_seen() {
+    let boxed: Operators = |flow| flow.map(|value| *black_box(Box::new(value)));
+    assert_eq!(of_a_thousand(boxed), of_a_thousand(|flow| flow) + 1_000);
+}
