@@ -175,7 +175,8 @@ impl<S: Stream> Stream for Seam<S> {
         let _entered = this.span.enter();
         let item = ready!(panics::within(this.name, || this.operator.poll_next(cx)));
         if item.is_some() {
-            this.emitted.fetch_add(1, Ordering::Relaxed);
+            // Nobody else writes to it, and a store costs a fraction of what adding in place does.
+            this.emitted.store(this.emitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
         Poll::Ready(item)
     }
