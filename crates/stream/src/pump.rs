@@ -15,7 +15,8 @@ use crate::panics;
 
 /// A task that belongs to what is downstream of it: spawned when that is first polled, aborted when that is dropped.
 pub(crate) struct Pump {
-    state: Mutex<State>,
+    // Boxed, because the stream that owns a pump may move it with every event.
+    state: Box<Mutex<State>>,
     started: AtomicBool,
 }
 
@@ -41,7 +42,7 @@ impl Pump {
             drop(ends);
         };
         let state = State { waiting: Some(Box::pin(task)), running: JoinSet::new() };
-        Self { state: Mutex::new(state), started: AtomicBool::new(false) }
+        Self { state: Box::new(Mutex::new(state)), started: AtomicBool::new(false) }
     }
 
     /// Spawns the task, unless it has been. Only once something is polled there is a runtime for certain.

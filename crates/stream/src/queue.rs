@@ -14,6 +14,7 @@ pub(crate) struct Queue<T> {
     // With one waiter each, a stored permit is enough to miss nothing.
     arrived: Notify,
     left: Notify,
+    // The length of `items`. Only the producer raises it, so what it reads there is never too low.
     depth: Arc<AtomicUsize>,
 }
 
@@ -21,13 +22,22 @@ struct State<T> {
     // Invariant: never longer than `capacity`.
     items: VecDeque<T>,
     closed: bool,
+    // Who waits to be notified, or did and gave up: nobody else is worth the cost of it.
+    waits_for_item: bool,
+    waits_for_room: bool,
 }
 
 impl<T> Queue<T> {
     /// An empty queue that keeps its length in `depth`.
     pub(crate) fn new(capacity: NonZeroUsize, depth: Arc<AtomicUsize>) -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            closed: false,
+            waits_for_item: false,
+            waits_for_room: false,
+        };
         Self {
-            state: Mutex::new(State { items: VecDeque::new(), closed: false }),
+            state: Mutex::new(state),
             capacity: capacity.get(),
             arrived: Notify::new(),
             left: Notify::new(),
@@ -37,7 +47,7 @@ impl<T> Queue<T> {
 
     /// Waits until there is room for one item.
     pub(crate) async fn room(&self) {
-        while self.lock().items.len() == self.capacity {
+        while self.depth.load(Ordering::Relaxed) == self.capacity && self.is_full() {
             self.left.notified().await;
         }
     }
@@ -49,8 +59,7 @@ impl<T> Queue<T> {
             return Some(item);
         }
         state.items.push_back(item);
-        self.changed(&state);
-        self.arrived.notify_one();
+        self.added(state);
         None
     }
 
@@ -60,8 +69,7 @@ impl<T> Queue<T> {
         let full = state.items.len() == self.capacity;
         let oldest = if full { state.items.pop_front() } else { None };
         state.items.push_back(item);
-        self.changed(&state);
-        self.arrived.notify_one();
+        self.added(state);
         oldest
     }
 
@@ -71,13 +79,16 @@ impl<T> Queue<T> {
             {
                 let mut state = self.lock();
                 if let Some(item) = state.items.pop_front() {
-                    self.changed(&state);
-                    self.left.notify_one();
+                    self.depth.store(state.items.len(), Ordering::Relaxed);
+                    if std::mem::take(&mut state.waits_for_room) {
+                        self.left.notify_one();
+                    }
                     return Some(item);
                 }
                 if state.closed {
                     return None;
                 }
+                state.waits_for_item = true;
             }
             self.arrived.notified().await;
         }
@@ -89,8 +100,20 @@ impl<T> Queue<T> {
         self.arrived.notify_one();
     }
 
-    fn changed(&self, state: &State<T>) {
+    /// Whether there is no room; the next item to leave is then notified of.
+    fn is_full(&self) -> bool {
+        let mut state = self.lock();
+        state.waits_for_room = state.items.len() == self.capacity;
+        state.waits_for_room
+    }
+
+    fn added(&self, mut state: MutexGuard<'_, State<T>>) {
         self.depth.store(state.items.len(), Ordering::Relaxed);
+        let waits = std::mem::take(&mut state.waits_for_item);
+        drop(state);
+        if waits {
+            self.arrived.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
