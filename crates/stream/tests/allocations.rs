@@ -50,7 +50,8 @@ type Operators = fn(Flow<u64>) -> Flow<u64>;
 
 /// How many allocations a whole run of so many events makes, each with a receipt that its source waits for.
 fn allocations(events: u64, operators: Operators) -> u64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime without drivers starts");
     let before = ALLOCATIONS.get();
     let done = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&done);
@@ -62,7 +63,7 @@ fn allocations(events: u64, operators: Operators) -> u64 {
         Ok::<_, Infallible>(Event { receipt, ..Event::detached(()) }.with(value))
     });
     let flow = operators(Flow::from_try_events("numbers", source));
-    runtime.block_on(flow.sink_fn(|value| _ = black_box(value)).run()).unwrap();
+    runtime.block_on(flow.sink_fn(|value| _ = black_box(value)).run()).expect("nothing fails");
     assert_eq!(done.load(Ordering::Relaxed), events);
     ALLOCATIONS.get() - before
 }
