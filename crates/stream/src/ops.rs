@@ -8,6 +8,7 @@ pub(crate) mod collect_until;
 pub(crate) mod combine_latest;
 mod delay;
 mod detach;
+pub(crate) mod feedback;
 mod filter;
 mod flatten;
 mod frequencies;
