@@ -40,8 +40,8 @@ impl Pump {
             }
             drop(ends);
         };
-        let state = State { waiting: Some(Box::pin(task)), running: JoinSet::new() };
-        Self { state: Mutex::new(state), started: AtomicBool::new(false) }
+        let waiting = State { waiting: Some(Box::pin(task)), running: JoinSet::new() };
+        Self { state: Mutex::new(waiting), started: AtomicBool::new(false) }
     }
 
     /// Spawns the task, unless it has been. Only once something is polled there is a runtime for certain.

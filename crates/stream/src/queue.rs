@@ -83,6 +83,15 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes the oldest item, if there is one.
+    pub(crate) fn try_pop(&self) -> Option<T> {
+        let mut state = self.lock();
+        let item = state.items.pop_front()?;
+        self.changed(&state);
+        self.left.notify_one();
+        Some(item)
+    }
+
     /// No more items come.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
