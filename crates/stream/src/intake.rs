@@ -55,14 +55,21 @@ impl<S: Stream> Stream for Intake<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
     use std::time::Duration;
 
+    use futures::stream::{self, StreamExt as _};
     use tokio::time::timeout;
 
     use crate::testing::size;
-    use crate::{Empty, Flow, Keep, Overflow};
+    use crate::{EmitOn, Empty, Flow, Keep, Overflow, Pipeline, Release};
 
     const SHORT: Duration = Duration::from_millis(5);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn a_flow_that_discards_everything_lets_a_timer_fire() {
@@ -94,5 +101,71 @@ mod tests {
             let empty = flow.into_lists().filter(Vec::is_empty).slice(0, Some(1), size(1));
             assert_eq!(timeout(100 * SHORT, empty.collect()).await.unwrap().unwrap().len(), 1);
         }
+    }
+
+    /// How often a flow's source, and its run, are polled in a minute in which nothing comes after a first event.
+    async fn polls(end: impl FnOnce(Flow<u32>) -> Pipeline) -> (usize, usize) {
+        let counter = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&counter);
+        let silent = stream::poll_fn(move |_| {
+            counts.fetch_add(1, Ordering::Relaxed);
+            Poll::Pending
+        });
+        let run = end(Flow::from_stream(stream::iter([1]).chain(silent))).run();
+        let mut run = pin!(run);
+        let mut runs = 0;
+        let minute = poll_fn(|cx| {
+            runs += 1;
+            run.as_mut().poll(cx)
+        });
+        // A task that is polled in a loop would also keep the paused clock from moving.
+        assert!(timeout(MINUTE, minute).await.is_err());
+        (counter.load(Ordering::Relaxed), runs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_flow_is_not_polled() {
+        type End = fn(Flow<u32>) -> Pipeline;
+        let ends: [(&str, End); 12] = [
+            ("map", |flow| flow.map(|number| number).sink_fn(drop)),
+            ("buffer", |flow| flow.buffer(size(2), Overflow::Wait).sink_fn(drop)),
+            ("latest", |flow| flow.latest().sink_fn(drop)),
+            ("rate_limit", |flow| flow.rate_limit(SHORT, size(1)).sink_fn(drop)),
+            ("delay", |flow| flow.delay(SHORT, size(2)).sink_fn(drop)),
+            ("partition", |flow| flow.partition(size(2), None).flatten().sink_fn(drop)),
+            ("partition", |flow| flow.partition(size(2), Some(SHORT)).flatten().sink_fn(drop)),
+            ("branch", |flow| {
+                let [left, right] = flow.branch(size(2));
+                left.union(right).sink_fn(drop)
+            }),
+            ("zip", |flow| {
+                flow.zip(Flow::from_stream(stream::pending::<()>()), size(2)).sink_fn(drop)
+            }),
+            ("combine_latest", |flow| {
+                flow.combine_latest(Flow::from_stream(stream::pending::<()>()), EmitOn::Any)
+                    .sink_fn(drop)
+            }),
+            ("catch", |flow| {
+                let (flow, failures) = flow.catch(size(2), Release::InOrder);
+                flow.rejoin(failures.map(|failed| failed.input)).sink_fn(drop)
+            }),
+            ("feedback", |flow| {
+                let (flow, feedback) = flow.feedback(size(2));
+                let (again, out) = flow.split(|number| *number < 9, size(2));
+                feedback.connect(again.map(|number| number + 1), out).sink_fn(drop)
+            }),
+        ];
+        for (name, end) in ends {
+            let (of_source, of_run) = polls(end).await;
+            assert!(of_source <= 12 && of_run <= 12, "{name}: {of_source}, {of_run}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_window_is_polled_once_a_tick() {
+        let beat = Duration::from_secs(1);
+        let window = |flow: Flow<u32>| flow.timed_window(beat, size(9)).flatten().sink_fn(drop);
+        let (of_source, of_run) = polls(window).await;
+        assert!(of_source <= 64 && of_run <= 64, "{of_source}, {of_run}");
     }
 }

@@ -9,6 +9,7 @@ mod collect_until;
 pub(crate) mod combine_latest;
 mod delay;
 mod detach;
+pub(crate) mod feedback;
 mod filter;
 mod flatten;
 mod fold;

@@ -78,11 +78,7 @@ impl<T> Queue<T> {
         loop {
             {
                 let mut state = self.lock();
-                if let Some(item) = state.items.pop_front() {
-                    self.depth.store(state.items.len(), Ordering::Relaxed);
-                    if std::mem::take(&mut state.waits_for_room) {
-                        self.left.notify_one();
-                    }
+                if let Some(item) = self.take(&mut state) {
                     return Some(item);
                 }
                 if state.closed {
@@ -92,6 +88,11 @@ impl<T> Queue<T> {
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// Takes the oldest item, if there is one.
+    pub(crate) fn try_pop(&self) -> Option<T> {
+        self.take(&mut self.lock())
     }
 
     /// No more items come.
@@ -114,6 +115,15 @@ impl<T> Queue<T> {
         if waits {
             self.arrived.notify_one();
         }
+    }
+
+    fn take(&self, state: &mut State<T>) -> Option<T> {
+        let item = state.items.pop_front()?;
+        self.depth.store(state.items.len(), Ordering::Relaxed);
+        if std::mem::take(&mut state.waits_for_room) {
+            self.left.notify_one();
+        }
+        Some(item)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

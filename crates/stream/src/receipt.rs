@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::Failure;
+use crate::loops::{Passes, Ring};
 
 /// How the work on one input ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub enum Outcome {
 pub struct Receipt {
     // `None` once resolved, or where no source waits for the outcome.
     root: Option<Arc<Root>>,
+    passes: Passes,
 }
 
 type Settle = Box<dyn FnOnce(Outcome) + Send + Sync>;
@@ -60,31 +62,40 @@ impl Receipt {
             abandoned: AtomicBool::new(false),
             settle: Some(settle),
         };
-        Self { root: Some(Arc::new(root)) }
+        Self { root: Some(Arc::new(root)), passes: Passes::NONE }
     }
 
     /// A receipt for which no source waits; resolving it does nothing.
     pub const fn detached() -> Self {
-        Self { root: None }
+        Self { root: None, passes: Passes::NONE }
     }
 
     /// One receipt for what is made of several inputs: its outcome becomes the outcome of each.
     pub fn join(members: impl IntoIterator<Item = Self>) -> Self {
-        let members: Vec<Self> =
-            members.into_iter().filter(|member| member.root.is_some()).collect();
+        let mut passes = Passes::NONE;
+        let members: Vec<Self> = members
+            .into_iter()
+            .map(|mut member| {
+                passes.unite(std::mem::take(&mut member.passes));
+                member
+            })
+            .filter(|member| member.root.is_some())
+            .collect();
         if members.is_empty() {
-            return Self::detached();
+            return Self { root: None, passes };
         }
-        Self::new(move |outcome| {
+        let mut joined = Self::new(move |outcome| {
             for member in members {
                 member.resolve(outcome.clone());
             }
-        })
+        });
+        joined.passes = passes;
+        joined
     }
 
     /// Another share in the same input, for an operator that makes several events of one.
     pub fn share(&self) -> Self {
-        Self { root: self.root.clone() }
+        Self { root: self.root.clone(), passes: self.passes.clone() }
     }
 
     /// Resolves this share: its work is over and delivered, or it was discarded on purpose.
@@ -107,6 +118,22 @@ impl Receipt {
             Outcome::Failed(failure) => self.fail(failure),
             Outcome::Abandoned => drop(self),
         }
+    }
+
+    /// Resolves this share and gives a receipt for which no source waits, for an event that goes on.
+    pub(crate) fn release(mut self) -> Self {
+        self.root.take();
+        self
+    }
+
+    /// Counts the event as inside `ring` until its receipt is resolved, or it leaves.
+    pub(crate) fn enter(&mut self, ring: &Arc<Ring>) {
+        self.passes.enter(ring);
+    }
+
+    /// The opposite of [`enter`](Self::enter).
+    pub(crate) fn leave(&mut self, ring: &Arc<Ring>) {
+        self.passes.leave(ring);
     }
 
     /// How many shares of the input are open, this one included; 0 where no source waits.

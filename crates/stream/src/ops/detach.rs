@@ -24,11 +24,7 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     pub fn detach(self) -> Self {
         Self(self.0.apply(NodeKind::Element, "detach", |events, _| {
-            events.map(|event| {
-                let (value, rest) = event.take();
-                rest.receipt.done();
-                Event { meta: rest.meta, ..Event::detached(value) }
-            })
+            events.map(|event| Event { receipt: event.receipt.release(), ..event })
         }))
     }
 }

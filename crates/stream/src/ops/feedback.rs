@@ -1,0 +1,341 @@
+//! `feedback`: a loop, the one way in which events may go back to where they have been.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, ready};
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::task::{consume_budget, coop};
+
+use crate::graph::NodeId;
+use crate::loops::Ring;
+use crate::pump::Pump;
+use crate::queue::Queue;
+use crate::{Event, Failure, Flow, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Opens a loop: the flow that comes out has this flow's events and those that are sent back to it, which
+    /// [`Feedback::connect`] says. For a retry, send back what [`catch`](Flow::catch) gives.
+    ///
+    /// - **Emits** this flow's events and those that have come back, unchanged; those that have come back first.
+    /// - **Backpressures** when downstream does, and while `capacity` events are inside the loop: from here until they
+    ///   are resolved, or pass an exit that [`Feedback::connect`] or [`Feedback::leave`] made. Where an operator inside
+    ///   makes several events of one, each share in the receipt counts. An event that comes back never waits, or a
+    ///   loop that multiplies its events would stand still: there is a place for `capacity` of them.
+    /// - **Completes** when this flow has completed and nothing is inside the loop. What holds events inside must
+    ///   therefore let go of them by itself, and before there are `capacity`: a window has a timeout, and nothing that
+    ///   keeps its newest event, such as [`combine_latest`](Flow::combine_latest), is inside. Within the range of a
+    ///   `catch` that is inside, an event may come back until it is resolved, wherever it has got to.
+    /// - **On failure**: an event that comes back while `capacity` of them wait fails, with `feedback_full`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let capacity = NonZeroUsize::new(8).expect("8 is not 0");
+    /// let (numbers, feedback) = Flow::from_iter([1, 5, 40]).feedback(capacity);
+    /// let (small, large) = numbers.map(|number| number * 3).split(|number| *number < 100, capacity);
+    /// let mut grown = feedback.connect(small, large).collect().await?;
+    /// grown.sort_unstable();
+    /// assert_eq!(grown, [120, 135, 243]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    #[must_use = "a loop that is not connected sends nothing back"]
+    pub fn feedback(self, capacity: NonZeroUsize) -> (Self, Feedback<T>) {
+        let ring = Ring::new(capacity.get());
+        let mut back = None;
+        let head = self.0.apply_node(NodeKind::Junction, "feedback", |upstream, node| {
+            let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
+            back = Some((Arc::clone(&queue), Arc::clone(node.name())));
+            admit(upstream, queue, Arc::clone(&ring))
+        });
+        let (queue, stage) = back.expect("`apply_node` has called its operator");
+        let feedback = Feedback { ring, queue, stage, head: head.tail, carrier: Arc::default() };
+        (Self(head), feedback)
+    }
+}
+
+/// The way back of a loop that [`Flow::feedback`] has opened.
+#[must_use = "a loop that is not connected sends nothing back"]
+pub struct Feedback<T> {
+    ring: Arc<Ring>,
+    queue: Arc<Queue<Event<T>>>,
+    stage: Arc<str>,
+    head: NodeId,
+    // Belongs to the exits: whatever is inside the loop may be owned by the carrier.
+    carrier: Arc<OnceLock<Pump>>,
+}
+
+impl<T: Send + 'static> Feedback<T> {
+    /// Closes the loop: a task takes the events of `again` back to its beginning, and those of `out` leave it. Both
+    /// come out of the loop, by [`split`](Flow::split) for example.
+    ///
+    /// Dropping all exits ends the task.
+    pub fn connect<U: Send + 'static>(self, again: Flow<T>, out: Flow<U>) -> Flow<U> {
+        let mut out = self.leave(out).0;
+        let (mut events, again_tail) = out.absorb(again.0);
+        out.graph.connect(again_tail, self.head);
+
+        let Self { ring, queue, stage, carrier, .. } = self;
+        let name = Arc::clone(&stage);
+        let carry = async move {
+            while let Some(mut event) = events.next().await {
+                event.receipt.enter(&ring);
+                if let Some(event) = queue.try_push(event) {
+                    let failure = Failure::new("feedback_full", "the loop makes too many events");
+                    event.receipt.fail(failure.at(Arc::clone(&stage)));
+                }
+                ring.wake();
+                consume_budget().await;
+            }
+        };
+        carrier.get_or_init(|| Pump::new(name, out.fault.clone(), carry, ()));
+        Flow(out)
+    }
+
+    /// Makes a further exit of the loop: the events of `exit` leave it, and are not waited for any more.
+    pub fn leave<U: Send + 'static>(&self, exit: Flow<U>) -> Flow<U> {
+        let mut exit = exit.0;
+        let mut events = std::mem::replace(&mut exit.stream, stream::empty().boxed());
+        let (ring, carrier) = (Arc::clone(&self.ring), Arc::clone(&self.carrier));
+        exit.stream = stream::poll_fn(move |cx| {
+            if let Some(carrier) = carrier.get() {
+                carrier.start();
+            }
+            let mut event = ready!(events.poll_next_unpin(cx));
+            if let Some(event) = &mut event {
+                event.receipt.leave(&ring);
+            }
+            Poll::Ready(event)
+        })
+        .boxed();
+        Flow(exit)
+    }
+}
+
+/// The head of the loop: what has come back, then what is new.
+fn admit<T: Send + 'static>(
+    upstream: BoxStream<'static, Event<T>>,
+    queue: Arc<Queue<Event<T>>>,
+    ring: Arc<Ring>,
+) -> impl stream::Stream<Item = Event<T>> + Send + 'static {
+    let mut upstream = upstream.fuse();
+    stream::poll_fn(move |cx| {
+        // A loop can be busy for ever without its sources.
+        let progress = ready!(coop::poll_proceed(cx));
+        ring.register(cx);
+        if let Some(event) = queue.try_pop() {
+            progress.made_progress();
+            return Poll::Ready(Some(event));
+        }
+        if ring.has_room()
+            && let Poll::Ready(Some(mut event)) = upstream.poll_next_unpin(cx)
+        {
+            event.receipt.enter(&ring);
+            return Poll::Ready(Some(event));
+        }
+        if upstream.is_done() && ring.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::time::{sleep, timeout};
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Failed, Failure, Flow, PipelineError, Release};
+
+    /// A number on its way to 1, with where it began and how far it has come.
+    type Way = (u64, u64, u32);
+
+    fn step((first, number, steps): Way) -> Way {
+        (first, if number % 2 == 0 { number / 2 } else { 3 * number + 1 }, steps + 1)
+    }
+
+    fn is_on_its_way((_, number, _): &Way) -> bool {
+        *number != 1
+    }
+
+    /// Each number with the steps of Collatz's sequence from it to 1, at least one.
+    fn expected(numbers: &[u64]) -> Vec<(u64, u32)> {
+        let steps = |number: &u64| {
+            let mut way = step((*number, *number, 0));
+            while is_on_its_way(&way) {
+                way = step(way);
+            }
+            (way.0, way.2)
+        };
+        let mut expected: Vec<_> = numbers.iter().map(steps).collect();
+        expected.sort_unstable();
+        expected
+    }
+
+    fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+        values.sort_unstable();
+        values
+    }
+
+    async fn in_time<T>(run: impl Future<Output = Result<T, PipelineError>>) -> T {
+        timeout(Duration::from_hours(1), run).await.expect("it ends").unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_loop_of_its_own_for_each_number_and_a_window_after_it_is_flushed(
+            numbers in prop::collection::vec(1_u64..60, 0..30),
+            capacity in 1_usize..6, ways in 1_usize..4, window in 1_usize..40,
+        ) {
+            let (flow, outcomes) = Tracked::flow(numbers.clone());
+            let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
+            let (again, out) = flow.map(step).split(is_on_its_way, size(ways));
+            let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
+            let lists = block_on(in_time(out.partition(size(window), None).into_lists().collect()));
+            prop_assert!(lists.iter().rev().skip(1).all(|list| list.len() == window));
+            prop_assert_eq!(sorted(lists.concat()), expected(&numbers));
+            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
+        }
+
+        #[test]
+        fn a_window_inside_that_closes_by_itself_loses_nothing(
+            numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6, window in 1_usize..9,
+        ) {
+            let (flow, outcomes) = Tracked::flow(numbers.clone());
+            let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
+            let lists = flow.partition(size(window), Some(Duration::from_millis(3))).into_lists();
+            let (again, out) = lists.flatten().map(step).detach().split(is_on_its_way, size(3));
+            let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
+            prop_assert_eq!(sorted(block_on(in_time(out.collect()))), expected(&numbers));
+            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
+        }
+
+        #[test]
+        fn a_loop_within_a_loop_agrees_with_one_after_the_other(
+            numbers in prop::collection::vec((1_u32..5, 1_u32..5), 0..20),
+            outer in 1_usize..4, inner in 1_usize..4, window in 1_usize..40,
+        ) {
+            let (flow, outcomes) = Tracked::flow(numbers.clone());
+            let pairs = flow.map(|(rounds, each)| (rounds, each, each, 0));
+            let (pairs, whole) = pairs.feedback(size(outer));
+            let (pairs, part) = pairs.feedback(size(inner));
+            let count = |(rounds, each, left, total)| (rounds, each, left - 1, total + 1);
+            let (again, out) = pairs.map(count).split(|pair| pair.2 > 0, size(2));
+            let pairs = part.connect(again, out);
+            let next = |(rounds, each, _, total)| (rounds - 1, each, each, total);
+            let (again, out) = pairs.map(next).split(|pair| pair.0 > 0, size(2));
+            let totals = whole.connect(again, out).map(|(_, _, _, total)| total);
+            let lists = totals.partition(size(window), None).into_lists().collect();
+            let products = numbers.iter().map(|(rounds, each)| rounds * each).collect();
+            prop_assert_eq!(sorted(block_on(in_time(lists)).concat()), sorted::<u32>(products));
+            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
+        }
+
+        #[test]
+        fn a_loop_that_multiplies_its_events_fails_those_without_a_place_and_ends(
+            numbers in prop::collection::vec(0_u32..8, 1..8), capacity in 1_usize..5, ways in 1_usize..4,
+        ) {
+            let (flow, outcomes) = Tracked::flow(numbers.clone());
+            let (flow, feedback) = flow.feedback(size(capacity));
+            let twice = flow.map(|number| vec![number; if number == 0 { 1 } else { 2 }]).flatten();
+            let (again, out) = twice.split(|number| *number > 0, size(ways));
+            let out = feedback.connect(again.map(|number| number - 1), out);
+            let leaves = block_on(in_time(out.collect())).len();
+            let whole: usize = numbers.iter().map(|number| 1 << number).sum();
+            let codes = outcomes.codes();
+            prop_assert!(codes.iter().all(|code| code == "done" || code == "feedback_full"));
+            prop_assert_eq!(leaves == whole, codes.iter().all(|code| code == "done"));
+            let most = *numbers.iter().max().unwrap();
+            prop_assert!(most < 7 || leaves < whole, "128 leaves do not fit");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_the_capacity_is_let_in_and_the_loop_goes_with_its_exit() {
+        let (flow, outcomes) = Tracked::flow(0..100);
+        let (flow, feedback) = flow.feedback(size(3));
+        let slow = flow.delay(Duration::from_millis(1), size(9));
+        let (again, out) = slow.split(|_| true, size(1));
+        let run = feedback.connect(again, out).collect();
+        assert!(timeout(Duration::from_secs(1), run).await.is_err(), "it is a loop for ever");
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(outcomes.codes(), ["abandoned"; 3]);
+    }
+
+    #[test]
+    fn what_fails_inside_does_not_keep_the_loop_from_completing() {
+        let (flow, outcomes) = Tracked::flow([3, 4, 5]);
+        let (flow, feedback) = flow.feedback(size(9));
+        let refuse =
+            |number| if number == 2 { Err(Failure::new("two", number)) } else { Ok(number - 2) };
+        let (again, out) = flow.try_map(refuse).split(|number| *number > 1, size(1));
+        let out = feedback.connect(again, out).partition(size(9), None).into_lists();
+        assert_eq!(block_on(in_time(out.collect())), [[1, 1]]);
+        assert_eq!(outcomes.codes(), ["done", "two", "done"]);
+    }
+
+    #[test]
+    fn failures_that_go_back_are_tried_again_until_they_pass() {
+        let (flow, outcomes) = Tracked::flow(0..50);
+        let (flow, feedback) = flow.map(|number| (number, number % 4)).feedback(size(5));
+        let (flow, failures) = flow.catch(size(2), Release::AtOnce);
+        let done = flow.try_map(|(number, left)| match left {
+            0 => Ok(number),
+            _ => Err(Failure::new("not_yet", left)),
+        });
+        let again = failures.map(|Failed { input: (number, left), .. }| (number, left - 1));
+        let out = feedback.connect(again, done);
+        assert_eq!(sorted(block_on(in_time(out.collect()))), (0..50).collect::<Vec<_>>());
+        assert_eq!(outcomes.codes(), ["done"; 50]);
+    }
+
+    #[test]
+    fn a_loop_can_have_several_exits_that_are_run_apart() {
+        let (flow, outcomes) = Tracked::flow(1..50_u64);
+        let (flow, feedback) = flow.feedback(size(4));
+        let (odd, even) = flow.split(|number| number % 2 == 1, size(1));
+        let odd = feedback.leave(odd).partition(size(99), None).into_lists();
+        let (again, large) = even.split(|number| *number < 30, size(1));
+        let large = feedback.connect(again.map(|number| number / 2), large);
+        let large = large.partition(size(99), None).into_lists();
+        let (odd, large) =
+            block_on(async { tokio::join!(in_time(odd.collect()), in_time(large.collect())) });
+        assert_eq!(odd.concat().len() + large.concat().len(), 49);
+        assert_eq!(sorted(large.concat()), (30..50).step_by(2).collect::<Vec<_>>());
+        assert_eq!(outcomes.codes(), ["done"; 49]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_on_the_way_back_is_what_the_run_returns() {
+        let (flow, outcomes) = Tracked::flow([1]);
+        let (flow, feedback) = flow.feedback(size(4));
+        let (again, out) = flow.split(|_| true, size(1));
+        let again = again
+            .named("again")
+            .map(|number| if number > 0 { panic!("once more") } else { number });
+        let error = feedback.connect(again, out).collect().await.unwrap_err();
+        assert_eq!(error.to_string(), "the stage `again` panicked: once more");
+        assert_eq!(outcomes.codes(), ["abandoned"]);
+    }
+
+    #[test]
+    fn the_graph_shows_the_way_back() {
+        let (flow, feedback) = Flow::from_iter([1]).named("retry").feedback(size(1));
+        let (again, out) = flow.split(|_| false, size(1));
+        let flow = feedback.connect(again.map(|number| number + 1), out).inspect(|_| ());
+        let edges: Vec<_> = flow.graph().edges().collect();
+        assert_eq!(edges, [(0, 1), (1, 2), (2, 3), (3, 1), (2, 4)]);
+        let text = flow.graph().to_mermaid();
+        assert!(text.contains("n1{\"retry\"}") && text.contains("n3 --> n1"), "{text}");
+        assert!(flow.graph().to_dot().contains("n3 -> n1;"));
+    }
+}
