@@ -12,5 +12,6 @@ mod clients;
 mod crash;
 mod kcat;
 mod lines;
+mod operators;
 mod round_trip;
 mod software_gpu;

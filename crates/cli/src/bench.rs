@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
+use forebay_pipeline::Plan;
 
 use crate::load::{Load, Measured};
 use crate::print::line;
@@ -56,18 +57,17 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
         }
         None => Some(EmbeddedBroker::start(&topics).context("cannot start the embedded broker")?),
     };
-    let plan = |run: &str| {
-        let plan = sentiment::plan(&args.model, run)?;
-        anyhow::Ok(match (&broker, &args.brokers) {
-            (Some(broker), _) => plan.at_embedded_broker(broker),
-            (None, Some(brokers)) => plan.at_brokers(brokers),
-            (None, None) => plan,
-        })
+    let at_broker = |plan: Plan| match (&broker, &args.brokers) {
+        (Some(broker), _) => plan.at_embedded_broker(broker),
+        (None, Some(brokers)) => plan.at_brokers(brokers),
+        (None, None) => plan,
     };
 
     let [batched, unbatched] = &runs;
-    let mut batched = Running::start(plan(batched)?, batched).await?;
-    let mut unbatched = Running::start(sentiment::unbatched(plan(unbatched)?), unbatched).await?;
+    let plan = at_broker(sentiment::plan(&args.model, batched)?);
+    let mut batched = Running::start(plan, batched).await?;
+    let plan = at_broker(sentiment::unbatched(&args.model, unbatched)?);
+    let mut unbatched = Running::start(plan, unbatched).await?;
 
     line(format_args!("{}", batched.description))?;
     line(format_args!("broker: {}\n", args.brokers.as_deref().unwrap_or("embedded")))?;

@@ -74,8 +74,7 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     line(format_args!("Load     {} requests, {} at once\n", load.requests, load.concurrency))?;
     let with = measure(&mut batched, load, args.rows).await?;
 
-    let plan = sentiment::plan(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
-    let plan = sentiment::unbatched(plan);
+    let plan = sentiment::unbatched(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
     let mut unbatched = Running::start(plan, UNBATCHED).await?;
     let without = measure(&mut unbatched, load, 0).await?;
     unbatched.stop().await?;

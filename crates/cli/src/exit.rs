@@ -26,7 +26,7 @@ Exit codes:
   64   wrong usage or pipeline file
   65   the input ended and some of it was answered with errors (stdin and file sources)
   66   a file, model or device is missing or unusable
-  69   Kafka cannot be reached, or a topic is missing
+  69   Kafka cannot be reached, a topic is missing, or an address is taken
   70   a source, sink or model failed while running
   75   stopped before everything in flight was answered; it will be read again
   130  stopped at once by a second signal
@@ -58,8 +58,8 @@ fn code(error: &anyhow::Error) -> u8 {
         return UNAVAILABLE;
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Model { .. } | RunError::Open { .. }) => NO_INPUT,
-        Some(RunError::Connect(_)) => UNAVAILABLE,
+        Some(RunError::Model { .. } | RunError::Open { .. } | RunError::Custom { .. }) => NO_INPUT,
+        Some(RunError::Connect(_) | RunError::Listen(_)) => UNAVAILABLE,
         Some(RunError::Overdue { .. } | RunError::Unresolved { .. }) => UNANSWERED,
         _ => SOFTWARE,
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use forebay_pipeline::Plan;
+use forebay_pipeline::{Plan, svg};
 
 use crate::print::line;
 
@@ -25,6 +25,8 @@ enum Format {
     Mermaid,
     /// For Graphviz
     Dot,
+    /// A picture
+    Svg,
 }
 
 pub(crate) fn graph(args: &Args) -> anyhow::Result<ExitCode> {
@@ -32,6 +34,7 @@ pub(crate) fn graph(args: &Args) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Mermaid => line(graph.to_mermaid().trim_end())?,
         Format::Dot => line(graph.to_dot().trim_end())?,
+        Format::Svg => line(svg(&graph).trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use forebay_kafka::EmbeddedBroker;
-use forebay_pipeline::{Plan, Progress, SourcePlan};
+use forebay_pipeline::{Plan, Progress};
 
 use crate::{exit, progress, signals};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     remove(args.ready_file.as_deref());
     let mut plan = Plan::load(&args.file)?;
     if args.stdio {
-        plan = plan.on_stdio();
+        plan = plan.on_stdio()?;
     }
     plan.check_models()?;
     // Lives as long as the pipeline.
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 remove(ready_file.as_deref());
             }
         });
-        tracing::info!(pipeline = plan.name, "starting");
+        tracing::info!(pipeline = plan.name(), "starting");
         let (ready_file, mut show) = (args.ready_file.clone(), progress::show());
         let observe = move |progress| {
             if let (Progress::Ready, Some(path)) = (&progress, &ready_file)
@@ -67,8 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let summary = summary?;
 
     tracing::info!(answers = summary.answers, errors = summary.errors, "done");
-    let lines = matches!(plan.source, SourcePlan::Stdin | SourcePlan::File(_));
-    let failed = lines && summary.errors > 0;
+    let failed = plan.reads_lines() && summary.errors > 0;
     Ok(if failed { ExitCode::from(exit::SOME_FAILED) } else { ExitCode::SUCCESS })
 }
 

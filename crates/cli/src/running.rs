@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use forebay_kafka::{Requester, Response};
-use forebay_pipeline::{Plan, Progress, RunError, SourcePlan, Summary};
+use forebay_pipeline::{Plan, Progress, RunError, Summary};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -31,9 +31,7 @@ impl Running {
     /// Runs `plan` and returns when it takes requests.
     pub(crate) async fn start(plan: Plan, run: &str) -> anyhow::Result<Self> {
         let (requests, replies) = sentiment::topics(run);
-        let SourcePlan::Kafka(source) = &plan.source else {
-            anyhow::bail!("the pipeline does not read Kafka");
-        };
+        let source = plan.kafka_sources().next().context("the pipeline does not read Kafka")?;
         let requester =
             Requester::connect(&source.brokers, &requests, &replies, &source.options).await?;
 

@@ -1,13 +1,15 @@
 //! The pipeline that the demo and the benchmark run: the shipped sentiment model, batched or one by one.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use forebay_model::DeviceChoice;
-use forebay_pipeline::{Plan, SinkPlan, SourcePlan, StepPlan};
+use forebay_pipeline::Plan;
 
 /// The file that `forebay run` would be given, and that the README explains.
 const PIPELINE: &str = include_str!("../../../config/sentiment.toml");
+
+/// What it is compared with.
+const ONE_BY_ONE: &str = include_str!("../../../config/one-by-one.toml");
 
 /// Short texts to classify.
 const TEXTS: &str = include_str!("sentiment/texts.txt");
@@ -42,38 +44,31 @@ pub(crate) fn topics(run: &str) -> (String, String) {
 
 /// The pipeline of one run, on topics of its own.
 pub(crate) fn plan(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
+    parse(args, run, "config/sentiment.toml", PIPELINE)
+}
+
+/// The same pipeline with batching off: each request is a batch of its own.
+pub(crate) fn unbatched(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
+    parse(args, run, "config/one-by-one.toml", ONE_BY_ONE)
+}
+
+fn parse(args: &ModelArgs, run: &str, name: &str, text: &str) -> anyhow::Result<Plan> {
     let shipped = || MODEL_PATHS.iter().find(|path| Path::new(path).join("config.json").is_file());
     let path = match &args.model {
         Some(path) => path.clone(),
         None => shipped().unwrap_or(&MODEL_PATHS[0]).into(),
     };
-    // Every variable of the file has a default.
-    let mut plan = Plan::parse(Path::new("config/sentiment.toml"), PIPELINE, &|_| None)?;
     let (requests, replies) = topics(run);
-    if let SourcePlan::Kafka(source) = &mut plan.source {
-        source.topic = requests;
-        source.group = format!("sentiment-{run}");
-    }
-    if let SinkPlan::Kafka(sink) = &mut plan.sink {
-        sink.topic = replies;
-    }
-    for model in plan.models.values_mut() {
-        model.path.clone_from(&path);
-        model.device = args.device;
-    }
+    // The other variables of the file have defaults.
+    let lookup = |variable: &str| match variable {
+        "REQUESTS_TOPIC" => Some(requests.clone()),
+        "REPLIES_TOPIC" => Some(replies.clone()),
+        "CONSUMER_GROUP" => Some(format!("sentiment-{run}")),
+        "SENTIMENT_MODEL" => Some(path.to_string_lossy().into_owned()),
+        "DEVICE" => Some(args.device.to_string()),
+        _ => None,
+    };
+    let plan = Plan::parse(Path::new(name), text, &lookup)?;
     plan.check_models()?;
     Ok(plan)
-}
-
-/// The same pipeline with batching off: each request is a batch of its own.
-pub(crate) fn unbatched(mut plan: Plan) -> Plan {
-    for step in &mut plan.steps {
-        if matches!(step, StepPlan::TimedWindow { .. } | StepPlan::Partition { .. }) {
-            *step = StepPlan::Partition { size: NonZeroUsize::MIN, timeout: None };
-        }
-    }
-    for model in plan.models.values_mut() {
-        model.max_batch = NonZeroUsize::MIN;
-    }
-    plan
 }

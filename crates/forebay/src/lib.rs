@@ -3,6 +3,9 @@
 /// Flows, events, receipts and operators.
 pub use forebay_stream as stream;
 
+/// HTTP as a source of events and a sink of replies.
+pub use forebay_http as http;
+
 /// Kafka sources and sinks.
 pub use forebay_kafka as kafka;
 

@@ -208,6 +208,10 @@ pub enum Error {
         message: String,
     },
 
+    /// A model of the user's own could not be loaded.
+    #[error("the model could not be loaded")]
+    Custom(#[source] Box<dyn std::error::Error + Send + Sync>),
+
     /// The model's thread ended without saying why.
     #[error("the model's thread ended while starting")]
     Stopped,

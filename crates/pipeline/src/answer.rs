@@ -3,23 +3,26 @@
 use bytes::Bytes;
 use forebay_kafka::Reply;
 use forebay_stream::{Failure, Header};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::json::Json;
 
 /// The header that an error reply carries, with the failure's code.
 pub(crate) const ERROR_CODE_HEADER: &str = "forebay-error-code";
 
 /// One answer, in the bytes that leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// JSON, without a newline.
-    pub(crate) value: Bytes,
+#[non_exhaustive]
+pub struct Answer {
+    /// JSON, without a newline. An error is `{"error": {"code": .., "message": .., "stage": ..}}`.
+    pub value: Bytes,
     /// The failure's code, where the answer is an error.
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
 impl Answer {
-    pub(crate) fn result(value: &Value) -> Self {
-        Self { value: value.to_string().into(), error: None }
+    pub(crate) fn result(value: &Json) -> Self {
+        Self { value: value.to_bytes(), error: None }
     }
 
     pub(crate) fn failure(failure: &Failure) -> Self {

@@ -1,115 +1,290 @@
-//! From a plan to a flow: the same code builds what runs and what is drawn.
+//! From a plan to flows: the same code builds what runs and what is drawn.
 
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use forebay_stream::{Batches, Event, Flow, Graph, Pipeline, Release, Sink};
-use serde_json::Value;
+use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Release, Sink};
 
 use crate::answer::Answer;
-use crate::plan::{Plan, SinkPlan, SourcePlan, StepPlan};
-use crate::request;
-use crate::task::Task;
+use crate::json::Json;
+use crate::plan::{Loop, Place, Plan, Port, SinkEnd, SourcePlan, StepPlan, Way};
+use crate::record::Record;
+use crate::step::map_batch::{self, MapBatch};
+use crate::step::{Branch, Operator};
+use crate::task::{self, Task};
 
 /// What flows between two steps.
 enum Stage {
-    Single(Flow<Value>),
-    Batched(Batches<Value>),
+    Values(Flow<Json>),
+    Batched(Batches<Json>),
 }
 
-/// Builds everything between the source's records and the answers that the sink takes.
+impl Stage {
+    /// Single values; a batch becomes an array.
+    fn values(self) -> Flow<Json> {
+        match self {
+            Self::Values(flow) => flow,
+            Self::Batched(batches) => {
+                batches.named("array").fold(Json::array([]), |array, value| Ok(array.pushed(value)))
+            }
+        }
+    }
+
+    fn replace(&mut self, f: impl FnOnce(Self) -> Flow<Json>) {
+        let stage = std::mem::replace(self, Self::Values(Flow::from_iter([])));
+        *self = Self::Values(f(stage));
+    }
+}
+
+/// How many answers have been made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) results: Arc<AtomicU64>,
+    pub(crate) errors: Arc<AtomicU64>,
+}
+
+/// Builds everything between the sources' records and the answers that the sinks take, in the plan's order.
 ///
 /// `task` finds the task of a model; [`Plan`] has seen to it that there is one.
 pub(crate) fn assemble(
     plan: &Plan,
-    records: Flow<Option<Bytes>>,
+    records: Vec<Flow<Record>>,
     task: &dyn Fn(&str) -> Task,
-) -> Flow<Answer> {
-    let (capacity, release) = in_flight(plan);
-    let (records, failures) = records.catch(capacity, release);
-    let requests = records.named("decode").try_map(|record| request::decode(record.as_ref()));
-
-    let mut stage = Stage::Single(requests);
-    for step in &plan.steps {
-        stage = apply(stage, step, task);
+    counts: &Counts,
+) -> Vec<Flow<Answer>> {
+    let mut wires = Wires::new(plan);
+    let mut errors: Option<Flow<Answer>> = None;
+    for (number, (source, records)) in plan.sources.iter().zip(records).enumerate() {
+        let records = match answers_failures(source) {
+            None => records,
+            Some((capacity, release)) => {
+                let (records, failures) = records.catch(capacity, release);
+                let counted = Arc::clone(&counts.errors);
+                let replies = failures.named("error reply").map(move |failed| {
+                    tracing::debug!(failure = %failed.failure, "answering with an error");
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    Answer::failure(&failed.failure)
+                });
+                errors = Some(match errors {
+                    Some(errors) => errors.union(replies),
+                    None => replies,
+                });
+                records
+            }
+        };
+        let values = records.named("decode").try_map(Record::decode);
+        let port = Port { place: Place::Source(number), way: Way::Only };
+        wires.give(port, Stage::Values(values), Branch::default());
     }
-    let results = match stage {
-        Stage::Single(flow) => flow,
-        Stage::Batched(batches) => batches.into_lists().map(Value::Array),
-    };
+    for &number in &plan.order {
+        step(&plan.steps[number], number, &mut wires, task);
+    }
 
-    let errors = failures.named("error reply").map(|failed| {
-        tracing::debug!(failure = %failed.failure, "answering with an error");
-        Answer::failure(&failed.failure)
+    // Errors go where the results of the first sink go that keeps them.
+    let kept = plan.sinks.iter().position(|sink| !matches!(sink.end, SinkEnd::Drop)).unwrap_or(0);
+    let sinks = plan.sinks.iter().enumerate();
+    let answers = sinks.map(|(number, sink)| {
+        let counted = Arc::clone(&counts.results);
+        let results = wires.take(sink.from).values();
+        let results = results.named("encode").map(move |value| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Answer::result(&value)
+        });
+        match errors.take_if(|_| number == kept) {
+            Some(errors) => results.rejoin(errors),
+            None => results,
+        }
     });
-    results.named("encode").map(|value| Answer::result(&value)).rejoin(errors)
+    answers.collect()
 }
 
-fn apply(stage: Stage, step: &StepPlan, task: &dyn Fn(&str) -> Task) -> Stage {
-    match (step, stage) {
-        (StepPlan::TimedWindow { interval, max_size }, stage) => {
-            Stage::Batched(single(stage).timed_window(*interval, *max_size))
+fn step(step: &StepPlan, number: usize, wires: &mut Wires<'_>, task: &dyn Fn(&str) -> Task) {
+    let StepPlan { name, operator, from, flush } = step;
+    let port = Port { place: Place::Step(number), way: Way::Only };
+    let mut inputs = from.iter().map(|(port, _)| *port);
+    let mut input = |wires: &mut Wires<'_>| match inputs.next() {
+        Some(port) => wires.take(port),
+        // The plan gives every step an input.
+        None => Stage::Values(Flow::from_iter([])),
+    };
+    let output = match operator {
+        Operator::Values(operator) => {
+            Stage::Values(operator.apply(input(wires).values().named(name.as_str())))
         }
-        (StepPlan::Partition { size, timeout }, stage) => {
-            Stage::Batched(single(stage).partition(*size, *timeout))
+        Operator::Window(window) => {
+            Stage::Batched(window.apply(input(wires).values().named(name.as_str())))
         }
-        (StepPlan::Flatten, stage) => Stage::Single(single(stage)),
-        (StepPlan::MapBatch { model }, Stage::Batched(batches)) => {
-            let task = task(model);
-            let named = batches.named(format!("map_batch({model})"));
-            Stage::Single(named.map_batch(move |requests| task(requests)))
+        Operator::Batches(operator) => Stage::Values(match input(wires) {
+            Stage::Batched(batches) => operator.of_batches(batches.named(name.as_str())),
+            Stage::Values(flow) => operator.of_arrays(flow.named(name.as_str())),
+        }),
+        Operator::MapBatch(call) => {
+            let batches = match input(wires) {
+                Stage::Batched(batches) => batches,
+                // The plan has refused this; single values are what batches of one would be.
+                Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
+            };
+            Stage::Values(map_batch(call, name, batches, task))
         }
-        // The plan has refused steps that do not fit; single elements are what a batch of one would be.
-        (StepPlan::MapBatch { .. }, Stage::Single(flow)) => {
-            apply(Stage::Batched(flow.partition(NonZeroUsize::MIN, None)), step, task)
+        Operator::Collect(collect) => {
+            let flush = flush.map(|port| wires.take(port).values());
+            let flow = input(wires).values().named(name.as_str());
+            Stage::Batched(collect.apply(flow, flush))
         }
-    }
-}
-
-fn single(stage: Stage) -> Flow<Value> {
-    match stage {
-        Stage::Single(flow) => flow,
-        Stage::Batched(batches) => batches.flatten(),
-    }
-}
-
-/// How many inputs may be unresolved, and whether errors stand in their inputs' places.
-fn in_flight(plan: &Plan) -> (NonZeroUsize, Release) {
-    const LINES: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
-    match &plan.source {
-        SourcePlan::Kafka(config) => (config.max_in_flight, Release::AtOnce),
-        SourcePlan::Stdin | SourcePlan::File(_) => {
-            let held = plan.steps.iter().map(|step| match step {
-                StepPlan::TimedWindow { max_size: size, .. } | StepPlan::Partition { size, .. } => {
-                    size.get()
+        Operator::Join(join) => {
+            let looping = wires.loop_at(number);
+            let (mut flows, mut names) = (Vec::new(), Vec::new());
+            for (port, name) in from {
+                if looping.is_none_or(|looping| port.place != Place::Step(looping.feedback)) {
+                    flows.push(wires.take(*port).values());
+                    names.push(name.clone());
                 }
-                StepPlan::Flatten | StepPlan::MapBatch { .. } => 0,
-            });
-            (LINES.saturating_add(held.sum()), Release::InOrder)
+            }
+            let Some(joined) = join.apply(flows, name, &names) else { return };
+            Stage::Values(match looping {
+                Some(looping) => wires.open_loop(looping, joined),
+                None => joined,
+            })
+        }
+        Operator::Split(split) => {
+            let (yes, no) = split.apply(input(wires).values().named(name.as_str()));
+            for (way, flow) in [(Way::True, yes), (Way::False, no)] {
+                wires.give(Port { way, ..port }, Stage::Values(flow), Branch::default());
+            }
+            return;
+        }
+        Operator::Branch(branch) => {
+            let stage = Stage::Values(input(wires).values().named(name.as_str()));
+            return wires.give(port, stage, *branch);
+        }
+        Operator::Feedback(_) => {
+            let again = input(wires).values();
+            return wires.close_loop(number, again);
+        }
+    };
+    wires.give(port, output, Branch::default());
+}
+
+fn map_batch(
+    call: &MapBatch,
+    name: &str,
+    batches: Batches<Json>,
+    task: &dyn Fn(&str) -> Task,
+) -> Flow<Json> {
+    match call {
+        MapBatch::Model(model) => {
+            let task = task(model.get_ref());
+            let model = model.get_ref();
+            // Unless it was given a name of its own, it is called after its model too.
+            let name =
+                if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
+            batches.named(name).map_batch(move |requests| task(requests))
+        }
+        MapBatch::Jq(jq) => {
+            let jq = jq.clone();
+            batches
+                .named(name)
+                .map_batch(move |values| std::future::ready(map_batch::call(&jq, &values)))
         }
     }
 }
 
-/// The names of the ends, as graphs and logs show them.
-pub(crate) fn source_name(plan: &Plan) -> String {
-    match &plan.source {
-        SourcePlan::Kafka(config) => format!("kafka: {}", config.topic),
-        SourcePlan::Stdin => "stdin".to_owned(),
-        SourcePlan::File(path) => format!("file: {}", path.display()),
+/// The flows that have been made and not yet been taken.
+struct Wires<'a> {
+    plan: &'a Plan,
+    /// For each port as many flows as there are takers left.
+    open: BTreeMap<Port, Vec<Stage>>,
+    /// The loops that have been opened and not yet been closed, by their feedback step.
+    loops: HashMap<usize, Feedback<Json>>,
+}
+
+impl<'a> Wires<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self { plan, open: BTreeMap::new(), loops: HashMap::new() }
+    }
+
+    /// Lays what leaves a port out for all that take it.
+    fn give(&mut self, port: Port, stage: Stage, branch: Branch) {
+        let takers = NonZeroUsize::new(self.takers(port)).filter(|count| count.get() > 1);
+        let stages = match takers {
+            None => vec![stage],
+            Some(count) => {
+                let flows = stage.values().branches(count, branch.capacity);
+                flows.into_iter().map(Stage::Values).collect()
+            }
+        };
+        self.open.insert(port, stages);
+    }
+
+    fn takers(&self, port: Port) -> usize {
+        let steps = self.plan.steps.iter();
+        let inputs =
+            steps.flat_map(|step| step.from.iter().map(|(port, _)| port).chain(&step.flush));
+        let sinks = self.plan.sinks.iter().map(|sink| &sink.from);
+        inputs.chain(sinks).filter(|taken| **taken == port).count()
+    }
+
+    /// What leaves a port, for one of its takers.
+    fn take(&mut self, port: Port) -> Stage {
+        let stage = self.open.get_mut(&port).and_then(Vec::pop);
+        // The plan's order sees to it that it has been made.
+        stage.unwrap_or_else(|| Stage::Values(Flow::from_iter([])))
+    }
+
+    fn loop_at(&self, head: usize) -> Option<&'a Loop> {
+        self.plan.loops.iter().find(|looping| looping.head == head)
+    }
+
+    fn open_loop(&mut self, looping: &Loop, flow: Flow<Json>) -> Flow<Json> {
+        let Operator::Feedback(settings) = &self.plan.steps[looping.feedback].operator else {
+            return flow;
+        };
+        let name = self.plan.steps[looping.head].name.as_str();
+        let (flow, edge) = flow.named(name).feedback(settings.capacity);
+        self.loops.insert(looping.feedback, edge);
+        flow
+    }
+
+    /// Takes `again` back to the beginning of its loop. What is left open inside the loop by now leaves it.
+    fn close_loop(&mut self, feedback: usize, again: Flow<Json>) {
+        let Some(edge) = self.loops.remove(&feedback) else { return };
+        let Some(looping) = self.plan.loops.iter().find(|looping| looping.feedback == feedback)
+        else {
+            return;
+        };
+        let inside = |port: &Port| match port.place {
+            Place::Step(step) => looping.inside.contains(&step),
+            Place::Source(_) => false,
+        };
+        let open = self.open.iter_mut().filter(|(port, _)| inside(port));
+        let mut exits: Vec<&mut Stage> = open.flat_map(|(_, stages)| stages).collect();
+        // The plan has seen to it that there is one.
+        let Some(last) = exits.pop() else { return };
+        for exit in exits {
+            exit.replace(|stage| edge.leave(stage.values()));
+        }
+        last.replace(|stage| edge.connect(again, stage.values()));
     }
 }
 
-/// See [`source_name`].
-pub(crate) fn sink_name(plan: &Plan) -> String {
-    match &plan.sink {
-        SinkPlan::Kafka(config) => format!("kafka: {}", config.topic),
-        SinkPlan::Stdout => "stdout".to_owned(),
-        SinkPlan::File(path) => format!("file: {}", path.display()),
+/// How many failures may wait to be answered, and whether answers stand in their inputs' places; `None` for a source
+/// that tells its own client of failures.
+fn answers_failures(source: &SourcePlan) -> Option<(NonZeroUsize, Release)> {
+    const WAITING: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+    match source {
+        SourcePlan::Kafka(config) => Some((config.max_in_flight, Release::AtOnce)),
+        SourcePlan::Http(_) => None,
+        SourcePlan::Stdin
+        | SourcePlan::File { .. }
+        | SourcePlan::Interval { .. }
+        | SourcePlan::Custom { .. } => Some((WAITING, Release::InOrder)),
     }
 }
 
-/// The graph of a plan: the pipeline itself, over an empty source and a sink that takes nothing.
-pub(crate) fn draw(plan: &Plan, task: &Task) -> Graph {
+/// The graph of a plan: the pipeline itself, over empty sources and sinks that take nothing.
+pub(crate) fn draw(plan: &Plan) -> Graph {
     struct Nowhere;
     impl Sink<Answer> for Nowhere {
         type Error = std::convert::Infallible;
@@ -119,9 +294,19 @@ pub(crate) fn draw(plan: &Plan, task: &Task) -> Graph {
             Ok(())
         }
     }
-    let empty = futures::stream::empty::<Result<Event<_>, std::convert::Infallible>>();
-    let answers =
-        assemble(plan, Flow::from_try_events(source_name(plan), empty), &|_| task.clone());
-    let pipeline: Pipeline = answers.sink(sink_name(plan), Nowhere);
-    pipeline.graph().clone()
+    let empty = |source: &SourcePlan| {
+        let nothing = futures::stream::empty::<Result<Event<_>, std::convert::Infallible>>();
+        Flow::from_try_events(source.title(), nothing)
+    };
+    let records = plan.sources.iter().map(empty).collect();
+    let answers = assemble(plan, records, &|_| task::stub(), &Counts::default());
+    let pipelines = answers
+        .into_iter()
+        .zip(&plan.sinks)
+        .map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
+    let mut graph = Graph::default();
+    for pipeline in pipelines {
+        graph.merge(pipeline.graph().clone());
+    }
+    graph
 }

@@ -27,6 +27,12 @@ pub enum ConfigError {
         /// Where it was looked for; relative paths start at the working directory.
         path: PathBuf,
     },
+    /// Standard input cannot stand for several sources.
+    #[error("standard input can stand for one source, and the file has {sources}")]
+    Stdio {
+        /// How many there are.
+        sources: usize,
+    },
     /// The file is not TOML, or says something that cannot be.
     #[error("{0}")]
     Invalid(Box<Diagnostic>),
@@ -54,6 +60,17 @@ impl Problem {
         Self { message: message.to_string(), span: Some(span), help: None }
     }
 
+    /// A problem of which its caller knows the place.
+    pub(crate) fn anywhere(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), span: None, help: None }
+    }
+
+    /// Names the place, unless it is known.
+    pub(crate) fn at(mut self, span: Range<usize>) -> Self {
+        self.span.get_or_insert(span);
+        self
+    }
+
     pub(crate) fn help(mut self, help: impl fmt::Display) -> Self {
         self.help = Some(help.to_string());
         self
@@ -74,17 +91,23 @@ impl From<toml::de::Error> for Problem {
 
 /// The parser's messages are about Rust's types in places; these are about the file.
 fn reworded(message: &str) -> (String, Option<&'static str>) {
-    if message.starts_with("wanted exactly 1 element") {
-        let help =
-            "a pipeline has one `[source.*]` and one `[sink.*]`, and each `[[step]]` one operator";
-        return ("there is more than one key here, or none".to_owned(), Some(help));
-    }
     let help = message
         .ends_with("expected a duration")
         .then_some("write a number and a unit, such as \"5ms\" or \"2s\"");
     let message =
         message.replace("unknown variant", "unknown name").replace("a nonzero usize", "1 or more");
     (message, help)
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl fmt::Display for Diagnostic {

@@ -1,35 +1,229 @@
-//! The pipeline file, exactly as a user writes it.
+//! The pipeline file, as a user writes it: which tables there are, and what each one is called.
 //!
-//! These types only describe syntax. [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
+//! Nothing here knows what the tables mean; [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
 
 mod ends;
 mod model;
-mod step;
 
-use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-pub(crate) use ends::{KafkaSink, KafkaSource, SinkTable, SourceTable};
+use crate::diagnostic::Problem;
+
+pub(crate) use ends::{
+    Empty, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
+};
 pub(crate) use model::ModelTable;
-pub(crate) use step::{MapBatch, Partition, StepTable, TimedWindow};
 
 /// Root of a pipeline file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PipelineFile {
+pub(crate) struct PipelineFile<'i> {
     /// The pipeline's name, for logs.
-    #[serde(default)]
     pub(crate) name: Option<String>,
-    /// Where requests come from.
-    pub(crate) source: Spanned<SourceTable>,
-    /// What happens to them, in order.
-    #[serde(default)]
-    pub(crate) step: Vec<Spanned<StepTable>>,
-    /// Where replies go.
-    pub(crate) sink: Spanned<SinkTable>,
-    /// The models that steps name.
-    #[serde(default)]
-    pub(crate) model: BTreeMap<String, Spanned<ModelTable>>,
+    /// Where values come from: `[source.KIND]`, or `[[source.KIND]]` for several of one kind.
+    pub(crate) sources: Vec<Entry<'i>>,
+    /// What happens to them: `[[step]]`.
+    pub(crate) steps: Vec<Entry<'i>>,
+    /// Where results go: `[sink.KIND]`, or `[[sink.KIND]]`.
+    pub(crate) sinks: Vec<Entry<'i>>,
+    /// The models that steps name: `[model.NAME]`.
+    pub(crate) models: Vec<Entry<'i>>,
+}
+
+/// A source, a step, a sink or a model: what it is, and its settings.
+pub(crate) struct Entry<'i> {
+    /// Its kind, its operator, or a model's name.
+    pub(crate) key: Spanned<String>,
+    pub(crate) settings: Spanned<DeValue<'i>>,
+    /// What others call it in `from`.
+    pub(crate) name: Option<Spanned<String>>,
+    /// Where its values come from, where it is not what stands before it.
+    pub(crate) from: Option<Vec<Spanned<String>>>,
+    /// Where it stands in the file.
+    pub(crate) span: Range<usize>,
+}
+
+type Table<'i> = Spanned<DeTable<'i>>;
+
+pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
+    const TABLES: [&str; 5] = ["name", "source", "step", "sink", "model"];
+    let mut tables = file.into_inner();
+    let name = take(&mut tables, "name").map(value).transpose()?;
+    let sources = take(&mut tables, "source").map(kinds).transpose()?.unwrap_or_default();
+    let steps = take(&mut tables, "step").map(steps).transpose()?.unwrap_or_default();
+    let sinks = take(&mut tables, "sink").map(kinds).transpose()?.unwrap_or_default();
+    let models = take(&mut tables, "model").map(entries).transpose()?.unwrap_or_default();
+    if let Some((key, _)) = tables.into_iter().next() {
+        return Err(unknown("table", key.get_ref(), key.span(), TABLES));
+    }
+    Ok(PipelineFile { name, sources, steps, sinks, models })
+}
+
+/// Deserialises a value on its own.
+pub(crate) fn value<T: de::DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Problem> {
+    let span = value.span();
+    T::deserialize(ValueDeserializer::from(value)).map_err(|error| Problem::from(error).at(span))
+}
+
+/// Nothing is called so; perhaps something else is meant.
+pub(crate) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    span: Range<usize>,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Problem {
+    let known: Vec<&str> = known.into_iter().collect();
+    let alike = |candidate: &&&str| strsim::damerau_levenshtein(name, candidate);
+    let nearest = known.iter().min_by_key(alike).filter(|nearest| alike(nearest) <= 2);
+    let help = match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => {
+            let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("there are {}", known.join(", "))
+        }
+    };
+    Problem::new(format_args!("there is no {what} `{name}`"), span).help(help)
+}
+
+fn take<'i>(table: &mut DeTable<'i>, key: &str) -> Option<Spanned<DeValue<'i>>> {
+    // A table of this kind is looked up by its keys with their places, which are not compared.
+    table.remove(key)
+}
+
+fn into_table(value: Spanned<DeValue<'_>>) -> Result<Table<'_>, Problem> {
+    let span = value.span();
+    match value.into_inner() {
+        DeValue::Table(table) => Ok(Spanned::new(span, table)),
+        other => {
+            Err(Problem::new(format_args!("a table is needed, not {}", article(&other)), span))
+        }
+    }
+}
+
+fn article(value: &DeValue<'_>) -> String {
+    match value.type_str() {
+        name @ ("integer" | "array") => format!("an {name}"),
+        name => format!("a {name}"),
+    }
+}
+
+/// `[source.KIND]` and `[[source.KIND]]`.
+fn kinds(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
+    let mut kinds = Vec::new();
+    for (key, value) in into_table(value)?.into_inner() {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(values) => {
+                for value in values {
+                    kinds.push(entry(key.clone(), value)?);
+                }
+            }
+            value => kinds.push(entry(key, Spanned::new(span, value))?),
+        }
+    }
+    // In the order of the file: tables are sorted by their keys.
+    kinds.sort_by_key(|entry| entry.span.start);
+    Ok(kinds)
+}
+
+/// `[model.NAME]`.
+fn entries(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
+    let tables = into_table(value)?.into_inner();
+    Ok(tables.into_iter().map(|(key, value)| entry_of(key, value, None, None)).collect())
+}
+
+/// `[[step]]`: one operator each, beside its name and where its values come from.
+fn steps(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
+    let span = value.span();
+    let DeValue::Array(steps) = value.into_inner() else {
+        return Err(Problem::new("steps are written `[[step]]`, each with one operator", span));
+    };
+    steps.into_iter().map(step).collect()
+}
+
+fn step(value: Spanned<DeValue<'_>>) -> Result<Entry<'_>, Problem> {
+    let span = value.span();
+    let mut table = into_table(value)?.into_inner();
+    let (name, from) = (name(&mut table)?, from(&mut table)?);
+    let mut rest: Vec<_> = table.into_iter().collect();
+    rest.sort_by_key(|(key, _)| key.span().start);
+    let mut rest = rest.into_iter();
+    let (Some((key, settings)), second) = (rest.next(), rest.next()) else {
+        let problem = Problem::new("a step needs an operator", span);
+        return Err(problem.help("such as `map = \".text\"`; docs/operators.md has them all"));
+    };
+    if let Some((second, _)) = second {
+        let problem = Problem::new(
+            format_args!("a step has one operator, and this one has `{}` too", second.get_ref()),
+            second.span(),
+        );
+        return Err(problem.help("give it a `[[step]]` of its own"));
+    }
+    let mut step = entry_of(key, settings, name, from);
+    step.span = span;
+    Ok(step)
+}
+
+fn entry<'i>(
+    key: Spanned<DeString<'i>>,
+    settings: Spanned<DeValue<'i>>,
+) -> Result<Entry<'i>, Problem> {
+    let span = settings.span();
+    let mut table = into_table(settings)?.into_inner();
+    let (name, from) = (name(&mut table)?, from(&mut table)?);
+    Ok(entry_of(key, Spanned::new(span, DeValue::Table(table)), name, from))
+}
+
+fn entry_of<'i>(
+    key: Spanned<DeString<'i>>,
+    settings: Spanned<DeValue<'i>>,
+    name: Option<Spanned<String>>,
+    from: Option<Vec<Spanned<String>>>,
+) -> Entry<'i> {
+    let (span, place) = (settings.span(), key.span());
+    let key = Spanned::new(place, key.into_inner().into_owned());
+    Entry { key, settings, name, from, span }
+}
+
+fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
+    let Some(name) = take(table, "name").map(value::<Spanned<String>>).transpose()? else {
+        return Ok(None);
+    };
+    if name.get_ref().is_empty() || name.get_ref().contains('.') {
+        let problem = Problem::new("a name is not empty and has no dot", name.span());
+        return Err(problem.help("`NAME.true` and `NAME.false` are the ways of a `split`"));
+    }
+    Ok(Some(name))
+}
+
+/// `from = "a"` or `from = ["a", "b"]`.
+fn from(table: &mut DeTable<'_>) -> Result<Option<Vec<Spanned<String>>>, Problem> {
+    let Some(from) = take(table, "from") else { return Ok(None) };
+    let span = from.span();
+    let names: Vec<Spanned<String>> = match from.get_ref() {
+        DeValue::String(_) => vec![value(from)?],
+        DeValue::Array(_) => value(from)?,
+        _ => return Err(Problem::new("`from` is a name, or a list of names", span)),
+    };
+    if names.is_empty() {
+        return Err(Problem::new("`from` names nothing", span));
+    }
+    Ok(Some(names))
+}
+
+/// A duration that is not zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let duration: Duration = humantime_serde::deserialize(deserializer)?;
+        if duration.is_zero() {
+            return Err(de::Error::custom("it must not be zero"));
+        }
+        Ok(Self(duration))
+    }
 }

@@ -1,20 +1,32 @@
 //! Pipelines from TOML files: the file, the validated plan, and the running pipeline.
 //!
 //! [`Plan::load`] reads a file, expands `${ENV}` in its strings and checks everything that can be checked without
-//! connecting to anything. [`Plan::graph`] draws it and [`Plan::run`] runs it. Only this crate knows TOML, and the
-//! types that describe the file's syntax never leave it.
+//! connecting to anything. [`Plan::graph`] draws it and [`Plan::run`] runs it. A [`Registry`] adds operators, sources,
+//! sinks and models of one's own. Only this crate knows TOML, and the types that describe the file's syntax never
+//! leave it.
 
 mod answer;
 mod assemble;
+mod beat;
 mod diagnostic;
 mod expand;
 mod file;
+mod jq;
+mod json;
 mod lines;
 mod plan;
+mod record;
+mod registry;
 mod request;
 mod run;
+mod step;
+mod svg;
 mod task;
 
-pub use diagnostic::ConfigError;
-pub use plan::{ModelPlan, Plan, SinkPlan, SourcePlan, StepPlan};
+pub use answer::Answer;
+pub use diagnostic::{ConfigError, Diagnostic};
+pub use json::Json;
+pub use plan::Plan;
+pub use registry::{BoxError, Registry};
 pub use run::{Progress, RunError, Summary};
+pub use svg::svg;

@@ -4,4 +4,4 @@ mod sink;
 mod source;
 
 pub(crate) use sink::{Confirm, LinesSink};
-pub(crate) use source::lines;
+pub(crate) use source::{AtEnd, lines};

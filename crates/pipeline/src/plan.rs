@@ -1,92 +1,102 @@
 //! `Plan`: a pipeline file in which everything that can be checked without connecting has been checked.
 
+mod ends;
+mod models;
 mod resolve;
+mod wiring;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::fmt;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_kafka::{EmbeddedBroker, SinkConfig, SourceConfig};
 use forebay_model::TextModelOptions;
 use forebay_stream::Graph;
-use toml::Deserializer;
 use toml::de::DeTable;
 
+use crate::assemble;
 use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
-use crate::file::PipelineFile;
-use crate::{assemble, task};
+use crate::file;
+use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
+use crate::step::Operator;
 
-/// A validated pipeline. Steps fit their neighbours, every model that is named is defined, every value is in range.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
+pub(crate) use wiring::{Loop, Place, Port, Way};
+
+/// A validated pipeline. Steps fit their neighbours, every name is defined, every value is in range.
+#[derive(Clone)]
 pub struct Plan {
-    /// The pipeline's name, for logs.
-    pub name: String,
-    /// Where requests come from.
-    pub source: SourcePlan,
-    /// What happens to them, in order.
-    pub steps: Vec<StepPlan>,
-    /// Where replies go.
-    pub sink: SinkPlan,
-    /// The models that steps name.
-    pub models: BTreeMap<String, ModelPlan>,
+    pub(crate) name: String,
+    pub(crate) sources: Vec<SourcePlan>,
+    /// As the file has them.
+    pub(crate) steps: Vec<StepPlan>,
+    pub(crate) sinks: Vec<SinkPlan>,
+    pub(crate) models: BTreeMap<String, ModelPlan>,
+    /// The steps' numbers, each after those that it takes its values from; what leaves a loop after its feedback.
+    pub(crate) order: Vec<usize>,
+    pub(crate) loops: Vec<Loop>,
 }
 
-/// Where requests come from.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum SourcePlan {
+/// Where values come from.
+#[derive(Clone)]
+pub(crate) enum SourcePlan {
     /// A topic, read as a member of a consumer group.
     Kafka(SourceConfig),
     /// Standard input, one JSON value a line.
     Stdin,
     /// A file, one JSON value a line.
-    File(PathBuf),
+    File { path: PathBuf, follow: bool },
+    /// The numbers of a beat.
+    Interval { every: Duration, count: Option<NonZeroU64> },
+    /// Requests over HTTP.
+    Http(forebay_http::Config),
+    /// One of the user's own.
+    Custom { kind: String, open: CustomSource },
 }
 
-/// Where replies go.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum SinkPlan {
+/// One operator, and where its values come from.
+#[derive(Clone)]
+pub(crate) struct StepPlan {
+    /// What graphs, failures and logs call it.
+    pub(crate) name: String,
+    pub(crate) operator: Operator,
+    /// Where its values come from, and what the file calls that.
+    pub(crate) from: Vec<(Port, String)>,
+    /// For `collect`: where its signals come from.
+    pub(crate) flush: Option<Port>,
+}
+
+/// Where results go.
+#[derive(Clone)]
+pub(crate) struct SinkPlan {
+    pub(crate) from: Port,
+    pub(crate) end: SinkEnd,
+}
+
+#[derive(Clone)]
+pub(crate) enum SinkEnd {
     /// A topic, in which replies carry their requests' keys.
     Kafka(SinkConfig),
     /// Standard output, one JSON value a line.
     Stdout,
     /// A file, one JSON value a line.
     File(PathBuf),
-}
-
-/// One operator.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum StepPlan {
-    /// [`Flow::timed_window`](forebay_stream::Flow::timed_window).
-    TimedWindow {
-        /// The beat; not zero.
-        interval: Duration,
-        /// Most elements in one window.
-        max_size: NonZeroUsize,
-    },
-    /// [`Flow::partition`](forebay_stream::Flow::partition).
-    Partition {
-        /// Elements in one batch.
-        size: NonZeroUsize,
-        /// Longest wait of a batch's first element.
-        timeout: Option<Duration>,
-    },
-    /// [`Batches::flatten`](forebay_stream::Batches::flatten).
-    Flatten,
-    /// [`Batches::map_batch`](forebay_stream::Batches::map_batch) with a model.
-    MapBatch {
-        /// A key of [`Plan::models`].
-        model: String,
-    },
+    /// The responses to the requests of the HTTP source.
+    Http,
+    /// Nowhere.
+    Drop,
+    /// One of the user's own.
+    Custom { kind: String, open: CustomSink },
 }
 
 /// A model, and what its steps will ask of it.
-pub type ModelPlan = TextModelOptions;
+#[derive(Clone)]
+pub(crate) enum ModelPlan {
+    Text(Box<TextModelOptions>),
+    Custom(CustomModel),
+}
 
 impl Plan {
     /// Reads and checks the file at `path`, with the process's environment for `${NAME}`.
@@ -95,9 +105,18 @@ impl Plan {
     ///
     /// A [`ConfigError`] that names the file, the line, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, &Registry::new())
+    }
+
+    /// [`load`](Self::load), with operators, sources, sinks and models of one's own.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the file, the line, and what would be right.
+    pub fn load_with(path: &Path, registry: &Registry) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        Self::parse(path, &text, &|name| std::env::var(name).ok())
+        Self::parse_with(path, &text, &|name| std::env::var(name).ok(), registry)
     }
 
     /// Checks a pipeline file's text; `path` is what errors call it, `lookup` finds variables.
@@ -106,7 +125,27 @@ impl Plan {
     ///
     /// A [`ConfigError`] that names the line and what would be right.
     pub fn parse(path: &Path, text: &str, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
-        parse(text, lookup).map_err(|problem| problem.in_file(path, text))
+        Self::parse_with(path, text, lookup, &Registry::new())
+    }
+
+    /// [`parse`](Self::parse), with operators, sources, sinks and models of one's own.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the line and what would be right.
+    pub fn parse_with(
+        path: &Path,
+        text: &str,
+        lookup: Lookup<'_>,
+        registry: &Registry,
+    ) -> Result<Self, ConfigError> {
+        parse(text, lookup, registry).map_err(|problem| problem.in_file(path, text))
+    }
+
+    /// The pipeline's name, for logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Checks what may change without the file changing: that the models' directories are there.
@@ -116,7 +155,9 @@ impl Plan {
     /// [`ConfigError::NoModel`] for the first that is not.
     pub fn check_models(&self) -> Result<(), ConfigError> {
         for (name, model) in &self.models {
-            if !model.path.join("config.json").is_file() {
+            if let ModelPlan::Text(model) = model
+                && !model.path.join("config.json").is_file()
+            {
                 let path = std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone());
                 return Err(ConfigError::NoModel { name: name.clone(), path });
             }
@@ -124,22 +165,34 @@ impl Plan {
         Ok(())
     }
 
-    /// The same pipeline between standard input and standard output.
-    #[must_use]
-    pub fn on_stdio(mut self) -> Self {
-        self.source = SourcePlan::Stdin;
-        self.sink = SinkPlan::Stdout;
-        self
+    /// The same pipeline with standard input for its source, and standard output for every sink that does not drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Stdio`] where there are several sources: standard input can be read once.
+    pub fn on_stdio(mut self) -> Result<Self, ConfigError> {
+        if self.sources.len() > 1 {
+            return Err(ConfigError::Stdio { sources: self.sources.len() });
+        }
+        self.sources.fill(SourcePlan::Stdin);
+        for sink in &mut self.sinks {
+            if !matches!(sink.end, SinkEnd::Drop) {
+                sink.end = SinkEnd::Stdout;
+            }
+        }
+        Ok(self)
     }
 
     /// The same pipeline with every Kafka end at other brokers.
     #[must_use]
     pub fn at_brokers(mut self, brokers: &str) -> Self {
-        if let SourcePlan::Kafka(source) = &mut self.source {
+        for source in self.kafka_sources_mut() {
             brokers.clone_into(&mut source.brokers);
         }
-        if let SinkPlan::Kafka(sink) = &mut self.sink {
-            brokers.clone_into(&mut sink.brokers);
+        for sink in &mut self.sinks {
+            if let SinkEnd::Kafka(sink) = &mut sink.end {
+                brokers.clone_into(&mut sink.brokers);
+            }
         }
         self
     }
@@ -148,37 +201,106 @@ impl Plan {
     #[must_use]
     pub fn at_embedded_broker(self, broker: &EmbeddedBroker) -> Self {
         let mut plan = self.at_brokers(&broker.bootstrap_servers());
-        if let SourcePlan::Kafka(source) = &mut plan.source {
+        for source in plan.kafka_sources_mut() {
             source.options.extend(EmbeddedBroker::consumer_options());
         }
         plan
     }
 
+    /// What it reads from Kafka.
+    pub fn kafka_sources(&self) -> impl Iterator<Item = &SourceConfig> {
+        self.sources.iter().filter_map(|source| match source {
+            SourcePlan::Kafka(config) => Some(config),
+            _ => None,
+        })
+    }
+
+    /// What it writes to Kafka.
+    pub fn kafka_sinks(&self) -> impl Iterator<Item = &SinkConfig> {
+        self.sinks.iter().filter_map(|sink| match &sink.end {
+            SinkEnd::Kafka(config) => Some(config),
+            _ => None,
+        })
+    }
+
     /// The Kafka topics that the pipeline reads or writes.
     #[must_use]
     pub fn topics(&self) -> Vec<&str> {
-        let mut topics = Vec::new();
-        if let SourcePlan::Kafka(source) = &self.source {
-            topics.push(source.topic.as_str());
-        }
-        if let SinkPlan::Kafka(sink) = &self.sink {
-            topics.push(sink.topic.as_str());
-        }
-        topics
+        let read = self.kafka_sources().map(|source| source.topic.as_str());
+        let written = self.kafka_sinks().map(|sink| sink.topic.as_str());
+        read.chain(written).collect()
+    }
+
+    /// Whether it reads lines, of a file or of standard input: a job that ends, rather than a service.
+    #[must_use]
+    pub fn reads_lines(&self) -> bool {
+        let lines =
+            |source: &SourcePlan| matches!(source, SourcePlan::Stdin | SourcePlan::File { .. });
+        self.sources.iter().any(lines)
     }
 
     /// What the pipeline is made of, without connecting to or loading anything.
     #[must_use]
     pub fn graph(&self) -> Graph {
-        assemble::draw(self, &task::stub())
+        assemble::draw(self)
+    }
+
+    fn kafka_sources_mut(&mut self) -> impl Iterator<Item = &mut SourceConfig> {
+        self.sources.iter_mut().filter_map(|source| match source {
+            SourcePlan::Kafka(config) => Some(config),
+            _ => None,
+        })
     }
 }
 
-fn parse(text: &str, lookup: Lookup<'_>) -> Result<Plan, Problem> {
+impl SourcePlan {
+    /// As graphs and logs show it.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::Kafka(config) => format!("kafka: {}", config.topic),
+            Self::Stdin => "stdin".to_owned(),
+            Self::File { path, .. } => format!("file: {}", path.display()),
+            Self::Interval { every, .. } => {
+                format!("interval: {}", humantime_serde::re::humantime::format_duration(*every))
+            }
+            Self::Http(config) => format!("http: {}", config.listen),
+            Self::Custom { kind, .. } => kind.clone(),
+        }
+    }
+}
+
+impl SinkEnd {
+    /// As graphs and logs show it.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::Kafka(config) => format!("kafka: {}", config.topic),
+            Self::Stdout => "stdout".to_owned(),
+            Self::File(path) => format!("file: {}", path.display()),
+            Self::Http => "http".to_owned(),
+            Self::Drop => "drop".to_owned(),
+            Self::Custom { kind, .. } => kind.clone(),
+        }
+    }
+}
+
+fn parse(text: &str, lookup: Lookup<'_>, registry: &Registry) -> Result<Plan, Problem> {
     let mut table = DeTable::parse(text)?;
     expand::expand(table.get_mut(), lookup)?;
-    let file: PipelineFile = serde::Deserialize::deserialize(Deserializer::from(table))?;
-    resolve::resolve(file)
+    resolve::resolve(file::read(table)?, registry)
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let titles: Vec<_> = self.sources.iter().map(SourcePlan::title).collect();
+        let steps: Vec<_> = self.steps.iter().map(|step| &step.name).collect();
+        let sinks: Vec<_> = self.sinks.iter().map(|sink| sink.end.title()).collect();
+        f.debug_struct("Plan")
+            .field("name", &self.name)
+            .field("sources", &titles)
+            .field("steps", &steps)
+            .field("sinks", &sinks)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -4,18 +4,21 @@ mod ends;
 mod error;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_model::{ModelHandle, TextModel, WarmUp};
-use forebay_stream::{Graph, Pipeline};
-use futures::future::select_all;
+use forebay_model::{ModelHandle, TextModel, TextModelOptions, WarmUp};
+use forebay_stream::{Failure, Pipeline};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all, select_all};
 use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::assemble::assemble;
-use crate::plan::Plan;
+use crate::assemble::{Counts, assemble};
+use crate::plan::{ModelPlan, Plan};
+use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{self, Task};
 
 /// Longest that a stopped pipeline takes to answer what is in flight.
@@ -83,99 +86,127 @@ impl Plan {
         let models = stop
             .run_until_cancelled(load_models(self, &observer))
             .await
-            .unwrap_or(Ok(BTreeMap::new()))?;
+            .unwrap_or(Ok(Models::default()))?;
         if stop.is_cancelled() {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
-        // The sink first: a group should not be joined for a pipeline that cannot answer.
-        let attach_sink = ends::open_sink(self).await?;
+        // The sinks first: a group should not be joined for a pipeline that cannot answer.
+        let mut doors = ends::open_doors(self).await?;
+        let mut attach = Vec::new();
+        for sink in &self.sinks {
+            attach.push(ends::open_sink(self, &sink.end, &doors).await?);
+        }
         // Stopping the intake is also what a failure elsewhere leads to.
         let intake = stop.child_token();
-        let (records, source) = ends::open_source(self, &intake).await?;
-        let task = |name: &str| task_of(&models, name, &observer);
-        let pipeline = attach_sink(assemble(self, records, &task));
-        let graph = pipeline.graph().clone();
+        let (mut records, mut sources) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            let (flow, source) = ends::open_source(source, &mut doors, &intake).await?;
+            records.push(flow);
+            sources.push(source);
+        }
+        let counts = Counts::default();
+        let task = |name: &str| task_of(&models.tasks, name, &observer);
+        let answers = assemble(self, records, &task, &counts);
+        let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
+        let pipelines: Vec<Pipeline> = pipelines.collect();
         tell(&observer, Progress::Ready);
 
-        let ended = drive(pipeline, &models, &stop).await;
+        let ended = drive(pipelines, models.ends, &stop).await;
         intake.cancel();
-        let closed = source.close(ended.is_ok()).await;
-        ended.and(closed)?;
-        Ok(summary(&graph))
+        let closed = join_all(sources.into_iter().map(|source| source.close(ended.is_ok()))).await;
+        ended?;
+        closed.into_iter().collect::<Result<(), _>>()?;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (results, errors) = (count(&counts.results), count(&counts.errors));
+        Ok(Summary { answers: results + errors, errors })
     }
 }
 
-type Models = BTreeMap<String, ModelHandle<TextModel>>;
+#[derive(Default)]
+struct Models {
+    tasks: BTreeMap<String, Task>,
+    /// Each resolves, with the model's name, when its thread has ended although it was still needed.
+    ends: Vec<BoxFuture<'static, (String, Failure)>>,
+}
 
 async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunError> {
-    let mut models = Models::new();
-    for (name, options) in &plan.models {
+    let mut models = Models::default();
+    for (name, model) in &plan.models {
         tell(observer, Progress::Loading { model: name.clone() });
-        let build = {
-            let options = options.clone();
-            move || TextModel::load(&options)
-        };
         let on_warm_up = {
             let (observer, model) = (Arc::clone(observer), name.clone());
-            move |step| tell(&observer, Progress::WarmUp { model: model.clone(), step })
+            Box::new(move |step| tell(&observer, Progress::WarmUp { model: model.clone(), step }))
         };
-        let handle = ModelHandle::spawn(name, build, on_warm_up)
-            .await
-            .map_err(|source| RunError::Model { name: name.clone(), source })?;
-        let description = handle.describe().to_owned();
+        let loaded = match model {
+            ModelPlan::Text(options) => load_text(name, options, on_warm_up).await,
+            ModelPlan::Custom(model) => model.load(name.clone(), on_warm_up).await,
+        };
+        let loaded = loaded.map_err(|source| RunError::Model { name: name.clone(), source })?;
+        let LoadedModel { description, task, closed } = loaded;
         tell(observer, Progress::Loaded { model: name.clone(), description });
-        models.insert(name.clone(), handle);
+        models.tasks.insert(name.clone(), task);
+        let name = name.clone();
+        models.ends.push(closed.map(move |failure| (name, failure)).boxed());
     }
     Ok(models)
 }
 
-fn task_of(models: &Models, name: &str, observer: &Observer) -> Task {
-    // Every model that a step names has been loaded.
-    let Some(handle) = models.get(name) else { return task::stub() };
-    let (observer, model) = (Arc::clone(observer), name.to_owned());
-    task::text(handle.clone(), move |size| {
-        tell(&observer, Progress::Batch { model: model.clone(), size });
+async fn load_text(
+    name: &str,
+    options: &TextModelOptions,
+    on_warm_up: OnWarmUp,
+) -> Result<LoadedModel, forebay_model::Error> {
+    let build = {
+        let options = options.clone();
+        move || TextModel::load(&options)
+    };
+    let handle = ModelHandle::spawn(name, build, on_warm_up).await?;
+    Ok(LoadedModel {
+        description: handle.describe().to_owned(),
+        closed: Box::pin({
+            let handle = handle.clone();
+            async move { handle.closed().await }
+        }),
+        task: task::text(handle),
     })
 }
 
-/// Runs the pipeline to its end, to a model's end, or to the deadline after `stop`.
+/// A model's task, which tells of the batches that it is given.
+fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> Task {
+    // Every model that a step names has been loaded.
+    let Some(task) = tasks.get(name) else { return task::stub() };
+    let (observer, name, task) = (Arc::clone(observer), name.to_owned(), Arc::clone(task));
+    Arc::new(move |batch| {
+        tell(&observer, Progress::Batch { model: name.clone(), size: batch.len() });
+        task(batch)
+    })
+}
+
+/// Runs the pipelines to their end, to a model's end, or to the deadline after `stop`.
 async fn drive(
-    pipeline: Pipeline,
-    models: &Models,
+    pipelines: Vec<Pipeline>,
+    model_ends: Vec<BoxFuture<'static, (String, Failure)>>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let model_ended = async {
-        if models.is_empty() {
+        if model_ends.is_empty() {
             return std::future::pending().await;
         }
-        let watched = models
-            .iter()
-            .map(|(name, model)| Box::pin(async move { (name.clone(), model.closed().await) }));
-        select_all(watched).await.0
+        select_all(model_ends).await.0
     };
     let overdue = async {
         stop.cancelled().await;
         tracing::info!("stopping: answering what is in flight");
         tokio::time::sleep(SHUTDOWN).await;
     };
+    // All are run to their end, for one that fails ends the others through what they share.
+    let run = async { join_all(pipelines.into_iter().map(Pipeline::run)).await };
     tokio::select! {
-        ended = pipeline.run() => Ok(ended?),
+        ended = run => Ok(ended.into_iter().collect::<Result<(), _>>()?),
         (name, failure) = model_ended => Err(RunError::ModelEnded { name, failure }),
         () = overdue => Err(RunError::Overdue { after: SHUTDOWN }),
     }
-}
-
-fn summary(graph: &Graph) -> Summary {
-    let emitted = |name: &str| {
-        graph
-            .nodes()
-            .iter()
-            .filter(|node| &**node.name() == name)
-            .map(forebay_stream::Node::emitted)
-            .sum()
-    };
-    Summary { answers: emitted("rejoin"), errors: emitted("error reply") }
 }
 
 fn tell(observer: &Observer, progress: Progress) {

@@ -2,45 +2,33 @@
 
 use std::sync::Arc;
 
+use crate::json::Json;
+use crate::request;
 use forebay_model::{ModelHandle, TextModel};
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch as _};
 use futures::future::BoxFuture;
-use serde_json::Value;
-
-use crate::request;
 
 /// A batch of requests in, one JSON result each out.
 pub(crate) type Task =
-    Arc<dyn Fn(Batch<Value>) -> BoxFuture<'static, BatchResult<Value>> + Send + Sync>;
+    Arc<dyn Fn(Batch<Json>) -> BoxFuture<'static, BatchResult<Json>> + Send + Sync>;
 
 /// A text model. Requests without a usable text fail alone, and cost the model nothing.
-///
-/// `on_batch` hears of the size of every batch that goes to the model.
-pub(crate) fn text(
-    model: ModelHandle<TextModel>,
-    on_batch: impl Fn(usize) + Send + Sync + 'static,
-) -> Task {
-    let on_batch = Arc::new(on_batch);
+pub(crate) fn text(model: ModelHandle<TextModel>) -> Task {
     Arc::new(move |requests| {
-        let (model, on_batch) = (model.clone(), Arc::clone(&on_batch));
+        let model = model.clone();
         Box::pin(async move {
             let texts: Vec<_> = requests.iter().map(request::text).collect();
             let good: Vec<_> =
                 texts.iter().filter_map(|text| text.as_ref().ok().cloned()).collect();
-            let outputs = if good.is_empty() {
-                Vec::new()
-            } else {
-                on_batch(good.len());
-                model.call(good.into()).await?
-            };
+            let outputs =
+                if good.is_empty() { Vec::new() } else { model.call(good.into()).await? };
             let mut outputs = outputs.into_iter();
             let result = |text: Result<String, Failure>| {
                 text?;
                 let output = outputs
                     .next()
                     .ok_or_else(|| Failure::new("internal", "the model gave too few results"))??;
-                serde_json::to_value(output)
-                    .map_err(|error| Failure::new("unserializable_result", error))
+                Json::encode(&output)
             };
             Ok(texts.into_iter().map(result).collect())
         })

@@ -152,8 +152,9 @@ impl<T: Send + 'static> Batches<T> {
 pin_project! {
     /// Counts what leaves an operator, runs it within its span, and puts its panics down to it.
     struct Seam<S> {
+        // Dropped at its end, and all that is before it: one that ends early needs no more from its sources.
         #[pin]
-        operator: S,
+        operator: Option<S>,
         name: Arc<str>,
         emitted: Arc<AtomicU64>,
         span: Span,
@@ -163,7 +164,12 @@ pin_project! {
 impl<S> Seam<S> {
     fn new(node: &Node, operator: S) -> Self {
         let span = tracing::debug_span!("stage", name = &**node.name());
-        Self { operator, name: Arc::clone(node.name()), emitted: node.counter(), span }
+        Self {
+            operator: Some(operator),
+            name: Arc::clone(node.name()),
+            emitted: node.counter(),
+            span,
+        }
     }
 }
 
@@ -171,10 +177,13 @@ impl<S: Stream> Stream for Seam<S> {
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        let this = self.project();
+        let mut this = self.project();
+        let Some(operator) = this.operator.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let _entered = this.span.enter();
-        let item = ready!(panics::within(this.name, || this.operator.poll_next(cx)));
-        if item.is_some() {
+        let item = ready!(panics::within(this.name, || operator.poll_next(cx)));
+        if item.is_none() {
+            this.operator.set(None);
+        } else {
             // Nobody else writes to it, and a store costs a fraction of what adding in place does.
             this.emitted.store(this.emitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }

@@ -1,47 +1,60 @@
-//! `[source.*]` and `[sink.*]`.
+//! What `[source.KIND]` and `[sink.KIND]` may hold.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// One of `[source.kafka]`, `[source.stdin]`, `[source.file]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(crate) enum SourceTable {
-    /// Reads a topic as a member of a consumer group.
-    Kafka(KafkaSource),
-    /// Reads JSON lines from standard input.
-    Stdin(Empty),
-    /// Reads JSON lines from a file.
-    File(FileEnd),
-}
+use super::Interval;
 
-/// One of `[sink.kafka]`, `[sink.stdout]`, `[sink.file]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(crate) enum SinkTable {
-    /// Writes keyed replies to a topic.
-    Kafka(KafkaSink),
-    /// Writes JSON lines to standard output.
-    Stdout(Empty),
-    /// Writes JSON lines to a file.
-    File(FileEnd),
-}
-
-/// A table without keys.
+/// A table without keys: `[source.stdin]`, `[sink.stdout]`, `[sink.drop]`, `[sink.http]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Empty {}
 
-/// `[source.file]` and `[sink.file]`.
+/// `[source.file]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct FileEnd {
+pub(crate) struct FileSource {
     /// The file, one JSON value a line.
     pub(crate) path: PathBuf,
+    /// Whether to wait at the end for more to be written, as `tail -F` does.
+    #[serde(default)]
+    pub(crate) follow: bool,
+}
+
+/// `[sink.file]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSink {
+    /// The file, one JSON value a line.
+    pub(crate) path: PathBuf,
+}
+
+/// `[source.interval]`: 0, 1, 2 and so on, one at each beat.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IntervalSource {
+    /// The beat.
+    pub(crate) every: Interval,
+    /// How many there are; without it there is no end.
+    pub(crate) count: Option<NonZeroU64>,
+}
+
+/// `[source.http]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpSource {
+    /// The address to listen at, `host:port`.
+    pub(crate) listen: String,
+    /// Where requests are sent to, with POST.
+    pub(crate) path: Option<String>,
+    /// Most bytes of one request.
+    pub(crate) max_body: Option<NonZeroUsize>,
+    /// Most requests taken and not yet answered.
+    pub(crate) max_in_flight: Option<NonZeroUsize>,
 }
 
 /// `[source.kafka]`.

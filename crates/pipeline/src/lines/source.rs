@@ -2,15 +2,31 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_stream::{Event, Failure, Meta, Origin, Outcome, Receipt};
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::record::Record;
 
 /// Longest line that is read, in bytes. A longer one ends the input: it is more likely no JSON lines at all.
 const MAX_LINE: u64 = 64 << 20;
+
+/// What happens at the end of what has been written so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// The input is over.
+    Stop,
+    /// More may be written: look again.
+    Follow,
+}
+
+/// How long a followed file is left alone when there is nothing new in it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
@@ -19,15 +35,17 @@ const MAX_LINE: u64 = 64 << 20;
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
+    at_end: AtEnd,
     stop: CancellationToken,
     unanswered: Arc<OnceLock<Failure>>,
-) -> impl Stream<Item = io::Result<Event<Option<Bytes>>>> + Send + 'static {
+) -> impl Stream<Item = io::Result<Event<Record>>> + Send + 'static {
     let source: Arc<str> = source.into();
     stream::unfold((reader, 0_u64), move |(mut reader, mut number)| {
         let (source, stop, unanswered) =
             (Arc::clone(&source), stop.clone(), Arc::clone(&unanswered));
         async move {
-            let next = stop.run_until_cancelled(next_line(&mut reader, &mut number)).await??;
+            let next = next_line(&mut reader, &mut number, at_end);
+            let next = stop.run_until_cancelled(next).await??;
             let event = next.map(|line| {
                 let origin = Origin { source, partition: None, position: number };
                 let meta = Arc::new(Meta { origin, ..Meta::default() });
@@ -37,7 +55,7 @@ pub(crate) fn lines(
                         unanswered.set(failure).ok();
                     }
                 });
-                Event { value: Some(line), meta, receipt }
+                Event { value: Record::Bytes(Some(line)), meta, receipt }
             });
             Some((event, (reader, number)))
         }
@@ -47,17 +65,30 @@ pub(crate) fn lines(
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     number: &mut u64,
+    at_end: AtEnd,
 ) -> Option<io::Result<Bytes>> {
+    *number += 1;
+    let mut line = Vec::new();
     loop {
-        *number += 1;
-        let mut line = Vec::new();
-        match (&mut *reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+        let left = MAX_LINE - line.len() as u64;
+        match (&mut *reader).take(left).read_until(b'\n', &mut line).await {
+            // A line that is followed is whole when its newline is there.
+            Ok(_)
+                if at_end == AtEnd::Follow
+                    && !line.ends_with(b"\n")
+                    && (line.len() as u64) < MAX_LINE =>
+            {
+                sleep(LOOK_AGAIN).await;
+            }
             Ok(0) => return None,
             Ok(_) if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {
                 let message = format!("line {number} is longer than {} MiB", MAX_LINE >> 20);
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
-            Ok(_) if line.trim_ascii().is_empty() => {}
+            Ok(_) if line.trim_ascii().is_empty() => {
+                *number += 1;
+                line.clear();
+            }
             Ok(_) => return Some(Ok(line.trim_ascii_end().to_vec().into())),
             Err(error) => return Some(Err(error)),
         }
@@ -68,20 +99,22 @@ async fn next_line(
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
     use forebay_stream::Event;
     use futures::StreamExt as _;
     use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
 
-    use super::lines;
+    use super::{AtEnd, lines};
+    use crate::record::Record;
 
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
         let reader = std::io::Cursor::new(text);
-        let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
-        let line = |event: std::io::Result<Event<Option<Bytes>>>| async {
+        let stop = CancellationToken::new();
+        let lines = lines("stdin", reader, AtEnd::Stop, stop, Arc::default());
+        let line = |event: std::io::Result<Event<Record>>| async {
             let event = event.unwrap();
-            (event.meta.origin.position, event.value.unwrap().to_vec())
+            let Record::Bytes(Some(line)) = event.value else { panic!("a line is bytes") };
+            (event.meta.origin.position, line.to_vec())
         };
         lines.then(line).collect().await
     }

@@ -3,255 +3,302 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use forebay_kafka::{SinkConfig, SourceConfig};
-use forebay_model::TextModelOptions;
 use toml::Spanned;
 
-use super::{ModelPlan, Plan, SinkPlan, SourcePlan, StepPlan};
+use super::wiring::{Draft, Names, Wiring};
+use super::{ModelPlan, Place, Plan, Port, SinkPlan, SourcePlan, StepPlan, Way, ends, models};
 use crate::diagnostic::Problem;
-use crate::file::{
-    KafkaSink, KafkaSource, MapBatch, ModelTable, Partition, PipelineFile, SinkTable, SourceTable,
-    StepTable, TimedWindow,
-};
-
-pub(super) fn resolve(file: PipelineFile) -> Result<Plan, Problem> {
-    let source = source(file.source)?;
-    let sink = sink(file.sink, &source)?;
-    let mut models = file
-        .model
-        .into_iter()
-        .map(|(name, table)| Ok((name, model(table.into_inner())?)))
-        .collect::<Result<_, Problem>>()?;
-    let steps = Steps { models: &mut models, in_flight: in_flight(&source), batch: None, kept: 0 }
-        .resolve(file.step)?;
-    Ok(Plan {
-        name: file.name.unwrap_or_else(|| "forebay".to_owned()),
-        source,
-        steps,
-        sink,
-        models,
-    })
-}
-
-fn source(table: Spanned<SourceTable>) -> Result<SourcePlan, Problem> {
-    let span = table.span();
-    Ok(match table.into_inner() {
-        SourceTable::Kafka(table) => SourcePlan::Kafka(kafka_source(table, span)?),
-        SourceTable::Stdin(_) => SourcePlan::Stdin,
-        SourceTable::File(file) => SourcePlan::File(file.path),
-    })
-}
-
-fn kafka_source(table: KafkaSource, span: Range<usize>) -> Result<SourceConfig, Problem> {
-    let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
-    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
-    config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
-    config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
-    config.options = table.options;
-    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
-    Ok(config)
-}
-
-fn sink(table: Spanned<SinkTable>, source: &SourcePlan) -> Result<SinkPlan, Problem> {
-    let span = table.span();
-    Ok(match table.into_inner() {
-        SinkTable::Kafka(table) => SinkPlan::Kafka(kafka_sink(table, span, source)?),
-        SinkTable::Stdout(_) => SinkPlan::Stdout,
-        SinkTable::File(file) => SinkPlan::File(output_path(file.path, span, source)?),
-    })
-}
-
-/// Writing a file empties it first, so it must not be the one that is read.
-fn output_path(path: PathBuf, span: Range<usize>, source: &SourcePlan) -> Result<PathBuf, Problem> {
-    let same = |read: &Path| match (read.canonicalize(), path.canonicalize()) {
-        (Ok(read), Ok(written)) => read == written,
-        _ => read == path,
-    };
-    match source {
-        SourcePlan::File(read) if same(read) => {
-            Err(Problem::new("the sink writes the file that the source reads", span))
-        }
-        _ => Ok(path),
-    }
-}
-
-fn kafka_sink(
-    table: KafkaSink,
-    span: Range<usize>,
-    source: &SourcePlan,
-) -> Result<SinkConfig, Problem> {
-    let brokers = match (table.brokers, source) {
-        (Some(brokers), _) => brokers,
-        (None, SourcePlan::Kafka(source)) => source.brokers.clone(),
-        (None, _) => {
-            let problem = Problem::new("missing field `brokers`", span);
-            return Err(
-                problem.help("`brokers` may be left out only where the source is Kafka too")
-            );
-        }
-    };
-    let mut config = SinkConfig::new(brokers, table.topic);
-    config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
-    config.options = table.options;
-    if let SourcePlan::Kafka(source) = source
-        && source.brokers == config.brokers
-        && source.topic == config.topic
-    {
-        let problem = Problem::new("the sink writes the topic that the source reads", span);
-        return Err(
-            problem.help("replies would be read as requests; give them a topic of their own")
-        );
-    }
-    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
-    Ok(config)
-}
-
-fn model(table: ModelTable) -> Result<ModelPlan, Problem> {
-    let span = table.path.span();
-    let path = table.path.into_inner();
-    if path.as_os_str().is_empty() {
-        return Err(Problem::new("the model's path is empty", span));
-    }
-    let mut options = TextModelOptions::new(path);
-    if let Some(device) = table.device {
-        options.device = named(&device)?;
-    }
-    options.task = table.task.as_ref().map(named).transpose()?;
-    options.max_tokens = table.max_tokens;
-    options.truncate = table.truncate;
-    Ok(options)
-}
-
-/// A value that is written as its name.
-fn named<T: FromStr<Err: std::fmt::Display>>(text: &Spanned<String>) -> Result<T, Problem> {
-    text.get_ref().parse().map_err(|error| Problem::new(error, text.span()))
-}
-
-/// Most records that the source lets be unresolved, where it has such a bound.
-fn in_flight(source: &SourcePlan) -> Option<NonZeroUsize> {
-    match source {
-        SourcePlan::Kafka(config) => Some(config.max_in_flight),
-        SourcePlan::Stdin | SourcePlan::File(_) => None,
-    }
-}
-
-/// Walks the steps with what flows between them: single elements, or batches of at most so many.
-struct Steps<'a> {
-    models: &'a mut BTreeMap<String, ModelPlan>,
-    in_flight: Option<NonZeroUsize>,
-    batch: Option<NonZeroUsize>,
-    /// Elements that windows without a timeout may keep, in all.
-    kept: usize,
-}
+use crate::file::{self, Entry, PipelineFile};
+use crate::registry::Registry;
+use crate::step::map_batch::MapBatch;
+use crate::step::{BUILT_IN, Operator};
 
 /// Most requests that a model is warmed up for at once.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 
-const WINDOW_FIRST: &str = "put a `timed_window` or a `partition` step before it";
+pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Plan, Problem> {
+    let drafts: Vec<_> =
+        file.steps.into_iter().map(|step| draft(step, registry)).collect::<Result<_, _>>()?;
+    if file.sources.is_empty() {
+        return Err(missing("source", "[source.stdin]"));
+    }
+    if file.sinks.is_empty() {
+        return Err(missing("sink", "[sink.stdout]"));
+    }
 
-impl Steps<'_> {
-    fn resolve(mut self, tables: Vec<Spanned<StepTable>>) -> Result<Vec<StepPlan>, Problem> {
+    let names = Names::new(&file.sources, &drafts)?;
+    let inputs: Vec<_> =
+        (0..drafts.len()).map(|step| names.inputs(step)).collect::<Result<_, _>>()?;
+    let flushes: Vec<Option<Port>> = drafts
+        .iter()
+        .map(|draft| match &draft.operator {
+            Operator::Collect(collect) => {
+                collect.flush.as_ref().map(|name| Ok(names.named(name)?.0)).transpose()
+            }
+            _ => Ok(None),
+        })
+        .collect::<Result<_, Problem>>()?;
+    let sink_inputs: Vec<Port> =
+        file.sinks.iter().map(|sink| names.sink_input(sink)).collect::<Result<_, _>>()?;
+    drop(names);
+    for (draft, inputs) in drafts.iter().zip(&inputs) {
+        check_inputs(draft, inputs, &drafts)?;
+    }
+
+    let wiring = Wiring { drafts: &drafts, inputs: &inputs, flushes: &flushes };
+    let loops = wiring.loops()?;
+    for looping in &loops {
+        wiring.check_exits(looping, &sink_inputs)?;
+    }
+    let order = wiring.order(&loops)?;
+
+    let used: Vec<Port> = inputs
+        .iter()
+        .flatten()
+        .map(|(port, _)| *port)
+        .chain(flushes.iter().flatten().copied())
+        .chain(sink_inputs.iter().copied())
+        .collect();
+    check_all_used(&file.sources, &drafts, &used)?;
+
+    let sources: Vec<_> = file
+        .sources
+        .into_iter()
+        .map(|entry| ends::source(entry, registry))
+        .collect::<Result<_, _>>()?;
+    check_sources(&sources)?;
+    let sinks: Vec<_> = file
+        .sinks
+        .into_iter()
+        .zip(sink_inputs)
+        .map(|(entry, from)| Ok(SinkPlan { from, end: ends::sink(entry, &sources, registry)? }))
+        .collect::<Result<_, Problem>>()?;
+    let mut models = file
+        .models
+        .into_iter()
+        .map(|entry| Ok((entry.key.get_ref().clone(), models::model(entry, registry)?)))
+        .collect::<Result<BTreeMap<_, _>, Problem>>()?;
+
+    Shapes { drafts: &drafts, inputs: &inputs, used: &used, models: &mut models }.check(&order)?;
+    check_in_flight(&drafts, &sources)?;
+
+    let steps = drafts.into_iter().zip(inputs).zip(flushes);
+    let steps = steps.map(|((draft, from), flush)| StepPlan {
+        name: draft.name.map_or(draft.kind, Spanned::into_inner),
+        operator: draft.operator,
+        from,
+        flush,
+    });
+    Ok(Plan {
+        name: file.name.unwrap_or_else(|| "forebay".to_owned()),
+        sources,
+        steps: steps.collect(),
+        sinks,
+        models,
+        order,
+        loops,
+    })
+}
+
+fn missing(what: &str, example: &str) -> Problem {
+    Problem::anywhere(format_args!("there is no {what}"))
+        .help(format_args!("add one, such as `{example}`"))
+}
+
+/// Of some kinds there can be one source only.
+fn check_sources(sources: &[SourcePlan]) -> Result<(), Problem> {
+    let count =
+        |kind: fn(&SourcePlan) -> bool| sources.iter().filter(|source| kind(source)).count();
+    if count(|source| matches!(source, SourcePlan::Stdin)) > 1 {
+        return Err(Problem::anywhere("standard input can be read by one source only"));
+    }
+    if count(|source| matches!(source, SourcePlan::Http(_))) > 1 {
+        return Err(Problem::anywhere("there can be one HTTP source only"));
+    }
+    Ok(())
+}
+
+fn draft(entry: Entry<'_>, registry: &Registry) -> Result<Draft, Problem> {
+    let Entry { key, settings, name, from, span } = entry;
+    let kind = key.get_ref().clone();
+    let built_in = BUILT_IN.iter().find(|(name, _)| *name == kind).map(|(_, parse)| parse);
+    let operator = match built_in {
+        Some(parse) => parse(settings)?,
+        None => registry.parse_step(&kind, settings).unwrap_or_else(|| {
+            let known = BUILT_IN.iter().map(|(name, _)| *name).chain(registry.steps());
+            Err(file::unknown("operator", &kind, key.span(), known))
+        })?,
+    };
+    Ok(Draft { operator, kind, name, from, span })
+}
+
+/// A step gets as many flows as its operator takes.
+fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> Result<(), Problem> {
+    let kind = &draft.kind;
+    let feedback = |port: &Port| match port.place {
+        Place::Step(step) => matches!(drafts[step].operator, Operator::Feedback(_)),
+        Place::Source(_) => false,
+    };
+    let Operator::Join(join) = &draft.operator else {
+        if inputs.len() > 1 {
+            let problem = Problem::new(format_args!("`{kind}` takes one flow"), draft.span.clone());
+            return Err(problem.help("join them in a `union` step first"));
+        }
+        return Ok(());
+    };
+    if inputs.len() < join.fewest() {
+        let message = format_args!("`{kind}` joins several flows");
+        let problem = Problem::new(message, draft.span.clone());
+        return Err(problem.help("name the steps or sources in `from = [\"a\", \"b\"]`"));
+    }
+    if inputs.iter().all(|(port, _)| feedback(port)) {
+        let problem = Problem::new("nothing comes here for the first time", draft.span.clone());
+        return Err(problem.help("name what flows into the loop in `from` too"));
+    }
+    let names: Vec<_> = inputs.iter().map(|(_, name)| name.clone()).collect();
+    join.check(&names)
+}
+
+/// Nothing that is read or made is left lying.
+fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Result<(), Problem> {
+    let unused = |place, ways: &[Way]| {
+        ways.iter().copied().find(|way| !used.contains(&Port { place, way: *way }))
+    };
+    let left = |what: &str, span: Range<usize>| {
+        let problem = Problem::new(format_args!("nothing takes {what}"), span);
+        Err(problem.help(
+            "name it in the `from` of a step or a sink; `[sink.drop]` takes what nobody needs",
+        ))
+    };
+    for (number, source) in sources.iter().enumerate() {
+        if unused(Place::Source(number), &[Way::Only]).is_some() {
+            let name = source.name.as_ref().unwrap_or(&source.key);
+            return left(
+                &format!("what the source `{}` reads", name.get_ref()),
+                source.span.clone(),
+            );
+        }
+    }
+    for (number, draft) in drafts.iter().enumerate() {
+        let ways: &[Way] = match draft.operator {
+            Operator::Split(_) => &[Way::True, Way::False],
+            Operator::Feedback(_) => continue,
+            _ => &[Way::Only],
+        };
+        let name = draft.name.as_ref().map_or(&draft.kind, |name| name.get_ref());
+        match unused(Place::Step(number), ways) {
+            None => {}
+            Some(Way::Only) => return left(&format!("what `{name}` gives"), draft.span.clone()),
+            Some(Way::True) => return left(&format!("`{name}.true`"), draft.span.clone()),
+            Some(Way::False) => return left(&format!("`{name}.false`"), draft.span.clone()),
+        }
+    }
+    Ok(())
+}
+
+/// Walks the steps with what flows between them: single values, or batches of at most so many.
+struct Shapes<'a> {
+    drafts: &'a [Draft],
+    inputs: &'a [Vec<(Port, String)>],
+    used: &'a [Port],
+    models: &'a mut BTreeMap<String, ModelPlan>,
+}
+
+impl Shapes<'_> {
+    fn check(self, order: &[usize]) -> Result<(), Problem> {
         let mut called = Vec::new();
-        let steps = tables
-            .into_iter()
-            .map(|table| self.step(table, &mut called))
-            .collect::<Result<_, _>>()?;
+        // What leaves each step; sources and everything not named here give single values.
+        let mut batches: BTreeMap<usize, NonZeroUsize> = BTreeMap::new();
+        for &step in order {
+            let input = match self.inputs[step].first() {
+                Some((Port { place: Place::Step(from), .. }, _)) => batches.get(from).copied(),
+                _ => None,
+            };
+            let port = Port { place: Place::Step(step), way: Way::Only };
+            // Where several take them, batches go as arrays, for each taker has its own share of every value.
+            let shared = self.used.iter().filter(|used| **used == port).count() > 1;
+            let draft = &self.drafts[step];
+            let size = match &draft.operator {
+                Operator::Window(window) => Some(window.max_size()),
+                Operator::Collect(collect) => Some(collect.max_size),
+                Operator::MapBatch(map_batch) => {
+                    let size = input.ok_or_else(|| not_batched(draft))?;
+                    if let MapBatch::Model(name) = map_batch {
+                        call(self.models, name, size, &mut called)?;
+                    }
+                    None
+                }
+                _ => None,
+            };
+            if let Some(size) = size.filter(|_| !shared) {
+                batches.insert(step, size);
+            }
+        }
         // A model that no step names is not loaded.
         self.models.retain(|name, _| called.contains(name));
-        Ok(steps)
-    }
-
-    fn step(
-        &mut self,
-        table: Spanned<StepTable>,
-        called: &mut Vec<String>,
-    ) -> Result<StepPlan, Problem> {
-        let span = table.span();
-        match table.into_inner() {
-            StepTable::TimedWindow(TimedWindow { interval, max_size }) => {
-                if interval.is_zero() {
-                    return Err(Problem::new("`interval` must not be zero", span));
-                }
-                self.window("timed_window", max_size, span)?;
-                Ok(StepPlan::TimedWindow { interval, max_size })
-            }
-            StepTable::Partition(Partition { size, timeout }) => {
-                self.kept += if timeout.is_none() { size.get() } else { 0 };
-                if self.in_flight.is_some_and(|bound| bound.get() < self.kept) {
-                    let message =
-                        "batches without a timeout need more than the source's `max_in_flight`";
-                    let problem = Problem::new(message, span);
-                    return Err(
-                        problem.help("they may never be full: lower `size`, or give a `timeout`")
-                    );
-                }
-                self.window("partition", size, span)?;
-                Ok(StepPlan::Partition { size, timeout })
-            }
-            StepTable::Flatten(_) => {
-                self.batch("flatten", span)?;
-                Ok(StepPlan::Flatten)
-            }
-            StepTable::MapBatch(MapBatch { model }) => {
-                let size = self.batch("map_batch", span)?;
-                let name = model.get_ref();
-                let Some(plan) = self.models.get_mut(name) else {
-                    return Err(unknown_model(&model, self.models));
-                };
-                // Larger batches are run in parts.
-                let size = size.min(MAX_BATCH);
-                let known = called.contains(name);
-                plan.max_batch = if known { plan.max_batch.max(size) } else { size };
-                called.push(name.clone());
-                Ok(StepPlan::MapBatch { model: model.into_inner() })
-            }
-        }
-    }
-
-    fn window(
-        &mut self,
-        name: &str,
-        size: NonZeroUsize,
-        span: Range<usize>,
-    ) -> Result<(), Problem> {
-        if self.batch.replace(size).is_none() {
-            return Ok(());
-        }
-        let problem =
-            Problem::new(format_args!("`{name}` takes single elements, and gets batches"), span);
-        Err(problem.help("put a `flatten` or a `map_batch` step before it"))
-    }
-
-    fn batch(&mut self, name: &str, span: Range<usize>) -> Result<NonZeroUsize, Problem> {
-        self.batch.take().ok_or_else(|| {
-            let problem = Problem::new(
-                format_args!("`{name}` takes batches, and gets single elements"),
-                span,
-            );
-            problem.help(WINDOW_FIRST)
-        })
+        Ok(())
     }
 }
 
-fn unknown_model(name: &Spanned<String>, models: &BTreeMap<String, ModelPlan>) -> Problem {
-    let known: Vec<_> = models.keys().map(|name| format!("`{name}`")).collect();
-    let help = match known.as_slice() {
-        [] => format!("add a `[model.{}]` table with a `path`", name.get_ref()),
-        known => format!("defined are {}", known.join(", ")),
+fn not_batched(draft: &Draft) -> Problem {
+    let message = format_args!("`{}` takes batches, and gets single values", draft.kind);
+    Problem::new(message, draft.span.clone())
+        .help("put a window before it, such as `adaptive_window` or `partition`, that no other step takes from")
+}
+
+fn call(
+    models: &mut BTreeMap<String, ModelPlan>,
+    model: &Spanned<String>,
+    size: NonZeroUsize,
+    called: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let name = model.get_ref();
+    let Some(plan) = models.get_mut(name) else {
+        let known = models.keys().map(String::as_str);
+        let problem = file::unknown("model", name, model.span(), known);
+        return Err(match models.is_empty() {
+            true => problem.help(format_args!("add a `[model.{name}]` table with a `path`")),
+            false => problem,
+        });
     };
-    Problem::new(format_args!("there is no model `{}`", name.get_ref()), name.span()).help(help)
+    if let ModelPlan::Text(options) = plan {
+        // Larger batches are run in parts.
+        let size = size.min(MAX_BATCH);
+        let known = called.contains(name);
+        options.max_batch = if known { options.max_batch.max(size) } else { size };
+    }
+    called.push(name.clone());
+    Ok(())
 }
 
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+/// Windows that wait for ever must not need more than Kafka gives before it has answers.
+fn check_in_flight(drafts: &[Draft], sources: &[SourcePlan]) -> Result<(), Problem> {
+    let bounds = sources.iter().filter_map(|source| match source {
+        SourcePlan::Kafka(config) => Some(config.max_in_flight.get()),
+        _ => None,
+    });
+    let Some(bound) = bounds.min() else { return Ok(()) };
+    let mut kept = 0_usize;
+    for draft in drafts {
+        let keeps = match &draft.operator {
+            Operator::Window(window) => window.keeps(),
+            Operator::Collect(collect) => Some(collect.max_size.get()),
+            _ => Some(0),
+        };
+        let Some(keeps) = keeps else {
+            let problem = Problem::new(
+                "by key, and without a `timeout`, batches may never be full",
+                draft.span.clone(),
+            );
+            return Err(problem.help("give a `timeout`: the source stops at its `max_in_flight`"));
+        };
+        kept = kept.saturating_add(keeps);
+        if kept > bound {
+            let message = "batches without a timeout need more than the source's `max_in_flight`";
+            let problem = Problem::new(message, draft.span.clone());
+            return Err(problem.help("they may never be full: lower `size`, or give a `timeout`"));
+        }
     }
-    text
+    Ok(())
 }

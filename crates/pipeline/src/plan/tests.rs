@@ -5,7 +5,7 @@ use std::path::Path;
 use forebay_stream::NodeKind;
 use proptest::prelude::*;
 
-use super::Plan;
+use super::{ModelPlan, Plan};
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
@@ -39,7 +39,6 @@ fn wrong_files() -> Vec<(&'static str, String)> {
             "[source.stdin]\n[sink.stdout]\n[modle.sentiment]\npath = \"x\"\n".to_owned(),
         ),
         ("unknown_source", "[source.kafak]\ntopic = \"a\"\n[sink.stdout]\n".to_owned()),
-        ("two_sources", "[source.stdin]\n[source.file]\npath = \"a\"\n[sink.stdout]\n".to_owned()),
         (
             "missing_topic",
             "[source.kafka]\nbrokers = \"a:9092\"\ngroup = \"g\"\n[sink.stdout]\n".to_owned(),
@@ -76,8 +75,66 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("number_for_duration", with_steps(&["partition = { size = 4, timeout = 5 }"])),
         ("two_operators_in_a_step", with_steps(&["flatten = {}\npartition = { size = 2 }"])),
         ("model_before_window", with_steps(&[CALL])),
-        ("window_in_window", with_steps(&[WINDOW, "partition = { size = 4 }"])),
-        ("flatten_of_singles", with_steps(&["flatten = {}"])),
+        ("model_after_expression", with_steps(&[WINDOW, "map = \".\"", CALL])),
+        ("not_jq", with_steps(&["map = \".text |\""])),
+        ("unknown_filter", with_steps(&["filter = \".text | lenght > 3\""])),
+        ("not_a_pointer", with_steps(&["pluck = \"text\""])),
+        ("a_bad_name_for_a_member", with_steps(&["starmap = { args = [\"a b\"], jq = \".\" }"])),
+        ("number_for_jq", with_steps(&["map = 5"])),
+        ("not_a_table", "[source.stdin]\n[sink]\nstdout = 5\n".to_owned()),
+        ("steps_as_a_table", "[source.stdin]\n[step]\nmap = \".\"\n[sink.stdout]\n".to_owned()),
+        ("empty_step", with_steps(&["name = \"a\""])),
+        ("dot_in_a_name", with_steps(&["name = \"a.b\"\nmap = \".\""])),
+        ("two_of_one_name", with_steps(&["name = \"a\"\nmap = \".\"", "name = \"a\"\nmap = \".\""])),
+        ("unknown_from", with_steps(&["name = \"texts\"\nmap = \".\"", "from = \"text\"\nmap = \".\""])),
+        ("empty_from", with_steps(&["from = []\nmap = \".\""])),
+        ("from_a_number", with_steps(&["from = 5\nmap = \".\""])),
+        ("two_flows_for_one", with_steps(&["from = [\"stdin\", \"stdin\"]\nmap = \".\""])),
+        ("one_flow_for_several", with_steps(&["union = {}"])),
+        ("wrong_emit_on", with_steps(&["from = [\"stdin\", \"stdin\"]\ncombine_latest = { emit_on = [\"stdout\"] }"])),
+        ("split_without_a_way", with_steps(&["name = \"a\"\nsplit = \".\"", "from = \"a\"\nmap = \".\""])),
+        ("after_a_split", with_steps(&["split = \".\"", "map = \".\""])),
+        ("way_of_a_map", with_steps(&["name = \"a\"\nmap = \".\"", "from = \"a.true\"\nmap = \".\""])),
+        ("way_left_over", with_steps(&["name = \"a\"\nsplit = \".\"", "from = \"a.true\"\nmap = \".\""])),
+        ("step_left_over", with_steps(&["map = \".\"", "from = \"stdin\"\nmap = \".\""])),
+        (
+            "source_left_over",
+            "[source.stdin]\n[source.interval]\nevery = \"1s\"\n[[step]]\nfrom = \"stdin\"\nmap = \".\"\n[sink.stdout]\n"
+                .to_owned(),
+        ),
+        (
+            "which_source",
+            "[source.stdin]\n[source.interval]\nevery = \"1s\"\n[[step]]\nmap = \".\"\n[sink.stdout]\n".to_owned(),
+        ),
+        ("two_stdins", "[[source.stdin]]\nname = \"a\"\n[[source.stdin]]\nname = \"b\"\n[[step]]\nfrom = [\"a\", \"b\"]\nunion = {}\n[sink.stdout]\n".to_owned()),
+        ("sink_of_two", with_steps(&["map = \".\""]).replace("[sink.stdout]", "[sink.stdout]\nfrom = [\"stdin\", \"stdin\"]")),
+        ("replies_to_nobody", "[source.stdin]\n[sink.http]\n".to_owned()),
+        ("bad_address", "[source.http]\nlisten = \"\"\n[sink.http]\n".to_owned()),
+        (
+            "circle",
+            with_steps(&["name = \"a\"\nfrom = [\"stdin\", \"b\"]\nunion = {}", "name = \"b\"\nmap = \".\""]),
+        ),
+        ("feedback_to_nowhere", with_steps(&["feedback = {}", "from = \"stdin\"\nmap = \".\""])),
+        (
+            "feedback_without_a_loop",
+            with_steps(&[
+                "name = \"f\"\nfeedback = {}",
+                "from = [\"stdin\", \"f\"]\nunion = {}",
+            ]),
+        ),
+        (
+            "feedback_alone",
+            with_steps(&["from = [\"f\", \"f\"]\nunion = {}", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
+        ),
+        (
+            "feedback_into_a_map",
+            with_steps(&["from = \"f\"\nmap = \".\"", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
+        ),
+        (
+            "loop_without_an_exit",
+            with_steps(&["from = [\"stdin\", \"f\"]\nunion = {}", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
+        ),
+        ("keys_without_a_timeout", kafka("[[step]]\npartition = { size = 2, key = \".a\" }\n[sink.stdout]\n")),
         ("unknown_model", with_steps(&[WINDOW, "map_batch = { model = \"sentimant\" }"])),
         (
             "no_models",
@@ -128,7 +185,8 @@ fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
     let plan =
         parse(&with_steps(&["partition = { size = 8 }", CALL, "partition = { size = 32 }", CALL]))
             .unwrap();
-    assert_eq!(plan.models["sentiment"].max_batch.get(), 32);
+    let ModelPlan::Text(model) = &plan.models["sentiment"] else { panic!("it is a text model") };
+    assert_eq!(model.max_batch.get(), 32);
 }
 
 #[test]

@@ -1,103 +1,180 @@
-//! A plan's source and sink, opened.
+//! A plan's sources and sinks, opened.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use forebay_http::{Door, Handle as DoorHandle, Reply};
 use forebay_kafka::{Sink as KafkaSink, Source as KafkaSource, SourceHandle};
-use forebay_stream::{Failure, Flow, Pipeline};
+use forebay_stream::{Event, Failure, Flow, Sink};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
 use super::{RunError, SHUTDOWN};
 use crate::answer::Answer;
-use crate::assemble::{sink_name, source_name};
-use crate::lines::{Confirm, LinesSink, lines};
-use crate::plan::{Plan, SinkPlan, SourcePlan};
-
-/// Ends a flow in a sink that is open already.
-pub(super) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
+use crate::beat::Beat;
+use crate::lines::{AtEnd, Confirm, LinesSink, lines};
+use crate::plan::{Plan, SinkEnd, SourcePlan};
+use crate::record::{Record, Until};
+use crate::registry::AttachSink;
 
 /// What remains to be done about a source when its pipeline has ended.
 pub(super) enum OpenSource {
     Kafka(SourceHandle),
     /// Lines cannot be read again; a failure that nothing answered is all that there is to tell.
     Lines(Arc<OnceLock<Failure>>),
+    Http(DoorHandle),
+    /// Nothing.
+    Other,
 }
 
-/// Opens the sink, and fails where it cannot take answers.
-pub(super) async fn open_sink(plan: &Plan) -> Result<AttachSink, RunError> {
-    let name = sink_name(plan);
-    let from_kafka = matches!(plan.source, SourcePlan::Kafka(_));
-    let confirm = if from_kafka { Confirm::Flushed } else { Confirm::Buffered };
-    Ok(match &plan.sink {
-        SinkPlan::Kafka(config) => {
+/// Listens where the plan has HTTP sources; they take no requests yet.
+pub(super) async fn open_doors(plan: &Plan) -> Result<Vec<Door>, RunError> {
+    let mut doors = Vec::new();
+    for source in &plan.sources {
+        if let SourcePlan::Http(config) = source {
+            doors.push(Door::bind(config.clone()).await.map_err(RunError::Listen)?);
+        }
+    }
+    Ok(doors)
+}
+
+/// Opens a sink, and fails where it cannot take answers.
+pub(super) async fn open_sink(
+    plan: &Plan,
+    sink: &SinkEnd,
+    doors: &[Door],
+) -> Result<AttachSink, RunError> {
+    let name = sink.title();
+    // Lines cannot be read again, so that it is enough for an answer to be on its way; which keeps answers in order.
+    let from_lines = plan
+        .sources
+        .iter()
+        .all(|source| matches!(source, SourcePlan::Stdin | SourcePlan::File { follow: false, .. }));
+    let confirm = if from_lines { Confirm::Buffered } else { Confirm::Flushed };
+    Ok(match sink {
+        SinkEnd::Kafka(config) => {
             let sink = KafkaSink::connect(config.clone()).await.map_err(RunError::Connect)?;
             Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
         }
-        SinkPlan::Stdout => {
+        SinkEnd::Stdout => {
             let sink = LinesSink::new(tokio::io::stdout(), confirm);
             Box::new(|answers| answers.sink(name, sink))
         }
-        SinkPlan::File(path) => {
-            // Answers whose offsets are committed are not made again, so they must outlive a restart.
+        SinkEnd::File(path) => {
+            // Answers that are not made again must outlive a restart.
             let mut options = OpenOptions::new();
-            options.create(true).write(true).append(from_kafka).truncate(!from_kafka);
+            options.create(true).write(true).append(!from_lines).truncate(from_lines);
             let file = options.open(path).await;
             let file = file.map_err(|source| RunError::Open { path: path.clone(), source })?;
             let sink = LinesSink::new(file, confirm);
             Box::new(|answers| answers.sink(name, sink))
         }
+        SinkEnd::Http => {
+            let replies: Vec<_> = doors.iter().map(Door::replies).collect();
+            // The plan has an HTTP source where it has an HTTP sink, and of several the first.
+            let Some(replies) = replies.into_iter().next() else {
+                return Ok(Box::new(|answers| answers.sink(name, Drop)));
+            };
+            let reply = |answer: Answer| Reply { value: answer.value, error: answer.error };
+            Box::new(move |answers| answers.named("reply").map(reply).sink(name, replies))
+        }
+        SinkEnd::Drop => Box::new(|answers| answers.sink(name, Drop)),
+        SinkEnd::Custom { kind, open } => open
+            .open(name)
+            .await
+            .map_err(|source| RunError::Custom { kind: kind.clone(), source })?,
     })
 }
 
-/// Opens the source and begins to read, until `stop` is cancelled.
+/// Takes answers, and does nothing with them.
+struct Drop;
+
+impl Sink<Answer> for Drop {
+    type Error = std::convert::Infallible;
+
+    async fn send(&mut self, event: Event<Answer>) -> Result<(), Self::Error> {
+        event.receipt.done();
+        Ok(())
+    }
+}
+
+/// Opens a source and begins to read, until `stop` is cancelled.
 pub(super) async fn open_source(
-    plan: &Plan,
+    source: &SourcePlan,
+    doors: &mut Vec<Door>,
     stop: &CancellationToken,
-) -> Result<(Flow<Option<Bytes>>, OpenSource), RunError> {
-    let name = source_name(plan);
+) -> Result<(Flow<Record>, OpenSource), RunError> {
+    let name = source.title();
     let unanswered = Arc::<OnceLock<Failure>>::default();
-    let records = match &plan.source {
+    let records = match source {
         SourcePlan::Kafka(config) => {
             let source = KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?;
             let (records, handle) = source.start(stop).map_err(RunError::Connect)?;
+            let records = futures::StreamExt::map(records, bytes);
             return Ok((Flow::from_try_events(name, records), OpenSource::Kafka(handle)));
         }
-        SourcePlan::Stdin => {
-            let stdin = BufReader::new(tokio::io::stdin());
-            Flow::from_try_events(
-                name,
-                lines("stdin", stdin, stop.clone(), Arc::clone(&unanswered)),
-            )
+        SourcePlan::Http(_) => {
+            // One was opened for each HTTP source, in their order.
+            let door = doors.remove(0);
+            let (requests, handle) = door.start(stop);
+            let records = futures::StreamExt::map(requests, bytes);
+            return Ok((Flow::from_try_events(name, records), OpenSource::Http(handle)));
         }
-        SourcePlan::File(path) => {
+        SourcePlan::Interval { every, count } => {
+            let source = Beat::new(*every, *count);
+            let flow = Flow::from_source(name, Until { source, stop: stop.clone() });
+            return Ok((flow, OpenSource::Other));
+        }
+        SourcePlan::Custom { kind, open } => {
+            let flow = open.open(name, stop.clone()).await;
+            let flow = flow.map_err(|source| RunError::Custom { kind: kind.clone(), source })?;
+            return Ok((flow, OpenSource::Other));
+        }
+        SourcePlan::Stdin => {
+            let stdin = BufReader::with_capacity(READ_AHEAD, tokio::io::stdin());
+            let lines = lines("stdin", stdin, AtEnd::Stop, stop.clone(), Arc::clone(&unanswered));
+            Flow::from_try_events(name, lines)
+        }
+        SourcePlan::File { path, follow } => {
             let file = File::open(path).await;
             let file = file.map_err(|source| RunError::Open { path: path.clone(), source })?;
+            let file = BufReader::with_capacity(READ_AHEAD, file);
+            let at_end = if *follow { AtEnd::Follow } else { AtEnd::Stop };
             let label = path.display().to_string();
-            let lines = lines(&label, BufReader::new(file), stop.clone(), Arc::clone(&unanswered));
+            let lines = lines(&label, file, at_end, stop.clone(), Arc::clone(&unanswered));
             Flow::from_try_events(name, lines)
         }
     };
     Ok((records, OpenSource::Lines(unanswered)))
 }
 
+/// Bytes of lines that are read at once.
+const READ_AHEAD: usize = 256 << 10;
+
+fn bytes<E>(item: Result<Event<Option<bytes::Bytes>>, E>) -> Result<Event<Record>, E> {
+    item.map(|event| event.map(Record::Bytes))
+}
+
 impl OpenSource {
     /// Commits what is resolved. After a failure nothing is waited for: what is unresolved will be read again.
     pub(super) async fn close(self, orderly: bool) -> Result<(), RunError> {
-        let source = match self {
-            Self::Kafka(source) => source,
+        let patience = if orderly { SHUTDOWN } else { Duration::ZERO };
+        let unresolved = match self {
+            Self::Kafka(source) => {
+                let report = source.close(patience).await.map_err(RunError::Close)?;
+                report.unresolved + report.held
+            }
+            Self::Http(door) => door.close(patience).await.map_err(RunError::Listen)?.unresolved,
             Self::Lines(unanswered) => {
                 return match unanswered.get() {
                     Some(failure) => Err(RunError::Unanswered { failure: failure.clone() }),
                     None => Ok(()),
                 };
             }
+            Self::Other => 0,
         };
-        let patience = if orderly { SHUTDOWN } else { Duration::ZERO };
-        let report = source.close(patience).await.map_err(RunError::Close)?;
-        match report.unresolved + report.held {
+        match unresolved {
             0 => Ok(()),
             _ if !orderly => Ok(()),
             count => Err(RunError::Unresolved { count }),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use forebay_stream::{Failure, PipelineError};
 use thiserror::Error;
 
+use crate::registry::BoxError;
+
 /// Why a pipeline did not start, or ended before its input did.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -22,6 +24,17 @@ pub enum RunError {
     /// Kafka could not be reached, or a topic is missing.
     #[error("cannot connect to Kafka")]
     Connect(#[source] forebay_kafka::Error),
+    /// An HTTP source could not listen, or its server ended.
+    #[error("cannot take HTTP requests")]
+    Listen(#[source] forebay_http::Error),
+    /// A source or sink of the user's own could not be opened.
+    #[error("cannot open `{kind}`")]
+    Custom {
+        /// The name under which it was registered.
+        kind: String,
+        /// What it reported.
+        source: BoxError,
+    },
     /// A file could not be opened.
     #[error("cannot open {}", path.display())]
     Open {
@@ -70,6 +83,13 @@ impl RunError {
     /// Whether the pipeline never began to take requests.
     #[must_use]
     pub fn is_startup(&self) -> bool {
-        matches!(self, Self::Model { .. } | Self::Connect(_) | Self::Open { .. })
+        matches!(
+            self,
+            Self::Model { .. }
+                | Self::Connect(_)
+                | Self::Listen(_)
+                | Self::Custom { .. }
+                | Self::Open { .. }
+        )
     }
 }

@@ -203,4 +203,13 @@ mod tests {
             assert_eq!(outcomes.codes()[1..], ["abandoned"; 8]);
         }
     }
+
+    #[test]
+    fn the_failures_end_when_a_flow_ends_before_its_input() {
+        let (flow, failures) = Flow::from_iter(0..).catch(size(9), Release::InOrder);
+        let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
+        let some = flow.slice(0, Some(4), size(1)).try_map(odd).map(|value| value.to_string());
+        let answers = some.rejoin(failures.map(|failed| failed.failure.code().to_owned()));
+        assert_eq!(block_on(answers.collect()).unwrap(), ["even", "1", "even", "3"]);
+    }
 }

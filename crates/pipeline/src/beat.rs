@@ -1,0 +1,70 @@
+//! `[source.interval]`: the numbers of a beat.
+
+use std::convert::Infallible;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_stream::{Event, Meta, Origin, Source};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::json::Json;
+
+/// 0, 1, 2 and so on, the first at once. A beat that is missed is left out, and the next ones keep their time.
+pub(crate) struct Beat {
+    every: Duration,
+    // Made when it is first needed, for only then there is a clock for certain.
+    ticks: Option<Interval>,
+    next: u64,
+    count: Option<NonZeroU64>,
+}
+
+impl Beat {
+    pub(crate) fn new(every: Duration, count: Option<NonZeroU64>) -> Self {
+        Self { every, ticks: None, next: 0, count }
+    }
+}
+
+impl Source<Json> for Beat {
+    type Error = Infallible;
+
+    async fn next(&mut self) -> Result<Option<Event<Json>>, Infallible> {
+        if self.count.is_some_and(|count| self.next == count.get()) {
+            return Ok(None);
+        }
+        let ticks = self.ticks.get_or_insert_with(|| {
+            let mut ticks = tokio::time::interval(self.every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks
+        });
+        ticks.tick().await;
+        let position = self.next;
+        self.next += 1;
+        let origin = Origin { source: "interval".into(), partition: None, position };
+        let meta = Arc::new(Meta { origin, ..Meta::default() });
+        Ok(Some(Event { meta, ..Event::detached(Json::from(position)) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forebay_stream::Source as _;
+    use tokio::time::{Instant, sleep};
+
+    use super::Beat;
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_on_the_beat_and_leaves_out_what_it_missed() {
+        let start = Instant::now();
+        let mut beat = Beat::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));
+        let mut seen = Vec::new();
+        while let Some(event) = beat.next().await.unwrap() {
+            seen.push((event.value.to_string(), start.elapsed().as_millis()));
+            sleep(Duration::from_millis(if seen.len() == 1 { 25 } else { 1 })).await;
+        }
+        let expected = [("0", 0), ("1", 25), ("2", 30)];
+        assert_eq!(seen, expected.map(|(number, at)| (number.to_owned(), at)));
+    }
+}

@@ -1,0 +1,225 @@
+//! `Jq`: the expressions of a pipeline file, compiled once.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use forebay_stream::Failure;
+use jaq_core::data::JustLut;
+use jaq_core::load::{self, Arena, File, Loader, lex, parse};
+use jaq_core::{Compiler, Ctx, Filter, Vars, compile};
+use jaq_json::Val;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::json::Json;
+
+/// A jq expression that gives exactly one result for each value.
+///
+/// <https://jqlang.org/manual> describes the language. Compiled when the file is read; a copy shares it.
+#[derive(Clone)]
+pub(crate) struct Jq(Arc<Program>);
+
+/// A jq expression in which the state is `.` and the value is `$item`.
+#[derive(Clone, Debug)]
+pub(crate) struct JqStep(Jq);
+
+struct Program {
+    text: String,
+    filter: Filter<JustLut<Val>>,
+}
+
+impl Jq {
+    /// Compiles an expression in which these variables may be used (`["$item"]`).
+    pub(crate) fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
+        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        let arena = Arena::default();
+        let program = File { code: text, path: () };
+        let modules =
+            Loader::new(definitions).load(&arena, program).map_err(|e| syntax(text, &e))?;
+        let filter = Compiler::default()
+            .with_funs(functions)
+            .with_global_vars(variables.iter().copied())
+            .compile(modules)
+            .map_err(|e| undefined(&e))?;
+        Ok(Self(Arc::new(Program { text: text.to_owned(), filter })))
+    }
+
+    /// The one result for `input`, with the variables' values in the order in which they were named.
+    pub(crate) fn call(
+        &self,
+        input: Json,
+        variables: impl IntoIterator<Item = Json>,
+    ) -> Result<Json, Failure> {
+        let Program { text, filter } = &*self.0;
+        let variables = variables.into_iter().map(|Json(value)| value);
+        // jaq is safe Rust; a fault in it is to cost one event, not the pipeline.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let context = Ctx::<JustLut<Val>>::new(&filter.lut, Vars::new(variables));
+            let mut results = filter.id.run((context, input.0));
+            let first = results.next().ok_or(None)?;
+            let first = first.map_err(|exception| Some(said(exception)))?;
+            match results.next() {
+                None => Ok(Json(first)),
+                Some(Ok(_)) => Err(None),
+                Some(Err(exception)) => Err(Some(said(exception))),
+            }
+        }));
+        let panicked = || Err(Some("jq itself failed".to_owned()));
+        result.unwrap_or_else(|_| panicked()).map_err(|error| match error {
+            Some(error) => Failure::new("jq_error", format_args!("`{text}`: {error}")),
+            None => Failure::new(
+                "jq_results",
+                format_args!("`{text}` gives no result or several; exactly one is needed"),
+            ),
+        })
+    }
+
+    /// The one result for `input` of an expression without variables.
+    pub(crate) fn of(&self, input: &Json) -> Result<Json, Failure> {
+        self.call(input.clone(), [])
+    }
+
+    /// Whether the result is true: anything but `false` and `null`, as in jq.
+    pub(crate) fn holds(&self, input: &Json) -> Result<bool, Failure> {
+        let Json(result) = self.of(input)?;
+        Ok(!matches!(result, Val::Null | Val::Bool(false)))
+    }
+}
+
+impl JqStep {
+    /// The result for a state and the value that moves it on.
+    pub(crate) fn call(&self, state: Json, item: Json) -> Result<Json, Failure> {
+        self.0.call(state, [item])
+    }
+}
+
+/// What an expression threw. `halt` would end the process; here it fails the event as `error` does.
+fn said(exception: jaq_core::Exn<'_, Val>) -> String {
+    match exception.get_err() {
+        Ok(error) => error.to_string(),
+        Err(_) => "`halt` is not for pipelines".to_owned(),
+    }
+}
+
+fn syntax(text: &str, errors: &load::Errors<&str, ()>) -> String {
+    let Some((_, error)) = errors.first() else { return "it is not jq".to_owned() };
+    let (expected, rest) = match error {
+        load::Error::Io(_) => return "modules cannot be imported here".to_owned(),
+        load::Error::Lex(errors) => match errors.first() {
+            Some((expected, rest)) => (lexeme(expected), *rest),
+            None => return "it is not jq".to_owned(),
+        },
+        load::Error::Parse(errors) => match errors.first() {
+            Some((expected, rest)) => (syntagm(expected), *rest),
+            None => return "it is not jq".to_owned(),
+        },
+    };
+    let rest = rest.trim_end();
+    match rest.is_empty() || !text.contains(rest) {
+        true => format!("it ends where {expected} should follow"),
+        false => format!("there should be {expected} at `{rest}`"),
+    }
+}
+
+fn lexeme(expected: &lex::Expect<&str>) -> String {
+    match expected {
+        lex::Expect::Delim(open) => format!("what closes `{open}`"),
+        other => other.as_str().to_owned(),
+    }
+}
+
+fn syntagm(expected: &parse::Expect<&str>) -> String {
+    match expected {
+        parse::Expect::Nothing => "an end".to_owned(),
+        other => other.as_str().to_owned(),
+    }
+}
+
+fn undefined(errors: &compile::Errors<&str, ()>) -> String {
+    let first = errors.first().and_then(|(_, errors)| errors.first());
+    match first {
+        Some((name, compile::Undefined::Filter(0))) => format!("jq has no filter `{name}`"),
+        Some((name, compile::Undefined::Filter(arity))) => {
+            format!("jq has no filter `{name}` with {arity} arguments")
+        }
+        Some((name, kind)) => format!("there is no {} `{name}`", kind.as_str()),
+        None => "it is not jq".to_owned(),
+    }
+}
+
+impl fmt::Display for Jq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Jq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jq({})", self.0.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Jq {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        compiled(deserializer, &[])
+    }
+}
+
+impl<'de> Deserialize<'de> for JqStep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        compiled(deserializer, &["$item"]).map(Self)
+    }
+}
+
+fn compiled<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    variables: &[&str],
+) -> Result<Jq, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Jq::compile(&text, variables)
+        .map_err(|error| de::Error::custom(format_args!("not a jq expression: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Jq;
+    use crate::json::Json;
+
+    fn call(expression: &str, input: &str) -> Result<String, String> {
+        let jq = Jq::compile(expression, &["$item"])?;
+        let input = Json::parse(input.as_bytes()).unwrap();
+        let result = jq.call(input, [Json::parse(b"7").unwrap()]);
+        result.map(|json| json.to_string()).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn an_expression_gives_its_one_result() {
+        assert_eq!(call(".a + $item", "{\"a\": 1}").unwrap(), "8");
+        assert_eq!(call("map(. * 2) | add", "[1, 2]").unwrap(), "6");
+        assert_eq!(call("{b: .a, a: 1.50}", "{\"a\": null}").unwrap(), "{\"b\":null,\"a\":1.5}");
+        assert_eq!(call("test(\"^a\")", "\"abc\"").unwrap(), "true");
+    }
+
+    #[test]
+    fn what_goes_wrong_names_the_expression() {
+        assert_eq!(call(".a", "5").unwrap_err(), "jq_error: `.a`: cannot index 5 with \"a\"");
+        assert_eq!(call("error(\"no\")", "5").unwrap_err(), "jq_error: `error(\"no\")`: \"no\"");
+        let several = call(".[]", "[1, 2]").unwrap_err();
+        assert_eq!(several, "jq_results: `.[]` gives no result or several; exactly one is needed");
+        assert!(call("empty", "1").unwrap_err().starts_with("jq_results"));
+        assert!(call("1, error(\"late\")", "1").unwrap_err().contains("late"));
+        assert!(call("halt", "1").unwrap_err().starts_with("jq_error"), "the process goes on");
+    }
+
+    #[test]
+    fn what_is_not_jq_is_said() {
+        let said = |expression| Jq::compile(expression, &[]).unwrap_err();
+        assert_eq!(said(".a |"), "it ends where term should follow");
+        assert_eq!(said("("), "it ends where what closes `(` should follow");
+        assert_eq!(said(".a ++"), "there should be an end at `++`");
+        assert_eq!(said("foo"), "jq has no filter `foo`");
+        assert_eq!(said("$item"), "there is no variable `$item`");
+        assert_eq!(said("import \"a\" as a; ."), "modules cannot be imported here");
+    }
+}

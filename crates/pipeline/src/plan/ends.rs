@@ -1,0 +1,145 @@
+//! Sources and sinks, from what the file says of them.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use forebay_kafka::{SinkConfig, SourceConfig};
+
+use super::{SinkEnd, SourcePlan};
+use crate::diagnostic::{Problem, chain};
+use crate::file::{
+    self, Empty, Entry, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
+};
+use crate::registry::Registry;
+
+const SOURCES: [&str; 5] = ["file", "http", "interval", "kafka", "stdin"];
+const SINKS: [&str; 5] = ["drop", "file", "http", "kafka", "stdout"];
+
+pub(super) fn source(entry: Entry<'_>, registry: &Registry) -> Result<SourcePlan, Problem> {
+    let Entry { key, settings, span, .. } = entry;
+    Ok(match key.get_ref().as_str() {
+        "kafka" => {
+            let config = kafka_source(file::value(settings)?);
+            config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+            SourcePlan::Kafka(config)
+        }
+        "stdin" => {
+            let Empty {} = file::value(settings)?;
+            SourcePlan::Stdin
+        }
+        "file" => {
+            let FileSource { path, follow } = file::value(settings)?;
+            SourcePlan::File { path, follow }
+        }
+        "interval" => {
+            let IntervalSource { every, count } = file::value(settings)?;
+            SourcePlan::Interval { every: every.0, count }
+        }
+        "http" => {
+            let config = http_source(file::value(settings)?);
+            config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+            SourcePlan::Http(config)
+        }
+        kind => match registry.parse_source(kind, settings) {
+            Some(open) => SourcePlan::Custom { kind: kind.to_owned(), open: open? },
+            None => {
+                let known = SOURCES.into_iter().chain(registry.sources());
+                return Err(file::unknown("source", kind, key.span(), known));
+            }
+        },
+    })
+}
+
+fn kafka_source(table: KafkaSource) -> SourceConfig {
+    let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
+    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
+    config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
+    config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
+    config.options = table.options;
+    config
+}
+
+fn http_source(table: HttpSource) -> forebay_http::Config {
+    let mut config = forebay_http::Config::new(table.listen);
+    config.path = table.path.unwrap_or(config.path);
+    config.max_body = table.max_body.map_or(config.max_body, NonZeroUsize::get);
+    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
+    config
+}
+
+pub(super) fn sink(
+    entry: Entry<'_>,
+    sources: &[SourcePlan],
+    registry: &Registry,
+) -> Result<SinkEnd, Problem> {
+    let Entry { key, settings, span, .. } = entry;
+    Ok(match key.get_ref().as_str() {
+        "kafka" => {
+            let config = kafka_sink(file::value(settings)?, sources);
+            let config = config.map_err(|problem| problem.at(span.clone()))?;
+            config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+            SinkEnd::Kafka(config)
+        }
+        "stdout" => {
+            let Empty {} = file::value(settings)?;
+            SinkEnd::Stdout
+        }
+        "file" => {
+            let FileSink { path } = file::value(settings)?;
+            let path = output_path(path, sources).map_err(|problem| problem.at(span))?;
+            SinkEnd::File(path)
+        }
+        "http" => {
+            let Empty {} = file::value(settings)?;
+            if !sources.iter().any(|source| matches!(source, SourcePlan::Http(_))) {
+                let problem =
+                    Problem::new("there is no HTTP source whose requests it could answer", span);
+                return Err(problem.help("add `[source.http]` with the address to listen at"));
+            }
+            SinkEnd::Http
+        }
+        "drop" => {
+            let Empty {} = file::value(settings)?;
+            SinkEnd::Drop
+        }
+        kind => match registry.parse_sink(kind, settings) {
+            Some(open) => SinkEnd::Custom { kind: kind.to_owned(), open: open? },
+            None => {
+                let known = SINKS.into_iter().chain(registry.sinks());
+                return Err(file::unknown("sink", kind, key.span(), known));
+            }
+        },
+    })
+}
+
+/// Writing a file empties it first, so it must not be one that is read.
+fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem> {
+    let same = |read: &Path| match (read.canonicalize(), path.canonicalize()) {
+        (Ok(read), Ok(written)) => read == written,
+        _ => read == path,
+    };
+    let read = |source: &SourcePlan| matches!(source, SourcePlan::File { path, .. } if same(path));
+    if sources.iter().any(read) {
+        return Err(Problem::anywhere("the sink writes the file that the source reads"));
+    }
+    Ok(path)
+}
+
+fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
+    let mut read = sources.iter().filter_map(|source| match source {
+        SourcePlan::Kafka(config) => Some(config),
+        _ => None,
+    });
+    let Some(brokers) = table.brokers.or_else(|| Some(read.clone().next()?.brokers.clone())) else {
+        return Err(Problem::anywhere("missing field `brokers`")
+            .help("`brokers` may be left out only where the source is Kafka too"));
+    };
+    let mut config = SinkConfig::new(brokers, table.topic);
+    config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
+    config.options = table.options;
+    if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
+        return Err(Problem::anywhere("the sink writes the topic that the source reads")
+            .help("replies would be read as requests; give them a topic of their own"));
+    }
+    Ok(config)
+}

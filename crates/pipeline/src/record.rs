@@ -1,0 +1,85 @@
+//! Records: what sources give, and what is read from it.
+
+use bytes::Bytes;
+use forebay_stream::{Event, Failure, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::json::Json;
+
+/// What a source gives: bytes that are yet to be read, or a value.
+#[derive(Clone, Debug)]
+pub(crate) enum Record {
+    /// A record's value; `None` for a Kafka record that has none.
+    Bytes(Option<Bytes>),
+    Value(Json),
+}
+
+impl Record {
+    /// The value; each way in which there is none has a code of its own.
+    pub(crate) fn decode(self) -> Result<Json, Failure> {
+        let bytes = match self {
+            Self::Value(value) => return Ok(value),
+            Self::Bytes(bytes) => bytes,
+        };
+        const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";
+        let null =
+            || Failure::new("null_value", format_args!("the record has no value; {EXPECTED}"));
+        let bytes = bytes.ok_or_else(null)?;
+        if bytes.trim_ascii().is_empty() {
+            let message = format_args!("the value is empty; {EXPECTED}");
+            return Err(Failure::new("empty_value", message));
+        }
+        Json::parse(&bytes)
+    }
+}
+
+/// A source of values, as records, until it ends or is told to stop.
+pub(crate) struct Until<S> {
+    pub(crate) source: S,
+    pub(crate) stop: CancellationToken,
+}
+
+impl<S: Source<Json>> Source<Record> for Until<S> {
+    type Error = S::Error;
+
+    async fn next(&mut self) -> Result<Option<Event<Record>>, S::Error> {
+        let next = self.stop.run_until_cancelled(self.source.next()).await;
+        Ok(next.transpose()?.flatten().map(|event| event.map(Record::Value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::Record;
+
+    fn code(bytes: Option<&[u8]>) -> String {
+        let decoded = Record::Bytes(bytes.map(Bytes::copy_from_slice)).decode();
+        decoded.map_or_else(|failure| failure.code().to_owned(), |value| value.to_string())
+    }
+
+    #[test]
+    fn each_fault_has_a_code() {
+        assert_eq!(code(None), "null_value");
+        assert_eq!(code(Some(b" \n")), "empty_value");
+        assert_eq!(code(Some(b"{\"text\": \"a")), "invalid_json");
+        assert_eq!(code(Some(b"\"\xff\"")), "invalid_json");
+        assert_eq!(code(Some(b"1 2")), "invalid_json");
+        assert_eq!(code(Some(b"NaN")), "invalid_json");
+        assert_eq!(code(Some(b"null")), "null", "a value like any other");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_value_or_a_failure(bytes: Vec<u8>) {
+            code(Some(&bytes));
+        }
+
+        #[test]
+        fn deep_nesting_is_refused_rather_than_followed(depth in 129_usize..200_000) {
+            prop_assert_eq!(code(Some("[".repeat(depth).as_bytes())), "invalid_json");
+        }
+    }
+}

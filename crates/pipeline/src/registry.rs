@@ -1,0 +1,305 @@
+//! `Registry`: operators, sources, sinks and models of one's own, for use in pipeline files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_model::{Model, ModelHandle, WarmUp};
+use forebay_stream::{Failure, Flow, MapBatch as _, Pipeline, Sink, Source};
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::answer::Answer;
+use crate::diagnostic::Problem;
+use crate::file;
+use crate::json::Json;
+use crate::record::{Record, Until};
+use crate::step::{OnValues, Operator};
+use crate::task::Task;
+
+/// Any error of a connector or a model.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What pipeline files can use besides what Forebay brings along, each under a name and with settings of its own.
+///
+/// A registered thing is used as a built-in one is: `[[step]]` with `shout = { .. }`, `[source.NAME]`, `[sink.NAME]`
+/// and, for models, `[model.ANY.NAME]`. What stands in the table is deserialised into the settings' type when the file
+/// is read, so that a mistake in it is shown with its line; give that type `#[serde(deny_unknown_fields)]`.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use forebay_pipeline::{Json, Plan, Registry};
+/// use forebay_stream::Flow;
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Repeat {
+///     times: usize,
+/// }
+///
+/// let registry = Registry::new().step("repeat", |settings: &Repeat, flow: Flow<Json>| {
+///     let times = settings.times;
+///     flow.map(move |value| vec![value; times]).flatten()
+/// });
+/// let file = "[source.stdin]\n[[step]]\nrepeat = { times = 2 }\n[sink.stdout]\n";
+/// let plan = Plan::parse_with(Path::new("pipeline.toml"), file, &|_| None, &registry)?;
+/// assert!(plan.graph().to_mermaid().contains("repeat"));
+/// # Ok::<_, forebay_pipeline::ConfigError>(())
+/// ```
+#[derive(Default)]
+pub struct Registry {
+    steps: BTreeMap<String, ParseStep>,
+    sources: BTreeMap<String, ParseSource>,
+    sinks: BTreeMap<String, ParseSink>,
+    models: BTreeMap<String, ParseModel>,
+}
+
+type Settings<'i> = Spanned<DeValue<'i>>;
+type Parse<T> = Box<dyn Fn(Settings<'_>) -> Result<T, Problem> + Send + Sync>;
+type ParseStep = Parse<Operator>;
+type ParseSource = Parse<CustomSource>;
+type ParseSink = Parse<CustomSink>;
+type ParseModel = Parse<CustomModel>;
+
+/// Opens a source of the user's, which ends when the token is cancelled.
+#[derive(Clone)]
+pub(crate) struct CustomSource(Arc<OpenSource>);
+type OpenSource = dyn Fn(String, CancellationToken) -> BoxFuture<'static, Result<Flow<Record>, BoxError>>
+    + Send
+    + Sync;
+
+/// Opens a sink of the user's.
+#[derive(Clone)]
+pub(crate) struct CustomSink(Arc<OpenSink>);
+type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError>> + Send + Sync;
+
+/// Ends a flow in a sink that is open already.
+pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
+
+/// Loads a model of the user's, on a thread with this name.
+#[derive(Clone)]
+pub(crate) struct CustomModel(Arc<LoadModel>);
+type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>
+    + Send
+    + Sync;
+
+pub(crate) type OnWarmUp = Box<dyn FnMut(WarmUp) + Send>;
+
+/// A model that is ready.
+pub(crate) struct LoadedModel {
+    pub(crate) description: String,
+    pub(crate) task: Task,
+    /// Resolves when the model's thread has ended although it was still needed.
+    pub(crate) closed: BoxFuture<'static, Failure>,
+}
+
+impl Registry {
+    /// Nothing besides what Forebay brings along.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An operator on single values: `[[step]]` with `NAME = { .. }`. Batches reach it as arrays.
+    #[must_use]
+    pub fn step<S, F>(mut self, name: impl Into<String>, apply: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
+    {
+        let apply = Arc::new(apply);
+        let parse = move |settings: Settings<'_>| {
+            let settings: S = file::value(settings)?;
+            Ok(Operator::Values(Arc::new(Custom { settings, apply: Arc::clone(&apply) })))
+        };
+        self.steps.insert(name.into(), Box::new(parse));
+        self
+    }
+
+    /// A source of JSON values: `[source.NAME]`. `open` is called when the pipeline starts.
+    ///
+    /// Receipts are as everywhere: a value is done when its answer is delivered, be that a result or an error.
+    #[must_use]
+    pub fn source<S, C, E, F>(mut self, name: impl Into<String>, open: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        C: Source<Json>,
+        E: Into<BoxError> + 'static,
+        F: Fn(&S) -> Result<C, E> + Send + Sync + 'static,
+    {
+        let open = Arc::new(open);
+        let parse = move |settings: Settings<'_>| {
+            let (settings, open) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&open));
+            Ok(CustomSource(Arc::new(move |name, stop| {
+                let source = open(&settings).map_err(Into::into);
+                let flow = source.map(|source| Flow::from_source(name, Until { source, stop }));
+                Box::pin(std::future::ready(flow))
+            })))
+        };
+        self.sources.insert(name.into(), Box::new(parse));
+        self
+    }
+
+    /// A sink of answers: `[sink.NAME]`. `open` is called when the pipeline starts, before its sources are opened.
+    #[must_use]
+    pub fn sink<S, C, E, F>(mut self, name: impl Into<String>, open: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        C: Sink<Answer>,
+        E: Into<BoxError> + 'static,
+        F: Fn(&S) -> Result<C, E> + Send + Sync + 'static,
+    {
+        let open = Arc::new(open);
+        let parse = move |settings: Settings<'_>| {
+            let (settings, open) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&open));
+            Ok(CustomSink(Arc::new(move |name: String| {
+                let sink = open(&settings).map_err(Into::into);
+                let attach = sink.map(|sink| {
+                    let attach: AttachSink = Box::new(|answers| answers.sink(name, sink));
+                    attach
+                });
+                Box::pin(std::future::ready(attach))
+            })))
+        };
+        self.sinks.insert(name.into(), Box::new(parse));
+        self
+    }
+
+    /// A model from JSON to JSON: `[model.ANY.NAME]`, which steps call by `map_batch = { model = "ANY" }`.
+    ///
+    /// `load` runs on a thread that is the model's own, when the pipeline starts and again after a panic.
+    #[must_use]
+    pub fn model<S, M, E, F>(mut self, name: impl Into<String>, load: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        M: Model<Input = Json, Output = Json>,
+        E: Into<BoxError> + 'static,
+        F: Fn(&S) -> Result<M, E> + Send + Sync + 'static,
+    {
+        let load = Arc::new(load);
+        let parse = move |settings: Settings<'_>| {
+            let (settings, load) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&load));
+            Ok(CustomModel(Arc::new(move |name: String, on_warm_up| {
+                let (settings, load) = (Arc::clone(&settings), Arc::clone(&load));
+                Box::pin(async move {
+                    let build = move || {
+                        load(&settings).map_err(|error| forebay_model::Error::Custom(error.into()))
+                    };
+                    let handle = ModelHandle::spawn(&name, build, on_warm_up).await?;
+                    let (called, watched) = (handle.clone(), handle.clone());
+                    Ok(LoadedModel {
+                        description: handle.describe().to_owned(),
+                        task: Arc::new(move |batch| {
+                            let handle = called.clone();
+                            Box::pin(async move { handle.call(batch).await })
+                        }),
+                        closed: Box::pin(async move { watched.closed().await }),
+                    })
+                })
+            })))
+        };
+        self.models.insert(name.into(), Box::new(parse));
+        self
+    }
+
+    pub(crate) fn parse_step(&self, name: &str, settings: Settings<'_>) -> Parsed<Operator> {
+        parsed(&self.steps, name, settings)
+    }
+
+    pub(crate) fn parse_source(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomSource> {
+        parsed(&self.sources, name, settings)
+    }
+
+    pub(crate) fn parse_sink(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomSink> {
+        parsed(&self.sinks, name, settings)
+    }
+
+    pub(crate) fn parse_model(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomModel> {
+        parsed(&self.models, name, settings)
+    }
+
+    pub(crate) fn has_model(&self, name: &str) -> bool {
+        self.models.contains_key(name)
+    }
+
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &str> {
+        self.steps.keys().map(String::as_str)
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().map(String::as_str)
+    }
+
+    pub(crate) fn sinks(&self) -> impl Iterator<Item = &str> {
+        self.sinks.keys().map(String::as_str)
+    }
+}
+
+/// `None` where nothing is registered under the name.
+pub(crate) type Parsed<T> = Option<Result<T, Problem>>;
+
+fn parsed<T>(known: &BTreeMap<String, Parse<T>>, name: &str, settings: Settings<'_>) -> Parsed<T> {
+    known.get(name).map(|parse| parse(settings))
+}
+
+struct Custom<S, F> {
+    settings: S,
+    apply: Arc<F>,
+}
+
+impl<S, F> OnValues for Custom<S, F>
+where
+    S: Send + Sync + 'static,
+    F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
+{
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        (self.apply)(&self.settings, flow)
+    }
+}
+
+impl CustomSource {
+    pub(crate) async fn open(
+        &self,
+        name: String,
+        stop: CancellationToken,
+    ) -> Result<Flow<Record>, BoxError> {
+        (self.0)(name, stop).await
+    }
+}
+
+impl CustomSink {
+    pub(crate) async fn open(&self, name: String) -> Result<AttachSink, BoxError> {
+        (self.0)(name).await
+    }
+}
+
+impl CustomModel {
+    pub(crate) async fn load(
+        &self,
+        name: String,
+        on_warm_up: OnWarmUp,
+    ) -> Result<LoadedModel, forebay_model::Error> {
+        (self.0)(name, on_warm_up).await
+    }
+}
+
+impl<S, F> fmt::Debug for Custom<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Custom")
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("steps", &self.steps.keys())
+            .field("sources", &self.sources.keys())
+            .field("sinks", &self.sinks.keys())
+            .field("models", &self.models.keys())
+            .finish()
+    }
+}

@@ -1,0 +1,26 @@
+//! `accumulate`: each value replaced by the state that it leads to.
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::jq::JqStep;
+use crate::json::Json;
+
+/// `accumulate = { init = 0, step = ". + $item" }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Accumulate {
+    /// The state before the first value.
+    #[serde(default)]
+    init: Json,
+    /// The next state, of the state `.` and the value `$item`.
+    step: JqStep,
+}
+
+impl OnValues for Accumulate {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let step = self.step.clone();
+        flow.accumulate(self.init.clone(), move |state, item| step.call(state.clone(), item))
+    }
+}

@@ -1,0 +1,48 @@
+//! `buffer`: lets the steps before it run ahead of those after it.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Flow, Overflow};
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::json::Json;
+
+/// `buffer = 100` or `buffer = { size = 100, overflow = "drop_oldest" }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Buffer {
+    /// Most values that wait.
+    size: NonZeroUsize,
+    /// What becomes of a value that finds it full.
+    #[serde(default)]
+    overflow: IfFull,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IfFull {
+    #[default]
+    Wait,
+    DropOldest,
+    DropNewest,
+    Fail,
+}
+
+impl From<NonZeroUsize> for Buffer {
+    fn from(size: NonZeroUsize) -> Self {
+        Self { size, overflow: IfFull::default() }
+    }
+}
+
+impl OnValues for Buffer {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let overflow = match self.overflow {
+            IfFull::Wait => Overflow::Wait,
+            IfFull::DropOldest => Overflow::DropOldest,
+            IfFull::DropNewest => Overflow::DropNewest,
+            IfFull::Fail => Overflow::Fail,
+        };
+        flow.buffer(self.size, overflow)
+    }
+}

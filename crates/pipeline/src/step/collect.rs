@@ -1,0 +1,35 @@
+//! `collect`: gathers values until another step says that it is time.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Batches, Empty, Flow};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::json::Json;
+
+/// `collect = { flush = "ticks", max_size = 1000 }`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Collect {
+    /// The step whose values say that it is time; without it, the end of the input alone does.
+    pub(crate) flush: Option<Spanned<String>>,
+    /// Most values in one batch.
+    #[serde(default = "super::thousand")]
+    pub(crate) max_size: NonZeroUsize,
+    /// Whether there is a batch when nothing has come since the last.
+    #[serde(default)]
+    emit_empty: bool,
+}
+
+impl Collect {
+    pub(crate) fn apply(&self, flow: Flow<Json>, flush: Option<Flow<Json>>) -> Batches<Json> {
+        match flush {
+            Some(flush) => {
+                let empty = if self.emit_empty { Empty::Emit } else { Empty::Skip };
+                flow.collect_until(flush, self.max_size, empty)
+            }
+            None => flow.partition(self.max_size, None),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `combine_latest`: the newest of several flows, whenever one changes, as arrays.
+
+use forebay_stream::{EmitOn, Flow};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Join;
+use crate::diagnostic::Problem;
+use crate::json::Json;
+
+/// `from = ["a", "b"]` with `combine_latest = { emit_on = ["a"] }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CombineLatest {
+    /// Of the steps in `from`, those whose values make it emit; without it, all.
+    #[serde(default)]
+    emit_on: Vec<Spanned<String>>,
+}
+
+impl CombineLatest {
+    fn emits(&self, name: &str) -> bool {
+        self.emit_on.is_empty() || self.emit_on.iter().any(|known| known.get_ref() == name)
+    }
+}
+
+impl Join for CombineLatest {
+    fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>> {
+        // Those that make it emit are combined first, then those that do not; each keeps its place.
+        let flows = flows.into_iter().zip(from).enumerate();
+        let (loud, quiet): (Vec<_>, Vec<_>) = flows.partition(|(_, (_, from))| self.emits(from));
+        let places: Vec<usize> = loud.iter().chain(&quiet).map(|(place, _)| *place).collect();
+        let newest = |flows: Vec<(usize, (Flow<Json>, &String))>, emit_on| {
+            let combine = |left: Flow<Json>, right| left.named(name).combine_latest(right, emit_on);
+            super::fold_pairs(flows.into_iter().map(|(_, (flow, _))| flow).collect(), combine)
+        };
+        let (loud, quiet) = (newest(loud, EmitOn::Any)?, newest(quiet, EmitOn::Any));
+        let Some(quiet) = quiet else { return Some(loud) };
+        let both = loud.named(name).combine_latest(quiet, EmitOn::First);
+        Some(both.named("array").map(move |(loud, quiet)| {
+            let members = [loud, quiet].into_iter().flat_map(Json::members);
+            let mut placed: Vec<_> = places.iter().copied().zip(members).collect();
+            placed.sort_unstable_by_key(|(place, _)| *place);
+            Json::array(placed.into_iter().map(|(_, member)| member))
+        }))
+    }
+
+    fn check(&self, from: &[String]) -> Result<(), Problem> {
+        match self.emit_on.iter().find(|name| !from.contains(name.get_ref())) {
+            Some(name) => {
+                let message = format_args!("`{}` is not one of the joined steps", name.get_ref());
+                let help = format_args!("`from` names {}", super::quoted(from));
+                Err(Problem::new(message, name.span()).help(help))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `delay`: every value leaves so much later.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::file::Interval;
+use crate::json::Json;
+
+/// `delay = "1s"` or `delay = { by = "1s", capacity = 1000 }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Delay {
+    /// How much later.
+    #[serde(with = "humantime_serde")]
+    by: Duration,
+    /// Most values that are on their way at once.
+    #[serde(default = "super::thousand")]
+    capacity: NonZeroUsize,
+}
+
+impl From<Interval> for Delay {
+    fn from(Interval(by): Interval) -> Self {
+        Self { by, capacity: super::thousand() }
+    }
+}
+
+impl OnValues for Delay {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        flow.delay(self.by, self.capacity)
+    }
+}

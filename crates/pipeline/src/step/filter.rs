@@ -1,0 +1,50 @@
+//! `filter` and `remove`: the values for which an expression is true, or is not.
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `filter = ".score > 0.5"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Whether a value passes.
+    jq: Jq,
+}
+
+/// `remove = ".score > 0.5"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remove {
+    /// Whether a value is discarded.
+    jq: Jq,
+}
+
+impl From<Jq> for Filter {
+    fn from(jq: Jq) -> Self {
+        Self { jq }
+    }
+}
+
+impl From<Jq> for Remove {
+    fn from(jq: Jq) -> Self {
+        Self { jq }
+    }
+}
+
+impl OnValues for Filter {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let jq = self.jq.clone();
+        flow.try_filter(move |value| jq.holds(value))
+    }
+}
+
+impl OnValues for Remove {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let jq = self.jq.clone();
+        flow.try_filter(move |value| Ok(!jq.holds(value)?))
+    }
+}

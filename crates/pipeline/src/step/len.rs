@@ -1,0 +1,23 @@
+//! `len`: how many values each batch has, or each array.
+
+use forebay_stream::{Batches, Flow};
+use serde::Deserialize;
+
+use super::OnBatches;
+use crate::json::Json;
+
+/// `len = {}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Len {}
+
+impl OnBatches for Len {
+    fn of_batches(&self, batches: Batches<Json>) -> Flow<Json> {
+        // Counted as they are gathered, so that the step is one operator.
+        batches.fold(0_usize, |count, _| Ok(count + 1)).map(Json::from)
+    }
+
+    fn of_arrays(&self, flow: Flow<Json>) -> Flow<Json> {
+        flow.try_map(|array| Ok(array.into_members()?.len().into()))
+    }
+}

@@ -1,0 +1,29 @@
+//! `map`: each value replaced by an expression of it.
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `map = ".text"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Map {
+    /// What each value becomes.
+    jq: Jq,
+}
+
+impl From<Jq> for Map {
+    fn from(jq: Jq) -> Self {
+        Self { jq }
+    }
+}
+
+impl OnValues for Map {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let jq = self.jq.clone();
+        flow.try_map(move |value| jq.call(value, []))
+    }
+}

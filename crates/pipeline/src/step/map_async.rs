@@ -1,0 +1,53 @@
+//! `map_async` and `map_async_unordered`: each value replaced by an expression of it, several at a time.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Failure, Flow};
+use futures::future::BoxFuture;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `map_async = { jq = ".text | ascii_downcase", parallelism = 4 }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MapAsync {
+    /// What each value becomes.
+    jq: Jq,
+    /// How many values are worked on at once, each on a thread.
+    parallelism: NonZeroUsize,
+}
+
+/// `map_async_unordered = { jq = ".text | ascii_downcase", parallelism = 4 }`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct MapAsyncUnordered(MapAsync);
+
+impl MapAsync {
+    fn call(
+        &self,
+    ) -> impl FnMut(Json) -> BoxFuture<'static, Result<Json, Failure>> + Send + 'static {
+        let jq = self.jq.clone();
+        move |value| {
+            let jq = jq.clone();
+            Box::pin(async move {
+                let called = tokio::task::spawn_blocking(move || jq.call(value, [])).await;
+                called.unwrap_or_else(|error| Err(Failure::new("jq_error", error)))
+            })
+        }
+    }
+}
+
+impl OnValues for MapAsync {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        flow.map_async(self.call(), self.parallelism)
+    }
+}
+
+impl OnValues for MapAsyncUnordered {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        flow.map_async_unordered(self.0.call(), self.0.parallelism)
+    }
+}

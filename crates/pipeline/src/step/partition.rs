@@ -1,0 +1,54 @@
+//! `partition`: batches of a given size, whole or by key.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use forebay_stream::{Batches, Flow};
+use serde::Deserialize;
+
+use super::Window;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `partition = 3` or `partition = { size = 3, timeout = "100ms", key = ".user" }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Partition {
+    /// Values in one batch.
+    size: NonZeroUsize,
+    /// Longest wait of a batch's first value; without it a batch waits until it is full.
+    #[serde(default, with = "humantime_serde::option")]
+    timeout: Option<Duration>,
+    /// What the values of one batch have in common; without it, nothing.
+    key: Option<Jq>,
+}
+
+impl From<NonZeroUsize> for Partition {
+    fn from(size: NonZeroUsize) -> Self {
+        Self { size, timeout: None, key: None }
+    }
+}
+
+impl Window for Partition {
+    fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
+        match &self.key {
+            None => flow.partition(self.size, self.timeout),
+            Some(key) => {
+                let key = key.clone();
+                flow.try_partition_by(self.size, self.timeout, move |value| key.of(value))
+            }
+        }
+    }
+
+    fn max_size(&self) -> NonZeroUsize {
+        self.size
+    }
+
+    fn keeps(&self) -> Option<usize> {
+        match (self.timeout, &self.key) {
+            (Some(_), _) => Some(0),
+            (None, None) => Some(self.size.get()),
+            (None, Some(_)) => None,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `partition_unique`: batches of a given size in which no key comes twice.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Batches, Flow};
+use serde::Deserialize;
+
+use super::Window;
+use super::timed_window_unique::WhichToKeep;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `partition_unique = 3` or `partition_unique = { size = 3, key = ".user", keep = "last" }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartitionUnique {
+    /// Values in one batch.
+    size: NonZeroUsize,
+    /// What no two values of one batch have in common; without it, the whole value.
+    key: Option<Jq>,
+    /// Which of the values with one key stays.
+    #[serde(default)]
+    keep: WhichToKeep,
+}
+
+impl From<NonZeroUsize> for PartitionUnique {
+    fn from(size: NonZeroUsize) -> Self {
+        Self { size, key: None, keep: WhichToKeep::default() }
+    }
+}
+
+impl Window for PartitionUnique {
+    fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
+        flow.try_partition_unique(self.size, super::key(self.key.clone()), self.keep.into())
+    }
+
+    fn max_size(&self) -> NonZeroUsize {
+        self.size
+    }
+
+    fn keeps(&self) -> Option<usize> {
+        Some(self.size.get())
+    }
+}

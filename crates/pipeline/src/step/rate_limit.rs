@@ -1,0 +1,33 @@
+//! `rate_limit`: no more than one value in each interval, on average.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::file::Interval;
+use crate::json::Json;
+
+/// `rate_limit = "50ms"` or `rate_limit = { interval = "50ms", burst = 10 }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimit {
+    /// The time for which each value pays.
+    interval: Interval,
+    /// How many values may leave at once after a pause.
+    #[serde(default = "super::one")]
+    burst: NonZeroUsize,
+}
+
+impl From<Interval> for RateLimit {
+    fn from(interval: Interval) -> Self {
+        Self { interval, burst: super::one() }
+    }
+}
+
+impl OnValues for RateLimit {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        flow.rate_limit(self.interval.0, self.burst)
+    }
+}

@@ -1,0 +1,44 @@
+//! `sliding_window`: batches that overlap.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Batches, Flow, Partial};
+use serde::Deserialize;
+
+use super::Window;
+use crate::json::Json;
+
+/// `sliding_window = 3` or `sliding_window = { size = 3, step = 1, partial = true }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlidingWindow {
+    /// Values in one window.
+    size: NonZeroUsize,
+    /// How many values further the next window begins.
+    #[serde(default = "super::one")]
+    step: NonZeroUsize,
+    /// Whether windows that are not full are emitted: the first while they grow, and what is left at the end.
+    #[serde(default = "super::yes")]
+    partial: bool,
+}
+
+impl From<NonZeroUsize> for SlidingWindow {
+    fn from(size: NonZeroUsize) -> Self {
+        Self { size, step: super::one(), partial: true }
+    }
+}
+
+impl Window for SlidingWindow {
+    fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
+        let partial = if self.partial { Partial::Emit } else { Partial::Drop };
+        flow.sliding_window(self.size, self.step, partial)
+    }
+
+    fn max_size(&self) -> NonZeroUsize {
+        self.size
+    }
+
+    fn keeps(&self) -> Option<usize> {
+        Some(self.size.get())
+    }
+}

@@ -1,0 +1,61 @@
+//! `starmap`: each array replaced by an expression of its members.
+
+use forebay_stream::{Failure, Flow};
+use serde::Deserialize;
+
+use super::OnValues;
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// `starmap = { args = ["x", "y"], jq = "$x + $y" }`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Settings")]
+pub(super) struct Starmap {
+    arity: usize,
+    jq: Jq,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// The members' names, in order.
+    args: Vec<String>,
+    /// What each array becomes; the members are variables.
+    jq: String,
+}
+
+impl TryFrom<Settings> for Starmap {
+    type Error = String;
+
+    fn try_from(Settings { args, jq }: Settings) -> Result<Self, String> {
+        let valid = |name: &&String| {
+            let rest = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(rest)
+        };
+        if let Some(name) = args.iter().find(|name| !valid(name)) {
+            return Err(format!("`{name}` is not a name for a jq variable"));
+        }
+        let variables: Vec<_> = args.iter().map(|name| format!("${name}")).collect();
+        let variables: Vec<_> = variables.iter().map(String::as_str).collect();
+        let jq = Jq::compile(&jq, &variables)
+            .map_err(|error| format!("not a jq expression: {error}"))?;
+        Ok(Self { arity: args.len(), jq })
+    }
+}
+
+impl OnValues for Starmap {
+    fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
+        let (arity, jq) = (self.arity, self.jq.clone());
+        flow.try_map(move |array| {
+            let members = array.clone().into_members()?;
+            if members.len() != arity {
+                let got = members.len();
+                let message =
+                    format_args!("the array has {got} members where `args` names {arity}");
+                return Err(Failure::new("wrong_length", message));
+            }
+            jq.call(array, members)
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! `timed_window`: what arrived within each interval.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::{Batches, Empty, Flow};
+use serde::Deserialize;
+
+use super::Window;
+use crate::file::Interval;
+use crate::json::Json;
+
+/// `timed_window = "1s"` or `timed_window = { interval = "5ms", max_size = 64 }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimedWindow {
+    /// The beat on which windows close.
+    interval: Interval,
+    /// Most values in one window.
+    #[serde(default = "super::thousand")]
+    max_size: NonZeroUsize,
+    /// Whether a window closes when nothing has arrived.
+    #[serde(default)]
+    emit_empty: bool,
+}
+
+impl From<Interval> for TimedWindow {
+    fn from(interval: Interval) -> Self {
+        Self { interval, max_size: super::thousand(), emit_empty: false }
+    }
+}
+
+impl Window for TimedWindow {
+    fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
+        let empty = if self.emit_empty { Empty::Emit } else { Empty::Skip };
+        flow.timed_window_with(self.interval.0, self.max_size, empty)
+    }
+
+    fn max_size(&self) -> NonZeroUsize {
+        self.max_size
+    }
+
+    fn keeps(&self) -> Option<usize> {
+        Some(0)
+    }
+}

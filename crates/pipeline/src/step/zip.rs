@@ -1,0 +1,39 @@
+//! `zip`: several flows, tuple by tuple, as arrays.
+
+use std::num::NonZeroUsize;
+
+use forebay_stream::Flow;
+use serde::Deserialize;
+
+use super::Join;
+use crate::json::Json;
+
+/// `from = ["a", "b"]` with `zip = { capacity = 16, literals = ["v1"] }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Zip {
+    /// How many values one flow may be ahead of the others.
+    #[serde(default = "super::some")]
+    capacity: NonZeroUsize,
+    /// Values that stand at the end of every array.
+    #[serde(default)]
+    literals: Vec<Json>,
+}
+
+impl Join for Zip {
+    fn apply(&self, flows: Vec<Flow<Json>>, name: &str, _from: &[String]) -> Option<Flow<Json>> {
+        let zip = |left: Flow<Json>, right| left.named(name).zip(right, self.capacity);
+        let arrays = super::fold_pairs(flows, zip)?;
+        if self.literals.is_empty() {
+            return Some(arrays);
+        }
+        let literals = self.literals.clone();
+        Some(arrays.named("literals").map(move |array| {
+            literals.iter().fold(array, |array, literal| array.pushed(literal.clone()))
+        }))
+    }
+
+    fn fewest(&self) -> usize {
+        if self.literals.is_empty() { 2 } else { 1 }
+    }
+}

@@ -1,0 +1,157 @@
+//! Steps between the ends that need no broker: what the docs show, and every end there is.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use crate::binary::{Service, forebay, output, root};
+
+/// Runs a pipeline file with this text; gives the lines of its output, its exit code and its log.
+fn run(text: &str, input: &str) -> (Vec<String>, Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.toml");
+    std::fs::write(&file, text).unwrap();
+    let output = output(forebay().arg("run").arg(&file), input);
+    let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    (lines, output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_examples_of_the_docs_do_what_is_shown() {
+    let page = std::fs::read_to_string(root().join("docs/operators.md")).unwrap();
+    let (_, examples) = page.split_once("\n## Examples\n").unwrap();
+    let mut blocks = examples.split("```").skip(1).step_by(2);
+    let mut shown = 0;
+    while let (Some(steps), Some(lines)) = (blocks.next(), blocks.next()) {
+        let steps = steps.strip_prefix("toml\n").unwrap();
+        let lines = lines.strip_prefix("text\n").unwrap();
+        let marked = |mark: &str| -> Vec<String> {
+            lines.lines().filter_map(|line| line.strip_prefix(mark)).map(str::to_owned).collect()
+        };
+        let file = format!("[source.stdin]\n{steps}\n[sink.stdout]\n");
+        let (seen, code, log) = run(&file, &marked("< ").join("\n"));
+        assert_eq!(seen, marked("> "), "{steps}\n{log}");
+        let fails = lines.contains("\"error\"");
+        assert_eq!(code, Some(if fails { 65 } else { 0 }), "{steps}");
+        shown += 1;
+    }
+    assert!(shown >= 8, "{shown}");
+}
+
+#[test]
+fn a_beat_counts_and_ends() {
+    let file =
+        "[source.interval]\nevery = \"1ms\"\ncount = 4\n[[step]]\npartition = 3\n[sink.stdout]\n";
+    let (lines, code, log) = run(file, "");
+    assert_eq!((lines, code), (vec!["[0,1,2]".to_owned(), "[3]".to_owned()], Some(0)), "{log}");
+}
+
+#[test]
+fn values_can_go_to_several_sinks_and_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("odd.jsonl");
+    let file = format!(
+        "[source.stdin]\n[[step]]\nname = \"odd\"\nsplit = \". % 2 == 1\"\n\
+         [[step]]\nname = \"big\"\nfrom = \"odd.false\"\nsplit = \". > 4\"\n\
+         [sink.file]\nfrom = \"odd.true\"\npath = {odd:?}\n\
+         [sink.stdout]\nfrom = \"big.true\"\n[sink.drop]\nfrom = \"big.false\"\n"
+    );
+    let (lines, code, log) = run(&file, "1\n2\n3\n4\n5\n6\n");
+    assert_eq!((lines, code), (vec!["6".to_owned()], Some(0)), "{log}");
+    assert_eq!(std::fs::read_to_string(&odd).unwrap(), "1\n3\n5\n");
+}
+
+#[test]
+fn several_files_can_be_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.jsonl"), folder.path().join("b.jsonl"));
+    std::fs::write(&a, "1\n2\n3").unwrap();
+    std::fs::write(&b, "\"one\"\n\"two\"\n").unwrap();
+    let file = format!(
+        "[[source.file]]\nname = \"a\"\npath = {a:?}\n[[source.file]]\nname = \"b\"\npath = {b:?}\n\
+         [[step]]\nfrom = [\"a\", \"b\"]\nzip = {{}}\n[sink.stdout]\n"
+    );
+    let (lines, code, log) = run(&file, "");
+    assert_eq!((lines.join(" "), code), ("[1,\"one\"] [2,\"two\"]".to_owned(), Some(0)), "{log}");
+}
+
+#[test]
+fn a_file_that_is_followed_gives_what_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, out) = (folder.path().join("log.jsonl"), folder.path().join("out.jsonl"));
+    let mut writer = std::fs::File::create(&log).unwrap();
+    writer.write_all(b"1\n2").unwrap();
+    let pipeline = folder.path().join("pipeline.toml");
+    let text = format!(
+        "[source.file]\npath = {log:?}\nfollow = true\n[[step]]\nmap = \". * 10\"\n[sink.file]\npath = {out:?}\n"
+    );
+    std::fs::write(&pipeline, text).unwrap();
+    let service = Service::start(forebay().arg("run").arg(&pipeline));
+    let read = || std::fs::read_to_string(&out).unwrap_or_default();
+    wait_until(|| read() == "10\n");
+    writer.write_all(b"3\n4\n").unwrap();
+    wait_until(|| read() == "10\n230\n40\n");
+    service.stop();
+}
+
+#[test]
+fn http_requests_are_answered_by_the_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("pipeline.toml");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "[source.http]\nlisten = \"127.0.0.1:{port}\"\npath = \"/double\"\n[[step]]\n\
+         adaptive_window = {{}}\n[[step]]\nmap_batch = \"map(. * 2)\"\n[sink.http]\n"
+    );
+    std::fs::write(&pipeline, text).unwrap();
+    let service = Service::start(forebay().arg("run").arg(&pipeline));
+    let post = |path: &str, body: &str| {
+        let output = Command::new("curl")
+            .args(["-s", "-w", "\n%{http_code}", "--data-binary", body])
+            .arg(format!("http://127.0.0.1:{port}{path}"))
+            .output();
+        match output {
+            Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+            Err(_) if std::env::var_os("CI").is_none() => None,
+            Err(error) => panic!("curl: {error}"),
+        }
+    };
+    let Some(doubled) = post("/double", "21") else {
+        eprintln!("skipped: there is no curl");
+        return;
+    };
+    assert_eq!(doubled, "42\n200");
+    let refused = post("/double", "{\"a\": 1}").unwrap();
+    assert!(refused.contains("\"code\":\"jq_error\"") && refused.ends_with("422"), "{refused}");
+    assert!(post("/double", "no json").unwrap().contains("invalid_json"));
+    assert!(post("/", "1").unwrap().ends_with("404"));
+    service.stop();
+}
+
+#[test]
+fn graphs_show_branches_in_every_language() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.toml");
+    std::fs::write(
+        &file,
+        "[source.stdin]\n[[step]]\nname = \"<odd> & \\\"even\\\"\"\nsplit = \". % 2 == 1\"\n[[step]]\n\
+         from = [\"<odd> & \\\"even\\\".true\", \"<odd> & \\\"even\\\".false\"]\nunion = {}\n[sink.stdout]\n",
+    )
+    .unwrap();
+    let draw = |format: &str| {
+        let output = output(forebay().args(["graph", "--format", format]).arg(&file), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(draw("mermaid").contains("union"));
+    assert!(draw("dot").starts_with("digraph"));
+    let svg = draw("svg");
+    assert!(svg.contains("<svg") && svg.contains("&lt;odd&gt; &amp; "), "{svg}");
+}
+
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "it did not come about");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
