@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// The root of the repository, where the README's commands are run.
@@ -62,6 +62,11 @@ impl Service {
             }
         }
         panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock().unwrap());
+    }
+
+    /// Its standard output, where the command pipes it.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
     }
 
     /// Sends a signal by name, such as `TERM`.

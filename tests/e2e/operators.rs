@@ -1,7 +1,7 @@
 //! Steps between the ends that need no broker: what the docs show, and every end there is.
 
-use std::io::Write as _;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 
 use crate::binary::{Service, forebay, output, root};
 
@@ -77,19 +77,20 @@ fn several_files_can_be_joined() {
 #[test]
 fn a_file_that_is_followed_gives_what_is_written_later() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, out) = (folder.path().join("log.jsonl"), folder.path().join("out.jsonl"));
+    let log = folder.path().join("log.jsonl");
     let mut writer = std::fs::File::create(&log).unwrap();
     writer.write_all(b"1\n2").unwrap();
     let pipeline = folder.path().join("pipeline.toml");
     let text = format!(
-        "[source.file]\npath = {log:?}\nfollow = true\n[[step]]\nmap = \". * 10\"\n[sink.file]\npath = {out:?}\n"
+        "[source.file]\npath = {log:?}\nfollow = true\n[[step]]\nmap = \". * 10\"\n[sink.stdout]\n"
     );
     std::fs::write(&pipeline, text).unwrap();
-    let service = Service::start(forebay().arg("run").arg(&pipeline));
-    let read = || std::fs::read_to_string(&out).unwrap_or_default();
-    wait_until(|| read() == "10\n");
+    let mut service = Service::start(forebay().arg("run").arg(&pipeline).stdout(Stdio::piped()));
+    // Each read waits until there is a line.
+    let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "10");
     writer.write_all(b"3\n4\n").unwrap();
-    wait_until(|| read() == "10\n230\n40\n");
+    assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["230", "40"]);
     service.stop();
 }
 
@@ -104,7 +105,7 @@ fn http_requests_are_answered_by_the_pipeline() {
     );
     std::fs::write(&pipeline, text).unwrap();
     let service = Service::start(forebay().arg("run").arg(&pipeline));
-    let post = |path: &str, body: &str| {
+    let send = |path: &str, body: &str| {
         let output = Command::new("curl")
             .args(["-s", "-w", "\n%{http_code}", "--data-binary", body])
             .arg(format!("http://127.0.0.1:{port}{path}"))
@@ -115,15 +116,15 @@ fn http_requests_are_answered_by_the_pipeline() {
             Err(error) => panic!("curl: {error}"),
         }
     };
-    let Some(doubled) = post("/double", "21") else {
+    let Some(doubled) = send("/double", "21") else {
         eprintln!("skipped: there is no curl");
         return;
     };
     assert_eq!(doubled, "42\n200");
-    let refused = post("/double", "{\"a\": 1}").unwrap();
+    let refused = send("/double", "{\"a\": 1}").unwrap();
     assert!(refused.contains("\"code\":\"jq_error\"") && refused.ends_with("422"), "{refused}");
-    assert!(post("/double", "no json").unwrap().contains("invalid_json"));
-    assert!(post("/", "1").unwrap().ends_with("404"));
+    assert!(send("/double", "no json").unwrap().contains("invalid_json"));
+    assert!(send("/", "1").unwrap().ends_with("404"));
     service.stop();
 }
 
@@ -146,12 +147,4 @@ fn graphs_show_branches_in_every_language() {
     assert!(draw("dot").starts_with("digraph"));
     let svg = draw("svg");
     assert!(svg.contains("<svg") && svg.contains("&lt;odd&gt; &amp; "), "{svg}");
-}
-
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "it did not come about");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }

@@ -78,12 +78,11 @@ pub(crate) fn unknown<'a>(
     let known: Vec<&str> = known.into_iter().collect();
     let alike = |candidate: &&&str| strsim::damerau_levenshtein(name, candidate);
     let nearest = known.iter().min_by_key(alike).filter(|nearest| alike(nearest) <= 2);
-    let help = match nearest {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => {
-            let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-            format!("there are {}", known.join(", "))
-        }
+    let help = if let Some(nearest) = nearest {
+        format!("did you mean `{nearest}`?")
+    } else {
+        let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        format!("there are {}", known.join(", "))
     };
     Problem::new(format_args!("there is no {what} `{name}`"), span).help(help)
 }

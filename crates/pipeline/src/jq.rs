@@ -116,9 +116,10 @@ fn syntax(text: &str, errors: &load::Errors<&str, ()>) -> String {
         },
     };
     let rest = rest.trim_end();
-    match rest.is_empty() || !text.contains(rest) {
-        true => format!("it ends where {expected} should follow"),
-        false => format!("there should be {expected} at `{rest}`"),
+    if rest.is_empty() || !text.contains(rest) {
+        format!("it ends where {expected} should follow")
+    } else {
+        format!("there should be {expected} at `{rest}`")
     }
 }
 

@@ -115,15 +115,11 @@ impl Json {
 
     /// The members of an array; fails for anything else.
     pub(crate) fn into_members(self) -> Result<Vec<Self>, Failure> {
-        match self.0 {
-            Val::Arr(members) => {
-                Ok(jaq_json::Rc::unwrap_or_clone(members).into_iter().map(Self).collect())
-            }
-            _ => {
-                let message = format_args!("the value is {} where an array is needed", self.kind());
-                Err(Failure::new("invalid_type", message))
-            }
-        }
+        let Val::Arr(members) = self.0 else {
+            let message = format_args!("the value is {} where an array is needed", self.kind());
+            return Err(Failure::new("invalid_type", message));
+        };
+        Ok(jaq_json::Rc::unwrap_or_clone(members).into_iter().map(Self).collect())
     }
 
     /// The value as compact JSON text.
@@ -268,8 +264,7 @@ mod tests {
         leaf.prop_recursive(3, 20, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map(".{0,3}", inner, 0..5)
-                    .prop_map(|map| Value::from_iter(map)),
+                prop::collection::btree_map(".{0,3}", inner, 0..5).prop_map(Value::from_iter),
             ]
         })
     }

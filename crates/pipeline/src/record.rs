@@ -17,11 +17,11 @@ pub(crate) enum Record {
 impl Record {
     /// The value; each way in which there is none has a code of its own.
     pub(crate) fn decode(self) -> Result<Json, Failure> {
+        const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";
         let bytes = match self {
             Self::Value(value) => return Ok(value),
             Self::Bytes(bytes) => bytes,
         };
-        const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";
         let null =
             || Failure::new("null_value", format_args!("the record has no value; {EXPECTED}"));
         let bytes = bytes.ok_or_else(null)?;

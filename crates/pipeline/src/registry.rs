@@ -303,3 +303,95 @@ impl fmt::Debug for Registry {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::Path;
+
+    use forebay_stream::{Event, Sink, Source};
+    use serde::Deserialize;
+    use tokio_util::sync::CancellationToken;
+
+    use super::Registry;
+    use crate::answer::Answer;
+    use crate::json::Json;
+    use crate::plan::Plan;
+    use crate::run::RunError;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        count: usize,
+    }
+
+    struct Fixed(std::ops::Range<usize>);
+
+    impl Source<Json> for Fixed {
+        type Error = Infallible;
+
+        async fn next(&mut self) -> Result<Option<Event<Json>>, Infallible> {
+            Ok(self.0.next().map(|number| Event::detached(Json::from(number))))
+        }
+    }
+
+    struct Nowhere;
+
+    impl Sink<Answer> for Nowhere {
+        type Error = Infallible;
+
+        async fn send(&mut self, event: Event<Answer>) -> Result<(), Infallible> {
+            event.receipt.done();
+            Ok(())
+        }
+    }
+
+    fn registry() -> Registry {
+        Registry::new()
+            .step("repeat", |settings: &Settings, flow| {
+                let count = settings.count;
+                flow.map(move |value| vec![value; count]).flatten()
+            })
+            .source("fixed", |settings: &Settings| match settings.count {
+                0 => Err("there is nothing to count"),
+                count => Ok(Fixed(0..count)),
+            })
+            .sink("nowhere", |_: &Settings| Ok::<_, Infallible>(Nowhere))
+    }
+
+    fn parse(steps: &str) -> Result<Plan, String> {
+        let text = format!("[source.fixed]\ncount = {steps}\n[sink.nowhere]\ncount = 0\n");
+        Plan::parse_with(Path::new("own.toml"), &text, &|_| None, &registry())
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn what_is_registered_runs_as_what_is_built_in() {
+        let plan = parse("3\n[[step]]\nrepeat = { count = 4 }").unwrap();
+        let summary = plan.run(CancellationToken::new(), |_| {}).await.unwrap();
+        assert_eq!((summary.answers, summary.errors), (12, 0));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_ends_the_start_with_its_error() {
+        let plan = parse("0").unwrap();
+        let error = plan.run(CancellationToken::new(), |_| {}).await.unwrap_err();
+        assert!(error.is_startup());
+        let RunError::Custom { kind, source } = error else { panic!("{error}") };
+        assert_eq!(
+            (kind.as_str(), source.to_string().as_str()),
+            ("fixed", "there is nothing to count")
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_the_settings_is_shown_where_it_is() {
+        let error = parse("3\n[[step]]\nrepeat = { times = 4 }").unwrap_err();
+        assert!(
+            error.contains("unknown field `times`") && error.contains("own.toml:4:12"),
+            "{error}"
+        );
+        let error = parse("3\n[[step]]\nrepaet = { count = 4 }").unwrap_err();
+        assert!(error.contains("did you mean `repeat`?"), "{error}");
+    }
+}

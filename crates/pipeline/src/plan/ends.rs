@@ -40,13 +40,13 @@ pub(super) fn source(entry: Entry<'_>, registry: &Registry) -> Result<SourcePlan
             config.validate().map_err(|error| Problem::new(chain(&error), span))?;
             SourcePlan::Http(config)
         }
-        kind => match registry.parse_source(kind, settings) {
-            Some(open) => SourcePlan::Custom { kind: kind.to_owned(), open: open? },
-            None => {
+        kind => {
+            let Some(open) = registry.parse_source(kind, settings) else {
                 let known = SOURCES.into_iter().chain(registry.sources());
                 return Err(file::unknown("source", kind, key.span(), known));
-            }
-        },
+            };
+            SourcePlan::Custom { kind: kind.to_owned(), open: open? }
+        }
     })
 }
 
@@ -102,13 +102,13 @@ pub(super) fn sink(
             let Empty {} = file::value(settings)?;
             SinkEnd::Drop
         }
-        kind => match registry.parse_sink(kind, settings) {
-            Some(open) => SinkEnd::Custom { kind: kind.to_owned(), open: open? },
-            None => {
+        kind => {
+            let Some(open) = registry.parse_sink(kind, settings) else {
                 let known = SINKS.into_iter().chain(registry.sinks());
                 return Err(file::unknown("sink", kind, key.span(), known));
-            }
-        },
+            };
+            SinkEnd::Custom { kind: kind.to_owned(), open: open? }
+        }
     })
 }
 

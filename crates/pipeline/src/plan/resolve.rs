@@ -257,9 +257,10 @@ fn call(
     let Some(plan) = models.get_mut(name) else {
         let known = models.keys().map(String::as_str);
         let problem = file::unknown("model", name, model.span(), known);
-        return Err(match models.is_empty() {
-            true => problem.help(format_args!("add a `[model.{name}]` table with a `path`")),
-            false => problem,
+        return Err(if models.is_empty() {
+            problem.help(format_args!("add a `[model.{name}]` table with a `path`"))
+        } else {
+            problem
         });
     };
     if let ModelPlan::Text(options) = plan {

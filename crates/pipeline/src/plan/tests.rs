@@ -75,6 +75,27 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("number_for_duration", with_steps(&["partition = { size = 4, timeout = 5 }"])),
         ("two_operators_in_a_step", with_steps(&["flatten = {}\npartition = { size = 2 }"])),
         ("model_before_window", with_steps(&[CALL])),
+        ("unknown_model", with_steps(&[WINDOW, "map_batch = { model = \"sentimant\" }"])),
+        (
+            "no_models",
+            format!("[source.stdin]\n[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n[sink.stdout]\n"),
+        ),
+        ("unknown_device", format!("{}device = \"tpu\"\n", with_steps(&[]))),
+        ("unknown_task", format!("{}task = \"translation\"\n", with_steps(&[]))),
+        (
+            "unset_variable",
+            "[source.file]\npath = \"${INPUT}/requests.jsonl\"\n[sink.stdout]\n".to_owned(),
+        ),
+        (
+            "never_full",
+            kafka("max_in_flight = 8\n[[step]]\npartition = { size = 9 }\n[sink.stdout]\n"),
+        ),
+    ]
+}
+
+/// What can be wrong with steps and with what flows where.
+fn wrong_steps() -> Vec<(&'static str, String)> {
+    vec![
         ("model_after_expression", with_steps(&[WINDOW, "map = \".\"", CALL])),
         ("not_jq", with_steps(&["map = \".text |\""])),
         ("unknown_filter", with_steps(&["filter = \".text | lenght > 3\""])),
@@ -110,52 +131,58 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("sink_of_two", with_steps(&["map = \".\""]).replace("[sink.stdout]", "[sink.stdout]\nfrom = [\"stdin\", \"stdin\"]")),
         ("replies_to_nobody", "[source.stdin]\n[sink.http]\n".to_owned()),
         ("bad_address", "[source.http]\nlisten = \"\"\n[sink.http]\n".to_owned()),
+    ]
+}
+
+/// What can be wrong with loops, and with windows that wait for ever.
+fn wrong_loops() -> Vec<(&'static str, String)> {
+    vec![
         (
             "circle",
-            with_steps(&["name = \"a\"\nfrom = [\"stdin\", \"b\"]\nunion = {}", "name = \"b\"\nmap = \".\""]),
+            with_steps(&[
+                "name = \"a\"\nfrom = [\"stdin\", \"b\"]\nunion = {}",
+                "name = \"b\"\nmap = \".\"",
+            ]),
         ),
         ("feedback_to_nowhere", with_steps(&["feedback = {}", "from = \"stdin\"\nmap = \".\""])),
         (
             "feedback_without_a_loop",
-            with_steps(&[
-                "name = \"f\"\nfeedback = {}",
-                "from = [\"stdin\", \"f\"]\nunion = {}",
-            ]),
+            with_steps(&["name = \"f\"\nfeedback = {}", "from = [\"stdin\", \"f\"]\nunion = {}"]),
         ),
         (
             "feedback_alone",
-            with_steps(&["from = [\"f\", \"f\"]\nunion = {}", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
+            with_steps(&[
+                "from = [\"f\", \"f\"]\nunion = {}",
+                "name = \"f\"\nfeedback = {}",
+                "from = \"stdin\"\nmap = \".\"",
+            ]),
         ),
         (
             "feedback_into_a_map",
-            with_steps(&["from = \"f\"\nmap = \".\"", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
+            with_steps(&[
+                "from = \"f\"\nmap = \".\"",
+                "name = \"f\"\nfeedback = {}",
+                "from = \"stdin\"\nmap = \".\"",
+            ]),
         ),
         (
             "loop_without_an_exit",
-            with_steps(&["from = [\"stdin\", \"f\"]\nunion = {}", "name = \"f\"\nfeedback = {}", "from = \"stdin\"\nmap = \".\""]),
-        ),
-        ("keys_without_a_timeout", kafka("[[step]]\npartition = { size = 2, key = \".a\" }\n[sink.stdout]\n")),
-        ("unknown_model", with_steps(&[WINDOW, "map_batch = { model = \"sentimant\" }"])),
-        (
-            "no_models",
-            format!("[source.stdin]\n[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n[sink.stdout]\n"),
-        ),
-        ("unknown_device", format!("{}device = \"tpu\"\n", with_steps(&[]))),
-        ("unknown_task", format!("{}task = \"translation\"\n", with_steps(&[]))),
-        (
-            "unset_variable",
-            "[source.file]\npath = \"${INPUT}/requests.jsonl\"\n[sink.stdout]\n".to_owned(),
+            with_steps(&[
+                "from = [\"stdin\", \"f\"]\nunion = {}",
+                "name = \"f\"\nfeedback = {}",
+                "from = \"stdin\"\nmap = \".\"",
+            ]),
         ),
         (
-            "never_full",
-            kafka("max_in_flight = 8\n[[step]]\npartition = { size = 9 }\n[sink.stdout]\n"),
+            "keys_without_a_timeout",
+            kafka("[[step]]\npartition = { size = 2, key = \".a\" }\n[sink.stdout]\n"),
         ),
     ]
 }
 
 #[test]
 fn what_is_wrong_is_named_located_and_explained() {
-    for (name, text) in wrong_files() {
+    for (name, text) in wrong_files().into_iter().chain(wrong_steps()).chain(wrong_loops()) {
         insta::assert_snapshot!(name, parse(&text).unwrap_err());
     }
 }

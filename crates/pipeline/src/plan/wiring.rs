@@ -130,23 +130,23 @@ impl<'a> Names<'a> {
     /// The port that a name in `from` means.
     pub(super) fn named(&self, name: &Spanned<String>) -> Result<(Port, String), Problem> {
         let text = name.get_ref();
-        let (stem, way) = match text.rsplit_once('.') {
-            Some((stem, "true")) => (stem, Way::True),
-            Some((stem, "false")) => (stem, Way::False),
+        let (bare, way) = match text.rsplit_once('.') {
+            Some((name, "true")) => (name, Way::True),
+            Some((name, "false")) => (name, Way::False),
             _ => (text.as_str(), Way::Only),
         };
-        let Some(&place) = self.places.get(stem) else {
+        let Some(&place) = self.places.get(bare) else {
             let known = self.places.keys().map(String::as_str);
-            return Err(file::unknown("step or source", stem, name.span(), known));
+            return Err(file::unknown("step or source", bare, name.span(), known));
         };
         let splits = matches!(place, Place::Step(step) if matches!(self.drafts[step].operator, Operator::Split(_)));
         match (splits, way) {
             (true, Way::Only) => {
-                let problem = Problem::new(format_args!("`{stem}` has two ways"), name.span());
-                Err(problem.help(format_args!("write `{stem}.true` or `{stem}.false`")))
+                let problem = Problem::new(format_args!("`{bare}` has two ways"), name.span());
+                Err(problem.help(format_args!("write `{bare}.true` or `{bare}.false`")))
             }
             (false, Way::True | Way::False) => {
-                Err(Problem::new(format_args!("`{stem}` is not a `split`"), name.span()))
+                Err(Problem::new(format_args!("`{bare}` is not a `split`"), name.span()))
             }
             _ => Ok((Port { place, way }, text.clone())),
         }

@@ -38,9 +38,9 @@ impl Join for CombineLatest {
         let both = loud.named(name).combine_latest(quiet, EmitOn::First);
         Some(both.named("array").map(move |(loud, quiet)| {
             let members = [loud, quiet].into_iter().flat_map(Json::members);
-            let mut placed: Vec<_> = places.iter().copied().zip(members).collect();
-            placed.sort_unstable_by_key(|(place, _)| *place);
-            Json::array(placed.into_iter().map(|(_, member)| member))
+            let mut sorted: Vec<_> = places.iter().copied().zip(members).collect();
+            sorted.sort_unstable_by_key(|(place, _)| *place);
+            Json::array(sorted.into_iter().map(|(_, member)| member))
         }))
     }
 

@@ -82,12 +82,12 @@ fn every_operator_of_the_library_is_named_and_every_name_is_one() {
             methods.extend(flow_methods(&text));
         }
     }
-    let named = |name: &str| {
+    let is_named = |name: &str| {
         PAGE.contains(&format!("`{name}("))
             || PAGE.contains(&format!("`{name}`"))
             || PAGE.contains(&format!("::{name}"))
     };
-    let missing: Vec<_> = methods.iter().filter(|name| !named(name)).collect();
+    let missing: Vec<_> = methods.iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "docs/operators.md does not name {missing:?}");
 
     let rust = rows().into_iter().flat_map(|row| {
