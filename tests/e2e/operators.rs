@@ -129,6 +129,45 @@ fn http_requests_are_answered_by_the_pipeline() {
 }
 
 #[test]
+fn a_running_pipeline_shows_its_taps_and_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("pipeline.toml");
+    let text = "[source.interval]\nevery = \"1ms\"\n[[step]]\nname = \"look\"\ntap = 3\n[[step]]\n\
+                map = \". * 2\"\n[sink.stdout]\n";
+    std::fs::write(&pipeline, text).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let mut command = forebay();
+    command.args(["run", "--debug-listen", &address]).arg(&pipeline).stdout(Stdio::piped());
+    let mut service = Service::start(&mut command);
+    let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
+    assert_eq!(lines.nth(9).unwrap(), "18", "ten values have passed");
+    // Read on, so that the pipeline does not wait for this test.
+    let reader = std::thread::spawn(move || lines.count());
+    let page = |path: &str| {
+        let retry = ["--retry-connrefused", "--retry", "9", "--retry-delay", "1"];
+        let url = format!("http://{address}{path}");
+        let output = Command::new("curl").args(["-sf"]).args(retry).arg(url).output();
+        output.map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    match page("/taps") {
+        Ok(taps) => {
+            let taps: serde_json::Value = serde_json::from_str(&taps).unwrap();
+            let recent: Vec<u64> = serde_json::from_value(taps["look"].clone()).unwrap();
+            assert_eq!(recent.len(), 3, "{taps}");
+            assert!(recent[0] >= 7 && recent[2] == recent[0] + 2, "{taps}");
+            let counts = page("/counts").unwrap();
+            assert!(counts.lines().any(|line| line.ends_with("  look")), "{counts}");
+            assert!(page("/graph.svg").unwrap().contains("look"));
+        }
+        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: there is no curl"),
+        Err(error) => panic!("curl: {error}"),
+    }
+    service.stop();
+    reader.join().unwrap();
+}
+
+#[test]
 fn graphs_show_branches_in_every_language() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.toml");

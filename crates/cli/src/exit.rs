@@ -54,7 +54,9 @@ fn code(error: &anyhow::Error) -> u8 {
             _ => USAGE,
         };
     }
-    if error.downcast_ref::<forebay_kafka::Error>().is_some() {
+    if error.downcast_ref::<forebay_kafka::Error>().is_some()
+        || error.downcast_ref::<forebay_http::Error>().is_some()
+    {
         return UNAVAILABLE;
     }
     match error.downcast_ref::<RunError>() {

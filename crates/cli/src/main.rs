@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod graph;
 mod load;
+mod look;
 mod print;
 mod progress;
 mod run;

@@ -56,7 +56,7 @@ pub(crate) fn show() -> impl FnMut(Progress) + Send + 'static {
             }
             tracing::info!(model, "{description}");
         }
-        Progress::Ready => tracing::info!("ready"),
+        Progress::Ready { .. } => tracing::info!("ready"),
         _ => {}
     }
 }

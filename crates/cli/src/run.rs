@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use forebay_kafka::EmbeddedBroker;
 use forebay_pipeline::{Plan, Progress};
 
-use crate::{exit, progress, signals};
+use crate::{exit, look, progress, signals};
 
 /// Partitions of each topic that an embedded broker is given.
 const PARTITIONS: i32 = 4;
@@ -26,6 +26,10 @@ pub(crate) struct Args {
     /// Create this file when requests are being taken and remove it at the end, for health checks
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+    /// Serve pages that show the running pipeline: /taps, /counts, /graph.svg and /graph.mmd. They are for people who
+    /// look into it: keep the address private
+    #[arg(long, value_name = "HOST:PORT")]
+    debug_listen: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -51,15 +55,29 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         });
         tracing::info!(pipeline = plan.name(), "starting");
         let (ready_file, mut show) = (args.ready_file.clone(), progress::show());
+        let (show_view, mut views) = tokio::sync::mpsc::channel(1);
         let observe = move |progress| {
-            if let (Progress::Ready, Some(path)) = (&progress, &ready_file)
-                && let Err(error) = std::fs::write(path, "")
-            {
-                tracing::error!(path = %path.display(), %error, "cannot create the ready file");
+            if let Progress::Ready { view } = &progress {
+                // There is one, and a place for it.
+                show_view.try_send(view.clone()).ok();
+                if let Some(path) = &ready_file
+                    && let Err(error) = std::fs::write(path, "")
+                {
+                    tracing::error!(path = %path.display(), %error, "cannot create the ready file");
+                }
             }
             show(progress);
         };
-        anyhow::Ok(plan.run(stop, observe).await?)
+        let pages = async {
+            match (&args.debug_listen, views.recv().await) {
+                (Some(listen), Some(view)) => look::pages(&view).serve(listen).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            summary = plan.run(stop, observe) => anyhow::Ok(summary?),
+            Err(error) = pages => Err(error).context("cannot serve the debug pages"),
+        }
     });
     // A read of standard input cannot be taken back; nothing else is left to wait for.
     runtime.shutdown_background();

@@ -110,7 +110,7 @@ fn observer(
     move |progress| {
         match &progress {
             Progress::Loaded { description, .. } => described.clone_from(description),
-            Progress::Ready => {
+            Progress::Ready { .. } => {
                 if let Some(ready) = ready.take() {
                     // Whoever started this may have given up.
                     ready.send(std::mem::take(&mut described)).ok();

@@ -37,10 +37,12 @@
 mod config;
 mod door;
 mod error;
+mod pages;
 mod replies;
 mod waiting;
 
 pub use config::Config;
 pub use door::{CloseReport, Door, DoorItem, Handle};
 pub use error::Error;
+pub use pages::Pages;
 pub use replies::{Replies, Reply};

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Release, Sink};
+use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Release, Sink, Tap};
 
 use crate::answer::Answer;
 use crate::json::Json;
@@ -38,6 +38,9 @@ impl Stage {
     }
 }
 
+/// The handles of the `tap` steps, by their names.
+pub(crate) type Taps = BTreeMap<String, Tap<Json>>;
+
 /// How many answers have been made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
@@ -53,6 +56,7 @@ pub(crate) fn assemble(
     records: Vec<Flow<Record>>,
     task: &dyn Fn(&str) -> Task,
     counts: &Counts,
+    taps: &mut Taps,
 ) -> Vec<Flow<Answer>> {
     let mut wires = Wires::new(plan);
     let mut errors: Option<Flow<Answer>> = None;
@@ -79,7 +83,7 @@ pub(crate) fn assemble(
         wires.give(port, Stage::Values(values), Branch::default());
     }
     for &number in &plan.order {
-        step(&plan.steps[number], number, &mut wires, task);
+        step(&plan.steps[number], number, &mut wires, task, taps);
     }
 
     // Errors go where the results of the first sink go that keeps them.
@@ -100,7 +104,13 @@ pub(crate) fn assemble(
     answers.collect()
 }
 
-fn step(step: &StepPlan, number: usize, wires: &mut Wires<'_>, task: &dyn Fn(&str) -> Task) {
+fn step(
+    step: &StepPlan,
+    number: usize,
+    wires: &mut Wires<'_>,
+    task: &dyn Fn(&str) -> Task,
+    taps: &mut Taps,
+) {
     let StepPlan { name, operator, from, flush } = step;
     let port = Port { place: Place::Step(number), way: Way::Only };
     let mut inputs = from.iter().map(|(port, _)| *port);
@@ -112,6 +122,12 @@ fn step(step: &StepPlan, number: usize, wires: &mut Wires<'_>, task: &dyn Fn(&st
     let output = match operator {
         Operator::Values(operator) => {
             Stage::Values(operator.apply(input(wires).values().named(name.as_str())))
+        }
+        Operator::Tap(tap) => {
+            let flow = input(wires).values().named(name.as_str());
+            let (flow, handle) = flow.tap(tap.last);
+            taps.insert(name.clone(), handle);
+            Stage::Values(flow)
         }
         Operator::Window(window) => {
             Stage::Batched(window.apply(input(wires).values().named(name.as_str())))
@@ -299,7 +315,7 @@ pub(crate) fn draw(plan: &Plan) -> Graph {
         Flow::from_try_events(source.title(), nothing)
     };
     let records = plan.sources.iter().map(empty).collect();
-    let answers = assemble(plan, records, &|_| task::stub(), &Counts::default());
+    let answers = assemble(plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
     let pipelines = answers
         .into_iter()
         .zip(&plan.sinks)

@@ -22,6 +22,7 @@ mod run;
 mod step;
 mod svg;
 mod task;
+mod view;
 
 pub use answer::Answer;
 pub use diagnostic::{ConfigError, Diagnostic};
@@ -30,3 +31,4 @@ pub use plan::Plan;
 pub use registry::{BoxError, Registry};
 pub use run::{Progress, RunError, Summary};
 pub use svg::svg;
+pub use view::View;

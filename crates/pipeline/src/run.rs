@@ -20,6 +20,7 @@ use crate::assemble::{Counts, assemble};
 use crate::plan::{ModelPlan, Plan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{self, Task};
+use crate::view::View;
 
 /// Longest that a stopped pipeline takes to answer what is in flight.
 const SHUTDOWN: Duration = Duration::from_secs(25);
@@ -48,7 +49,10 @@ pub enum Progress {
         description: String,
     },
     /// Requests are being taken.
-    Ready,
+    Ready {
+        /// Shows the pipeline while it runs.
+        view: View,
+    },
     /// A batch goes to a model.
     Batch {
         /// The model's name.
@@ -107,10 +111,13 @@ impl Plan {
         }
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
-        let answers = assemble(self, records, &task, &counts);
+        let mut taps = BTreeMap::new();
+        let answers = assemble(self, records, &task, &counts, &mut taps);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let pipelines: Vec<Pipeline> = pipelines.collect();
-        tell(&observer, Progress::Ready);
+        let mut view = View { taps, ..View::default() };
+        pipelines.iter().for_each(|pipeline| view.graph.merge(pipeline.graph().clone()));
+        tell(&observer, Progress::Ready { view });
 
         let ended = drive(pipelines, models.ends, &stop).await;
         intake.cancel();

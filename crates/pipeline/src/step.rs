@@ -59,6 +59,7 @@ pub(crate) use map_batch::MapBatch;
 use partition_unique::PartitionUnique;
 use sliding_window::SlidingWindow;
 pub(crate) use split::Split;
+pub(crate) use tap::Tap;
 use timed_window_unique::TimedWindowUnique;
 
 /// A step's operator, by what flows into it and out of it.
@@ -76,6 +77,8 @@ pub(crate) enum Operator {
     Collect(Collect),
     /// Batches through a model or an expression.
     MapBatch(MapBatch),
+    /// Values in and out, and the last are kept to be looked at.
+    Tap(Tap),
     /// Values in, and each goes one of two ways.
     Split(Split),
     /// Values in, and all go every way.
@@ -159,7 +162,7 @@ pub(crate) const BUILT_IN: &[(&str, Parse)] = &[
     ("sliding_window", |value| window(short::<SlidingWindow, NonZeroUsize>(value))),
     ("split", |value| short::<Split, Jq>(value).map(Operator::Split)),
     ("starmap", |value| values(table::<starmap::Starmap>(value))),
-    ("tap", |value| values(short::<tap::Tap, NonZeroUsize>(value))),
+    ("tap", |value| short::<Tap, NonZeroUsize>(value).map(Operator::Tap)),
     ("timed_window", |value| window(short::<timed_window::TimedWindow, Interval>(value))),
     ("timed_window_unique", |value| window(table::<TimedWindowUnique>(value))),
     ("union", |value| join(table::<union::Union>(value))),

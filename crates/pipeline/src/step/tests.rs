@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Counts, assemble};
+use crate::assemble::{Counts, Taps, assemble};
 use crate::lines::{AtEnd, lines};
 use crate::plan::Plan;
 use crate::task;
@@ -24,7 +24,8 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
         let lines = lines("stdin", reader, AtEnd::Stop, CancellationToken::new(), Arc::default());
         let records = vec![Flow::from_try_events("stdin", lines)];
-        let flows = assemble(&plan, records, &|_| task::stub(), &Counts::default());
+        let flows =
+            assemble(&plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let runs = flows.into_iter().map(|answers| {
             let seen = Arc::clone(&seen);

@@ -1,0 +1,28 @@
+//! Pages that show a running pipeline.
+
+use std::fmt::Write as _;
+
+use forebay_http::Pages;
+use forebay_pipeline::{View, svg};
+
+/// `/taps`: the last values at each `tap`. `/counts`: what has left each operator. `/graph.svg` and `/graph.mmd`.
+pub(crate) fn pages(view: &View) -> Pages {
+    let of = || view.clone();
+    let (taps, counts, picture, mermaid) = (of(), of(), of(), of());
+    Pages::new()
+        .page("/taps", "application/json", move || {
+            serde_json::to_string(&taps.taps()).unwrap_or_default()
+        })
+        .page("/counts", "text/plain; charset=utf-8", move || table(&counts))
+        .page("/graph.svg", "image/svg+xml", move || svg(picture.graph()))
+        .page("/graph.mmd", "text/plain; charset=utf-8", move || mermaid.graph().to_mermaid())
+}
+
+fn table(view: &View) -> String {
+    let mut text = format!("{:>12}  {:>7}  operator\n", "emitted", "waiting");
+    for node in view.graph().nodes() {
+        // Writing to a string cannot fail.
+        writeln!(text, "{:>12}  {:>7}  {}", node.emitted(), node.depth(), node.name()).ok();
+    }
+    text
+}
