@@ -91,7 +91,43 @@ fn a_file_that_is_followed_gives_what_is_written_later() {
     assert_eq!(lines.next().unwrap(), "10");
     writer.write_all(b"3\n4\n").unwrap();
     assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["230", "40"]);
+    // Cut short, and then replaced, as logs are rotated.
+    std::fs::write(&log, "5\n").unwrap();
+    assert_eq!(lines.next().unwrap(), "50");
+    let next = folder.path().join("next.jsonl");
+    std::fs::write(&next, "60\n70\n").unwrap();
+    std::fs::rename(&next, &log).unwrap();
+    assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["600", "700"]);
     service.stop();
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_run_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.toml");
+    std::fs::write(&file, "[source.stdin]\n[sink.stdout]\n").unwrap();
+    let mut child = forebay()
+        .arg("run")
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // It ends before it has read all of this.
+    child.stdin.take().unwrap().write_all("12345678\n".repeat(50_000).as_bytes()).ok();
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !log.contains("error"), "{log}");
+}
+
+#[test]
+fn deep_recursion_in_an_expression_is_no_crash() {
+    let file = "[source.stdin]\n[[step]]\nmap = \"def sum: if . == 0 then 0 else . + (. - 1 | sum) end; sum\"\n\
+                [sink.stdout]\n";
+    let (lines, code, log) = run(file, "10\n20000\n");
+    assert_eq!((lines.join(" "), code), ("55 200010000".to_owned(), Some(0)), "{log}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0    done, or stopped in order
   64   wrong usage or pipeline file
-  65   the input ended and some of it was answered with errors (stdin and file sources)
+  65   some of the input was answered with errors (stdin and file sources)
   66   a file, model or device is missing or unusable
   69   Kafka cannot be reached, a topic is missing, or an address is taken
   70   a source, sink or model failed while running

@@ -10,5 +10,6 @@ pub(crate) fn line(text: impl fmt::Display) -> anyhow::Result<()> {
 
 /// Whether the error is that nobody reads standard output any more.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|error| error.downcast_ref().is_some_and(closed))
 }

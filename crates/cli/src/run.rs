@@ -12,6 +12,9 @@ use crate::{exit, look, progress, signals};
 /// Partitions of each topic that an embedded broker is given.
 const PARTITIONS: i32 = 4;
 
+/// Of the threads on which expressions run, which may call themselves. Only what is used of it is taken from memory.
+const STACK: usize = 256 << 20;
+
 /// Run a pipeline until its input ends or a signal stops it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,7 +46,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Lives as long as the pipeline.
     let _broker = args.embedded_broker.then(|| embed_broker(&mut plan)).transpose()?;
 
-    let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK)
+        .build()
+        .context("cannot start a runtime")?;
     let summary = runtime.block_on(async {
         let stop = signals::stop_token()?;
         tokio::spawn({

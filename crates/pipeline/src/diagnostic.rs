@@ -94,8 +94,18 @@ fn reworded(message: &str) -> (String, Option<&'static str>) {
     let help = message
         .ends_with("expected a duration")
         .then_some("write a number and a unit, such as \"5ms\" or \"2s\"");
-    let message =
-        message.replace("unknown variant", "unknown name").replace("a nonzero usize", "1 or more");
+    if message.starts_with("wanted exactly 1 element") {
+        return ("there is more than one key here, or none".to_owned(), Some("it takes one"));
+    }
+    let message = message
+        .replace("unknown variant", "unknown name")
+        .replace("a nonzero usize", "1 or more")
+        .replace("a nonzero u64", "1 or more")
+        .replace("expected usize", "expected a whole number from 0")
+        .replace("expected u64", "expected a whole number from 0")
+        .replace(" as i128", "")
+        .replace(" as u128", "")
+        .replace("wanted string or table", "a name is needed here, in quotes");
     (message, help)
 }
 

@@ -102,7 +102,7 @@ fn into_table(value: Spanned<DeValue<'_>>) -> Result<Table<'_>, Problem> {
     }
 }
 
-fn article(value: &DeValue<'_>) -> String {
+pub(crate) fn article(value: &DeValue<'_>) -> String {
     match value.type_str() {
         name @ ("integer" | "array") => format!("an {name}"),
         name => format!("a {name}"),

@@ -159,6 +159,9 @@ impl FromStr for Pointer {
         if !text.is_empty() && !text.starts_with('/') {
             return Err(format!("a JSON pointer begins with a slash: \"/{text}\""));
         }
+        if text.replace("~0", "").replace("~1", "").contains('~') {
+            return Err("in a JSON pointer `~0` stands for `~`, and `~1` for `/`".to_owned());
+        }
         let step = |step: &str| {
             let name = step.replace("~1", "/").replace("~0", "~");
             let leading_zero = step.len() > 1 && step.starts_with('0');
@@ -267,6 +270,35 @@ mod tests {
                 prop::collection::btree_map(".{0,3}", inner, 0..5).prop_map(Value::from_iter),
             ]
         })
+    }
+
+    #[test]
+    fn what_json_has_no_form_for_takes_the_nearest() {
+        let jq =
+            |text: &str| crate::jq::Jq::compile(text, &[]).unwrap().of(&Json::default()).unwrap();
+        assert_eq!(jq("nan").to_string(), "null");
+        assert_eq!(
+            jq("infinite").to_string(),
+            f64::MAX.to_string().parse::<f64>().map(|x| serde_json::json!(x).to_string()).unwrap()
+        );
+        assert_eq!(
+            jq("{(\"a\"): 18446744073709551615}").to_string(),
+            "{\"a\":18446744073709551615}"
+        );
+    }
+
+    #[test]
+    fn a_pointer_is_a_pointer() {
+        let at = |pointer: &str| {
+            let pointer = pointer.parse::<Pointer>()?;
+            Ok::<_, String>(
+                Json::parse(b"[5, {\"01\": 6}]").unwrap().at(&pointer).map(|json| json.to_string()),
+            )
+        };
+        assert_eq!(at("/0").unwrap().unwrap(), "5");
+        assert_eq!(at("/00").unwrap(), None, "an index has no leading zero");
+        assert_eq!(at("/1/01").unwrap().unwrap(), "6", "a field's name may");
+        assert!(at("0").is_err() && at("/~2").is_err());
     }
 
     proptest! {

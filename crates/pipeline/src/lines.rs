@@ -1,7 +1,9 @@
 //! JSON lines as a source and a sink: standard input and output, files.
 
+mod follow;
 mod sink;
 mod source;
 
+pub(crate) use follow::Followed;
 pub(crate) use sink::{Confirm, LinesSink};
-pub(crate) use source::{AtEnd, lines};
+pub(crate) use source::lines;

@@ -12,6 +12,7 @@ use forebay_model::{ModelHandle, TextModel, TextModelOptions, WarmUp};
 use forebay_stream::{Failure, Pipeline};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all, select_all};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
@@ -116,7 +117,9 @@ impl Plan {
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let pipelines: Vec<Pipeline> = pipelines.collect();
         let mut view = View { taps, ..View::default() };
-        pipelines.iter().for_each(|pipeline| view.graph.merge(pipeline.graph().clone()));
+        for pipeline in &pipelines {
+            view.graph.merge(pipeline.graph().clone());
+        }
         tell(&observer, Progress::Ready { view });
 
         let ended = drive(pipelines, models.ends, &stop).await;
@@ -207,10 +210,19 @@ async fn drive(
         tracing::info!("stopping: answering what is in flight");
         tokio::time::sleep(SHUTDOWN).await;
     };
-    // All are run to their end, for one that fails ends the others through what they share.
-    let run = async { join_all(pipelines.into_iter().map(Pipeline::run)).await };
+    // In tasks, so that an expression that goes on for ever cannot keep the deadline from being seen. All are run to
+    // their end, for one that fails ends the others through what they share.
+    let mut running: JoinSet<_> = pipelines.into_iter().map(Pipeline::run).collect();
+    let run = async {
+        let mut ended = Ok(());
+        while let Some(next) = running.join_next().await {
+            // A panic is an error of the run; only this function's own end cancels one.
+            ended = ended.and(next.unwrap_or(Ok(())));
+        }
+        ended
+    };
     tokio::select! {
-        ended = run => Ok(ended.into_iter().collect::<Result<(), _>>()?),
+        ended = run => Ok(ended?),
         (name, failure) = model_ended => Err(RunError::ModelEnded { name, failure }),
         () = overdue => Err(RunError::Overdue { after: SHUTDOWN }),
     }

@@ -175,6 +175,14 @@ type Parsed<T> = Result<T, Problem>;
 
 /// Settings that are a table.
 fn table<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Parsed<T> {
+    if !value.get_ref().is_table() {
+        let kind = file::article(value.get_ref());
+        let problem =
+            Problem::new(format_args!("the settings are a table, not {kind}"), value.span());
+        return Err(
+            problem.help("such as `{ .. }`; docs/operators.md shows what each operator takes")
+        );
+    }
     file::value(value)
 }
 
@@ -184,7 +192,7 @@ where
     T: DeserializeOwned + From<S>,
     S: DeserializeOwned,
 {
-    if value.get_ref().is_table() { table(value) } else { table::<S>(value).map(T::from) }
+    if value.get_ref().is_table() { table(value) } else { file::value::<S>(value).map(T::from) }
 }
 
 fn values(settings: Parsed<impl OnValues>) -> Parsed<Operator> {

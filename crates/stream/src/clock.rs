@@ -30,6 +30,29 @@ pub(crate) fn poll_until(
     timer.as_mut().poll(cx)
 }
 
+/// Notices, once, that something has stood still for 10 s.
+#[derive(Default)]
+pub(crate) struct Stall {
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    noticed: bool,
+}
+
+impl Stall {
+    /// To be asked whenever it is known whether it stands `still`.
+    pub(crate) fn poll(&mut self, still: bool, cx: &mut Context<'_>) -> Poll<()> {
+        const LONG: Duration = Duration::from_secs(10);
+        if !still || self.noticed {
+            self.since = None;
+            return Poll::Pending;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let long = poll_until(&mut self.timer, since + LONG, cx);
+        self.noticed = long.is_ready();
+        long
+    }
+}
+
 /// Whether a tick is due, even where a busy upstream has used up the task's budget.
 pub(crate) fn poll_tick(ticks: &mut Interval, cx: &mut Context<'_>) -> Poll<Instant> {
     pin!(coop::unconstrained(poll_fn(|cx| ticks.poll_tick(cx)))).poll(cx)

@@ -111,7 +111,8 @@ impl Graph {
                 NodeKind::Batch => ("[[", "]]"),
                 NodeKind::Junction => ("{", "}"),
             };
-            let label = node.name.replace('"', "#quot;");
+            let label = node.name.replace('&', "#amp;").replace('"', "#quot;");
+            let label = label.replace('<', "#lt;").replace('>', "#gt;");
             // Writing to a string cannot fail.
             writeln!(text, "    n{index}{open}\"{label}\"{close}").ok();
         }

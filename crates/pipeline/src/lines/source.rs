@@ -2,31 +2,17 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_stream::{Event, Failure, Meta, Origin, Outcome, Receipt};
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::record::Record;
 
 /// Longest line that is read, in bytes. A longer one ends the input: it is more likely no JSON lines at all.
 const MAX_LINE: u64 = 64 << 20;
-
-/// What happens at the end of what has been written so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AtEnd {
-    /// The input is over.
-    Stop,
-    /// More may be written: look again.
-    Follow,
-}
-
-/// How long a followed file is left alone when there is nothing new in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
@@ -35,7 +21,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
-    at_end: AtEnd,
     stop: CancellationToken,
     unanswered: Arc<OnceLock<Failure>>,
 ) -> impl Stream<Item = io::Result<Event<Record>>> + Send + 'static {
@@ -44,7 +29,7 @@ pub(crate) fn lines(
         let (source, stop, unanswered) =
             (Arc::clone(&source), stop.clone(), Arc::clone(&unanswered));
         async move {
-            let next = next_line(&mut reader, &mut number, at_end);
+            let next = next_line(&mut reader, &mut number);
             let next = stop.run_until_cancelled(next).await??;
             let event = next.map(|line| {
                 let origin = Origin { source, partition: None, position: number };
@@ -65,21 +50,12 @@ pub(crate) fn lines(
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     number: &mut u64,
-    at_end: AtEnd,
 ) -> Option<io::Result<Bytes>> {
     *number += 1;
     let mut line = Vec::new();
     loop {
         let left = MAX_LINE - line.len() as u64;
         match (&mut *reader).take(left).read_until(b'\n', &mut line).await {
-            // A line that is followed is whole when its newline is there.
-            Ok(_)
-                if at_end == AtEnd::Follow
-                    && !line.ends_with(b"\n")
-                    && (line.len() as u64) < MAX_LINE =>
-            {
-                sleep(LOOK_AGAIN).await;
-            }
             Ok(0) => return None,
             Ok(_) if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {
                 let message = format!("line {number} is longer than {} MiB", MAX_LINE >> 20);
@@ -104,13 +80,13 @@ mod tests {
     use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
 
-    use super::{AtEnd, lines};
+    use super::lines;
     use crate::record::Record;
 
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
         let reader = std::io::Cursor::new(text);
         let stop = CancellationToken::new();
-        let lines = lines("stdin", reader, AtEnd::Stop, stop, Arc::default());
+        let lines = lines("stdin", reader, stop, Arc::default());
         let line = |event: std::io::Result<Event<Record>>| async {
             let event = event.unwrap();
             let Record::Bytes(Some(line)) = event.value else { panic!("a line is bytes") };

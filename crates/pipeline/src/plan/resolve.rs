@@ -50,6 +50,9 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
     let loops = wiring.loops()?;
     for looping in &loops {
         wiring.check_exits(looping, &sink_inputs)?;
+        for &step in &looping.inside {
+            check_in_loop(&drafts[step])?;
+        }
     }
     let order = wiring.order(&loops)?;
 
@@ -157,7 +160,7 @@ fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> R
         return Err(problem.help("name what flows into the loop in `from` too"));
     }
     let names: Vec<_> = inputs.iter().map(|(_, name)| name.clone()).collect();
-    join.check(&names)
+    join.check(&names).map_err(|problem| problem.at(draft.span.clone()))
 }
 
 /// Nothing that is read or made is left lying.
@@ -271,6 +274,22 @@ fn call(
     }
     called.push(name.clone());
     Ok(())
+}
+
+/// A loop is over when nothing is inside it, so nothing inside may wait for the end.
+fn check_in_loop(draft: &Draft) -> Result<(), Problem> {
+    let waits = match &draft.operator {
+        Operator::Window(window) => window.keeps() != Some(0),
+        Operator::Collect(_) => true,
+        _ => false,
+    };
+    if !waits {
+        return Ok(());
+    }
+    let message =
+        format_args!("`{}` waits for the end, and inside a loop there is none", draft.kind);
+    Err(Problem::new(message, draft.span.clone())
+        .help("use a window with a timeout, or put it behind the loop"))
 }
 
 /// Windows that wait for ever must not need more than Kafka gives before it has answers.

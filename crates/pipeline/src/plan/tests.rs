@@ -174,6 +174,25 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
             ]),
         ),
         (
+            "window_in_a_loop",
+            with_steps(&[
+                "from = [\"stdin\", \"f\"]\nunion = {}",
+                "partition = 3",
+                "name = \"s\"\nsplit = \".\"",
+                "name = \"f\"\nfrom = \"s.true\"\nfeedback = {}",
+                "from = \"s.false\"\nmap = \".\"",
+            ]),
+        ),
+        ("not_a_table_of_settings", with_steps(&["unique = \".\""])),
+        ("negative_end", with_steps(&["slice = { end = -1 }"])),
+        ("cost_without_a_limit", with_steps(&["adaptive_window = { cost = \".\" }"])),
+        (
+            "emit_on_nothing",
+            with_steps(&["from = [\"stdin\", \"stdin\"]\ncombine_latest = { emit_on = [] }"]),
+        ),
+        ("nothing_to_call", with_steps(&[WINDOW, "map_batch = {}"])),
+        ("huge_number", with_steps(&["partition = 99999999999999999999"])),
+        (
             "keys_without_a_timeout",
             kafka("[[step]]\npartition = { size = 2, key = \".a\" }\n[sink.stdout]\n"),
         ),

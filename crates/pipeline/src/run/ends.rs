@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{RunError, SHUTDOWN};
 use crate::answer::Answer;
 use crate::beat::Beat;
-use crate::lines::{AtEnd, Confirm, LinesSink, lines};
+use crate::lines::{Confirm, Followed, LinesSink, lines};
 use crate::plan::{Plan, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
@@ -133,17 +133,20 @@ pub(super) async fn open_source(
         }
         SourcePlan::Stdin => {
             let stdin = BufReader::with_capacity(READ_AHEAD, tokio::io::stdin());
-            let lines = lines("stdin", stdin, AtEnd::Stop, stop.clone(), Arc::clone(&unanswered));
+            let lines = lines("stdin", stdin, stop.clone(), Arc::clone(&unanswered));
             Flow::from_try_events(name, lines)
         }
         SourcePlan::File { path, follow } => {
-            let file = File::open(path).await;
-            let file = file.map_err(|source| RunError::Open { path: path.clone(), source })?;
-            let file = BufReader::with_capacity(READ_AHEAD, file);
-            let at_end = if *follow { AtEnd::Follow } else { AtEnd::Stop };
-            let label = path.display().to_string();
-            let lines = lines(&label, file, at_end, stop.clone(), Arc::clone(&unanswered));
-            Flow::from_try_events(name, lines)
+            let failed = |source| RunError::Open { path: path.clone(), source };
+            let (label, unanswered) = (path.display().to_string(), Arc::clone(&unanswered));
+            if *follow {
+                let file = Followed::open(path, READ_AHEAD).await.map_err(failed)?;
+                Flow::from_try_events(name, lines(&label, file, stop.clone(), unanswered))
+            } else {
+                let file = File::open(path).await.map_err(failed)?;
+                let file = BufReader::with_capacity(READ_AHEAD, file);
+                Flow::from_try_events(name, lines(&label, file, stop.clone(), unanswered))
+            }
         }
     };
     Ok((records, OpenSource::Lines(unanswered)))

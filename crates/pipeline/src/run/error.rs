@@ -56,7 +56,9 @@ pub enum RunError {
         failure: Failure,
     },
     /// What was in flight when the pipeline was stopped took too long; it will be read again.
-    #[error("what was in flight could not be answered within {after:?}; it will be read again")]
+    #[error(
+        "what was in flight could not be answered within {after:?}; what came from Kafka will be read again"
+    )]
     Overdue {
         /// The deadline.
         after: Duration,
@@ -69,7 +71,9 @@ pub enum RunError {
         failure: Failure,
     },
     /// Some requests had no outcome at the end; they will be read again.
-    #[error("{count} requests were left without an answer; they will be read again")]
+    #[error(
+        "{count} requests were left without an answer; what came from Kafka will be read again"
+    )]
     Unresolved {
         /// How many.
         count: usize,

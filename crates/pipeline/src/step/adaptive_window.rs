@@ -12,8 +12,12 @@ use crate::json::Json;
 
 /// `adaptive_window = { max_size = 64, max_wait = "5ms", cost = ".text | length", max_cost = 4096 }`.
 #[derive(Debug, Deserialize)]
+#[serde(try_from = "Settings")]
+pub(super) struct AdaptiveWindow(Settings);
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AdaptiveWindow {
+struct Settings {
     /// Most values in one window.
     #[serde(default = "super::some")]
     max_size: NonZeroUsize,
@@ -26,14 +30,27 @@ pub(super) struct AdaptiveWindow {
     max_cost: Option<u64>,
 }
 
+impl TryFrom<Settings> for AdaptiveWindow {
+    type Error = &'static str;
+
+    fn try_from(settings: Settings) -> Result<Self, Self::Error> {
+        match (&settings.cost, settings.max_cost) {
+            (Some(_), None) => Err("`cost` says nothing without `max_cost`"),
+            (None, Some(_)) => Err("`max_cost` needs a `cost`: what one value costs"),
+            (Some(_), Some(0)) => Err("`max_cost` must be 1 or more"),
+            _ => Ok(Self(settings)),
+        }
+    }
+}
+
 impl Window for AdaptiveWindow {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
         let limits = Limits {
-            max_size: self.max_size,
-            max_wait: self.max_wait,
-            max_cost: self.max_cost.unwrap_or(u64::MAX),
+            max_size: self.0.max_size,
+            max_wait: self.0.max_wait,
+            max_cost: self.0.max_cost.unwrap_or(u64::MAX),
         };
-        let cost = self.cost.clone();
+        let cost = self.0.cost.clone();
         flow.try_adaptive_window(limits, move |value| match &cost {
             None => Ok(1),
             Some(jq) => {
@@ -48,7 +65,7 @@ impl Window for AdaptiveWindow {
     }
 
     fn max_size(&self) -> NonZeroUsize {
-        self.max_size
+        self.0.max_size
     }
 
     fn keeps(&self) -> Option<usize> {

@@ -13,13 +13,14 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct CombineLatest {
     /// Of the steps in `from`, those whose values make it emit; without it, all.
-    #[serde(default)]
-    emit_on: Vec<Spanned<String>>,
+    emit_on: Option<Vec<Spanned<String>>>,
 }
 
 impl CombineLatest {
     fn emits(&self, name: &str) -> bool {
-        self.emit_on.is_empty() || self.emit_on.iter().any(|known| known.get_ref() == name)
+        let named =
+            |names: &Vec<Spanned<String>>| names.iter().any(|known| known.get_ref() == name);
+        self.emit_on.as_ref().is_none_or(named)
     }
 }
 
@@ -45,7 +46,13 @@ impl Join for CombineLatest {
     }
 
     fn check(&self, from: &[String]) -> Result<(), Problem> {
-        match self.emit_on.iter().find(|name| !from.contains(name.get_ref())) {
+        let Some(emit_on) = &self.emit_on else { return Ok(()) };
+        if emit_on.is_empty() {
+            return Err(Problem::anywhere(
+                "`emit_on` names nothing, so nothing would ever be emitted",
+            ));
+        }
+        match emit_on.iter().find(|name| !from.contains(name.get_ref())) {
             Some(name) => {
                 let message = format_args!("`{}` is not one of the joined steps", name.get_ref());
                 let help = format_args!("`from` names {}", super::quoted(from));

@@ -23,7 +23,11 @@ impl OnValues for Frequencies {
             // Sorted, so that equal counts are equal lines.
             let mut counts: Vec<_> = counts.into_iter().collect();
             counts.sort_unstable();
-            let key = |value: Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // A text is its own key, unless it reads as another value: then it is quoted, so that no two keys are one.
+            let key = |value: Json| match value.as_str() {
+                Some(text) if Json::parse(text.as_bytes()).is_err() => text.to_owned(),
+                _ => value.to_string(),
+            };
             Json::object(counts.into_iter().map(|(value, count)| (key(value), Json::from(count))))
         })
     }

@@ -36,6 +36,13 @@ impl TryFrom<Settings> for Starmap {
         if let Some(name) = args.iter().find(|name| !valid(name)) {
             return Err(format!("`{name}` is not a name for a jq variable"));
         }
+        if let Some(name) = args
+            .iter()
+            .enumerate()
+            .find_map(|(number, name)| args[..number].contains(name).then_some(name))
+        {
+            return Err(format!("two members are called `{name}`"));
+        }
         let variables: Vec<_> = args.iter().map(|name| format!("${name}")).collect();
         let variables: Vec<_> = variables.iter().map(String::as_str).collect();
         let jq = Jq::compile(&jq, &variables)

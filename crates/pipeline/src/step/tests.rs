@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{Counts, Taps, assemble};
-use crate::lines::{AtEnd, lines};
+use crate::lines::lines;
 use crate::plan::Plan;
 use crate::task;
 
@@ -22,7 +22,7 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
-        let lines = lines("stdin", reader, AtEnd::Stop, CancellationToken::new(), Arc::default());
+        let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
         let records = vec![Flow::from_try_events("stdin", lines)];
         let flows =
             assemble(&plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
@@ -372,6 +372,48 @@ fn what_only_waits_changes_nothing() {
     ] {
         assert_eq!(step(operator, &values), values, "{operator}");
     }
+}
+
+#[test]
+fn counts_of_values_that_look_alike_are_kept_apart() {
+    let seen = step("frequencies = {}", &[json!(1), json!("1"), json!("a"), json!(null)]);
+    assert_eq!(seen[3], json!({"1": 1, "\"1\"": 1, "a": 1, "null": 1}));
+}
+
+#[test]
+fn what_leaves_a_loop_may_stand_before_it_in_the_file() {
+    let steps = "
+        [[step]]
+        from = \"over.true\"
+        map = \"[.]\"
+        [[step]]
+        name = \"out\"
+        partition = 9
+        [[step]]
+        name = \"in\"
+        from = [\"stdin\", \"again\"]
+        union = {}
+        [[step]]
+        name = \"over\"
+        split = \". > 9\"
+        [[step]]
+        name = \"next\"
+        from = \"over.false\"
+        map = \". * 3\"
+        [[step]]
+        name = \"again\"
+        feedback = {}
+        [[step]]
+        from = \"out\"
+        map = \"sort\"";
+    assert_eq!(answers(steps, &numbers(&[1, 2, 5])), [json!([[15], [18], [27]])]);
+}
+
+#[test]
+fn empty_windows_come_when_asked_for() {
+    let late =
+        "delay = \"25s\"\n[[step]]\ntimed_window = { interval = \"10s\", emit_empty = true }";
+    assert_eq!(step(late, &numbers(&[1])), [json!([]), json!([]), json!([1])]);
 }
 
 #[test]

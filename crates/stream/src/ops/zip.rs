@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
+use crate::clock::Stall;
 use crate::latest::pair;
 use crate::{Event, Flow, NodeKind};
 
@@ -17,7 +19,8 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Emits** a pair when both sides have an event, with the metadata of this flow's and the receipts of both.
     /// - **Backpressures** both when downstream does, and a side that is `capacity` events ahead; holds at most that
-    ///   many of each.
+    ///   many of each. Sides that come from one source and drift apart further stop each other; after 10 s a warning
+    ///   is logged.
     /// - **Completes** when one side has completed and what it gave is paired. Events of the other that are left over
     ///   stay unresolved, and so are read again.
     /// - **On failure** of a pair both its inputs fail.
@@ -40,10 +43,12 @@ impl<T: Send + 'static> Flow<T> {
         capacity: NonZeroUsize,
     ) -> Flow<(T, U)> {
         let (other, other_tail) = self.0.absorb(other.0);
-        let mut joined = self.0.apply(NodeKind::Junction, "zip", |events, _| Zip {
+        let mut joined = self.0.apply(NodeKind::Junction, "zip", |events, stage| Zip {
             first: Side::new(events),
             second: Side::new(other),
             capacity: capacity.get(),
+            stage,
+            stall: Stall::default(),
         });
         joined.graph.connect(other_tail, joined.tail);
         Flow(joined)
@@ -55,6 +60,8 @@ struct Zip<T, U> {
     first: Side<T>,
     second: Side<U>,
     capacity: usize,
+    stage: Arc<str>,
+    stall: Stall,
 }
 
 struct Side<T> {
@@ -97,6 +104,15 @@ impl<T, U> Stream for Zip<T, U> {
             return Poll::Ready(None);
         }
         if this.first.ahead.is_empty() || this.second.ahead.is_empty() {
+            let ahead = this.first.ahead.len().max(this.second.ahead.len());
+            if this.stall.poll(ahead == this.capacity, cx).is_ready() {
+                tracing::warn!(
+                    stage = &*this.stage,
+                    ahead,
+                    "one side gives nothing and the other is as far ahead as it may be; where both come from one \
+                     source, it may wait for ever: raise the capacity, or pair with what is newest"
+                );
+            }
             return Poll::Pending;
         }
         let both = this.first.ahead.pop_front().zip(this.second.ahead.pop_front());

@@ -1,10 +1,12 @@
 //! `zip_latest`: every event of one flow, with the newest of another.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
+use crate::clock::Stall;
 use crate::latest::{Latest, pair};
 use crate::{Event, Flow, NodeKind};
 
@@ -14,7 +16,8 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Emits** a pair for each event of this flow, with its metadata and the receipts of both.
     /// - **Backpressures** this flow when downstream does, and until the other has its first event; holds one event
-    ///   of each.
+    ///   of each. Where both come from one source, the other's first event must be near its beginning; after a wait of
+    ///   10 s a warning is logged.
     /// - **Completes** when this flow completes, or the other does without a single event; an event that waited for
     ///   it then stays unresolved.
     /// - An input of the other flow is done when a newer one has taken its place and every pair that it is part of is
@@ -33,12 +36,15 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     pub fn zip_latest<U: Clone + Send + 'static>(mut self, other: Flow<U>) -> Flow<(T, U)> {
         let (other, other_tail) = self.0.absorb(other.0);
-        let mut joined = self.0.apply(NodeKind::Junction, "zip_latest", |events, _| ZipLatest {
-            upstream: events.fuse(),
-            other: other.fuse(),
-            held: None,
-            latest: Latest::new(),
-        });
+        let mut joined =
+            self.0.apply(NodeKind::Junction, "zip_latest", |events, stage| ZipLatest {
+                upstream: events.fuse(),
+                other: other.fuse(),
+                held: None,
+                latest: Latest::new(),
+                stage,
+                stall: Stall::default(),
+            });
         joined.graph.connect(other_tail, joined.tail);
         Flow(joined)
     }
@@ -54,6 +60,8 @@ struct ZipLatest<T, U> {
     // Invariant: there is one between polls only while the other flow has had none.
     held: Option<Event<T>>,
     latest: Latest<U>,
+    stage: Arc<str>,
+    stall: Stall,
 }
 
 impl<T, U> Unpin for ZipLatest<T, U> {}
@@ -92,7 +100,15 @@ impl<T, U: Clone> Stream for ZipLatest<T, U> {
         if this.held.is_none() {
             return Poll::Pending;
         }
-        let Some(latest) = this.latest.show() else { return Poll::Pending };
+        let Some(latest) = this.latest.show() else {
+            if this.stall.poll(true, cx).is_ready() {
+                tracing::warn!(
+                    stage = &*this.stage,
+                    "the other side has given nothing yet; where both come from one source, it may wait for ever"
+                );
+            }
+            return Poll::Pending;
+        };
         Poll::Ready(this.held.take().map(|event| pair(event, latest)))
     }
 }

@@ -1,0 +1,115 @@
+//! `Followed`: a file that is read as it grows.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::fs::File;
+use tokio::io::{AsyncBufRead, AsyncRead, BufReader, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How long the file is left alone when there is nothing new in it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A file that has no end: more may be written to it. One that has been cut short, or that another has taken the place
+/// of, as when logs are rotated, is read from its beginning; a line that its end cut off counts as one.
+pub(crate) struct Followed {
+    path: PathBuf,
+    reader: BufReader<File>,
+    opened: Metadata,
+    // How much of the file has been taken.
+    position: u64,
+    pause: Pin<Box<Sleep>>,
+    // A newline that stands between what was read and a new beginning.
+    separator: bool,
+}
+
+const SEPARATOR: &[u8] = b"\n";
+
+impl Followed {
+    pub(crate) async fn open(path: &Path, capacity: usize) -> io::Result<Self> {
+        let file = File::open(path).await?;
+        let opened = file.metadata().await?;
+        let reader = BufReader::with_capacity(capacity, file);
+        let pause = Box::pin(sleep(Duration::ZERO));
+        Ok(Self { path: path.into(), reader, opened, position: 0, pause, separator: false })
+    }
+
+    /// Begins again where the path names another file by now, or one that is shorter than what was read.
+    fn look_again(&mut self) -> io::Result<()> {
+        let now = match fs::metadata(&self.path) {
+            Ok(now) => now,
+            // Between two files of a rotation there may be none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if same_file(&now, &self.opened) && now.len() >= self.position {
+            return Ok(());
+        }
+        tracing::info!(path = %self.path.display(), "the file was replaced or cut short; reading it from its beginning");
+        let file = fs::File::open(&self.path)?;
+        self.opened = file.metadata()?;
+        let capacity = self.reader.buffer().len().max(8 << 10);
+        self.reader = BufReader::with_capacity(capacity, File::from_std(file));
+        self.position = 0;
+        self.separator = true;
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    one.created().ok() == other.created().ok()
+}
+
+impl AsyncBufRead for Followed {
+    fn poll_fill_buf(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        loop {
+            let this = &mut *self;
+            if this.separator {
+                return Poll::Ready(Ok(SEPARATOR));
+            }
+            if !ready!(Pin::new(&mut this.reader).poll_fill_buf(cx))?.is_empty() {
+                break;
+            }
+            ready!(this.pause.as_mut().poll(cx));
+            this.pause.set(sleep(LOOK_AGAIN));
+            this.look_again()?;
+            if !this.separator {
+                ready!(this.pause.as_mut().poll(cx));
+            }
+        }
+        Pin::new(&mut self.get_mut().reader).poll_fill_buf(cx)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        if std::mem::take(&mut self.separator) {
+            return;
+        }
+        self.position += amount as u64;
+        Pin::new(&mut self.reader).consume(amount);
+    }
+}
+
+impl AsyncRead for Followed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let available = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let amount = available.len().min(buffer.remaining());
+        buffer.put_slice(&available[..amount]);
+        self.consume(amount);
+        Poll::Ready(Ok(()))
+    }
+}
