@@ -99,6 +99,8 @@ impl<T: Send + 'static> Flow<T> {
             let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
             stream::unfold((queue, pump), |(queue, pump)| async move {
                 pump.start();
+                // Where upstream keeps up, neither must downstream keep other tasks from running.
+                tokio::task::consume_budget().await;
                 Some((queue.pop().await?, (queue, pump)))
             })
             .fuse()

@@ -208,14 +208,18 @@ mod tests {
 
         #[test]
         fn a_window_inside_that_closes_by_itself_loses_nothing(
-            numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6, window in 1_usize..9,
+            numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6,
+            window in 1_usize..9, detached: bool,
         ) {
             let (flow, outcomes) = Tracked::flow(numbers.clone());
             let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
             let lists = flow.partition(size(window), Some(Duration::from_millis(3))).into_lists();
-            let (again, out) = lists.flatten().map(step).detach().split(is_on_its_way, size(3));
+            let flow = lists.flatten().map(step);
+            let flow = if detached { flow.detach() } else { flow };
+            let (again, out) = flow.split(is_on_its_way, size(3));
             let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
-            prop_assert_eq!(sorted(block_on(in_time(out.collect()))), expected(&numbers));
+            let lists = out.partition(size(9), None).into_lists();
+            prop_assert_eq!(sorted(block_on(in_time(lists.collect())).concat()), expected(&numbers));
             prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
         }
 
@@ -269,6 +273,19 @@ mod tests {
         assert!(timeout(Duration::from_secs(1), run).await.is_err(), "it is a loop for ever");
         sleep(Duration::from_millis(1)).await;
         assert_eq!(outcomes.codes(), ["abandoned"; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_leaves_makes_room_for_another() {
+        let (flow, feedback) = Flow::from_iter(0..9).feedback(size(2));
+        let slow = |number| async move {
+            let wait = if number == 0 { Duration::MAX } else { Duration::from_millis(1) };
+            sleep(wait).await;
+            Ok(number)
+        };
+        let (again, out) = flow.map_async_unordered(slow, size(9)).split(|_| false, size(1));
+        let out = feedback.connect(again, out).slice(0, Some(8), size(1));
+        assert_eq!(in_time(out.collect()).await, (1..9).collect::<Vec<_>>());
     }
 
     #[test]
