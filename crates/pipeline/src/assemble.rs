@@ -126,7 +126,10 @@ fn step(
         Operator::Tap(tap) => {
             let flow = input(wires).values().named(name.as_str());
             let (flow, handle) = flow.tap(tap.last);
-            taps.insert(name.clone(), handle);
+            // Several may go by the operator's own name.
+            let others = taps.keys().filter(|known| known.split('#').next() == Some(name)).count();
+            let name = if others == 0 { name.clone() } else { format!("{name}#{}", others + 1) };
+            taps.insert(name, handle);
             Stage::Values(flow)
         }
         Operator::Window(window) => {
