@@ -239,9 +239,7 @@ fn serialize_number<S: Serializer>(number: &Num, serializer: S) -> Result<S::Ok,
             text.parse().unwrap_or(f64::NAN)
         }
     };
-    if float.is_nan() {
-        return serializer.serialize_unit();
-    }
+    // What is no number is null for serde_json.
     serializer.serialize_f64(float.clamp(f64::MIN, f64::MAX))
 }
 
