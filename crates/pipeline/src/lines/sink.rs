@@ -1,9 +1,11 @@
 //! Answers as lines.
 
 use std::io;
+use std::time::Duration;
 
 use forebay_stream::{Event, Receipt, Sink};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
+use tokio::time::Instant;
 
 use crate::answer::Answer;
 
@@ -16,9 +18,11 @@ pub(crate) enum Confirm {
     Flushed,
 }
 
-/// Writes one line for each answer, and flushes whenever nothing more is ready.
+/// Writes one line for each answer, and flushes whenever nothing more is ready, and when that is long in coming.
 pub(crate) struct LinesSink<W> {
     writer: BufWriter<W>,
+    // Before anything is flushed: when the first line was sent.
+    flushed: Option<Instant>,
     confirm: Confirm,
     // Receipts of lines that are not flushed yet; at most `MAX_UNFLUSHED`.
     unflushed: Vec<Receipt>,
@@ -26,9 +30,13 @@ pub(crate) struct LinesSink<W> {
 
 const MAX_UNFLUSHED: usize = 1024;
 
+/// Longest that a line waits for the next one: between two slow steps there is always something ready.
+const MAX_WAIT: Duration = Duration::from_millis(20);
+
 impl<W: AsyncWrite + Send + Unpin + 'static> LinesSink<W> {
     pub(crate) fn new(writer: W, confirm: Confirm) -> Self {
-        Self { writer: BufWriter::with_capacity(64 << 10, writer), confirm, unflushed: Vec::new() }
+        let writer = BufWriter::with_capacity(64 << 10, writer);
+        Self { writer, flushed: None, confirm, unflushed: Vec::new() }
     }
 }
 
@@ -42,7 +50,9 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Sink<Answer> for LinesSink<W> {
             Confirm::Buffered => event.receipt.done(),
             Confirm::Flushed => self.unflushed.push(event.receipt),
         }
-        if self.unflushed.len() >= MAX_UNFLUSHED {
+        let now = Instant::now();
+        let waited = now - *self.flushed.get_or_insert(now);
+        if self.unflushed.len() >= MAX_UNFLUSHED || waited >= MAX_WAIT {
             self.flush().await?;
         }
         Ok(())
@@ -50,6 +60,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Sink<Answer> for LinesSink<W> {
 
     async fn flush(&mut self) -> io::Result<()> {
         self.writer.flush().await?;
+        self.flushed = Some(Instant::now());
         self.unflushed.drain(..).for_each(Receipt::done);
         Ok(())
     }
@@ -57,5 +68,29 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Sink<Answer> for LinesSink<W> {
     async fn close(&mut self) -> io::Result<()> {
         self.flush().await?;
         self.writer.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_stream::{Event, Sink as _};
+    use tokio::time::sleep;
+
+    use super::{Confirm, LinesSink, MAX_WAIT};
+    use crate::answer::Answer;
+    use crate::json::Json;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_does_not_wait_for_the_end_of_a_slow_flow_that_never_pauses() {
+        let (writer, mut reader) = tokio::io::duplex(1024);
+        let mut sink = LinesSink::new(writer, Confirm::Buffered);
+        let mut seen = [0; 4];
+        for number in 0..2_usize {
+            sink.send(Event::detached(Answer::result(&Json::from(number)))).await.unwrap();
+            sleep(MAX_WAIT).await;
+        }
+        // No flush was asked for.
+        tokio::io::AsyncReadExt::read_exact(&mut reader, &mut seen).await.unwrap();
+        assert_eq!(&seen, b"0\n1\n");
     }
 }

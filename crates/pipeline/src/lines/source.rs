@@ -1,6 +1,7 @@
 //! Lines as records.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -14,15 +15,24 @@ use crate::record::Record;
 /// Longest line that is read, in bytes. A longer one ends the input: it is more likely no JSON lines at all.
 const MAX_LINE: u64 = 64 << 20;
 
+/// What became of lines that nothing answered.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered {
+    /// The first failure of which nobody was told.
+    pub(crate) failure: OnceLock<Failure>,
+    /// Lines that were read and then given up, such as those left over by a `zip`.
+    pub(crate) abandoned: AtomicU64,
+}
+
 /// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
 /// The origin of each is `source` and its number, from 1. Lines cannot be read again, so nothing is done about their
-/// outcomes, but that the first failure which nothing answered is kept in `unanswered`.
+/// outcomes, but that those which nothing answered are kept in `unanswered`.
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
     stop: CancellationToken,
-    unanswered: Arc<OnceLock<Failure>>,
+    unanswered: Arc<Unanswered>,
 ) -> impl Stream<Item = io::Result<Event<Record>>> + Send + 'static {
     let source: Arc<str> = source.into();
     stream::unfold((reader, 0_u64), move |(mut reader, mut number)| {
@@ -34,11 +44,11 @@ pub(crate) fn lines(
             let event = next.map(|line| {
                 let origin = Origin { source, partition: None, position: number };
                 let meta = Arc::new(Meta { origin, ..Meta::default() });
-                let receipt = Receipt::new(move |outcome| {
-                    if let Outcome::Failed(failure) = outcome {
-                        // The first one is told.
-                        unanswered.set(failure).ok();
-                    }
+                let receipt = Receipt::new(move |outcome| match outcome {
+                    Outcome::Done => {}
+                    // The first one is told.
+                    Outcome::Failed(failure) => drop(unanswered.failure.set(failure)),
+                    Outcome::Abandoned => _ = unanswered.abandoned.fetch_add(1, Ordering::Relaxed),
                 });
                 Event { value: Record::Bytes(Some(line)), meta, receipt }
             });

@@ -1,11 +1,12 @@
 //! A plan's sources and sinks, opened.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_http::{Door, Handle as DoorHandle, Reply};
 use forebay_kafka::{Sink as KafkaSink, Source as KafkaSource, SourceHandle};
-use forebay_stream::{Event, Failure, Flow, Sink};
+use forebay_stream::{Event, Flow, Sink};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{RunError, SHUTDOWN};
 use crate::answer::Answer;
 use crate::beat::Beat;
-use crate::lines::{Confirm, Followed, LinesSink, lines};
+use crate::lines::{Confirm, Followed, LinesSink, Unanswered, lines};
 use crate::plan::{Plan, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
@@ -22,7 +23,7 @@ use crate::registry::AttachSink;
 pub(super) enum OpenSource {
     Kafka(SourceHandle),
     /// Lines cannot be read again; a failure that nothing answered is all that there is to tell.
-    Lines(Arc<OnceLock<Failure>>),
+    Lines(Arc<Unanswered>),
     Http(DoorHandle),
     /// Nothing.
     Other,
@@ -106,7 +107,7 @@ pub(super) async fn open_source(
     stop: &CancellationToken,
 ) -> Result<(Flow<Record>, OpenSource), RunError> {
     let name = source.title();
-    let unanswered = Arc::<OnceLock<Failure>>::default();
+    let unanswered = Arc::<Unanswered>::default();
     let records = match source {
         SourcePlan::Kafka(config) => {
             let source = KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?;
@@ -170,7 +171,14 @@ impl OpenSource {
             }
             Self::Http(door) => door.close(patience).await.map_err(RunError::Listen)?.unresolved,
             Self::Lines(unanswered) => {
-                return match unanswered.get() {
+                let abandoned = unanswered.abandoned.load(Ordering::Relaxed);
+                if abandoned > 0 {
+                    tracing::warn!(
+                        lines = abandoned,
+                        "lines were read that no step passed on or discarded"
+                    );
+                }
+                return match unanswered.failure.get() {
                     Some(failure) => Err(RunError::Unanswered { failure: failure.clone() }),
                     None => Ok(()),
                 };
