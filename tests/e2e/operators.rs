@@ -123,6 +123,27 @@ fn a_reader_that_goes_away_ends_a_run_in_silence() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_an_error_where_there_are_other_sinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("pipeline.toml"), folder.path().join("out.jsonl"));
+    let text = format!("[source.stdin]\n[sink.stdout]\n[sink.file]\npath = {out:?}\n");
+    std::fs::write(&file, text).unwrap();
+    let mut child = forebay()
+        .arg("run")
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all("12345678\n".repeat(50_000).as_bytes()).ok();
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(70) && log.contains("incomplete"), "{log}");
+}
+
+#[test]
 fn deep_recursion_in_an_expression_is_no_crash() {
     let file = "[source.stdin]\n[[step]]\nmap = \"def sum: if . == 0 then 0 else . + (. - 1 | sum) end; sum\"\n\
                 [sink.stdout]\n";

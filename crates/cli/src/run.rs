@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use forebay_kafka::EmbeddedBroker;
 use forebay_pipeline::{Plan, Progress};
 
-use crate::{exit, look, progress, signals};
+use crate::{exit, look, print, progress, signals};
 
 /// Partitions of each topic that an embedded broker is given.
 const PARTITIONS: i32 = 4;
@@ -89,7 +89,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // A read of standard input cannot be taken back; nothing else is left to wait for.
     runtime.shutdown_background();
     remove(args.ready_file.as_deref());
-    let summary = summary?;
+    let summary = summary.map_err(|error| {
+        // Where standard output is not all there is, its end is no reason for silence.
+        if print::is_closed_pipe(&error) && plan.kept_by() > 1 {
+            return anyhow::anyhow!(
+                "standard output was closed; what other sinks got is incomplete"
+            );
+        }
+        error
+    })?;
 
     tracing::info!(answers = summary.answers, errors = summary.errors, "done");
     let failed = plan.reads_lines() && summary.errors > 0;

@@ -239,6 +239,12 @@ impl Plan {
         self.sources.iter().any(lines)
     }
 
+    /// How many sinks it has that keep what they get.
+    #[must_use]
+    pub fn kept_by(&self) -> usize {
+        self.sinks.iter().filter(|sink| !matches!(sink.end, SinkEnd::Drop)).count()
+    }
+
     /// What the pipeline is made of, without connecting to or loading anything.
     #[must_use]
     pub fn graph(&self) -> Graph {
