@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Release, Sink, Tap};
+use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Pipeline, Release, Tap};
 
 use crate::answer::Answer;
 use crate::json::Json;
+use crate::nowhere::Nowhere;
 use crate::plan::{Loop, Place, Plan, Port, SinkEnd, SourcePlan, StepPlan, Way};
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
@@ -304,25 +305,22 @@ fn answers_failures(source: &SourcePlan) -> Option<(NonZeroUsize, Release)> {
 
 /// The graph of a plan: the pipeline itself, over empty sources and sinks that take nothing.
 pub(crate) fn draw(plan: &Plan) -> Graph {
-    struct Nowhere;
-    impl Sink<Answer> for Nowhere {
-        type Error = std::convert::Infallible;
-
-        async fn send(&mut self, event: Event<Answer>) -> Result<(), Self::Error> {
-            event.receipt.done();
-            Ok(())
-        }
-    }
     let empty = |source: &SourcePlan| {
         let nothing = futures::stream::empty::<Result<Event<_>, std::convert::Infallible>>();
         Flow::from_try_events(source.title(), nothing)
     };
     let records = plan.sources.iter().map(empty).collect();
     let answers = assemble(plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
-    let pipelines = answers
+    let pipelines: Vec<Pipeline> = answers
         .into_iter()
         .zip(&plan.sinks)
-        .map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
+        .map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere))
+        .collect();
+    graph_of(&pipelines)
+}
+
+/// What pipelines that belong together are made of.
+pub(crate) fn graph_of(pipelines: &[Pipeline]) -> Graph {
     let mut graph = Graph::default();
     for pipeline in pipelines {
         graph.merge(pipeline.graph().clone());

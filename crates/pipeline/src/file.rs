@@ -51,11 +51,11 @@ type Table<'i> = Spanned<DeTable<'i>>;
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     const TABLES: [&str; 5] = ["name", "source", "step", "sink", "model"];
     let mut tables = file.into_inner();
-    let name = take(&mut tables, "name").map(value).transpose()?;
-    let sources = take(&mut tables, "source").map(kinds).transpose()?.unwrap_or_default();
-    let steps = take(&mut tables, "step").map(steps).transpose()?.unwrap_or_default();
-    let sinks = take(&mut tables, "sink").map(kinds).transpose()?.unwrap_or_default();
-    let models = take(&mut tables, "model").map(entries).transpose()?.unwrap_or_default();
+    let name = tables.remove("name").map(value).transpose()?;
+    let sources = tables.remove("source").map(kinds).transpose()?.unwrap_or_default();
+    let steps = tables.remove("step").map(steps).transpose()?.unwrap_or_default();
+    let sinks = tables.remove("sink").map(kinds).transpose()?.unwrap_or_default();
+    let models = tables.remove("model").map(entries).transpose()?.unwrap_or_default();
     if let Some((key, _)) = tables.into_iter().next() {
         return Err(unknown("table", key.get_ref(), key.span(), TABLES));
     }
@@ -85,11 +85,6 @@ pub(crate) fn unknown<'a>(
         format!("there are {}", known.join(", "))
     };
     Problem::new(format_args!("there is no {what} `{name}`"), span).help(help)
-}
-
-fn take<'i>(table: &mut DeTable<'i>, key: &str) -> Option<Spanned<DeValue<'i>>> {
-    // A table of this kind is looked up by its keys with their places, which are not compared.
-    table.remove(key)
 }
 
 fn into_table(value: Spanned<DeValue<'_>>) -> Result<Table<'_>, Problem> {
@@ -188,7 +183,7 @@ fn entry_of<'i>(
 }
 
 fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
-    let Some(name) = take(table, "name").map(value::<Spanned<String>>).transpose()? else {
+    let Some(name) = table.remove("name").map(value::<Spanned<String>>).transpose()? else {
         return Ok(None);
     };
     if name.get_ref().is_empty() || name.get_ref().contains('.') {
@@ -200,7 +195,7 @@ fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
 
 /// `from = "a"` or `from = ["a", "b"]`.
 fn from(table: &mut DeTable<'_>) -> Result<Option<Vec<Spanned<String>>>, Problem> {
-    let Some(from) = take(table, "from") else { return Ok(None) };
+    let Some(from) = table.remove("from") else { return Ok(None) };
     let span = from.span();
     let names: Vec<Spanned<String>> = match from.get_ref() {
         DeValue::String(_) => vec![value(from)?],

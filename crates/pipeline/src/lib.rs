@@ -14,6 +14,7 @@ mod file;
 mod jq;
 mod json;
 mod lines;
+mod nowhere;
 mod plan;
 mod record;
 mod registry;

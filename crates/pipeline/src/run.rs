@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::assemble::{Counts, assemble};
+use crate::assemble::{Counts, assemble, graph_of};
 use crate::plan::{ModelPlan, Plan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{self, Task};
@@ -97,16 +97,16 @@ impl Plan {
         }
 
         // The sinks first: a group should not be joined for a pipeline that cannot answer.
-        let mut doors = ends::open_doors(self).await?;
+        let mut door = ends::open_door(self).await?;
         let mut attach = Vec::new();
         for sink in &self.sinks {
-            attach.push(ends::open_sink(self, &sink.end, &doors).await?);
+            attach.push(ends::open_sink(self, &sink.end, door.as_ref()).await?);
         }
         // Stopping the intake is also what a failure elsewhere leads to.
         let intake = stop.child_token();
         let (mut records, mut sources) = (Vec::new(), Vec::new());
         for source in &self.sources {
-            let (flow, source) = ends::open_source(source, &mut doors, &intake).await?;
+            let (flow, source) = ends::open_source(source, &mut door, &intake).await?;
             records.push(flow);
             sources.push(source);
         }
@@ -116,10 +116,7 @@ impl Plan {
         let answers = assemble(self, records, &task, &counts, &mut taps);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let pipelines: Vec<Pipeline> = pipelines.collect();
-        let mut view = View { taps, ..View::default() };
-        for pipeline in &pipelines {
-            view.graph.merge(pipeline.graph().clone());
-        }
+        let view = View { graph: graph_of(&pipelines), taps };
         tell(&observer, Progress::Ready { view });
 
         let ended = drive(pipelines, models.ends, &stop).await;

@@ -18,6 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// of, as when logs are rotated, is read from its beginning; a line that its end cut off counts as one.
 pub(crate) struct Followed {
     path: PathBuf,
+    capacity: usize,
     reader: BufReader<File>,
     opened: Metadata,
     // How much of the file has been taken.
@@ -35,7 +36,15 @@ impl Followed {
         let opened = file.metadata().await?;
         let reader = BufReader::with_capacity(capacity, file);
         let pause = Box::pin(sleep(Duration::ZERO));
-        Ok(Self { path: path.into(), reader, opened, position: 0, pause, separator: false })
+        Ok(Self {
+            path: path.into(),
+            capacity,
+            reader,
+            opened,
+            position: 0,
+            pause,
+            separator: false,
+        })
     }
 
     /// Begins again where the path names another file by now, or one that is shorter than what was read.
@@ -52,8 +61,7 @@ impl Followed {
         tracing::info!(path = %self.path.display(), "the file was replaced or cut short; reading it from its beginning");
         let file = fs::File::open(&self.path)?;
         self.opened = file.metadata()?;
-        let capacity = self.reader.buffer().len().max(8 << 10);
-        self.reader = BufReader::with_capacity(capacity, File::from_std(file));
+        self.reader = BufReader::with_capacity(self.capacity, File::from_std(file));
         self.position = 0;
         self.separator = true;
         Ok(())
@@ -84,9 +92,6 @@ impl AsyncBufRead for Followed {
             ready!(this.pause.as_mut().poll(cx));
             this.pause.set(sleep(LOOK_AGAIN));
             this.look_again()?;
-            if !this.separator {
-                ready!(this.pause.as_mut().poll(cx));
-            }
         }
         Pin::new(&mut self.get_mut().reader).poll_fill_buf(cx)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use forebay_http::{Door, Handle as DoorHandle, Reply};
 use forebay_kafka::{Sink as KafkaSink, Source as KafkaSource, SourceHandle};
-use forebay_stream::{Event, Flow, Sink};
+use forebay_stream::{Event, Flow};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use super::{RunError, SHUTDOWN};
 use crate::answer::Answer;
 use crate::beat::Beat;
 use crate::lines::{Confirm, Followed, LinesSink, Unanswered, lines};
+use crate::nowhere::Nowhere;
 use crate::plan::{Plan, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
@@ -29,22 +30,21 @@ pub(super) enum OpenSource {
     Other,
 }
 
-/// Listens where the plan has HTTP sources; they take no requests yet.
-pub(super) async fn open_doors(plan: &Plan) -> Result<Vec<Door>, RunError> {
-    let mut doors = Vec::new();
+/// Listens, if the plan has its one HTTP source; no requests are taken yet.
+pub(super) async fn open_door(plan: &Plan) -> Result<Option<Door>, RunError> {
     for source in &plan.sources {
         if let SourcePlan::Http(config) = source {
-            doors.push(Door::bind(config.clone()).await.map_err(RunError::Listen)?);
+            return Door::bind(config.clone()).await.map(Some).map_err(RunError::Listen);
         }
     }
-    Ok(doors)
+    Ok(None)
 }
 
 /// Opens a sink, and fails where it cannot take answers.
 pub(super) async fn open_sink(
     plan: &Plan,
     sink: &SinkEnd,
-    doors: &[Door],
+    door: Option<&Door>,
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
     // Lines cannot be read again, so that it is enough for an answer to be on its way; which keeps answers in order.
@@ -72,15 +72,14 @@ pub(super) async fn open_sink(
             Box::new(|answers| answers.sink(name, sink))
         }
         SinkEnd::Http => {
-            let replies: Vec<_> = doors.iter().map(Door::replies).collect();
-            // The plan has an HTTP source where it has an HTTP sink, and of several the first.
-            let Some(replies) = replies.into_iter().next() else {
-                return Ok(Box::new(|answers| answers.sink(name, Drop)));
+            // The plan has an HTTP source where it has an HTTP sink.
+            let Some(replies) = door.map(Door::replies) else {
+                return Ok(Box::new(|answers| answers.sink(name, Nowhere)));
             };
             let reply = |answer: Answer| Reply { value: answer.value, error: answer.error };
             Box::new(move |answers| answers.named("reply").map(reply).sink(name, replies))
         }
-        SinkEnd::Drop => Box::new(|answers| answers.sink(name, Drop)),
+        SinkEnd::Drop => Box::new(|answers| answers.sink(name, Nowhere)),
         SinkEnd::Custom { kind, open } => open
             .open(name)
             .await
@@ -88,22 +87,10 @@ pub(super) async fn open_sink(
     })
 }
 
-/// Takes answers, and does nothing with them.
-struct Drop;
-
-impl Sink<Answer> for Drop {
-    type Error = std::convert::Infallible;
-
-    async fn send(&mut self, event: Event<Answer>) -> Result<(), Self::Error> {
-        event.receipt.done();
-        Ok(())
-    }
-}
-
 /// Opens a source and begins to read, until `stop` is cancelled.
 pub(super) async fn open_source(
     source: &SourcePlan,
-    doors: &mut Vec<Door>,
+    door: &mut Option<Door>,
     stop: &CancellationToken,
 ) -> Result<(Flow<Record>, OpenSource), RunError> {
     let name = source.title();
@@ -115,9 +102,11 @@ pub(super) async fn open_source(
             let records = futures::StreamExt::map(records, bytes);
             return Ok((Flow::from_try_events(name, records), OpenSource::Kafka(handle)));
         }
-        SourcePlan::Http(_) => {
-            // One was opened for each HTTP source, in their order.
-            let door = doors.remove(0);
+        SourcePlan::Http(config) => {
+            let door = match door.take() {
+                Some(door) => door,
+                None => Door::bind(config.clone()).await.map_err(RunError::Listen)?,
+            };
             let (requests, handle) = door.start(stop);
             let records = futures::StreamExt::map(requests, bytes);
             return Ok((Flow::from_try_events(name, records), OpenSource::Http(handle)));

@@ -1,0 +1,19 @@
+//! `Nowhere`: a sink that takes answers and does nothing with them.
+
+use std::convert::Infallible;
+
+use forebay_stream::{Event, Sink};
+
+use crate::answer::Answer;
+
+/// `[sink.drop]`, and the end of pipelines that are only drawn.
+pub(crate) struct Nowhere;
+
+impl Sink<Answer> for Nowhere {
+    type Error = Infallible;
+
+    async fn send(&mut self, event: Event<Answer>) -> Result<(), Infallible> {
+        event.receipt.done();
+        Ok(())
+    }
+}
