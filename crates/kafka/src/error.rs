@@ -97,6 +97,32 @@ pub enum Error {
         failure: Box<Failure>,
     },
 
+    /// Answers cannot be written in transactions.
+    #[error("the transactions of the consumer of {topic} cannot go on")]
+    Transaction {
+        /// The topic being read.
+        topic: String,
+        /// What librdkafka reported.
+        source: ClientError,
+    },
+
+    /// Another producer keeps taking over.
+    #[error(
+        "another producer with the transactional id {id:?} took over twice within a minute; give every instance an id of \
+         its own, or let transactions last longer if they time out"
+    )]
+    Fenced {
+        /// The id.
+        id: String,
+    },
+
+    /// The last transaction failed; what it covered will be read again.
+    #[error("the last transaction of the consumer of {topic} was not committed")]
+    Uncommitted {
+        /// The topic being read.
+        topic: String,
+    },
+
     /// The producer cannot go on.
     #[error("writing to {topic} failed")]
     Write {

@@ -46,7 +46,7 @@ mod sink;
 mod source;
 
 pub use admin::create_topics;
-pub use config::{Options, SinkConfig, SourceConfig};
+pub use config::{Delivery, OnUnanswered, Options, SinkConfig, SourceConfig, Transactions};
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use requester::{CORRELATION_ID, Requester, Response};

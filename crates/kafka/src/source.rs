@@ -3,11 +3,17 @@
 mod assignment;
 mod group;
 mod handle;
+mod handover;
+mod load;
 mod offsets;
+mod partitions;
 mod poller;
 mod record;
+mod rewind;
 mod shared;
+mod staged;
 mod stream;
+mod transactions;
 
 use std::sync::Arc;
 use std::thread;
@@ -22,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::group::Group;
 use self::poller::Poller;
+use self::partitions::Partitions;
 use self::shared::Shared;
 use self::stream::Intake;
+use self::transactions::{Producer, Transactions};
 use crate::{Error, SourceConfig, probe};
 
 pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
@@ -41,6 +49,8 @@ pub struct Source {
     consumer: BaseConsumer<Group>,
     shared: Arc<Shared>,
     config: SourceConfig,
+    // There once it has a sink that writes exactly once.
+    transactions: Option<(Arc<Transactions>, Producer)>,
 }
 
 impl Source {
@@ -53,11 +63,11 @@ impl Source {
         let client = config.client()?;
         let topic = config.topic.clone();
         probe::check_topic(client.clone(), topic).await?;
-        let shared = Arc::new(Shared::new(&config.topic, config.max_in_flight));
+        let shared = Arc::new(Shared::new(&config));
         let group = Group::new(Arc::clone(&shared), config.drain_timeout);
         let consumer =
             client.create_with_context(group).map_err(|error| Error::Configure(error.into()))?;
-        Ok(Self { consumer, shared, config })
+        Ok(Self { consumer, shared, config, transactions: None })
     }
 
     /// Joins the group and reads, on a thread of its own, until `stop` is cancelled.
@@ -76,7 +86,7 @@ impl Source {
         self,
         stop: &CancellationToken,
     ) -> Result<(impl Stream<Item = SourceItem> + Send + 'static, SourceHandle), Error> {
-        let Self { consumer, shared, config } = self;
+        let Self { mut consumer, shared, config, transactions } = self;
         consumer
             .subscribe(&[&config.topic])
             .map_err(|error| Error::Read { topic: config.topic.clone(), source: error.into() })?;
@@ -84,9 +94,22 @@ impl Source {
         let stop = stop.child_token();
         let (sender, records) =
             mpsc::channel(config.max_in_flight.get().min(Semaphore::MAX_PERMITS));
+        let wake = Arc::clone(&shared);
+        consumer.set_nonempty_callback(move || wake.wake());
+        let consumer = Arc::new(consumer);
+        let transactions = match transactions {
+            Some((transactions, producer)) => {
+                transactions.start(&consumer, producer)?;
+                Some(transactions)
+            }
+            None => None,
+        };
         let poller = Poller {
             consumer,
             shared: Arc::clone(&shared),
+            transactions,
+            partitions: Partitions::new(config.max_uncommitted, config.stuck_after),
+            flush: None,
             records: sender,
             stop: stop.clone(),
             // Also keeps an interval of nothing from spinning.

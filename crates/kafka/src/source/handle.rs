@@ -36,6 +36,8 @@ pub struct CloseReport {
 pub struct Stats {
     /// Records that are read and not yet resolved, held ones included.
     pub in_flight: usize,
+    /// The bytes of their keys, values and headers.
+    pub in_flight_bytes: usize,
     /// Records that failed or were abandoned, and hold their offsets.
     pub held: usize,
     /// The record that has been in flight for longest.

@@ -25,13 +25,13 @@ struct Ticket {
     assignment: Arc<Assignment>,
     slot: Slot,
     offset: i64,
+    bytes: usize,
 }
 
 impl Record {
     /// Copies a message out of librdkafka and counts it as in flight; `None` if its partition is not assigned any more.
     pub(super) fn read(message: &BorrowedMessage<'_>, shared: &Arc<Shared>) -> Option<Self> {
         let (partition, offset) = (message.partition(), message.offset());
-        let (assignment, slot) = shared.open(partition, offset)?;
         let timestamp = message.timestamp().to_millis().and_then(|millis| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis.try_into().ok()?))
         });
@@ -42,14 +42,21 @@ impl Record {
             origin: shared.origin(partition, offset),
         };
         let value = message.payload().map(Bytes::copy_from_slice);
-        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset };
+        let bytes = size(&meta, value.as_ref());
+        let (assignment, slot) = shared.open(partition, offset, bytes)?;
+        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset, bytes };
         Some(Self { value, meta, ticket })
+    }
+
+    pub(super) fn assignment(&self) -> &Arc<Assignment> {
+        &self.ticket.assignment
     }
 
     /// The event for this record; `None` if its partition is being given back, so another member will read it.
     pub(super) fn hand_out(self) -> Option<Event<Option<Bytes>>> {
         let Self { value, meta, ticket } = self;
-        if !ticket.assignment.take() {
+        if let Err(load) = ticket.assignment.take(ticket.bytes) {
+            ticket.shared.resolved(load);
             return None;
         }
         let receipt = Receipt::new(move |outcome| ticket.settle(outcome));
@@ -59,11 +66,11 @@ impl Record {
 
 impl Ticket {
     fn settle(self, outcome: Outcome) {
-        let Self { shared, assignment, slot, offset } = self;
+        let Self { shared, assignment, slot, offset, bytes } = self;
         match outcome {
             Outcome::Done => {
-                if assignment.resolve(slot) {
-                    shared.resolved();
+                if let Some(load) = assignment.resolve(slot, bytes) {
+                    shared.answered(load);
                 }
             }
             Outcome::Abandoned => {
@@ -79,9 +86,19 @@ impl Ticket {
             Outcome::Failed(failure) => {
                 if assignment.hold().is_some() {
                     shared.held();
-                    shared.unanswered(shared.origin(assignment.partition, offset), failure);
+                    let origin = shared.origin(assignment.partition, offset);
+                    shared.unanswered(&assignment, origin, failure);
                 }
             }
         }
     }
+}
+
+/// What a record takes of the memory that its source may use.
+fn size(meta: &Meta, value: Option<&Bytes>) -> usize {
+    // What the record costs beside its bytes: its event, its metadata, its receipt, its place in the tracker.
+    const OWN: usize = 256;
+    let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    let headers = meta.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
+    OWN + length(meta.key.as_ref()) + length(value) + headers.sum::<usize>()
 }
