@@ -47,6 +47,6 @@ pub use ops::partition_unique::Keep;
 pub use ops::pluck::Missing;
 pub use ops::sliding_window::Partial;
 pub use ops::tap::Tap;
-pub use receipt::{Outcome, Receipt};
+pub use receipt::{Outcome, Receipt, Settle};
 pub use sink::{Cause, Pipeline, PipelineError, Sink};
 pub use source::Source;
