@@ -184,7 +184,8 @@ impl SourceConfig {
         } else if *timeout < Duration::from_secs(1) {
             ("transactions.timeout", format!("{timeout:?} is less than a second"))
         } else if *commit_interval > *timeout / 2 {
-            let reason = format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
+            let reason =
+                format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
             ("transactions.commit_interval", reason)
         } else {
             return Ok(());

@@ -123,6 +123,16 @@ pub enum Error {
         topic: String,
     },
 
+    /// A reply to no request came to a sink that writes exactly once.
+    #[error(
+        "a reply for {topic} was made of no request of the source that gave the sink, so it cannot be written exactly \
+         once"
+    )]
+    NoRequest {
+        /// The topic to be written.
+        topic: String,
+    },
+
     /// The producer cannot go on.
     #[error("writing to {topic} failed")]
     Write {

@@ -44,6 +44,7 @@ mod probe;
 mod requester;
 mod sink;
 mod source;
+mod transactional_sink;
 
 pub use admin::create_topics;
 pub use config::{Delivery, OnUnanswered, Options, SinkConfig, SourceConfig, Transactions};
@@ -52,3 +53,4 @@ pub use error::{ClientError, Error};
 pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, Sink};
 pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};
+pub use transactional_sink::TransactionalSink;

@@ -129,7 +129,7 @@ impl std::fmt::Debug for Sink {
 }
 
 /// The request's headers, then the reply's own; `None` where there are none at all.
-fn headers(meta: &Meta, own: &[Header]) -> Option<OwnedHeaders> {
+pub(crate) fn headers(meta: &Meta, own: &[Header]) -> Option<OwnedHeaders> {
     let count = meta.headers.len() + own.len();
     if count == 0 {
         return None;

@@ -47,7 +47,10 @@ impl Partitions {
             return Ok(());
         }
         assignment.stop(true);
-        tracing::debug!(partition = assignment.partition, "too far ahead of its oldest unanswered record");
+        tracing::debug!(
+            partition = assignment.partition,
+            "too far ahead of its oldest unanswered record"
+        );
         self.ahead.push(Arc::clone(assignment));
         consumer.context().set_flowing(consumer, &[assignment.partition], false)
     }

@@ -56,7 +56,8 @@ impl Poller {
             if full_since.is_none() || self.is_paused() {
                 self.poll_all();
             }
-            let done = self.hand_over().and_then(|()| self.partitions.look(&self.consumer, &self.shared));
+            let done =
+                self.hand_over().and_then(|()| self.partitions.look(&self.consumer, &self.shared));
             if let Err(error) = done {
                 self.cannot_go_on(error);
             }
@@ -94,7 +95,9 @@ impl Poller {
         if transactions.wants_rewind() && self.shared.closing().is_none() {
             match rewind(&self.consumer, &self.shared) {
                 Ok(()) => transactions.rewound(),
-                Err(error) => tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again"),
+                Err(error) => {
+                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again")
+                }
             }
         }
     }
@@ -267,7 +270,9 @@ impl Poller {
 
 /// A consumer that has committed and has still to leave its group, which its drop does. Brokers that do not answer, and
 /// groups in the middle of a change, can make that take long.
-pub(super) struct Leaving(#[expect(dead_code, reason = "held for its drop")] Arc<BaseConsumer<Group>>);
+pub(super) struct Leaving(
+    #[expect(dead_code, reason = "held for its drop")] Arc<BaseConsumer<Group>>,
+);
 
 /// Errors after which librdkafka does not recover by itself, or would read what nobody asked for.
 fn is_final(error: &KafkaError) -> bool {

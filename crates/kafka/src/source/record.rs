@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use forebay_stream::{Event, Meta, Outcome, Receipt};
+use forebay_stream::{Event, Failure, Meta, Outcome, Receipt, Settle};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::assignment::Assignment;
 use super::offsets::Slot;
 use super::shared::Shared;
+use super::staged::Output;
+use super::transactions::Transactions;
 use crate::native;
 
 /// A record that has been read and counted, and not yet handed out.
@@ -20,7 +22,7 @@ pub(super) struct Record {
 }
 
 /// A record's place in its assignment.
-struct Ticket {
+pub(crate) struct Ticket {
     shared: Arc<Shared>,
     assignment: Arc<Assignment>,
     slot: Slot,
@@ -59,14 +61,27 @@ impl Record {
             ticket.shared.resolved(load);
             return None;
         }
-        let receipt = Receipt::new(move |outcome| ticket.settle(outcome));
-        Some(Event { value, meta: Arc::new(meta), receipt })
+        Some(Event { value, meta: Arc::new(meta), receipt: Receipt::of(ticket) })
     }
 }
 
 impl Ticket {
-    fn settle(self, outcome: Outcome) {
-        let Self { shared, assignment, slot, offset, bytes } = self;
+    /// Whether these transactions commit its offset.
+    pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
+        Arc::ptr_eq(&self.shared, &transactions.shared)
+    }
+
+    /// Keeps an answer for the transaction that commits the offset.
+    pub(crate) fn keep(&self, transactions: &Transactions, output: Output) -> Result<(), Failure> {
+        transactions.admit(self.assignment.partition, self.offset)?;
+        self.assignment.stage(self.offset, output);
+        Ok(())
+    }
+}
+
+impl Settle for Ticket {
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        let Self { shared, assignment, slot, offset, bytes } = *self;
         match outcome {
             Outcome::Done => {
                 if let Some(load) = assignment.resolve(slot, bytes) {
@@ -99,6 +114,7 @@ fn size(meta: &Meta, value: Option<&Bytes>) -> usize {
     // What the record costs beside its bytes: its event, its metadata, its receipt, its place in the tracker.
     const OWN: usize = 256;
     let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
-    let headers = meta.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
+    let headers =
+        meta.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
     OWN + length(meta.key.as_ref()) + length(value) + headers.sum::<usize>()
 }

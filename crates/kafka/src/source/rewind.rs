@@ -22,7 +22,8 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaRe
     let leaving = group.handover().as_ref().map(|handover| handover.partitions.clone());
     let leaving = leaving.unwrap_or_default();
     let owned = partitions(&consumer.assignment()?);
-    let void = |partition: &i32| shared.assignment(*partition).is_none() && !leaving.contains(partition);
+    let void =
+        |partition: &i32| shared.assignment(*partition).is_none() && !leaving.contains(partition);
     let void: Vec<i32> = owned.into_iter().filter(void).collect();
     if void.is_empty() {
         return Ok(());

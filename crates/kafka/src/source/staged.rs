@@ -17,6 +17,16 @@ pub(crate) struct Output {
     pub(crate) key: Option<Bytes>,
     pub(crate) value: Option<Bytes>,
     pub(crate) headers: Option<OwnedHeaders>,
+    /// The bytes of the headers' names and values.
+    pub(crate) headers_size: usize,
+}
+
+impl Output {
+    /// What librdkafka's `message.max.bytes` is about.
+    pub(crate) fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + self.headers_size
+    }
 }
 
 /// Outputs by the offset that they answer. A transaction takes those before the first offset that is not answered, so

@@ -94,6 +94,15 @@ impl Transactions {
         Ok((transactions, producer))
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether a sink with these settings writes as this producer does.
+    pub(super) fn writes_with(&self, client: &ClientConfig) -> bool {
+        self.client.config_map() == client.config_map()
+    }
+
     fn topic(&self) -> String {
         self.shared.topic.to_string()
     }
@@ -109,7 +118,8 @@ impl Transactions {
     }
 
     fn spawn(self: &Arc<Self>, producer: Option<Producer>) -> Result<(), Error> {
-        let worker = Worker::new(Arc::clone(self), self.generation.load(Ordering::Acquire), producer);
+        let worker =
+            Worker::new(Arc::clone(self), self.generation.load(Ordering::Acquire), producer);
         self.ended.store(false, Ordering::Release);
         let thread = thread::Builder::new()
             .name("kafka-transactions".to_owned())

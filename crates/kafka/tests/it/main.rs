@@ -9,3 +9,4 @@ mod offsets;
 mod rebalance;
 mod replies;
 mod support;
+mod transactions;

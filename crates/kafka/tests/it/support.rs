@@ -91,6 +91,59 @@ impl Broker {
         self.write(topic, &records.collect::<Vec<_>>()).await;
     }
 
+    /// Writes `count` records to each of `partitions` partitions, their values by partition and number.
+    pub(crate) async fn fill_with(
+        &self,
+        topic: &str,
+        partitions: i32,
+        count: usize,
+        value: impl Fn(i32, usize) -> String,
+    ) {
+        let records = (0..count)
+            .flat_map(|n| (0..partitions).map(move |partition| (partition, n)))
+            .map(|(partition, n)| record(partition, value(partition, n)));
+        self.write(topic, &records.collect::<Vec<_>>()).await;
+    }
+
+    /// Everything committed in the topic, once it is at least so much.
+    pub(crate) fn read_committed(&self, topic: &str, least: usize) -> Vec<Record> {
+        let mut client = self.client();
+        client.set("group.id", unique("reader")).set("isolation.level", "read_committed");
+        client.set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let partition = i32::try_from(partition).unwrap();
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        let (mut read, mut ends) = (Vec::new(), std::collections::BTreeSet::new());
+        let deadline = tokio::time::Instant::now() + 3 * PATIENCE;
+        while read.len() < least || ends.len() < partitions {
+            assert!(tokio::time::Instant::now() < deadline, "{} of {least} records", read.len());
+            match consumer.poll(PATIENCE) {
+                Some(Ok(message)) => {
+                    // There is more now.
+                    ends.remove(&message.partition());
+                    read.push(Record {
+                        partition: message.partition(),
+                        key: message.key().map(Bytes::copy_from_slice),
+                        value: message.payload().map(Bytes::copy_from_slice),
+                        headers: Vec::new(),
+                    });
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    ends.insert(partition);
+                }
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+        read
+    }
+
     /// Reads the first `count` records of the topic's partition 0.
     pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Record> {
         let consumer: BaseConsumer =

@@ -41,7 +41,10 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retry(error) | Self::Abort(error) | Self::Rebuild(error) | Self::GiveUp(error) => {
+            Self::Retry(error)
+            | Self::Abort(error)
+            | Self::Rebuild(error)
+            | Self::GiveUp(error) => {
                 write!(f, "{}", ClientError::from(error.clone()))
             }
             Self::Lost => write!(f, "a partition of it was lost"),

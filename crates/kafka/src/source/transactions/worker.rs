@@ -62,8 +62,7 @@ impl Open {
     }
 
     fn add(&mut self, assignment: Arc<Assignment>, Ready { position, inputs, .. }: &Ready) {
-        let known =
-            self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment));
+        let known = self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment));
         match known {
             Some(part) => (part.position, part.inputs) = (*position, *inputs),
             None => {
@@ -114,7 +113,8 @@ impl Worker {
 
     fn end(mut self) {
         if self.open.take().is_some()
-            && let Err(error) = self.call("abort_transaction", GRACE, |p| p.abort_transaction(GRACE))
+            && let Err(error) =
+                self.call("abort_transaction", GRACE, |p| p.abort_transaction(GRACE))
         {
             tracing::debug!(?error, "the last transaction is left to its timeout");
         }
@@ -165,8 +165,10 @@ impl Worker {
         let deadline = Instant::now() + self.transactions.timeout;
         let written = producer.context();
         written.begin();
-        let mut record =
-            BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.topic, Box::new((partition, offset)));
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(
+            &output.topic,
+            Box::new((partition, offset)),
+        );
         record.key = output.key.as_deref();
         record.payload = output.value.as_deref();
         record.partition = output.partition;
@@ -205,7 +207,8 @@ impl Worker {
             producer.send_offsets_to_transaction(&offsets, &group, timeout)
         })?;
         self.persist("commit_transaction", |producer| producer.commit_transaction(timeout))?;
-        for Part { assignment, position, .. } in self.open.take().into_iter().flat_map(|o| o.parts) {
+        for Part { assignment, position, .. } in self.open.take().into_iter().flat_map(|o| o.parts)
+        {
             self.transactions.shared.resolved(assignment.written(position));
             self.transactions.committed(assignment.partition, position);
         }
@@ -226,7 +229,9 @@ impl Worker {
                 0 => return Ok(()),
                 _ if self.is_given_up() => return Err(Trouble::Over),
                 _ if Instant::now() >= deadline => {
-                    return Err(Trouble::Abort(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)));
+                    return Err(Trouble::Abort(KafkaError::Flush(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    )));
                 }
                 _ => thread::park_timeout(LOOK),
             }
@@ -400,10 +405,8 @@ impl Worker {
 impl Transactions {
     /// A new producer that has shut out every other of its id.
     pub(super) fn producer(&self) -> Result<Producer, Error> {
-        self.open_producer(INIT).map_err(|error| Error::Transaction {
-            topic: self.topic(),
-            source: error.into(),
-        })
+        self.open_producer(INIT)
+            .map_err(|error| Error::Transaction { topic: self.topic(), source: error.into() })
     }
 
     fn open_producer(&self, timeout: Duration) -> KafkaResult<Producer> {
