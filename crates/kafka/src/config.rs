@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::Error;
+use crate::{Error, ReplyTo};
 
 /// librdkafka's own settings, passed through as they are.
 ///
@@ -44,6 +44,8 @@ pub struct SinkConfig {
     pub topic: String,
     /// The longest that a record may wait for its confirmation, retries included; then its receipt fails.
     pub delivery_timeout: Duration,
+    /// Where requests may have their replies sent to.
+    pub reply_to: ReplyTo,
     /// librdkafka's own settings.
     pub options: Options,
 }
@@ -112,6 +114,7 @@ impl SinkConfig {
             brokers: brokers.into(),
             topic: topic.into(),
             delivery_timeout: Duration::from_mins(1),
+            reply_to: ReplyTo::default(),
             options: Options::new(),
         }
     }
@@ -127,6 +130,7 @@ impl SinkConfig {
 
     pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
         check_name("topic", &self.topic)?;
+        self.reply_to.validate()?;
         let mut client = client(&self.brokers, &self.options, SINK_DEFAULTS, SINK_RESERVED)?;
         client.set("message.timeout.ms", self.delivery_timeout.as_millis().max(1).to_string());
         Ok(client)

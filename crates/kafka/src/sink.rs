@@ -1,6 +1,9 @@
 //! `Sink`: a topic to which replies are written, each under the key of its request.
 
 mod delivery;
+mod places;
+mod topics;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +16,8 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::time::{Instant, timeout_at};
 
 use self::delivery::{Deliveries, PollThread};
+use self::places::Places;
+use self::trace::{Spans, TRACEPARENT};
 use crate::{Error, SinkConfig, probe};
 
 /// What is written for one request.
@@ -22,14 +27,30 @@ pub struct Reply {
     pub value: Option<Bytes>,
     /// Headers in addition to the request's own, which come first.
     pub headers: Vec<Header>,
+    /// What becomes of it where its request asks for a place that it cannot have.
+    pub kind: ReplyKind,
+}
+
+/// What a reply is, which decides where it may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// Goes where its request asks; its receipt fails where that cannot be.
+    #[default]
+    Result,
+    /// Goes where its request asks, or to the sink's own topic where that cannot be: it may be what tells so.
+    Error,
 }
 
 /// Writes replies to a topic, idempotently and confirmed by all replicas.
 ///
 /// A record carries its request's key, byte for byte, and so lands where Java's default partitioner would put it; and
-/// its request's headers, so a correlation id finds its way back. Records of one key keep their order.
+/// its request's headers, so a correlation id finds its way back; of these only a valid `traceparent` is changed, so that
+/// the reply is of the same trace with a span of its own. Records of one key keep their order. A request may ask
+/// for its reply in another topic or a partition of its choice, see [`ReplyTo`](crate::ReplyTo).
 pub struct Sink {
     thread: PollThread,
+    places: Places,
+    spans: Spans,
     topic: Arc<str>,
     delivery_timeout: Duration,
 }
@@ -44,8 +65,15 @@ impl Sink {
         let client = config.client()?;
         probe::check_topic(client.clone(), config.topic.clone()).await?;
         let topic: Arc<str> = config.topic.into();
+        let places = Places::new(
+            Arc::clone(&topic),
+            config.reply_to,
+            client.clone(),
+            config.delivery_timeout,
+        );
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
-        Ok(Self { thread, topic, delivery_timeout: config.delivery_timeout })
+        let spans = Spans::new();
+        Ok(Self { thread, places, spans, topic, delivery_timeout: config.delivery_timeout })
     }
 
     /// Replies that were sent and not confirmed yet.
@@ -74,12 +102,29 @@ impl forebay_stream::Sink<Reply> for Sink {
 
     /// Queues the reply. Its receipt is done when the brokers confirm it, and fails as `reply_too_large` or
     /// `delivery_failed` when they will not have it. Waits while librdkafka's queue is full.
+    ///
+    /// Where the request asks for a place, the receipt of a [result](ReplyKind::Result) may also fail as
+    /// `invalid_reply_topic`, `reply_topic_not_allowed`, `reply_topic_missing` or `invalid_reply_partition`.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
-        let headers = headers(&meta, &reply.headers);
-        let delivery = Box::new(self.deliveries().begin(receipt, &self.topic));
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, delivery);
+        let place = match (self.places.of(&meta).await, reply.kind) {
+            (Ok(place), _) => place,
+            (Err(failure), ReplyKind::Result) => {
+                receipt.fail(failure);
+                return Ok(());
+            }
+            (Err(failure), ReplyKind::Error) => {
+                tracing::debug!(%failure, "an error reply goes to the sink's own topic");
+                self.places.own()
+            }
+        };
+        let traceparent = self.spans.continued(&meta.headers);
+        let headers = headers(&meta, traceparent.as_deref(), &reply.headers);
+        let delivery = self.deliveries().begin(receipt, &place, reply.kind);
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&place.topic, Box::new(delivery));
+        record.partition = place.partition;
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
         record.headers = headers;
@@ -128,14 +173,24 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// The request's headers, then the reply's own; `None` where there are none at all.
-fn headers(meta: &Meta, own: &[Header]) -> Option<OwnedHeaders> {
+/// The request's headers, its place in a trace replaced by that of the reply, then the reply's own; `None` where there
+/// are none at all.
+fn headers(meta: &Meta, traceparent: Option<&str>, own: &[Header]) -> Option<OwnedHeaders> {
     let count = meta.headers.len() + own.len();
     if count == 0 {
         return None;
     }
-    let all = meta.headers.iter().chain(own);
-    Some(all.fold(OwnedHeaders::new_with_capacity(count), |headers, Header { name, value }| {
-        headers.insert(RecordHeader { key: name, value: value.as_deref() })
-    }))
+    let passed_on = meta.headers.iter().map(|header| match traceparent {
+        Some(traceparent) if header.name == TRACEPARENT => {
+            (&header.name, Some(traceparent.as_bytes()))
+        }
+        _ => (&header.name, header.value.as_deref()),
+    });
+    let own = own.iter().map(|header| (&header.name, header.value.as_deref()));
+    let headers = OwnedHeaders::new_with_capacity(count);
+    Some(
+        passed_on
+            .chain(own)
+            .fold(headers, |headers, (key, value)| headers.insert(RecordHeader { key, value })),
+    )
 }

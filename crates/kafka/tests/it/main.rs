@@ -6,6 +6,8 @@ mod backpressure;
 mod closing;
 mod errors;
 mod offsets;
+mod partitions;
 mod rebalance;
 mod replies;
+mod reply_to;
 mod support;
