@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::Error;
+use crate::{Error, ReplyTo};
 
 /// librdkafka's own settings, passed through as they are.
 ///
@@ -100,6 +100,8 @@ pub struct SinkConfig {
     pub topic: String,
     /// The longest that a record may wait for its confirmation, retries included; then its receipt fails.
     pub delivery_timeout: Duration,
+    /// Where requests may have their replies sent to.
+    pub reply_to: ReplyTo,
     /// librdkafka's own settings.
     pub options: Options,
 }
@@ -201,6 +203,7 @@ impl SinkConfig {
             brokers: brokers.into(),
             topic: topic.into(),
             delivery_timeout: Duration::from_mins(1),
+            reply_to: ReplyTo::default(),
             options: Options::new(),
         }
     }
@@ -234,6 +237,7 @@ impl SinkConfig {
 
     fn unbounded_client(&self) -> Result<ClientConfig, Error> {
         check_name("topic", &self.topic)?;
+        self.reply_to.validate()?;
         client(&self.brokers, &self.options, SINK_DEFAULTS, SINK_RESERVED)
     }
 }

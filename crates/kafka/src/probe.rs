@@ -7,7 +7,6 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
 
 use crate::Error;
 
@@ -22,45 +21,65 @@ pub(crate) async fn check_topic(config: ClientConfig, topic: String) -> Result<(
         .unwrap_or(Err(Error::ThreadEnded { topic }))
 }
 
-fn ask(mut config: ClientConfig, topic: &str) -> Result<(), Error> {
+fn ask(config: ClientConfig, topic: &str) -> Result<(), Error> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-    // A consumer without a group joins nothing, and does not create the topics that it asks for.
-    config.remove("group.id").remove("group.instance.id").set("allow.auto.create.topics", "false");
-    let probe: BaseConsumer<Probe> = config
-        .create_with_context(Probe::default())
-        .map_err(|error| Error::Configure(error.into()))?;
-    match probe.fetch_metadata(Some(topic), CONNECT_TIMEOUT) {
-        Ok(metadata) => topic_error(&metadata, topic).map_or(Ok(()), |code| match code {
-            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
-            }
-            // A topic that has just been created; its leader comes.
-            RDKafkaErrorCode::LeaderNotAvailable => Ok(()),
-            code => {
-                let source = KafkaError::MetadataFetch(code).into();
-                Err(Error::Topic { brokers, topic: topic.to_owned(), source })
-            }
-        }),
+    let prober = Prober::new(config).map_err(|error| Error::Configure(error.into()))?;
+    match prober.partitions(topic, CONNECT_TIMEOUT) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+            Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
+        }
+        // A topic that has just been created; its leader comes.
+        Ok(Err(RDKafkaErrorCode::LeaderNotAvailable)) => Ok(()),
+        Ok(Err(code)) => {
+            let source = KafkaError::MetadataFetch(code).into();
+            Err(Error::Topic { brokers, topic: topic.to_owned(), source })
+        }
         Err(error) => {
-            let detail = last_words(&probe).unwrap_or_else(|| error.to_string());
+            let detail = last_words(&prober.0).unwrap_or_else(|| error.to_string());
             Err(Error::Unreachable { brokers, timeout: CONNECT_TIMEOUT, detail })
         }
     }
 }
 
-fn topic_error(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
-    match metadata.topics().iter().find(|found| found.name() == topic) {
-        Some(found) => found.error().map(RDKafkaErrorCode::from),
-        None => Some(RDKafkaErrorCode::UnknownTopicOrPartition),
+/// A client that asks for topics, joins no group, and does not create the topics that it asks for.
+pub(crate) struct Prober(BaseConsumer<Probe>);
+
+impl Prober {
+    pub(crate) fn new(mut config: ClientConfig) -> Result<Self, KafkaError> {
+        let config = config.remove("group.id").remove("group.instance.id");
+        config.set("allow.auto.create.topics", "false");
+        Ok(Self(config.create_with_context(Probe::default())?))
+    }
+
+    /// How many partitions a topic has, or what the brokers have against it. Blocks for `patience` at most.
+    pub(crate) fn partitions(
+        &self,
+        topic: &str,
+        patience: Duration,
+    ) -> Result<Result<i32, RDKafkaErrorCode>, KafkaError> {
+        let metadata = self.0.fetch_metadata(Some(topic), patience);
+        drain(&self.0);
+        let metadata = metadata?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        Ok(match found.map(|found| (found.error(), found.partitions().len())) {
+            Some((None, count)) => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+            Some((Some(error), _)) => Err(error.into()),
+            None => Err(RDKafkaErrorCode::UnknownTopicOrPartition),
+        })
     }
 }
 
-/// The most telling thing that the client has reported, which only polling brings out.
-fn last_words(probe: &BaseConsumer<Probe>) -> Option<String> {
+/// Brings out what the client has reported, and keeps it from piling up.
+fn drain(probe: &BaseConsumer<Probe>) {
     const EVENTS: usize = 32;
     for _ in 0..EVENTS {
         probe.poll(Duration::ZERO);
     }
+}
+
+/// The most telling thing that the client has reported.
+fn last_words(probe: &BaseConsumer<Probe>) -> Option<String> {
     probe.context().reason.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

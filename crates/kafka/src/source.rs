@@ -98,7 +98,8 @@ impl Source {
             let reason = "a transaction cannot span clusters; give source and sink the same".into();
             return Err(Error::Setting { setting: "brokers", reason });
         }
-        probe::check_topic(config.client()?, config.topic.clone()).await?;
+        let plain = config.client()?;
+        probe::check_topic(plain.clone(), config.topic.clone()).await?;
         let transactions = match &self.transactions {
             Some((transactions, _)) => {
                 if !transactions.writes_with(&client) {
@@ -114,7 +115,7 @@ impl Source {
                 Arc::clone(&self.transactions.insert(connected).0)
             }
         };
-        Ok(TransactionalSink::new(transactions, &config))
+        Ok(TransactionalSink::new(transactions, config, plain))
     }
 
     /// Unlike any other: of this process, and not of the next.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use forebay_stream::{Event, Failure, Header, Receipt};
+use rdkafka::config::ClientConfig;
 
-use crate::sink::{Reply, headers};
+use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
 use crate::source::{Output, Ticket, Transactions};
 use crate::{Error, SinkConfig};
 
@@ -15,16 +16,32 @@ use crate::{Error, SinkConfig};
 /// reply's receipt is done as soon as it is kept, and replies stand in the order of their requests' partitions.
 pub struct TransactionalSink {
     transactions: Arc<Transactions>,
+    outgoing: Outgoing,
     topic: Arc<str>,
     max_bytes: usize,
 }
 
 impl TransactionalSink {
-    pub(crate) fn new(transactions: Arc<Transactions>, config: &SinkConfig) -> Self {
+    /// `client` asks for the topics that requests name.
+    pub(crate) fn new(
+        transactions: Arc<Transactions>,
+        config: SinkConfig,
+        client: ClientConfig,
+    ) -> Self {
         const KAFKAS_OWN: usize = 1_048_588;
         let max_bytes = config.options.get("message.max.bytes");
         let max_bytes = max_bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_OWN);
-        Self { transactions, topic: config.topic.as_str().into(), max_bytes }
+        let topic = config.topic.as_str().into();
+        Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
+    }
+
+    /// Whether the brokers refused the answer that the request had before, so that this one is to tell of it.
+    fn tells_of_refusal(&self, receipt: &Receipt, kind: ReplyKind) -> bool {
+        let mut refused = false;
+        receipt.visit(&mut |ticket: &Ticket| {
+            refused |= ticket.is_of(&self.transactions) && ticket.was_refused(&self.transactions);
+        });
+        refused && kind == ReplyKind::Error
     }
 
     /// Keeps an output for the one request that it answers; a failure where the request cannot be answered so.
@@ -66,16 +83,28 @@ impl TransactionalSink {
 impl forebay_stream::Sink<Reply> for TransactionalSink {
     type Error = Error;
 
-    /// Keeps the reply for its transaction; fails its receipt as `reply_too_large`, or with what the brokers had against
-    /// it when it was written before.
+    /// Keeps the reply for its transaction; fails its receipt as `reply_too_large`, with what the brokers had against it
+    /// when it was written before, or as [`Sink`](crate::Sink) does where the request asks for a place.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
+        let addressed = if self.tells_of_refusal(&receipt, reply.kind) {
+            Ok(self.outgoing.at_home(&meta, &reply))
+        } else {
+            self.outgoing.address(&meta, &reply).await
+        };
+        let Addressed { place, headers } = match addressed {
+            Ok(addressed) => addressed,
+            Err(failure) => {
+                receipt.fail(failure);
+                return Ok(());
+            }
+        };
         let output = Output {
-            topic: Arc::clone(&self.topic),
-            partition: None,
+            topic: place.topic,
+            partition: place.partition,
             key: meta.key.clone(),
             headers_size: headers_size(&meta.headers) + headers_size(&reply.headers),
-            headers: headers(&meta, &reply.headers),
+            headers,
             value: reply.value,
         };
         match self.keep(&receipt, output)? {

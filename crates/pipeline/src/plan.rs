@@ -5,13 +5,13 @@ mod models;
 mod resolve;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_kafka::{EmbeddedBroker, SinkConfig, SourceConfig};
+use forebay_kafka::{EmbeddedBroker, ReplyTopics, SinkConfig, SourceConfig};
 use forebay_model::TextModelOptions;
 use forebay_stream::Graph;
 use toml::de::DeTable;
@@ -223,12 +223,17 @@ impl Plan {
         })
     }
 
-    /// The Kafka topics that the pipeline reads or writes.
+    /// The Kafka topics that the pipeline reads or writes, those among them that requests may name for their replies.
     #[must_use]
     pub fn topics(&self) -> Vec<&str> {
         let read = self.kafka_sources().map(|source| source.topic.as_str());
         let written = self.kafka_sinks().map(|sink| sink.topic.as_str());
-        read.chain(written).collect()
+        let named = self.kafka_sinks().flat_map(|sink| match &sink.reply_to.topics {
+            ReplyTopics::Listed(topics) => topics.iter().map(String::as_str).collect(),
+            ReplyTopics::Any => Vec::new(),
+        });
+        let topics: BTreeSet<&str> = read.chain(written).chain(named).collect();
+        topics.into_iter().collect()
     }
 
     /// Whether it reads lines, of a file or of standard input: a job that ends, rather than a service.

@@ -150,6 +150,11 @@ impl Transactions {
         }
     }
 
+    /// Whether the answer to an input was refused, and its failure has been told.
+    pub(crate) fn was_refused(&self, partition: i32, offset: i64) -> bool {
+        matches!(lock(&self.poison).get(&(partition, offset)), Some(Poison::Told))
+    }
+
     // For the poll thread.
 
     /// Asks for everything that can be committed to be committed now. See [`is_flushed`](Self::is_flushed).

@@ -76,7 +76,7 @@ impl Member {
         let errors =
             failures.map(|failed| Bytes::from(format!("error: {}", failed.failure.code())));
         let replies =
-            answers.rejoin(errors).map(|value| Reply { value: Some(value), headers: Vec::new() });
+            answers.rejoin(errors).map(|value| Reply { value: Some(value), ..Reply::default() });
         let pipeline = replies.sink("replies", sink);
         // Its end is the handle's to tell.
         let running = tokio::spawn(async move { drop(pipeline.run().await) });

@@ -1,6 +1,6 @@
 //! What `[source.KIND]` and `[sink.KIND]` may hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,6 +91,13 @@ pub(crate) struct KafkaSink {
     /// Longest wait for a reply's confirmation, retries included.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
+    /// Which topics a request may name for its reply, besides `topic`; `"*"` for all.
+    #[serde(default)]
+    pub(crate) reply_topics: BTreeSet<String>,
+    /// The header with which a request names the topic for its reply.
+    pub(crate) reply_topic_header: Option<String>,
+    /// The header with which a request names the partition for its reply.
+    pub(crate) reply_partition_header: Option<String>,
     /// librdkafka's own settings.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use forebay_kafka::{SinkConfig, SourceConfig};
+use forebay_kafka::{ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
 
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
@@ -136,6 +136,17 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
     };
     let mut config = SinkConfig::new(brokers, table.topic);
     config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
+    config.reply_to = ReplyTo {
+        topics: if table.reply_topics.contains("*") {
+            ReplyTopics::Any
+        } else {
+            ReplyTopics::Listed(table.reply_topics)
+        },
+        topic_header: table.reply_topic_header.unwrap_or(config.reply_to.topic_header),
+        partition_header: table.reply_partition_header.unwrap_or(config.reply_to.partition_header),
+        // Wherever they are: one cluster has many addresses.
+        never: read.clone().map(|read| read.topic.clone()).collect(),
+    };
     config.options = table.options;
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")
