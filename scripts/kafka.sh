@@ -5,18 +5,25 @@
 #   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR]   prints KAFKA_BROKERS=host:port,..
 #   scripts/kafka.sh status [--dir DIR]
 #   scripts/kafka.sh stop   [--dir DIR]
+#   scripts/kafka.sh libs                                             prints where Kafka's jars lie
 #
-# Everything a cluster writes lies under --dir, which `start` makes and `stop` removes.
+# Everything a cluster writes lies under --dir, which `start` makes and `stop` removes. For tests of faults:
+#
+#   scripts/kafka.sh start --proxied PORT ..                          a second listener for clients behind a proxy:
+#       broker N takes them at PORT + 2(N-1) and tells them to come to the port after that
+#   scripts/kafka.sh broker-kill|broker-stop|broker-pause|broker-resume|broker-start --broker N [--dir DIR]
 set -euo pipefail
 
 version="${KAFKA_VERSION:-4.3.1}"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/forebay/kafka/$version"
 brokers=1
+broker=1
 port=19092
+proxied=""
 dir="${TMPDIR:-/tmp}/forebay-kafka-$(id -u)"
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
 }
 
 fail() {
@@ -30,6 +37,8 @@ main() {
     while (($#)); do
         case "$1" in
         --brokers) brokers="${2:?--brokers needs a number}" ;;
+        --broker) broker="${2:?--broker needs a number}" ;;
+        --proxied) proxied="${2:?--proxied needs a number}" ;;
         --port) port="${2:?--port needs a number}" ;;
         --dir) dir="${2:?--dir needs a folder}" ;;
         *)
@@ -44,6 +53,15 @@ main() {
     start) start ;;
     status) status ;;
     stop) stop ;;
+    libs)
+        fetch
+        echo "$cache/lib"
+        ;;
+    broker-kill) signal_broker -KILL ;;
+    broker-stop) signal_broker -TERM ;;
+    broker-pause) signal_broker -STOP ;;
+    broker-resume) signal_broker -CONT ;;
+    broker-start) restart_broker ;;
     *)
         usage >&2
         exit 64
@@ -53,6 +71,7 @@ main() {
 
 # Clients of broker N connect to port + 2(N-1); its controller listens on the port after that.
 client_port() { echo $((port + 2 * ($1 - 1))); }
+proxied_port() { echo $((proxied + 2 * ($1 - 1))); }
 
 addresses() {
     local id list=""
@@ -124,16 +143,21 @@ kafka_java() {
 
 start_broker() {
     local id="$1" cluster="$2" home="$dir/broker-$1" copies=$((brokers < 3 ? brokers : 3)) in_sync=1
+    local listeners="" advertised=""
     ((copies < 3)) || in_sync=2
+    if [[ -n "$proxied" ]]; then
+        listeners=",PROXIED://127.0.0.1:$(proxied_port "$id")"
+        advertised=",PROXIED://127.0.0.1:$(($(proxied_port "$id") + 1))"
+    fi
     mkdir -p "$home"
     cat >"$home/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=$id
-listeners=PLAINTEXT://127.0.0.1:$(client_port "$id"),CONTROLLER://127.0.0.1:$(($(client_port "$id") + 1))
-advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$id")
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$id"),CONTROLLER://127.0.0.1:$(($(client_port "$id") + 1))$listeners
+advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$id")$advertised
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
 controller.quorum.voters=$(voters)
 log.dirs=$home/data
 num.partitions=4
@@ -147,10 +171,16 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=$copies
 share.coordinator.state.topic.min.isr=$in_sync
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 PROPERTIES
     kafka_java kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties" >"$home/log" 2>&1 ||
         give_up "$id" "its storage could not be formatted"
+    launch "$id"
+}
+
+launch() {
+    local home="$dir/broker-$1"
     # Goes on when this shell, or the terminal, ends.
     nohup java -Xmx512m -cp "$cache/lib/*" \
         -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG_LEVEL:-warn}" \
@@ -199,6 +229,22 @@ running() {
 }
 
 is_running() { [[ -n "$(running)" ]]; }
+
+signal_broker() {
+    local pid
+    pid="$(cat "$dir/broker-$broker/pid")"
+    is_broker "$pid" || fail "broker $broker is not running"
+    kill "$1" "$pid"
+    # A broker that was told to end is started again by whoever calls, perhaps at once: it has to be gone by then.
+    case "$1" in
+    -KILL | -TERM) while is_broker "$pid"; do sleep 0.1; done ;;
+    esac
+}
+
+restart_broker() {
+    ! is_broker "$(cat "$dir/broker-$broker/pid")" || fail "broker $broker is running"
+    launch "$broker"
+}
 
 status() {
     is_running || fail "not running in $dir"

@@ -1,0 +1,235 @@
+//! What is checked from time to time while a scenario runs: commits, progress, transactions, vital signs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Client, Offsets};
+use crate::ledger::SharedLedger;
+use crate::pipeline::Delivery;
+use crate::proc::{self, Vitals};
+use crate::violation::{Invariant, Tamper, Violation};
+
+const EVERY: Duration = Duration::from_millis(700);
+
+/// A transaction that is open for so long has outlived every timeout that a pipeline here sets.
+const TRANSACTION: Duration = Duration::from_secs(65);
+
+/// What a commit and the replies in its transaction may lie apart for a reader: markers are written one by one.
+const MARKERS: Duration = Duration::from_secs(5);
+
+/// Looks at everything again and again, and writes what is wrong into the ledger.
+pub(crate) struct Oracle {
+    pub(crate) client: Arc<Client>,
+    pub(crate) ledger: SharedLedger,
+    pub(crate) group: String,
+    pub(crate) requests: String,
+    pub(crate) replies: String,
+    pub(crate) workers: Watched,
+}
+
+/// The processes that are looked at.
+#[derive(Clone, Default)]
+pub(crate) struct Watched(Arc<Mutex<HashMap<u32, Vec<Vitals>>>>);
+
+impl Watched {
+    pub(crate) fn add(&self, pid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, Vec::new());
+    }
+
+    fn sample(&self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (pid, samples) in all.iter_mut() {
+            samples.extend(proc::vitals(*pid));
+        }
+    }
+
+    /// The largest memory that any had, in MiB.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().flatten().map(|vitals| vitals.memory).max().unwrap_or(0) / 1024
+    }
+
+    /// I8, of every process that lived long enough for it to mean something.
+    pub(crate) fn growth(&self, tamper: Option<Tamper>) -> Option<Violation> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find_map(|(pid, samples)| {
+            let mut samples = samples.clone();
+            if tamper == Some(Tamper::Grow) {
+                for (sample, more) in samples.iter_mut().zip(0..) {
+                    sample.files += more;
+                }
+            }
+            growth(&samples).map(|what| Invariant::Flat.broken(format!("process {pid}: {what}")))
+        })
+    }
+}
+
+/// Compares the second quarter of a life, when everything is warm, with the last.
+fn growth(samples: &[Vitals]) -> Option<String> {
+    const ENOUGH: usize = 80;
+    if samples.len() < ENOUGH {
+        return None;
+    }
+    let quarter = samples.len() / 4;
+    let (early, late) = (&samples[quarter..2 * quarter], &samples[3 * quarter..]);
+    let compare = |what: &str, value: fn(&Vitals) -> u64, slack: fn(u64) -> u64| {
+        let (before, after) = (median(early, value), median(late, value));
+        (after > before + slack(before)).then(|| format!("{what} grew from {before} to {after}"))
+    };
+    compare("memory (KiB)", |vitals| vitals.memory, |before| before / 4 + 16 * 1024)
+        .or_else(|| compare("file descriptors", |vitals| vitals.files, |_| 8))
+        .or_else(|| compare("threads", |vitals| vitals.threads, |_| 8))
+}
+
+fn median(samples: &[Vitals], value: fn(&Vitals) -> u64) -> u64 {
+    let mut values: Vec<_> = samples.iter().map(value).collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+impl Oracle {
+    pub(crate) async fn run(self) {
+        let mut last = Offsets::new();
+        for round in 0_u32.. {
+            sleep(EVERY).await;
+            self.workers.sample();
+            self.check_progress();
+            // Brokers that are away answer nothing; the next round asks again.
+            self.check_commits(&mut last).await.ok();
+            if round % 8 == 0 {
+                self.check_transactions().await.ok();
+            }
+        }
+    }
+
+    /// I7.
+    fn check_progress(&self) {
+        let mut ledger = self.ledger.lock();
+        let patience = ledger.rules.patience;
+        if let Some((partition, wait)) = ledger.longest_wait().filter(|(_, wait)| *wait > patience)
+        {
+            let text = format!(
+                "partition {partition} has had no answer for {wait:.1?}, with {} requests open",
+                ledger.open_count()
+            );
+            ledger.add(Invariant::Progress.broken(text));
+        }
+    }
+
+    /// I5: what is committed is answered, and stays committed.
+    async fn check_commits(&self, last: &mut Offsets) -> Result<()> {
+        let committed = self.committed().await?;
+        for (partition, offset) in &committed {
+            let before = last.insert(*partition, *offset);
+            if before.is_some_and(|before| before > *offset) {
+                let text = format!(
+                    "partition {partition}: {offset} was committed after {}",
+                    before.unwrap_or(0)
+                );
+                self.ledger.lock().add(Invariant::Commits.broken(text));
+            }
+        }
+        self.catch_up().await?;
+        let deadline = Instant::now() + MARKERS;
+        while let Some(violation) = self.unanswered_commit(&committed) {
+            let exactly_once = self.ledger.lock().rules.delivery == Delivery::ExactlyOnce;
+            if !exactly_once || Instant::now() > deadline {
+                self.ledger.lock().add(violation);
+                break;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    fn unanswered_commit(&self, committed: &Offsets) -> Option<Violation> {
+        let ledger = self.ledger.lock();
+        committed.iter().find_map(|(partition, offset)| {
+            let (open, id) = ledger.first_open(*partition).filter(|(open, _)| open < offset)?;
+            let text = format!(
+                "partition {partition}: {offset} is committed, and {id} at {open} has no answer"
+            );
+            Some(Invariant::Commits.broken(text))
+        })
+    }
+
+    /// What the group has committed, read by a client that is no member of it.
+    pub(crate) async fn committed(&self) -> Result<Offsets> {
+        let mut committed = self.client.committed(&self.group, &self.requests).await?;
+        let (tamper, answered) = {
+            let ledger = self.ledger.lock();
+            (ledger.rules.tamper, ledger.figures.answered)
+        };
+        let lie = match tamper {
+            Some(Tamper::Ahead) => 1000,
+            // For a while only.
+            Some(Tamper::Back) if (500..1000).contains(&answered) => -1000,
+            _ => 0,
+        };
+        committed.values_mut().for_each(|offset| *offset += lie);
+        Ok(committed)
+    }
+
+    /// Waits until all that is in the topic of replies by now has been read.
+    pub(crate) async fn catch_up(&self) -> Result<()> {
+        let ends = self.client.ends(&self.replies, "read_committed").await?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.ledger.lock().has_read(&self.replies, &ends) {
+            anyhow::ensure!(Instant::now() < deadline, "the independent reader falls behind");
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// I11.
+    async fn check_transactions(&self) -> Result<()> {
+        let millis = u64::try_from(TRANSACTION.as_millis())?;
+        let answer = self.client.call(json!({"op": "transactions", "longer_than": millis})).await?;
+        let mut open: Vec<_> =
+            answer["open"].as_array().into_iter().flatten().map(ToString::to_string).collect();
+        let mut ledger = self.ledger.lock();
+        if ledger.rules.tamper == Some(Tamper::Transaction) {
+            open.push("a lie".to_owned());
+        }
+        if !open.is_empty() {
+            let text = format!("open for longer than {TRANSACTION:?}: {}", open.join(", "));
+            ledger.add(Invariant::Transactions.broken(text));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Vitals, growth};
+
+    fn life(grow: impl Fn(u64) -> Vitals) -> Vec<Vitals> {
+        (0..200).map(grow).collect()
+    }
+
+    #[test]
+    fn what_stays_as_it_was_is_flat() {
+        let noisy =
+            |at: u64| Vitals { memory: 50_000 + at % 7 * 1000, files: 30 + at % 3, threads: 20 };
+        assert_eq!(growth(&life(noisy)), None);
+        // What is taken at the start is not growth.
+        assert_eq!(growth(&life(|at| Vitals { memory: at.min(40) * 5000, ..noisy(at) })), None);
+    }
+
+    #[test]
+    fn memory_files_and_threads_that_grow_are_seen() {
+        for what in ["memory", "file", "threads"] {
+            let vitals = growth(&life(|at| Vitals {
+                memory: 50_000 + if what == "memory" { at * 400 } else { 0 },
+                files: 30 + if what == "file" { at / 4 } else { 0 },
+                threads: 20 + if what == "threads" { at / 4 } else { 0 },
+            }));
+            assert!(vitals.is_some_and(|text| text.starts_with(what)), "{what}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The pipeline files under test.
+
+use std::fmt::Write as _;
+
+/// What a pipeline promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Delivery {
+    #[value(name = "at_least_once")]
+    AtLeastOnce,
+    #[value(name = "exactly_once")]
+    ExactlyOnce,
+}
+
+impl Delivery {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+        }
+    }
+}
+
+/// A pipeline file; what a scenario cares about is a field.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) delivery: Delivery,
+    pub(crate) brokers: String,
+    /// Where replies go, if not to `brokers`.
+    pub(crate) sink_brokers: Option<String>,
+    pub(crate) requests: String,
+    pub(crate) replies: String,
+    pub(crate) group: String,
+    pub(crate) max_in_flight: u32,
+    pub(crate) commit_interval: &'static str,
+    pub(crate) drain_timeout: &'static str,
+    /// librdkafka's, for the source.
+    pub(crate) source_options: Vec<(&'static str, String)>,
+    /// librdkafka's, for the sink.
+    pub(crate) sink_options: Vec<(&'static str, String)>,
+    /// Each worker is a static member under its own name.
+    pub(crate) static_members: bool,
+    pub(crate) steps: String,
+}
+
+/// Passes a request on as `{id, seq, n, twice}`: what the oracle expects of a reply. Requests whose `pad` is a number
+/// get so many bytes more.
+pub(crate) const ANSWER: &str = r#"
+[[step]]
+map = '{id, seq, n: (.n + 0)} + (if .pad then {pad: ("x" * .pad)} else {} end)'
+"#;
+
+/// Mini-batches, as for a model.
+pub(crate) const BATCH: &str = r#"
+[[step]]
+timed_window = { interval = "5ms", max_size = 32 }
+
+[[step]]
+map_batch = "map(. + {twice: (.n + .n)})"
+"#;
+
+/// What a model takes its time for: every request stays so long.
+pub(crate) fn slow(by: &str) -> String {
+    format!("\n[[step]]\ndelay = {{ by = \"{by}\", capacity = 256 }}\n")
+}
+
+impl Pipeline {
+    pub(crate) fn new(delivery: Delivery, brokers: String, name: &str) -> Self {
+        Self {
+            delivery,
+            brokers,
+            sink_brokers: None,
+            requests: format!("{name}-requests"),
+            replies: format!("{name}-replies"),
+            group: name.to_owned(),
+            max_in_flight: 256,
+            commit_interval: "200ms",
+            drain_timeout: "900ms",
+            source_options: vec![
+                ("session.timeout.ms", "2000".into()),
+                ("heartbeat.interval.ms", "300".into()),
+            ],
+            sink_options: Vec::new(),
+            static_members: false,
+            steps: format!("{ANSWER}{}{BATCH}", slow("20ms")),
+        }
+    }
+
+    /// The file for one worker.
+    pub(crate) fn text(&self, worker: &str) -> String {
+        let mut text = format!("name = {:?}\n", self.group);
+        if self.delivery == Delivery::ExactlyOnce {
+            text += "delivery = \"exactly_once\"\n";
+        }
+        write_table(
+            &mut text,
+            "source.kafka",
+            &[
+                ("brokers", quoted(&self.brokers)),
+                ("topic", quoted(&self.requests)),
+                ("group", quoted(&self.group)),
+                ("max_in_flight", self.max_in_flight.to_string()),
+                ("commit_interval", quoted(self.commit_interval)),
+                ("drain_timeout", quoted(self.drain_timeout)),
+            ],
+        );
+        let mut options = self.source_options.clone();
+        if self.static_members {
+            options.push(("group.instance.id", worker.to_owned()));
+        }
+        write_options(&mut text, "source.kafka.options", &options);
+        text += &self.steps;
+        let mut sink = vec![("topic", quoted(&self.replies))];
+        if let Some(brokers) = &self.sink_brokers {
+            sink.push(("brokers", quoted(brokers)));
+        }
+        write_table(&mut text, "sink.kafka", &sink);
+        write_options(&mut text, "sink.kafka.options", &self.sink_options);
+        if self.delivery == Delivery::ExactlyOnce {
+            let id = format!("{}-{worker}", self.group);
+            write_table(
+                &mut text,
+                "transactions",
+                &[("id", quoted(&id)), ("commit_interval", quoted(self.commit_interval))],
+            );
+        }
+        text
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn write_table(text: &mut String, name: &str, entries: &[(&str, String)]) {
+    // Writing into a string does not fail.
+    writeln!(text, "\n[{name}]").ok();
+    for (key, value) in entries {
+        writeln!(text, "{key} = {value}").ok();
+    }
+}
+
+fn write_options(text: &mut String, name: &str, options: &[(&str, String)]) {
+    let entries: Vec<_> =
+        options.iter().map(|(key, value)| (format!("{key:?}"), quoted(value))).collect();
+    let entries: Vec<_> =
+        entries.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+    write_table(text, name, &entries);
+}

@@ -1,0 +1,34 @@
+//! What the system says about a process, and signals to it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+/// A process's vital signs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Vitals {
+    /// Resident memory, in KiB.
+    pub(crate) memory: u64,
+    pub(crate) files: u64,
+    pub(crate) threads: u64,
+}
+
+/// `None` once the process is gone.
+pub(crate) fn vitals(pid: u32) -> Option<Vitals> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let status = std::fs::read_to_string(folder.join("status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let files = std::fs::read_dir(folder.join("fd")).ok()?.count() as u64;
+    Some(Vitals { memory: field("VmRSS:")?, files, threads: field("Threads:")? })
+}
+
+/// Sends a signal by name, such as `TERM`, to a process that this suite started.
+pub(crate) async fn signal(pid: u32, name: &str) -> Result<()> {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await;
+    ensure!(status.context("kill")?.success(), "SIG{name} could not be sent to {pid}");
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! A worker that is killed: nothing is lost, and only what was in flight is answered twice.
+
+use anyhow::Result;
+
+use crate::field::{Field, Plan, Summary};
+use crate::lab::Lab;
+use crate::ledger::Duplicates;
+
+const RATE: u32 = 300;
+
+pub(super) async fn kill(lab: &Lab, seed: u64, static_members: bool) -> Result<Summary> {
+    let mut plan = Plan::new(lab, if static_members { "kill-static" } else { "kill" });
+    plan.duplicates = Duplicates::Bounded;
+    plan.pipeline.static_members = static_members;
+    let mut field = Field::open(lab, plan, seed).await?;
+    field.load.rate(RATE);
+    // Where the group has to notice first that a member is gone, a kill before that would hit an idle worker.
+    let alive = if static_members { 50..1500 } else { 50..5000 };
+    for _ in 0..lab.times.unwrap_or(10) {
+        field.start("a").await?;
+        field.sleep_between(alive.clone()).await?;
+        field.kill("a").await?;
+    }
+    field.start("a").await?;
+    field.settle().await
+}

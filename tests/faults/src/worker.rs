@@ -1,0 +1,121 @@
+//! A `forebay run` under test: a child process with a log file.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::proc;
+use crate::violation::Invariant;
+
+/// Longest time from start to ready; far above what is needed.
+const START: Duration = Duration::from_secs(60);
+
+/// The exit codes that `forebay --help` lists.
+const DOCUMENTED: [i32; 8] = [0, 64, 65, 66, 69, 70, 75, 130];
+
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    // Killed when dropped.
+    child: Child,
+    log: PathBuf,
+    ready: PathBuf,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// None if a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) took: Duration,
+    pub(crate) last_line: String,
+}
+
+impl Worker {
+    /// Starts `forebay run` of this pipeline text; `files` is the prefix of the files that it makes.
+    pub(crate) fn start(forebay: &Path, name: &str, files: &Path, pipeline: &str) -> Result<Self> {
+        let file = |suffix: &str| {
+            let mut path = files.as_os_str().to_owned();
+            path.push(suffix);
+            PathBuf::from(path)
+        };
+        let (log, ready, toml) = (file(".log"), file(".ready"), file(".toml"));
+        std::fs::write(&toml, pipeline)?;
+        let child = Command::new(forebay)
+            .args(["run", "--ready-file"])
+            .args([&ready, &toml])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| forebay.display().to_string())?;
+        let pid = child.id().context("a process has an id")?;
+        Ok(Self { name: name.to_owned(), pid, child, log, ready })
+    }
+
+    /// Waits until it takes requests.
+    pub(crate) async fn await_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while !self.ready.exists() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.broken(&format!("ended before it was ready ({status})")));
+            }
+            if Instant::now() > deadline {
+                return Err(self.broken("was not ready in time"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        proc::signal(self.pid, name).await
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+
+    pub(crate) fn try_exit(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for its end; that it takes no longer than `within`, and that its exit code is a documented one, is checked.
+    pub(crate) async fn exit(&mut self, within: Duration) -> Result<Exit> {
+        let start = Instant::now();
+        let Ok(status) = timeout(within, self.child.wait()).await else {
+            return Err(self.broken(&format!("did not end within {within:?}")));
+        };
+        let code = status?.code();
+        let last_line = self.tail(1);
+        match code {
+            Some(code) if !DOCUMENTED.contains(&code) => {
+                Err(self.broken(&format!("ended with the undocumented exit code {code}")))
+            }
+            Some(code) if code != 0 && last_line.is_empty() => {
+                Err(self.broken(&format!("ended with exit code {code} and no reason")))
+            }
+            code => Ok(Exit { code, took: start.elapsed(), last_line }),
+        }
+    }
+
+    /// What is wrong with it, and the end of its log.
+    pub(crate) fn broken(&self, what: &str) -> anyhow::Error {
+        let text = format!("worker {} {what}; its log ends:\n{}", self.name, self.tail(15));
+        Invariant::Exit.broken(text).into()
+    }
+
+    pub(crate) fn tail(&self, lines: usize) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let all: Vec<_> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
