@@ -45,6 +45,7 @@ pub use ops::feedback::Feedback;
 pub use ops::map_batch::{BatchResult, MapBatch};
 pub use ops::partition_unique::Keep;
 pub use ops::pluck::Missing;
+pub use ops::retry::Retry;
 pub use ops::sliding_window::Partial;
 pub use ops::tap::Tap;
 pub use receipt::{Outcome, Receipt, Settle};

@@ -23,6 +23,7 @@ pub(crate) mod partition_unique;
 pub(crate) mod pluck;
 mod rate_limit;
 mod rejoin;
+pub(crate) mod retry;
 mod slice;
 pub(crate) mod sliding_window;
 mod starmap;
@@ -37,6 +38,7 @@ mod zip_latest;
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use futures::stream::{self, BoxStream, StreamExt as _};
@@ -44,7 +46,7 @@ mod tests {
     use crate::testing::size;
     use crate::{
         AdaptiveWindow, Batch, Batches, EmitOn, Empty, Event, Failure, Flow, Keep, Missing,
-        Overflow, Partial,
+        Overflow, Partial, Retry,
     };
 
     /// What a flow's end looks like to whoever asks again.
@@ -63,6 +65,7 @@ mod tests {
         let wait = Duration::from_millis(1);
         let fail = |value| if value == 3 { Err(Failure::new("three", value)) } else { Ok(value) };
         let pairs = || source().map(|value| (value, value));
+        let retry = Retry { attempts: NonZeroU32::MIN, backoff: wait, max_backoff: wait };
         let (tapped, _) = source().tap(size(2));
         vec![
             ended("accumulate", source().accumulate(0, |sum, value| Ok(sum + value))),
@@ -81,6 +84,7 @@ mod tests {
             ),
             ended("pluck", source().pluck(|value| value.checked_sub(2), Missing::Fail)),
             ended("rate_limit", source().rate_limit(wait, size(2))),
+            ended("retry", source().retry(retry, size(2)).try_map(fail)),
             ended("slice", source().slice(1, Some(5), size(2))),
             ended("starmap", pairs().starmap(|first, second| first + second)),
             ended("tap", tapped),
