@@ -36,6 +36,7 @@
 
 mod admin;
 mod config;
+mod dead_letter;
 mod embedded;
 mod error;
 mod log;
@@ -49,6 +50,7 @@ mod transactional_sink;
 
 pub use admin::create_topics;
 pub use config::{Delivery, OnUnanswered, Options, SinkConfig, SourceConfig, Transactions};
+pub use dead_letter::DeadLetter;
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use reply_to::{ReplyTo, ReplyTopics};

@@ -39,6 +39,8 @@ pub enum ReplyKind {
     Result,
     /// Goes where its request asks, or to the sink's own topic where that cannot be: it may be what tells so.
     Error,
+    /// Goes to the sink's own topic, whatever its request asks for, and has the request's headers as they are.
+    Copy,
 }
 
 /// Writes replies to a topic, idempotently and confirmed by all replicas.

@@ -1,5 +1,6 @@
 //! `Plan`: a pipeline file in which everything that can be checked without connecting has been checked.
 
+mod delivery;
 mod ends;
 mod models;
 mod resolve;
@@ -23,12 +24,17 @@ use crate::file;
 use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
 use crate::step::Operator;
 
+pub(crate) use delivery::{OnFailure, Policy};
 pub(crate) use wiring::{Loop, Place, Port, Way};
 
 /// A validated pipeline. Steps fit their neighbours, every name is defined, every value is in range.
 #[derive(Clone)]
 pub struct Plan {
     pub(crate) name: String,
+    pub(crate) order_of_answers: file::Order,
+    pub(crate) on_failure: OnFailure,
+    /// Longest that a stopped pipeline takes to answer what is in flight.
+    pub(crate) shutdown_timeout: Duration,
     pub(crate) sources: Vec<SourcePlan>,
     /// As the file has them.
     pub(crate) steps: Vec<StepPlan>,
@@ -175,6 +181,8 @@ impl Plan {
             return Err(ConfigError::Stdio { sources: self.sources.len() });
         }
         self.sources.fill(SourcePlan::Stdin);
+        // Lines are answered in their places; there is no topic to keep those that fail.
+        self.on_failure.policy = Policy::Reply;
         for sink in &mut self.sinks {
             if !matches!(sink.end, SinkEnd::Drop) {
                 sink.end = SinkEnd::Stdout;
@@ -193,6 +201,9 @@ impl Plan {
             if let SinkEnd::Kafka(sink) = &mut sink.end {
                 brokers.clone_into(&mut sink.brokers);
             }
+        }
+        if let Policy::DeadLetter { sink, .. } = &mut self.on_failure.policy {
+            brokers.clone_into(&mut sink.brokers);
         }
         self
     }

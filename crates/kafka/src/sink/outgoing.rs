@@ -34,10 +34,14 @@ impl Outgoing {
         meta: &Meta,
         reply: &Reply,
     ) -> Result<Addressed, Failure> {
+        if reply.kind == ReplyKind::Copy {
+            let headers = headers(meta, None, &reply.headers);
+            return Ok(Addressed { place: self.places.own(), headers });
+        }
         let place = match (self.places.of(meta).await, reply.kind) {
             (Ok(place), _) => place,
             (Err(failure), ReplyKind::Result) => return Err(failure),
-            (Err(failure), ReplyKind::Error) => {
+            (Err(failure), _) => {
                 tracing::debug!(%failure, "an error reply goes to the sink's own topic");
                 self.places.own()
             }
