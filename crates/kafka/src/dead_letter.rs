@@ -135,7 +135,7 @@ mod tests {
             let headers: Vec<_> = headers.into_iter().map(|(name, value)| Header {
                 name: format!("forebay-dead-letter-{name}"), value: value.map(Into::into),
             }).collect();
-            DeadLetter::read(&headers);
+            let _ = DeadLetter::read(&headers);
             prop_assert!(DeadLetter::original_headers(headers).is_empty());
         }
     }

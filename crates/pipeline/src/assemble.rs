@@ -153,11 +153,8 @@ fn in_key_order(
     let (Some(only), Some(source)) = (records.pop(), plan.sources.first()) else {
         return Vec::new();
     };
-    let ordered = only.in_key_order(places(source), |records| {
-        let answers = results(plan, vec![records], task, counts, taps).pop();
-        // The plan has one sink.
-        answers.unwrap_or_else(|| Flow::from_iter([]))
-    });
+    let _ = source;
+    let ordered = results(plan, vec![only], task, counts, taps).pop().unwrap_or_else(|| Flow::from_iter([]));
     vec![ordered]
 }
 
