@@ -38,6 +38,7 @@ pub use gather::Empty;
 pub use graph::{Graph, Node, NodeKind};
 pub use in_order::{InOrder, Ticket};
 pub use ops::adaptive_window::AdaptiveWindow;
+pub use ops::breaker::{Breaker, Ratio};
 pub use ops::buffer::Overflow;
 pub use ops::catch::{Failed, Release};
 pub use ops::combine_latest::EmitOn;

@@ -3,6 +3,7 @@
 mod accumulate;
 pub(crate) mod adaptive_window;
 mod branch;
+pub(crate) mod breaker;
 pub(crate) mod buffer;
 pub(crate) mod catch;
 mod collect_until;
@@ -45,8 +46,8 @@ mod tests {
 
     use crate::testing::size;
     use crate::{
-        AdaptiveWindow, Batch, Batches, EmitOn, Empty, Event, Failure, Flow, Keep, Missing,
-        Overflow, Partial, Retry,
+        AdaptiveWindow, Batch, Batches, Breaker, EmitOn, Empty, Event, Failure, Flow, Keep,
+        Missing, Overflow, Partial, Ratio, Retry,
     };
 
     /// What a flow's end looks like to whoever asks again.
@@ -66,9 +67,11 @@ mod tests {
         let fail = |value| if value == 3 { Err(Failure::new("three", value)) } else { Ok(value) };
         let pairs = || source().map(|value| (value, value));
         let retry = Retry { attempts: NonZeroU32::MIN, backoff: wait, max_backoff: wait };
+        let breaker = Breaker { ratio: Ratio::new(0.5).unwrap(), of: size(2), run: None };
         let (tapped, _) = source().tap(size(2));
         vec![
             ended("accumulate", source().accumulate(0, |sum, value| Ok(sum + value))),
+            ended("breaker", source().breaker(breaker).try_map(fail)),
             ended("buffer", source().buffer(size(2), Overflow::Wait)),
             ended("delay", source().delay(wait, size(2))),
             ended("detach", source().detach()),
