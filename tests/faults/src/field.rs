@@ -79,6 +79,10 @@ impl<'a> Field<'a> {
         let settings = json!({"min.insync.replicas": "2"});
         let topics = [pipeline.requests.as_str(), pipeline.replies.as_str()];
         lab.client.create(&topics, PARTITIONS, settings).await?;
+        // Brokers learn of their partitions one by one, and what is sent before they have is late.
+        for topic in topics {
+            lab.client.ends(topic, "read_uncommitted").await?;
+        }
         let rules =
             Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
@@ -281,6 +285,12 @@ impl<'a> Field<'a> {
             return Err(violation.into());
         }
         let mut notes = std::mem::take(&mut self.notes);
+        if let Some(reason) = &ledger.unconfirmed {
+            notes.push(format!(
+                "{} requests never confirmed ({reason})",
+                ledger.figures.unconfirmed
+            ));
+        }
         if ledger.rules.duplicates == Duplicates::Bounded
             && self.pipeline.delivery == Delivery::AtLeastOnce
         {
@@ -328,7 +338,7 @@ impl Drop for Field<'_> {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { requests, answered, errors, duplicates, longest_silence } = self.figures;
+        let Figures { requests, answered, errors, duplicates, longest_silence, .. } = self.figures;
         write!(
             f,
             "{requests} requests, {answered} answered ({errors} errors), {duplicates} twice, {} starts, {} kills, \

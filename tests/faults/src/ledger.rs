@@ -69,6 +69,8 @@ pub(crate) struct Ledger {
     // Below it, nothing may be answered again.
     floor: Offsets,
     allowance: usize,
+    // Why the last of them was not.
+    pub(crate) unconfirmed: Option<String>,
     pub(crate) figures: Figures,
     violations: Vec<Violation>,
     liar: Option<Liar>,
@@ -81,6 +83,8 @@ pub(crate) struct Figures {
     pub(crate) answered: usize,
     pub(crate) errors: usize,
     pub(crate) duplicates: usize,
+    /// Requests that the brokers did not confirm to their sender.
+    pub(crate) unconfirmed: usize,
     pub(crate) longest_silence: Duration,
 }
 
@@ -111,6 +115,7 @@ impl Ledger {
             positions: HashMap::new(),
             floor: Offsets::new(),
             allowance: 0,
+            unconfirmed: None,
             figures: Figures::default(),
             violations: Vec::new(),
             liar: rules.tamper.map(Liar::new),
@@ -149,6 +154,8 @@ impl Ledger {
             // Whether the brokers have it is not known, so it may be answered and need not be.
             if let Some(number) = refusal[0].as_u64() {
                 self.requests[to_index(number)].excused = true;
+                self.figures.unconfirmed += 1;
+                self.unconfirmed = Some(refusal[1].to_string());
             }
         }
     }
