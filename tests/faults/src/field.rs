@@ -66,7 +66,7 @@ impl Plan {
 
 /// The outcome of a scenario that found nothing wrong.
 pub(crate) struct Summary {
-    figures: Figures,
+    pub(crate) figures: Figures,
     starts: usize,
     kills: usize,
     memory: u64,
@@ -165,11 +165,15 @@ impl<'a> Field<'a> {
         let worker = self.workers.remove(name).context("a worker to kill")?;
         worker.kill().await?;
         self.kills += 1;
+        self.expect_takeover().await
+    }
+
+    /// A worker is out of action without knowing it: what it holds may be answered by others as well.
+    pub(crate) async fn expect_takeover(&mut self) -> Result<()> {
         let oracle = self.oracle();
-        if let (Ok(committed), Ok(())) = (oracle.committed().await, oracle.catch_up().await) {
-            let in_flight = usize::try_from(self.pipeline.max_in_flight)?;
-            self.ledger.lock().killed(&committed, in_flight);
-        }
+        let committed = oracle.committed().await?;
+        oracle.catch_up().await?;
+        self.ledger.lock().killed(&committed, usize::try_from(self.pipeline.max_in_flight)?);
         Ok(())
     }
 
@@ -190,6 +194,10 @@ impl<'a> Field<'a> {
     /// Takes a worker out of the field, to do with as a scenario wants.
     pub(crate) fn take(&mut self, name: &str) -> Result<Worker> {
         self.workers.remove(name).context("a worker to take")
+    }
+
+    pub(crate) fn put_back(&mut self, worker: Worker) {
+        self.workers.insert(worker.name.clone(), worker);
     }
 
     // Time.
@@ -218,6 +226,13 @@ impl<'a> Field<'a> {
         let before = self.ledger.lock().figures.answered;
         self.wait_for("answers", |field| field.ledger.lock().figures.answered >= before + count)
             .await
+    }
+
+    /// Starts the oracle's memory of commits anew.
+    pub(crate) fn restart_oracle(&mut self) {
+        if let Some(oracle) = self.oracle.replace(tokio::spawn(self.oracle().run())) {
+            oracle.abort();
+        }
     }
 
     /// Waits until everything that was asked is answered. What makes this end is the oracle's patience.
