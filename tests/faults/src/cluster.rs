@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub(crate) const BROKERS: u16 = 3;
 
@@ -51,6 +52,28 @@ impl Cluster {
     /// `kill`, `stop`, `pause`, `resume` or `start` one broker, the first of which is 1.
     pub(crate) async fn broker(&self, what: &str, broker: u16) -> Result<()> {
         self.script(&[&format!("broker-{what}"), "--broker", &broker.to_string()]).await.map(drop)
+    }
+
+    /// Sees to it that all brokers run, whatever was done to them.
+    pub(crate) async fn heal(&self) -> Result<()> {
+        for broker in 1..=BROKERS {
+            // Fails where it is not paused, or not down.
+            self.broker("resume", broker).await.ok();
+            self.broker("start", broker).await.ok();
+        }
+        for broker in 0..BROKERS {
+            self.await_port(self.port + 2 * broker).await?;
+        }
+        Ok(())
+    }
+
+    async fn await_port(&self, port: u16) -> Result<()> {
+        let open = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, open).await.with_context(|| format!("no broker at port {port}"))
     }
 
     pub(crate) async fn close(self) {

@@ -66,7 +66,7 @@ impl Plan {
 
 /// The outcome of a scenario that found nothing wrong.
 pub(crate) struct Summary {
-    figures: Figures,
+    pub(crate) figures: Figures,
     starts: usize,
     kills: usize,
     memory: u64,
@@ -79,6 +79,10 @@ impl<'a> Field<'a> {
         let settings = json!({"min.insync.replicas": "2"});
         let topics = [pipeline.requests.as_str(), pipeline.replies.as_str()];
         lab.client.create(&topics, PARTITIONS, settings).await?;
+        // Brokers learn of their partitions one by one, and what is sent before they have is late.
+        for topic in topics {
+            lab.client.ends(topic, "read_uncommitted").await?;
+        }
         let rules =
             Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
@@ -161,11 +165,15 @@ impl<'a> Field<'a> {
         let worker = self.workers.remove(name).context("a worker to kill")?;
         worker.kill().await?;
         self.kills += 1;
+        self.expect_takeover().await
+    }
+
+    /// A worker is out of action without knowing it: what it holds may be answered by others as well.
+    pub(crate) async fn expect_takeover(&mut self) -> Result<()> {
         let oracle = self.oracle();
-        if let (Ok(committed), Ok(())) = (oracle.committed().await, oracle.catch_up().await) {
-            let in_flight = usize::try_from(self.pipeline.max_in_flight)?;
-            self.ledger.lock().killed(&committed, in_flight);
-        }
+        let committed = oracle.committed().await?;
+        oracle.catch_up().await?;
+        self.ledger.lock().killed(&committed, usize::try_from(self.pipeline.max_in_flight)?);
         Ok(())
     }
 
@@ -186,6 +194,10 @@ impl<'a> Field<'a> {
     /// Takes a worker out of the field, to do with as a scenario wants.
     pub(crate) fn take(&mut self, name: &str) -> Result<Worker> {
         self.workers.remove(name).context("a worker to take")
+    }
+
+    pub(crate) fn put_back(&mut self, worker: Worker) {
+        self.workers.insert(worker.name.clone(), worker);
     }
 
     // Time.
@@ -214,6 +226,13 @@ impl<'a> Field<'a> {
         let before = self.ledger.lock().figures.answered;
         self.wait_for("answers", |field| field.ledger.lock().figures.answered >= before + count)
             .await
+    }
+
+    /// Starts the oracle's memory of commits anew.
+    pub(crate) fn restart_oracle(&mut self) {
+        if let Some(oracle) = self.oracle.replace(tokio::spawn(self.oracle().run())) {
+            oracle.abort();
+        }
     }
 
     /// Waits until everything that was asked is answered. What makes this end is the oracle's patience.
@@ -281,6 +300,12 @@ impl<'a> Field<'a> {
             return Err(violation.into());
         }
         let mut notes = std::mem::take(&mut self.notes);
+        if let Some(reason) = &ledger.unconfirmed {
+            notes.push(format!(
+                "{} requests never confirmed ({reason})",
+                ledger.figures.unconfirmed
+            ));
+        }
         if ledger.rules.duplicates == Duplicates::Bounded
             && self.pipeline.delivery == Delivery::AtLeastOnce
         {
@@ -328,7 +353,7 @@ impl Drop for Field<'_> {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { requests, answered, errors, duplicates, longest_silence } = self.figures;
+        let Figures { requests, answered, errors, duplicates, longest_silence, .. } = self.figures;
         write!(
             f,
             "{requests} requests, {answered} answered ({errors} errors), {duplicates} twice, {} starts, {} kills, \

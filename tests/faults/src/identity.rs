@@ -1,5 +1,7 @@
 //! What a request looks like, and what its answer has to.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use serde_json::{Value, json};
 
 /// What is wrong with a request, if anything.
@@ -71,6 +73,14 @@ pub(crate) fn number(tag: &str, answer: &Value) -> Option<usize> {
 /// Whether an answer is an error reply.
 pub(crate) fn is_error(answer: &Value) -> bool {
     !answer["h"]["forebay-error-code"].is_null()
+}
+
+/// Stands for an answer's key and value, whatever the tag.
+pub(crate) fn digest(tag: &str, number: usize, answer: &Value) -> u64 {
+    let value = answer["v"].as_str().unwrap_or_default().replace(tag, "");
+    let mut hasher = DefaultHasher::new();
+    (number, answer["k"].as_str(), value).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What an answer has that it should not have, or the other way round.

@@ -51,8 +51,17 @@ struct Request {
     kind: Kind,
     place: Option<(i32, i64)>,
     answers: u32,
-    // No answer is expected: it was never there, or is gone.
-    excused: bool,
+    due: Due,
+}
+
+/// Whether a request is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Yes,
+    /// It may be there or not.
+    Perhaps,
+    /// It belongs to a transaction that was aborted.
+    Never,
 }
 
 pub(crate) struct Ledger {
@@ -69,6 +78,8 @@ pub(crate) struct Ledger {
     // Below it, nothing may be answered again.
     floor: Offsets,
     allowance: usize,
+    // Why the last of them was not.
+    pub(crate) unconfirmed: Option<String>,
     pub(crate) figures: Figures,
     violations: Vec<Violation>,
     liar: Option<Liar>,
@@ -81,6 +92,10 @@ pub(crate) struct Figures {
     pub(crate) answered: usize,
     pub(crate) errors: usize,
     pub(crate) duplicates: usize,
+    /// Requests that the brokers did not confirm to their sender.
+    pub(crate) unconfirmed: usize,
+    /// Of all answers with the numbers of their requests, whatever their order.
+    pub(crate) digest: u64,
     pub(crate) longest_silence: Duration,
 }
 
@@ -111,6 +126,7 @@ impl Ledger {
             positions: HashMap::new(),
             floor: Offsets::new(),
             allowance: 0,
+            unconfirmed: None,
             figures: Figures::default(),
             violations: Vec::new(),
             liar: rules.tamper.map(Liar::new),
@@ -125,7 +141,7 @@ impl Ledger {
         let seq = self.seqs.entry(key).or_default();
         *seq += 1;
         let seq = *seq;
-        self.requests.push(Request { key, seq, kind, place: None, answers: 0, excused: false });
+        self.requests.push(Request { key, seq, kind, place: None, answers: 0, due: Due::Yes });
         self.figures.requests += 1;
         identity::record(&self.tag, number, key.map(key_name).as_deref(), seq, kind)
     }
@@ -141,14 +157,16 @@ impl Ledger {
             let (number, place) = (to_index(number), (to_partition(partition), offset));
             let request = &mut self.requests[number];
             request.place = Some(place);
-            if request.answers == 0 && !request.excused {
+            if request.answers == 0 && request.due == Due::Yes {
                 self.open(place, number);
             }
         }
         for refusal in answer["refused"].as_array().into_iter().flatten() {
             // Whether the brokers have it is not known, so it may be answered and need not be.
             if let Some(number) = refusal[0].as_u64() {
-                self.requests[to_index(number)].excused = true;
+                self.requests[to_index(number)].due = Due::Perhaps;
+                self.figures.unconfirmed += 1;
+                self.unconfirmed = Some(refusal[1].to_string());
             }
         }
     }
@@ -161,27 +179,37 @@ impl Ledger {
         }
     }
 
-    /// These requests have no place in the topic, so that no answer is expected: an aborted transaction's.
-    pub(crate) fn excuse(&mut self, numbers: impl IntoIterator<Item = usize>) {
-        for number in numbers {
-            self.requests[number].excused = true;
+    /// The requests from this number on were aborted by their sender.
+    pub(crate) fn abort_from(&mut self, number: usize) {
+        for request in &mut self.requests[number..] {
+            request.due = Due::Never;
         }
     }
 
-    /// No answer is expected to what is open below these offsets: it is gone from the topic.
+    /// What is open below these offsets is gone from the topic. Returns how many requests that are.
     pub(crate) fn excuse_before(&mut self, offsets: &Offsets) -> usize {
-        let gone = |partition: i32, offset: i64| {
-            offsets.get(&partition).is_some_and(|first| offset < *first)
-        };
-        let numbers: Vec<_> = self
-            .open
-            .iter()
-            .filter(|((p, o), _)| gone(*p, *o))
-            .map(|(_, number)| *number)
-            .collect();
-        self.open.retain(|(partition, offset), _| !gone(*partition, *offset));
-        self.excuse(numbers.iter().copied());
-        numbers.len()
+        let (gone, open) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((partition, offset), _)| {
+                offsets.get(partition).is_some_and(|first| offset < first)
+            });
+        self.open = open;
+        for number in gone.values() {
+            self.requests[*number].due = Due::Perhaps;
+        }
+        gone.len()
+    }
+
+    /// The topic of requests is another one now, of the same name: places in it mean something else.
+    pub(crate) fn recreated(&mut self) {
+        self.open.clear();
+        self.floor.clear();
+        for request in &mut self.requests {
+            request.place = None;
+            if request.answers == 0 {
+                request.due = Due::Perhaps;
+            }
+        }
     }
 
     pub(crate) fn next_number(&self) -> usize {
@@ -215,8 +243,11 @@ impl Ledger {
         };
         let request = &mut self.requests[number];
         request.answers += 1;
-        let (key, seq, kind, place, answers) =
-            (request.key, request.seq, request.kind, request.place, request.answers);
+        let Request { key, seq, kind, place, answers, due } = *request;
+        if due == Due::Never {
+            let text = format!("{}{number} was answered, and its sender had aborted it", self.tag);
+            self.add(Invariant::Identity.broken(text));
+        }
         let name = key.map(key_name);
         let fault = identity::fault(&self.tag, number, name.as_deref(), seq, kind, answer);
         if let Some(fault) = fault {
@@ -227,6 +258,8 @@ impl Ledger {
             return;
         }
         self.figures.answered += 1;
+        self.figures.digest =
+            self.figures.digest.wrapping_add(identity::digest(&self.tag, number, answer));
         self.figures.errors += usize::from(identity::is_error(answer));
         if let Some(place) = place {
             self.close(place);
@@ -298,6 +331,11 @@ impl Ledger {
         self.floor.clone_from(committed);
     }
 
+    /// So many more requests may be answered twice.
+    pub(crate) fn allow(&mut self, count: usize) {
+        self.allowance += count;
+    }
+
     // What the oracle asks.
 
     pub(crate) fn add(&mut self, violation: Violation) {
@@ -346,7 +384,7 @@ impl Ledger {
     /// The place after the last request of each partition.
     pub(crate) fn ends(&self) -> Offsets {
         let mut ends = Offsets::new();
-        for request in self.requests.iter().filter(|request| !request.excused) {
+        for request in self.requests.iter().filter(|request| request.due == Due::Yes) {
             if let Some((partition, offset)) = request.place {
                 let end = ends.entry(partition).or_default();
                 *end = (*end).max(offset + 1);
@@ -373,11 +411,6 @@ impl Ledger {
             partition = found + 1;
         }
         longest.map(|(wait, partition)| (partition, wait))
-    }
-
-    /// Every answer, for comparing runs.
-    pub(crate) fn answers(&self) -> Vec<bool> {
-        self.requests.iter().map(|request| request.answers > 0).collect()
     }
 }
 

@@ -20,6 +20,9 @@ const BEAT: Duration = Duration::from_millis(50);
 
 const KEYS: u16 = 40;
 
+/// Keys that the beat does not use: two producers have no order between them.
+const FIRST_OTHER: u16 = 1000;
+
 /// The longest that the brokers may take to confirm requests.
 const PATIENCE: Duration = Duration::from_secs(140);
 
@@ -29,6 +32,8 @@ pub(crate) struct Load {
     ledger: SharedLedger,
     topic: String,
     rate: Arc<AtomicU32>,
+    // Requests that the beat may still send.
+    left: Arc<AtomicUsize>,
     // Commands that the client has not answered.
     unconfirmed: Arc<AtomicUsize>,
     beat: JoinHandle<()>,
@@ -44,9 +49,11 @@ impl Load {
         mut random: ChaCha8Rng,
     ) -> Self {
         let (rate, unconfirmed) = (Arc::<AtomicU32>::default(), Arc::<AtomicUsize>::default());
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
         let beat = tokio::spawn({
             let (client, ledger, topic) = (Arc::clone(&client), ledger.clone(), topic.clone());
-            let (rate, unconfirmed) = (Arc::clone(&rate), Arc::clone(&unconfirmed));
+            let (rate, unconfirmed, left) =
+                (Arc::clone(&rate), Arc::clone(&unconfirmed), Arc::clone(&left));
             async move {
                 let mut beats = interval(BEAT);
                 beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,6 +64,10 @@ impl Load {
                     let mut records = Vec::new();
                     while due >= 1.0 {
                         due -= 1.0;
+                        let take = |left: usize| left.checked_sub(1);
+                        if left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
+                            break;
+                        }
                         let (key, kind) = draw(&mut random, malformed);
                         records.push(ledger.lock().ask(key, kind));
                     }
@@ -69,7 +80,7 @@ impl Load {
                 }
             }
         });
-        Self { client, ledger, topic, rate, unconfirmed, beat }
+        Self { client, ledger, topic, rate, left, unconfirmed, beat }
     }
 
     /// So many requests a second from now on.
@@ -77,7 +88,12 @@ impl Load {
         self.rate.store(per_second, Ordering::Relaxed);
     }
 
-    /// Sends one request of each kind given, under keys of their own.
+    /// The beat sends so many requests more, and no others.
+    pub(crate) fn exactly(&self, count: usize) {
+        self.left.store(count, Ordering::Release);
+    }
+
+    /// Sends these requests now.
     pub(crate) async fn send(
         &self,
         kinds: impl IntoIterator<Item = (Option<u16>, Kind)>,
@@ -91,22 +107,21 @@ impl Load {
 
     /// Sends requests in one transaction, which is committed or aborted.
     pub(crate) async fn transact(&self, id: &str, count: u16, commit: bool) -> Result<()> {
-        let (first, records) = {
+        let records: Vec<_> = {
             let mut ledger = self.ledger.lock();
             let first = ledger.next_number();
-            let records: Vec<_> =
-                (0..count).map(|n| ledger.ask(Some(n % KEYS), Kind::Good)).collect();
+            let ask = |n| ledger.ask(Some(FIRST_OTHER + n % KEYS), Kind::Good);
+            let records = (0..count).map(ask).collect();
             if !commit {
-                let end = ledger.next_number();
-                ledger.excuse(first..end);
+                ledger.abort_from(first);
             }
-            (first, records)
+            records
         };
         let command = json!({
-            "op": "produce_transaction", "id": id, "topic": self.topic, "records": records, "commit": commit,
+            "op": "produce_transaction", "id": id, "topic": self.topic, "records": records,
+            "commit": commit,
         });
         let answer = self.client.call(command).await?;
-        debug_assert!(self.ledger.lock().next_number() > first);
         self.ledger.lock().produced(&answer);
         Ok(())
     }

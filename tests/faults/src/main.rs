@@ -12,6 +12,7 @@ mod load;
 mod oracle;
 mod pipeline;
 mod proc;
+mod proxy;
 mod scenario;
 mod violation;
 mod worker;

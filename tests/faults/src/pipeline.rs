@@ -85,6 +85,16 @@ impl Pipeline {
         }
     }
 
+    /// Another session timeout, in milliseconds, and a drain that is less than half of it.
+    pub(crate) fn session(&mut self, millis: &str, drain_timeout: &'static str) {
+        self.drain_timeout = drain_timeout;
+        for (name, value) in &mut self.source_options {
+            if *name == "session.timeout.ms" {
+                millis.clone_into(value);
+            }
+        }
+    }
+
     /// The file for one worker.
     pub(crate) fn text(&self, worker: &str) -> String {
         let mut text = format!("name = {:?}\n", self.group);

@@ -1,8 +1,17 @@
 //! The faults, one file each, and running them.
 
+mod broker;
 mod crash;
+mod drain;
+mod log;
+mod network;
+mod poison;
+mod same;
 mod stop;
 mod storm;
+mod topic;
+mod twins;
+mod zombie;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,6 +68,107 @@ const ALL: &[Scenario] = &[
         about: "the same with static members",
         run: |lab, seed| Box::pin(storm::storm(lab, seed, storm::Protocol::Static)),
     },
+    Scenario {
+        name: "zombie",
+        about: "a member stands still for two sessions (SIGSTOP) while another takes over, and goes on",
+        run: |lab, seed| Box::pin(zombie::zombie(lab, seed, true)),
+    },
+    Scenario {
+        name: "zombie-alone",
+        about: "the same with nobody to take over",
+        run: |lab, seed| Box::pin(zombie::zombie(lab, seed, false)),
+    },
+    Scenario {
+        name: "slow-drain",
+        about: "partitions move while what is in flight takes longer than a drain may",
+        run: |lab, seed| Box::pin(drain::too_slow(lab, seed)),
+    },
+    Scenario {
+        name: "broker-stop",
+        about: "one broker after another is stopped and started",
+        run: |lab, seed| {
+            Box::pin(broker::one_by_one(lab, seed, "broker-stop", broker::Fault::Stop))
+        },
+    },
+    Scenario {
+        name: "broker-kill",
+        about: "one broker after another is killed and started",
+        run: |lab, seed| {
+            Box::pin(broker::one_by_one(lab, seed, "broker-kill", broker::Fault::Kill))
+        },
+    },
+    Scenario {
+        name: "broker-pause",
+        about: "one broker after another stands still for a while",
+        run: |lab, seed| {
+            Box::pin(broker::one_by_one(lab, seed, "broker-pause", broker::Fault::Pause))
+        },
+    },
+    Scenario {
+        name: "brokers-down",
+        about: "all brokers are killed, and started 10 to 20 s later",
+        run: |lab, seed| Box::pin(broker::all(lab, seed)),
+    },
+    Scenario {
+        name: "latency",
+        about: "200 ms each way between workers and brokers",
+        run: |lab, seed| Box::pin(network::latency(lab, seed)),
+    },
+    Scenario {
+        name: "resets",
+        about: "every connection to a broker is reset, again and again",
+        run: |lab, seed| Box::pin(network::resets(lab, seed)),
+    },
+    Scenario {
+        name: "stalls",
+        about: "nothing passes for a while, or only one way",
+        run: |lab, seed| Box::pin(network::stalls(lab, seed)),
+    },
+    Scenario {
+        name: "slow-sink",
+        about: "replies take 2 s to be confirmed while requests come fast",
+        run: |lab, seed| Box::pin(network::slow_sink(lab, seed)),
+    },
+    Scenario {
+        name: "poison",
+        about: "malformed requests at the head, in the middle, every tenth, all",
+        run: |lab, seed| Box::pin(poison::pills(lab, seed)),
+    },
+    Scenario {
+        name: "too-large",
+        about: "replies that no broker takes",
+        run: |lab, seed| Box::pin(poison::too_large(lab, seed)),
+    },
+    Scenario {
+        name: "aborted",
+        about: "requests in transactions that are aborted",
+        run: |lab, seed| Box::pin(log::aborted(lab, seed)),
+    },
+    Scenario {
+        name: "truncated",
+        about: "requests are deleted before they were read",
+        run: |lab, seed| Box::pin(log::truncated(lab, seed)),
+    },
+    Scenario {
+        name: "more-partitions",
+        about: "the topic of requests gets more partitions",
+        run: |lab, seed| Box::pin(topic::more_partitions(lab, seed)),
+    },
+    Scenario {
+        name: "recreated",
+        about: "the topic of requests is deleted and made again",
+        run: |lab, seed| Box::pin(topic::recreated(lab, seed)),
+    },
+    Scenario {
+        name: "twins",
+        about: "two workers with the same group.instance.id",
+        run: |lab, seed| Box::pin(twins::twins(lab, seed)),
+    },
+    Scenario {
+        name: "same",
+        about: "windows, threads and rebalances that differ make no difference",
+        run: |lab, seed| Box::pin(same::same(lab, seed)),
+    },
 ];
 
 pub(crate) fn list() {
@@ -84,6 +194,11 @@ async fn run_one(lab: &Lab, scenario: &Scenario, seed: u64) -> bool {
     let start = Instant::now();
     let outcome = (scenario.run)(lab, seed).await;
     let took = start.elapsed().as_secs_f64();
+    if outcome.is_err()
+        && let Err(error) = lab.cluster.heal().await
+    {
+        println!("     brokers: {error:#}");
+    }
     match outcome {
         Ok(summary) => {
             println!("ok   {:18} {took:5.1} s: {summary}", scenario.name);

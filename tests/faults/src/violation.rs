@@ -78,11 +78,11 @@ pub(crate) enum Tamper {
     Value,
     /// A reply lies in another partition (I6)
     Partition,
-    /// Committed offsets are one higher than they are (I5)
+    /// Committed offsets are higher than they are (I5)
     Ahead,
-    /// Committed offsets are one lower than they are, once (I5)
+    /// Committed offsets become lower than they were (I5)
     Back,
-    /// From the hundredth reply on nothing is read (I7)
+    /// From the hundredth reply on nothing is read, and no commit (I7)
     Stall,
     /// Vital signs grow (I8)
     Grow,

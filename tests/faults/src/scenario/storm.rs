@@ -24,9 +24,15 @@ pub(super) async fn storm(lab: &Lab, seed: u64, protocol: Protocol) -> Result<Su
     let strategy = if protocol == Protocol::Cooperative { "cooperative-sticky" } else { "range" };
     plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
     plan.pipeline.static_members = protocol == Protocol::Static;
+    if protocol != Protocol::Static {
+        // Far more than a drain takes, so that nothing excuses a duplicate. Static members leave by the end of their
+        // session, which is to come soon.
+        plan.pipeline.session("6000", "2500ms");
+    }
     let mut field = Field::open(lab, plan, seed).await?;
     field.load.rate(RATE);
     field.start("m0").await?;
+    field.await_answers(100).await?;
     let mut next = 1;
     let mut moves = 0;
     for _ in 0..lab.times.unwrap_or(2) {

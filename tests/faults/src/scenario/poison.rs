@@ -1,0 +1,46 @@
+//! Requests that cannot be answered: each gets an error of its own, and its neighbours their results.
+
+use anyhow::Result;
+
+use crate::field::{Field, Plan, Summary};
+use crate::identity::Kind;
+use crate::lab::Lab;
+
+const KEYS: u16 = 40;
+
+/// At the head of every partition, in the middle, every tenth, and all of them.
+pub(super) async fn pills(lab: &Lab, seed: u64) -> Result<Summary> {
+    let field = Field::open(lab, Plan::new(lab, "poison"), seed).await?;
+    mixture(field, 400, |number, kind| match number {
+        0..40 | 100 => kind,
+        200..300 if number % 10 == 0 => kind,
+        300.. => kind,
+        _ => Kind::Good,
+    })
+    .await
+}
+
+/// Replies that no broker takes, and that the sink sends all the same.
+pub(super) async fn too_large(lab: &Lab, seed: u64) -> Result<Summary> {
+    let mut plan = Plan::new(lab, "too-large");
+    plan.pipeline.sink_options.push(("message.max.bytes", "10000000".into()));
+    let field = Field::open(lab, plan, seed).await?;
+    mixture(field, 120, |number, _| if number % 20 == 7 { Kind::TooLarge } else { Kind::Good })
+        .await
+}
+
+/// Requests of the kinds that are chosen for each number, malformed in turn.
+async fn mixture(
+    mut field: Field<'_>,
+    count: u16,
+    choose: impl Fn(u16, Kind) -> Kind,
+) -> Result<Summary> {
+    let kinds = (0..count).map(|number| {
+        let malformed = Kind::MALFORMED[usize::from(number / 10 + number) % Kind::MALFORMED.len()];
+        (Some(number % KEYS), choose(number, malformed))
+    });
+    field.load.send(kinds).await?;
+    field.start("a").await?;
+    field.await_answers(usize::from(count)).await?;
+    field.settle().await
+}

@@ -1,0 +1,69 @@
+//! The same input through pipelines that differ in what must not matter.
+
+use anyhow::Result;
+
+use crate::field::{Field, Plan, Summary};
+use crate::lab::Lab;
+use crate::pipeline::{ANSWER, slow};
+use crate::violation::Invariant;
+
+const RATE: u32 = 300;
+const REQUESTS: usize = 600;
+
+const TWICE: &str = r#"
+[[step]]
+map_batch = "map(. + {twice: (.n + .n)})"
+"#;
+
+fn variants() -> [(&'static str, String, &'static str); 5] {
+    let window = |window: &str| format!("{ANSWER}{}\n[[step]]\n{window}\n{TWICE}", slow("20ms"));
+    let parallel = |parallelism| {
+        format!(
+            "{ANSWER}\n[[step]]\nmap_async = {{ jq = \". + {{twice: (.n + .n)}}\", parallelism = {parallelism} }}\n"
+        )
+    };
+    let cooperative = "cooperative-sticky";
+    [
+        ("one by one", window("partition = { size = 1, timeout = \"10ms\" }"), cooperative),
+        (
+            "windows of 64",
+            window("timed_window = { interval = \"5ms\", max_size = 64 }"),
+            cooperative,
+        ),
+        ("one thread", parallel(1), cooperative),
+        ("eight threads", parallel(8), cooperative),
+        (
+            "eager rebalances",
+            window("timed_window = { interval = \"5ms\", max_size = 64 }"),
+            "range",
+        ),
+    ]
+}
+
+/// The answers are the same; that each key's are in order, the ledger sees.
+pub(super) async fn same(lab: &Lab, seed: u64) -> Result<Summary> {
+    let mut first: Option<(u64, usize)> = None;
+    let mut last = None;
+    for (name, steps, strategy) in variants() {
+        let mut plan = Plan::new(lab, "same");
+        plan.pipeline.steps = steps;
+        plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
+        plan.pipeline.session("6000", "2500ms");
+        plan.malformed = 10;
+        let mut field = Field::open(lab, plan, seed).await?;
+        field.load.exactly(REQUESTS);
+        field.load.rate(RATE);
+        field.start("a").await?;
+        field.await_answers(100).await?;
+        field.start("b").await?;
+        field.await_answers(REQUESTS - 100).await?;
+        let summary = field.settle().await?;
+        let found = (summary.figures.digest, summary.figures.answered);
+        if *first.get_or_insert(found) != found {
+            let text = format!("{name}: answers {found:?} differ from {first:?}");
+            return Err(Invariant::Identity.broken(text).into());
+        }
+        last = Some(summary);
+    }
+    last.ok_or_else(|| anyhow::anyhow!("no variants"))
+}
