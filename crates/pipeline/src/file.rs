@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what the tables mean; [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
 
+mod deadline;
 mod ends;
 mod model;
 
@@ -14,6 +15,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::diagnostic::Problem;
 
+pub(crate) use deadline::DeadlineTable;
 pub(crate) use ends::{
     Empty, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
 };
@@ -31,6 +33,8 @@ pub(crate) struct PipelineFile<'i> {
     pub(crate) sinks: Vec<Entry<'i>>,
     /// The models that steps name: `[model.NAME]`.
     pub(crate) models: Vec<Entry<'i>>,
+    /// How requests tell their deadlines: `[deadline]`.
+    pub(crate) deadline: Option<DeadlineTable>,
 }
 
 /// A source, a step, a sink or a model: what it is, and its settings.
@@ -49,17 +53,18 @@ pub(crate) struct Entry<'i> {
 type Table<'i> = Spanned<DeTable<'i>>;
 
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
-    const TABLES: [&str; 5] = ["name", "source", "step", "sink", "model"];
+    const TABLES: [&str; 6] = ["name", "source", "step", "sink", "model", "deadline"];
     let mut tables = file.into_inner();
     let name = tables.remove("name").map(value).transpose()?;
     let sources = tables.remove("source").map(kinds).transpose()?.unwrap_or_default();
     let steps = tables.remove("step").map(steps).transpose()?.unwrap_or_default();
     let sinks = tables.remove("sink").map(kinds).transpose()?.unwrap_or_default();
     let models = tables.remove("model").map(entries).transpose()?.unwrap_or_default();
+    let deadline = tables.remove("deadline").map(value).transpose()?;
     if let Some((key, _)) = tables.into_iter().next() {
         return Err(unknown("table", key.get_ref(), key.span(), TABLES));
     }
-    Ok(PipelineFile { name, sources, steps, sinks, models })
+    Ok(PipelineFile { name, sources, steps, sinks, models, deadline })
 }
 
 /// Deserialises a value on its own.
