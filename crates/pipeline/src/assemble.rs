@@ -167,7 +167,13 @@ fn results(
     taps: &mut Taps,
 ) -> Vec<Flow<Answer>> {
     let mut wires = Wires::new(plan);
-    for (number, records) in records.into_iter().enumerate() {
+    for (number, (source, records)) in plan.sources.iter().zip(records).enumerate() {
+        let records = if source.has_headers() {
+            let deadlines = plan.deadlines.clone();
+            records.named("deadline").admit(move |meta| deadlines.check(meta))
+        } else {
+            records
+        };
         let values = records.named("decode").try_map(Record::decode);
         let port = Port { place: Place::Source(number), way: Way::Only };
         wires.give(port, Stage::Values(values), Branch::default());
@@ -226,6 +232,13 @@ fn step(
                 Stage::Batched(batches) => batches,
                 // The plan has refused this; single values are what batches of one would be.
                 Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
+            };
+            // Nobody waits for the answer to a request that is late, so the model does not see it.
+            let batches = if wires.plan.sources.iter().any(SourcePlan::has_headers) {
+                let deadlines = wires.plan.deadlines.clone();
+                batches.named("deadline").admit(move |meta| deadlines.check(meta))
+            } else {
+                batches
             };
             Stage::Values(map_batch(call, name, batches, task))
         }

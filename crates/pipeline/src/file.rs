@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what the tables mean; [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
 
+mod deadline;
 mod delivery;
 mod ends;
 mod model;
@@ -15,6 +16,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::diagnostic::Problem;
 
+pub(crate) use deadline::DeadlineTable;
 pub(crate) use delivery::{
     BreakerTable, DeadLetterTable, Delivery, OnFailureTable, Order, Policy, RetryTable, TransactionsTable,
 };
@@ -45,6 +47,8 @@ pub(crate) struct PipelineFile<'i> {
     pub(crate) sinks: Vec<Entry<'i>>,
     /// The models that steps name: `[model.NAME]`.
     pub(crate) models: Vec<Entry<'i>>,
+    /// How requests tell their deadlines: `[deadline]`.
+    pub(crate) deadline: Option<DeadlineTable>,
 }
 
 /// A source, a step, a sink or a model: what it is, and its settings.
@@ -63,8 +67,9 @@ pub(crate) struct Entry<'i> {
 type Table<'i> = Spanned<DeTable<'i>>;
 
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
-    const TABLES: [&str; 10] = [
-        "name", "shutdown_timeout", "delivery", "order", "transactions", "on_failure", "source", "step", "sink", "model",
+    const TABLES: [&str; 11] = [
+        "name", "shutdown_timeout", "delivery", "order", "transactions", "deadline", "on_failure", "source", "step",
+        "sink", "model",
     ];
     let mut tables = file.into_inner();
     let name = tables.remove("name").map(value).transpose()?;
@@ -77,6 +82,7 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     let steps = tables.remove("step").map(steps).transpose()?.unwrap_or_default();
     let sinks = tables.remove("sink").map(kinds).transpose()?.unwrap_or_default();
     let models = tables.remove("model").map(entries).transpose()?.unwrap_or_default();
+    let deadline = tables.remove("deadline").map(value).transpose()?;
     if let Some((key, _)) = tables.into_iter().next() {
         return Err(unknown("table", key.get_ref(), key.span(), TABLES));
     }
@@ -91,6 +97,7 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
         steps,
         sinks,
         models,
+        deadline,
     })
 }
 

@@ -8,6 +8,7 @@
 mod answer;
 mod assemble;
 mod beat;
+mod deadline;
 mod diagnostic;
 mod expand;
 mod file;

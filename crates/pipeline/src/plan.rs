@@ -18,6 +18,7 @@ use forebay_stream::Graph;
 use toml::de::DeTable;
 
 use crate::assemble;
+use crate::deadline::Deadlines;
 use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
 use crate::file;
@@ -43,6 +44,7 @@ pub struct Plan {
     /// The steps' numbers, each after those that it takes its values from; what leaves a loop after its feedback.
     pub(crate) order: Vec<usize>,
     pub(crate) loops: Vec<Loop>,
+    pub(crate) deadlines: Deadlines,
 }
 
 /// Where values come from.
@@ -276,6 +278,14 @@ impl Plan {
 }
 
 impl SourcePlan {
+    /// Whether its inputs have headers, and with them perhaps deadlines.
+    pub(crate) fn has_headers(&self) -> bool {
+        match self {
+            Self::Kafka(_) | Self::Http(_) | Self::Custom { .. } => true,
+            Self::Stdin | Self::File { .. } | Self::Interval { .. } => false,
+        }
+    }
+
     /// As graphs and logs show it.
     pub(crate) fn title(&self) -> String {
         match self {

@@ -2,6 +2,7 @@
 
 mod accumulate;
 pub(crate) mod adaptive_window;
+mod admit;
 mod branch;
 pub(crate) mod breaker;
 pub(crate) mod buffer;

@@ -11,8 +11,9 @@ use super::wiring::{Draft, Names, Wiring};
 use super::{
     ModelPlan, Place, Plan, Port, SinkPlan, SourcePlan, StepPlan, Way, delivery, ends, models,
 };
+use crate::deadline::Deadlines;
 use crate::diagnostic::Problem;
-use crate::file::{self, Entry, PipelineFile};
+use crate::file::{self, DeadlineTable, Entry, PipelineFile};
 use crate::registry::Registry;
 use crate::step::map_batch::MapBatch;
 use crate::step::{BUILT_IN, Operator};
@@ -118,7 +119,24 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         models,
         order,
         loops,
+        deadlines: file.deadline.map_or_else(|| Ok(Deadlines::default()), deadlines)?,
     })
+}
+
+fn deadlines(table: DeadlineTable) -> Result<Deadlines, Problem> {
+    let mut deadlines = Deadlines::default();
+    let headers = [
+        (&mut deadlines.header, table.header),
+        (&mut deadlines.timeout_header, table.timeout_header),
+    ];
+    for (header, given) in headers {
+        let Some(given) = given else { continue };
+        if given.get_ref().is_empty() {
+            return Err(Problem::new("a header's name is not empty", given.span()));
+        }
+        *header = given.into_inner();
+    }
+    Ok(deadlines)
 }
 
 fn missing(what: &str, example: &str) -> Problem {

@@ -55,6 +55,11 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("unknown_option", kafka("options = { \"no.such.option\" = \"1\" }\n[sink.stdout]\n")),
         ("replies_into_requests", kafka("[sink.kafka]\ntopic = \"in\"\n")),
         (
+            "named_replies_into_requests",
+            kafka("[sink.kafka]\ntopic = \"out\"\nreply_topics = [\"in\", \"other\"]\n"),
+        ),
+        ("no_deadline_header", kafka("[sink.stdout]\n[deadline]\ntimeout_header = \"\"\n")),
+        (
             "same_file",
             "[source.file]\npath = \"a.jsonl\"\n[sink.file]\npath = \"a.jsonl\"\n".to_owned(),
         ),
