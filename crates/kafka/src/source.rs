@@ -5,6 +5,8 @@ mod group;
 mod handle;
 mod handover;
 mod load;
+#[cfg(test)]
+mod model_check;
 mod offsets;
 mod partitions;
 mod poller;

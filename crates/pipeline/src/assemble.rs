@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use forebay_stream::{Batches, Event, Failed, Feedback, Flow, Graph, Pipeline, Release, Tap};
 
 use crate::answer::Answer;
+use crate::file::Order;
 use crate::json::Json;
 use crate::nowhere::Nowhere;
-use crate::file::Order;
-use crate::plan::{
-    Loop, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way,
-};
+use crate::plan::{Loop, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way};
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
 use crate::step::{Branch, Operator};
@@ -154,7 +152,8 @@ fn in_key_order(
         return Vec::new();
     };
     let _ = source;
-    let ordered = results(plan, vec![only], task, counts, taps).pop().unwrap_or_else(|| Flow::from_iter([]));
+    let ordered =
+        results(plan, vec![only], task, counts, taps).pop().unwrap_or_else(|| Flow::from_iter([]));
     vec![ordered]
 }
 

@@ -18,7 +18,8 @@ use crate::diagnostic::Problem;
 
 pub(crate) use deadline::DeadlineTable;
 pub(crate) use delivery::{
-    BreakerTable, DeadLetterTable, Delivery, OnFailureTable, Order, Policy, RetryTable, TransactionsTable,
+    BreakerTable, DeadLetterTable, Delivery, OnFailureTable, Order, Policy, RetryTable,
+    TransactionsTable,
 };
 pub(crate) use ends::{
     Empty, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
@@ -68,8 +69,17 @@ type Table<'i> = Spanned<DeTable<'i>>;
 
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     const TABLES: [&str; 11] = [
-        "name", "shutdown_timeout", "delivery", "order", "transactions", "deadline", "on_failure", "source", "step",
-        "sink", "model",
+        "name",
+        "shutdown_timeout",
+        "delivery",
+        "order",
+        "transactions",
+        "deadline",
+        "on_failure",
+        "source",
+        "step",
+        "sink",
+        "model",
     ];
     let mut tables = file.into_inner();
     let name = tables.remove("name").map(value).transpose()?;

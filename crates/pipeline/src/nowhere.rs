@@ -4,7 +4,6 @@ use std::convert::Infallible;
 
 use forebay_stream::{Event, Sink};
 
-
 /// `[sink.drop]`, and the end of pipelines that are only drawn.
 pub(crate) struct Nowhere;
 

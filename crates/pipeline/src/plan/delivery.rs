@@ -59,7 +59,8 @@ pub(super) fn on_failure(
         file::Policy::Stop => Policy::Stop,
         file::Policy::DeadLetter(table) => dead_letter(table, sources, sinks, &span)?,
     };
-    let breaker = breaker.as_ref().map(breaker_of).transpose().map_err(|problem| problem.at(span))?;
+    let breaker =
+        breaker.as_ref().map(breaker_of).transpose().map_err(|problem| problem.at(span))?;
     Ok(OnFailure { retry: retry.as_ref().map(retry_of), breaker, policy })
 }
 
@@ -133,14 +134,19 @@ pub(super) fn delivery(
     else {
         return match transactions {
             None => Ok(()),
-            Some(table) => Err(Problem::new("transactions are for what is delivered exactly once", table.span())
-                .help("add `delivery = \"exactly_once\"`, or leave this table out")),
+            Some(table) => Err(Problem::new(
+                "transactions are for what is delivered exactly once",
+                table.span(),
+            )
+            .help("add `delivery = \"exactly_once\"`, or leave this table out")),
         };
     };
     let span = delivery.span();
     let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
     let [SourcePlan::Kafka(source)] = sources else {
-        return Err(problem(format_args!("exactly once is for pipelines with one Kafka source and no other")));
+        return Err(problem(format_args!(
+            "exactly once is for pipelines with one Kafka source and no other"
+        )));
     };
     let other = sinks.iter().find(|sink| match sink {
         SinkEnd::Kafka(sink) => sink.brokers != source.brokers,
@@ -189,8 +195,9 @@ fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
         None => Ok(()),
         Some(draft) => {
             let message = format_args!("what `{}` gives depends on several requests", draft.kind);
-            Err(Problem::new(message, draft.span.clone())
-                .help("exactly once, each answer is of one request; use `delivery = \"at_least_once\"`"))
+            Err(Problem::new(message, draft.span.clone()).help(
+                "exactly once, each answer is of one request; use `delivery = \"at_least_once\"`",
+            ))
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use forebay_http::{Door, Handle as DoorHandle, Reply};
 use forebay_kafka::{
-    DeadLetter, Delivery, Reply as KafkaReply, Sink as KafkaSink, SinkConfig, Source as KafkaSource,
-    SourceHandle,
+    DeadLetter, Delivery, Reply as KafkaReply, Sink as KafkaSink, SinkConfig,
+    Source as KafkaSource, SourceHandle,
 };
 use forebay_stream::{Event, Failed, Flow, Pipeline, Sink};
 use tokio::fs::{File, OpenOptions};
