@@ -124,6 +124,7 @@ impl Group {
         tracing::debug!(topic = %self.shared.topic, ?partitions, "handing over");
         self.shared.drain(&partitions);
         consumer.pause(revoked)?;
+        self.shared.set_handing_over(partitions.len());
         let deadline = after(self.drain_timeout);
         *lock(&self.handover) = Some(Handover { list: revoked.clone(), partitions, deadline });
         Ok(())

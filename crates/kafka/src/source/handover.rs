@@ -1,8 +1,9 @@
 //! `Handover`: giving partitions back when what is in flight of them has ended, while polling goes on.
 //!
-//! librdkafka waits for the answer to a revocation, without blocking anything: heartbeats go on, and so do polls and the
-//! other partitions. So the callback only closes the partitions; the poll thread looks after every outcome whether all
-//! are known, commits, and answers. The partitions' next owner begins where this member ended.
+//! librdkafka waits for the answer to a revocation without blocking: heartbeats, polls and commits go on. It fetches
+//! nothing meanwhile, of the other partitions neither; what had been read of them is worked on. So the callback only
+//! closes the partitions; the poll thread looks after every outcome whether all are known, commits, and answers. The
+//! partitions' next owner begins where this member ended.
 
 use std::thread;
 use std::time::Duration;
@@ -36,6 +37,7 @@ impl Handover {
     /// Ends the assignments, commits what they left, and gives the partitions back.
     pub(super) fn end(&self, consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
         shared.drained();
+        shared.set_handing_over(0);
         if consumer.assignment_lost() {
             return consumer.context().lose(consumer, &self.list);
         }

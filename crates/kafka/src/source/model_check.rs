@@ -168,6 +168,10 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let current = of.assigned && of.epoch == record.epoch;
                 prop_assert_eq!(record.assignment.take(record.bytes).is_ok(), current);
                 record.taken = true;
+                // Some outputs are there long before all work on their input is over.
+                if record.offset % 2 == 0 {
+                    record.assignment.stage(record.offset, output(record.offset));
+                }
                 if !current {
                     record.taken = false;
                     let gone = (record.partition, record.offset);
@@ -196,7 +200,9 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                     continue;
                 }
                 // Late outputs of an old epoch are dropped with it.
-                record.assignment.stage(record.offset, output(record.offset));
+                if record.offset % 2 == 1 {
+                    record.assignment.stage(record.offset, output(record.offset));
+                }
                 let resolved = record.assignment.resolve(record.slot, record.bytes);
                 prop_assert_eq!(resolved.is_some(), current);
                 if let Some(load) = resolved {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
@@ -198,8 +198,8 @@ impl Poller {
         if offsets.count() == 0 {
             return;
         }
-        if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
-            self.consumer.context().commit_failed(&error, &offsets);
+        if let Err(code) = native::commit_later(&self.consumer, &offsets) {
+            self.consumer.context().commit_failed(&KafkaError::ConsumerCommit(code), &offsets);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     // Records open in all assignments together, and those of them that are held.
     in_flight: TotalLoad,
     held: AtomicUsize,
+    // Partitions that the group has asked for and that are not given back yet.
+    handing_over: AtomicUsize,
     // While something waits for outcomes, each of them wakes the poll thread.
     draining: AtomicBool,
     poller: OnceLock<Thread>,
@@ -62,6 +64,7 @@ impl Shared {
             began: Mutex::default(),
             in_flight: TotalLoad::default(),
             held: AtomicUsize::new(0),
+            handing_over: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             poller: OnceLock::new(),
             failure: Mutex::new(None),
@@ -225,6 +228,10 @@ impl Shared {
         self.draining.store(false, Ordering::SeqCst);
     }
 
+    pub(super) fn set_handing_over(&self, partitions: usize) {
+        self.handing_over.store(partitions, Ordering::Release);
+    }
+
     /// How many records were handed out and have come to no outcome.
     pub(super) fn taken(&self) -> usize {
         lock(&self.assignments).values().map(|assignment| assignment.taken()).sum()
@@ -296,6 +303,7 @@ impl Shared {
             in_flight: records,
             in_flight_bytes: bytes,
             held: self.held.load(Ordering::Acquire),
+            handing_over: self.handing_over.load(Ordering::Acquire),
             oldest,
         }
     }

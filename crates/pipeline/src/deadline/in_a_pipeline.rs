@@ -74,7 +74,7 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
     let records = vec![Flow::from_try_events("requests", stream::iter(requests))];
     let task = |_: &str| Arc::clone(&model);
     let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
-    let answers = answers.into_iter().next().unwrap().collect().await.unwrap();
+    let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
 
     assert_eq!(*calls.lock().unwrap(), [vec!["0", "2"], vec!["8"]]);
     let mut codes: Vec<_> = answers.iter().filter_map(|answer| answer.error.as_deref()).collect();
