@@ -29,6 +29,7 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod testing;
+mod turns;
 
 pub use batch::Batch;
 pub use event::{Event, Header, Meta, Origin};

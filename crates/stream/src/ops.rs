@@ -16,6 +16,7 @@ mod filter;
 mod flatten;
 mod fold;
 mod frequencies;
+mod in_key_order;
 mod inspect;
 mod map;
 mod map_async;
@@ -79,6 +80,8 @@ mod tests {
             ended("filter", source().filter(|value| value % 2 == 0)),
             ended("flatten", source().map(|value| vec![value; 2]).flatten()),
             ended("frequencies", source().frequencies(size(9))),
+            ended("in_key_order", source().in_key_order(size(2), |flow| flow.map(|value| value))),
+            ended("in_order_by", source().in_order_by(size(2), |_| (), |flow| flow.try_map(fail))),
             ended("inspect", source().inspect(|_| ())),
             ended("latest", source().latest()),
             ended("map_async", source().map_async(move |value| ready(fail(value)), size(2))),

@@ -206,8 +206,7 @@ impl Receipt {
         let mut parted = false;
         let mut next = Some(self);
         while let Some(receipt) = next.take().or_else(|| rest.pop()) {
-            let Some(root) = &receipt.root else { continue };
-            let Some(waits) = root.waits.as_deref() else { continue };
+            let (Some(root), Some(waits)) = (&receipt.root, receipt.waits()) else { continue };
             if parted && !seen.insert(Arc::as_ptr(root)) {
                 continue;
             }
@@ -221,6 +220,16 @@ impl Receipt {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// The same for all shares of one input, and for no other input.
+    pub(crate) fn identity(&self) -> *const () {
+        self.root.as_ref().map_or(std::ptr::null(), |root| Arc::as_ptr(root).cast())
+    }
+
+    /// What waits for this receipt's outcome itself.
+    pub(crate) fn waits(&self) -> Option<&dyn Settle> {
+        self.root.as_ref()?.waits.as_deref()
     }
 
     /// Resolves this share and gives a receipt for which no source waits, for an event that goes on.

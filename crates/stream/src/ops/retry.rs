@@ -40,7 +40,8 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     ///
     /// Whatever was made of the event before it failed has gone its way: a step that delivers several results of one
     /// event may deliver some of them again. Behind a retry an event comes later than those after it; for their order,
-    /// see `in_key_order`.
+    /// see
+    /// [`in_key_order`](Flow::in_key_order).
     ///
     /// - **Emits** every event, and again those that are due for another attempt, which go before new ones.
     /// - **Backpressures** when downstream does, and while `capacity` events wait for their next attempt. Holds at most
