@@ -139,7 +139,12 @@ const ALL: &[Scenario] = &[
     Scenario {
         name: "too-large",
         about: "replies that no broker takes",
-        run: |lab, seed| Box::pin(poison::too_large(lab, seed)),
+        run: |lab, seed| Box::pin(poison::too_large(lab, seed, true)),
+    },
+    Scenario {
+        name: "too-large-refused",
+        about: "the same, sent all the same and refused by the brokers",
+        run: |lab, seed| Box::pin(poison::too_large(lab, seed, false)),
     },
     Scenario {
         name: "aborted",

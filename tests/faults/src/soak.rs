@@ -63,7 +63,7 @@ pub(crate) async fn soak(lab: &Lab, seed: u64, length: Duration) -> Result<Summa
     let proxies = Proxies::start(&lab.cluster).await?;
     let mut plan = Plan::new(lab, "soak");
     plan.pipeline.brokers = lab.cluster.proxied_addresses();
-    plan.pipeline.session("6000", "2500ms");
+    plan.pipeline.long_session();
     plan.duplicates = Duplicates::Counted;
     plan.patience = Duration::from_mins(2);
     let mut field = Field::open(lab, plan, seed).await?;

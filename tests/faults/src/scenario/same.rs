@@ -48,7 +48,7 @@ pub(super) async fn same(lab: &Lab, seed: u64) -> Result<Summary> {
         let mut plan = Plan::new(lab, "same");
         plan.pipeline.steps = steps;
         plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
-        plan.pipeline.session("6000", "2500ms");
+        plan.pipeline.long_session();
         plan.malformed = 10;
         let mut field = Field::open(lab, plan, seed).await?;
         field.load.exactly(REQUESTS);
