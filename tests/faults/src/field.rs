@@ -25,8 +25,9 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// How long a worker may take to stop in order: its drain, and what a busy machine takes.
 pub(crate) const STOP: Duration = Duration::from_secs(15);
 
-/// From the last answer to the commit of the last offset.
-const COMMITTED: Duration = Duration::from_secs(15);
+/// From the last answer to the commit of the last offset. librdkafka waits for up to 10 s before it connects again, and
+/// a member that lost its session for that has to join first.
+const COMMITTED: Duration = Duration::from_secs(30);
 
 pub(crate) struct Field<'a> {
     pub(crate) lab: &'a Lab,
@@ -235,6 +236,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Waits until so many requests are answered in all.
+    pub(crate) async fn await_total(&mut self, count: usize) -> Result<()> {
+        self.wait_for("answers", |field| field.ledger.lock().figures.answered >= count).await
+    }
+
     /// Waits until everything that was asked is answered. What makes this end is the oracle's patience.
     pub(crate) async fn await_quiet(&mut self) -> Result<()> {
         self.wait_for("all answers", |field| field.ledger.lock().is_quiet()).await
@@ -266,6 +272,13 @@ impl<'a> Field<'a> {
             }
         }
         Ok(())
+    }
+
+    /// How far it is, in a few words.
+    pub(crate) fn progress(&self) -> String {
+        let ledger = self.ledger.lock();
+        let Figures { requests, answered, duplicates, .. } = ledger.figures;
+        format!("{requests} requests, {answered} answered, {duplicates} twice")
     }
 
     /// A line for the summary.
@@ -326,7 +339,8 @@ impl<'a> Field<'a> {
         loop {
             self.check()?;
             let ends = self.ledger.lock().ends();
-            let committed = self.oracle().committed().await?;
+            // Brokers that have just come back may not know yet.
+            let committed = self.oracle().committed().await.unwrap_or_default();
             let late = ends.iter().find(|(partition, end)| {
                 committed.get(partition).is_none_or(|committed| committed < end)
             });

@@ -41,11 +41,10 @@ impl Lab {
         let forebay = setup.forebay.canonicalize();
         let forebay = forebay
             .with_context(|| format!("{}: build it, or name another", setup.forebay.display()))?;
-        check_support(&forebay, delivery, &logs).await?;
         let dir = setup.kafka_dir.clone().unwrap_or_else(|| temporary.join("forebay-faults-kafka"));
         let cluster = Cluster::start(setup.port, &dir).await?;
         let client = Client::start(&cluster.addresses(), &logs.join("client.log")).await?;
-        Ok(Self {
+        let mut lab = Self {
             cluster,
             client: Arc::new(client),
             forebay,
@@ -55,7 +54,19 @@ impl Lab {
             logs,
             started,
             fields: AtomicU32::new(0),
-        })
+        };
+        if let Err(error) = lab.promise(delivery).await {
+            lab.close().await;
+            return Err(error);
+        }
+        Ok(lab)
+    }
+
+    /// From now on pipelines are to deliver like this.
+    pub(crate) async fn promise(&mut self, delivery: Delivery) -> Result<()> {
+        check_support(&self.forebay, delivery, &self.logs).await?;
+        self.delivery = delivery;
+        Ok(())
     }
 
     /// A name that nothing else in the cluster has.

@@ -14,11 +14,13 @@ mod pipeline;
 mod proc;
 mod proxy;
 mod scenario;
+mod soak;
 mod violation;
 mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -75,6 +77,23 @@ enum Command {
         #[arg(long)]
         times: Option<u32>,
     },
+    /// Runs for long under a steady load, with a fault at random every 20 to 60 s
+    Soak {
+        #[arg(long)]
+        seed: Option<u64>,
+        #[arg(long, default_value = "at_least_once")]
+        delivery: Delivery,
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
+    /// What CI runs: the scenarios that are short, each way of delivery
+    Short {
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One way of delivery only
+        #[arg(long)]
+        delivery: Option<Delivery>,
+    },
 }
 
 /// Where cargo puts it.
@@ -100,6 +119,21 @@ async fn main() -> ExitCode {
                 lab.close().await;
                 outcome
             }
+            Command::Soak { seed, delivery, minutes } => {
+                let lab = Lab::open(&cli.setup, delivery, None).await?;
+                let length = Duration::from_secs(60 * minutes);
+                let outcome = scenario::soak(&lab, seed.unwrap_or_else(new_seed), length).await;
+                lab.close().await;
+                Ok(outcome)
+            }
+            Command::Short { seed, delivery } => {
+                let deliveries = delivery
+                    .map_or(vec![Delivery::AtLeastOnce, Delivery::ExactlyOnce], |one| vec![one]);
+                let mut lab = Lab::open(&cli.setup, deliveries[0], None).await?;
+                let outcome = short(&mut lab, seed.unwrap_or_else(new_seed), deliveries).await;
+                lab.close().await;
+                outcome
+            }
         }
     };
     // Dropped on the way out, workers and clients end with the suite.
@@ -115,6 +149,15 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+async fn short(lab: &mut Lab, seed: u64, deliveries: Vec<Delivery>) -> anyhow::Result<bool> {
+    let mut good = true;
+    for delivery in deliveries {
+        lab.promise(delivery).await?;
+        good &= scenario::short(lab, seed).await;
+    }
+    Ok(good)
 }
 
 fn new_seed() -> u64 {

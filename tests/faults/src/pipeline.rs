@@ -33,6 +33,8 @@ pub(crate) struct Pipeline {
     pub(crate) max_in_flight: u32,
     pub(crate) commit_interval: &'static str,
     pub(crate) drain_timeout: &'static str,
+    /// How long a transaction may be open: less than a session.
+    pub(crate) transaction_timeout: &'static str,
     /// librdkafka's, for the source.
     pub(crate) source_options: Vec<(&'static str, String)>,
     /// librdkafka's, for the sink.
@@ -75,6 +77,7 @@ impl Pipeline {
             max_in_flight: 256,
             commit_interval: "200ms",
             drain_timeout: "900ms",
+            transaction_timeout: "1900ms",
             source_options: vec![
                 ("session.timeout.ms", "2000".into()),
                 ("heartbeat.interval.ms", "300".into()),
@@ -85,12 +88,13 @@ impl Pipeline {
         }
     }
 
-    /// Another session timeout, in milliseconds, and a drain that is less than half of it.
-    pub(crate) fn session(&mut self, millis: &str, drain_timeout: &'static str) {
-        self.drain_timeout = drain_timeout;
+    /// Sessions of 6 s, with all that depends on them: longer than most faults.
+    pub(crate) fn long_session(&mut self) {
+        self.drain_timeout = "2500ms";
+        self.transaction_timeout = "5s";
         for (name, value) in &mut self.source_options {
             if *name == "session.timeout.ms" {
-                millis.clone_into(value);
+                "6000".clone_into(value);
             }
         }
     }
@@ -130,7 +134,11 @@ impl Pipeline {
             write_table(
                 &mut text,
                 "transactions",
-                &[("id", quoted(&id)), ("commit_interval", quoted(self.commit_interval))],
+                &[
+                    ("id", quoted(&id)),
+                    ("commit_interval", quoted(self.commit_interval)),
+                    ("timeout", quoted(self.transaction_timeout)),
+                ],
             );
         }
         text

@@ -15,12 +15,14 @@ mod zombie;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::time::Instant;
 
 use crate::field::Summary;
 use crate::lab::Lab;
+use crate::soak;
 use crate::violation::Violation;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
@@ -137,7 +139,12 @@ const ALL: &[Scenario] = &[
     Scenario {
         name: "too-large",
         about: "replies that no broker takes",
-        run: |lab, seed| Box::pin(poison::too_large(lab, seed)),
+        run: |lab, seed| Box::pin(poison::too_large(lab, seed, true)),
+    },
+    Scenario {
+        name: "too-large-refused",
+        about: "the same, sent all the same and refused by the brokers",
+        run: |lab, seed| Box::pin(poison::too_large(lab, seed, false)),
     },
     Scenario {
         name: "aborted",
@@ -177,22 +184,62 @@ pub(crate) fn list() {
     }
 }
 
+/// Those that CI runs, and how often they repeat their fault.
+const SHORT: [(&str, u32); 11] = [
+    ("kill", 3),
+    ("kill-static", 8),
+    ("term", 3),
+    ("term-twice", 1),
+    ("storm", 1),
+    ("zombie", 1),
+    ("broker-kill", 1),
+    ("resets", 3),
+    ("poison", 1),
+    ("too-large", 1),
+    ("aborted", 3),
+];
+
 /// Runs one scenario, or all; whether none found anything wrong.
-pub(crate) async fn run(lab: &mut Lab, name: &str, seed: u64) -> Result<bool> {
+pub(crate) async fn run(lab: &Lab, name: &str, seed: u64) -> Result<bool> {
     let chosen: Vec<_> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
     ensure!(!chosen.is_empty(), "there is no scenario {name:?}; `list` names them");
     println!("seed {seed}, delivery {}", lab.delivery.name());
     let mut good = true;
     for scenario in chosen {
-        good &= run_one(lab, scenario, seed).await;
+        good &= told(lab, scenario.name, seed, (scenario.run)(lab, seed)).await;
     }
     Ok(good)
 }
 
-async fn run_one(lab: &Lab, scenario: &Scenario, seed: u64) -> bool {
+/// Runs what CI has time for.
+pub(crate) async fn short(lab: &mut Lab, seed: u64) -> bool {
+    println!("seed {seed}, delivery {}", lab.delivery.name());
+    let mut good = true;
+    for (name, times) in SHORT {
+        lab.times = Some(times);
+        for scenario in ALL.iter().filter(|scenario| scenario.name == name) {
+            good &= told(lab, name, seed, (scenario.run)(lab, seed)).await;
+        }
+    }
+    good
+}
+
+/// Runs for so long.
+pub(crate) async fn soak(lab: &Lab, seed: u64, length: Duration) -> bool {
+    println!("seed {seed}, delivery {}", lab.delivery.name());
+    told(lab, "soak", seed, soak::soak(lab, seed, length)).await
+}
+
+/// Waits for a scenario's outcome, and prints it.
+async fn told(
+    lab: &Lab,
+    name: &str,
+    seed: u64,
+    run: impl Future<Output = Result<Summary>>,
+) -> bool {
     let start = Instant::now();
-    let outcome = (scenario.run)(lab, seed).await;
+    let outcome = run.await;
     let took = start.elapsed().as_secs_f64();
     if outcome.is_err()
         && let Err(error) = lab.cluster.heal().await
@@ -201,16 +248,16 @@ async fn run_one(lab: &Lab, scenario: &Scenario, seed: u64) -> bool {
     }
     match outcome {
         Ok(summary) => {
-            println!("ok   {:18} {took:5.1} s: {summary}", scenario.name);
+            println!("ok   {:18} {took:5.1} s: {summary}", name);
             true
         }
         Err(error) => {
             let what = if error.is::<Violation>() { "VIOLATION" } else { "could not be run" };
-            println!("FAIL {:18} {took:5.1} s: {what}: {error:#}", scenario.name);
+            println!("FAIL {:18} {took:5.1} s: {what}: {error:#}", name);
             println!("     logs and pipelines: {}", lab.logs.display());
             println!(
                 "     again: forebay-faults run --seed {seed} --scenario {} --delivery {}",
-                scenario.name,
+                name,
                 lab.delivery.name()
             );
             false

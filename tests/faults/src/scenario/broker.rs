@@ -25,7 +25,7 @@ pub(super) enum Fault {
 
 async fn open<'a>(lab: &'a Lab, name: &str, seed: u64) -> Result<Field<'a>> {
     let mut plan = Plan::new(lab, name);
-    plan.pipeline.session("6000", "2500ms");
+    plan.pipeline.long_session();
     // A member whose coordinator is away may lose its partitions before it can commit.
     plan.duplicates = Duplicates::Counted;
     plan.patience = Duration::from_secs(90);

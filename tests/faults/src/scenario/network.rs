@@ -20,7 +20,7 @@ async fn open<'a>(
     let proxies = Proxies::start(&lab.cluster).await?;
     let mut plan = Plan::new(lab, name);
     plan.pipeline.brokers = lab.cluster.proxied_addresses();
-    plan.pipeline.session("6000", "2500ms");
+    plan.pipeline.long_session();
     plan.duplicates = duplicates;
     plan.patience = Duration::from_secs(90);
     let mut field = Field::open(lab, plan, seed).await?;

@@ -20,10 +20,12 @@ pub(super) async fn pills(lab: &Lab, seed: u64) -> Result<Summary> {
     .await
 }
 
-/// Replies that no broker takes, and that the sink sends all the same.
-pub(super) async fn too_large(lab: &Lab, seed: u64) -> Result<Summary> {
+/// Replies that no broker takes. The sink knows, or is told that they are allowed and has the brokers refuse them.
+pub(super) async fn too_large(lab: &Lab, seed: u64, sink_knows: bool) -> Result<Summary> {
     let mut plan = Plan::new(lab, "too-large");
-    plan.pipeline.sink_options.push(("message.max.bytes", "10000000".into()));
+    if !sink_knows {
+        plan.pipeline.sink_options.push(("message.max.bytes", "10000000".into()));
+    }
     let field = Field::open(lab, plan, seed).await?;
     mixture(field, 120, |number, _| if number % 20 == 7 { Kind::TooLarge } else { Kind::Good })
         .await

@@ -48,7 +48,7 @@ pub(super) async fn same(lab: &Lab, seed: u64) -> Result<Summary> {
         let mut plan = Plan::new(lab, "same");
         plan.pipeline.steps = steps;
         plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
-        plan.pipeline.session("6000", "2500ms");
+        plan.pipeline.long_session();
         plan.malformed = 10;
         let mut field = Field::open(lab, plan, seed).await?;
         field.load.exactly(REQUESTS);
@@ -56,7 +56,7 @@ pub(super) async fn same(lab: &Lab, seed: u64) -> Result<Summary> {
         field.start("a").await?;
         field.await_answers(100).await?;
         field.start("b").await?;
-        field.await_answers(REQUESTS - 100).await?;
+        field.await_total(REQUESTS).await?;
         let summary = field.settle().await?;
         let found = (summary.figures.digest, summary.figures.answered);
         if *first.get_or_insert(found) != found {

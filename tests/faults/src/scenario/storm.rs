@@ -27,7 +27,7 @@ pub(super) async fn storm(lab: &Lab, seed: u64, protocol: Protocol) -> Result<Su
     if protocol != Protocol::Static {
         // Far more than a drain takes, so that nothing excuses a duplicate. Static members leave by the end of their
         // session, which is to come soon.
-        plan.pipeline.session("6000", "2500ms");
+        plan.pipeline.long_session();
     }
     let mut field = Field::open(lab, plan, seed).await?;
     field.load.rate(RATE);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rand::Rng as _;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::field::{Field, PARTITIONS, Plan, STOP, Summary};
 use crate::lab::Lab;
@@ -45,12 +47,15 @@ pub(super) async fn recreated(lab: &Lab, seed: u64) -> Result<Summary> {
     let mut worker = field.take("a")?;
     let topics = [field.pipeline.requests.as_str()];
     lab.client.call(json!({"op": "delete", "topics": topics})).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let absent = Duration::from_millis(field.random.random_range(0..3000));
+    sleep(absent).await;
     field.ledger.lock().recreated();
     lab.client.create(&topics, PARTITIONS, json!({"min.insync.replicas": "2"})).await?;
     lab.client.ends(topics[0], "read_uncommitted").await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
     field.restart_oracle();
+    field.load.rate(RATE);
+    // It may take a while to find out, in any way.
+    sleep(Duration::from_secs(8)).await;
     let ended = worker.try_exit()?.is_some();
     if ended {
         let exit = worker.exit(STOP).await?;
@@ -60,7 +65,7 @@ pub(super) async fn recreated(lab: &Lab, seed: u64) -> Result<Summary> {
         field.note("the worker went on");
         field.put_back(worker);
     }
-    field.load.rate(RATE);
+    field.note(format!("the topic was away for {} ms", absent.as_millis()));
     field.await_answers(200).await?;
     field.settle().await
 }
