@@ -1,5 +1,6 @@
 //! `Sink`: a topic to which replies are written, each under the key of its request.
 
+mod batches;
 mod delivery;
 mod places;
 mod topics;
@@ -62,8 +63,9 @@ impl Sink {
     ///
     /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
-        let client = config.client()?;
+        let mut client = config.client()?;
         probe::check_topic(client.clone(), config.topic.clone()).await?;
+        batches::fit(&mut client, &config.topic).await;
         let topic: Arc<str> = config.topic.into();
         let places = Places::new(
             Arc::clone(&topic),

@@ -10,4 +10,6 @@ mod partitions;
 mod rebalance;
 mod replies;
 mod reply_to;
+mod secure;
+mod sizes;
 mod support;
