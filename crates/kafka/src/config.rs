@@ -1,19 +1,12 @@
 //! What a source and a sink need to know, with defaults for everything but names.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::{Error, ReplyTo};
-
-/// librdkafka's own settings, passed through as they are.
-///
-/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes, ..) is allowed, see
-/// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
-pub type Options = BTreeMap<String, String>;
+use crate::{Error, Options, ReplyTo};
 
 /// How to read a topic as a member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,6 +49,39 @@ pub enum Error {
         detail: String,
     },
 
+    /// The brokers do not take the credentials, or their kind.
+    #[error(
+        "authentication failed at {brokers}; check `sasl.mechanisms`, `sasl.username` and `sasl.password` among the `options` ({detail})"
+    )]
+    Authentication {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
+    /// Something answers, and ends the connection.
+    #[error(
+        "connections to {brokers} end before Kafka answers; where the brokers want TLS or SASL, set `security.protocol` among the `options` ({detail})"
+    )]
+    HungUp {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
+    /// There is no TLS connection to the brokers, as where their certificates cannot be verified.
+    #[error(
+        "no TLS connection to {brokers}; check `security.protocol`, and `ssl.ca.location`, which names the file with the certificate of the brokers' authority, among the `options` ({detail})"
+    )]
+    Tls {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
     /// The brokers answered, and have no such topic.
     #[error("the topic {topic:?} does not exist at {brokers}; create it, or correct the name")]
     NoSuchTopic {
@@ -197,9 +230,10 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Undelivered { .. } | Self::CloseTimedOut { .. } => {
-                true
-            }
+            Self::Unreachable { .. }
+            | Self::HungUp { .. }
+            | Self::Undelivered { .. }
+            | Self::CloseTimedOut { .. } => true,
             Self::Commit { source, .. } => source.is_transient(),
             _ => false,
         }

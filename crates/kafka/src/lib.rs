@@ -41,6 +41,7 @@ mod embedded;
 mod error;
 mod log;
 mod native;
+mod options;
 mod probe;
 mod reply_to;
 mod requester;
@@ -49,10 +50,15 @@ mod source;
 mod transactional_sink;
 
 pub use admin::create_topics;
+<<<<<<< HEAD
 pub use config::{Delivery, OnUnanswered, Options, SinkConfig, SourceConfig, Transactions};
 pub use dead_letter::DeadLetter;
+=======
+pub use config::{SinkConfig, SourceConfig};
+>>>>>>> wt-r
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
+pub use options::Options;
 pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, ReplyKind, Sink};

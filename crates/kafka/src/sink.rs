@@ -1,5 +1,6 @@
 //! `Sink`: a topic to which replies are written, each under the key of its request.
 
+mod batches;
 mod delivery;
 mod outgoing;
 mod places;
@@ -63,9 +64,20 @@ impl Sink {
     ///
     /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
-        let client = config.client()?;
+        let mut client = config.client()?;
         probe::check_topic(client.clone(), config.topic.clone()).await?;
+<<<<<<< HEAD
         let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
+=======
+        batches::fit(&mut client, &config.topic).await;
+        let topic: Arc<str> = config.topic.into();
+        let places = Places::new(
+            Arc::clone(&topic),
+            config.reply_to,
+            client.clone(),
+            config.delivery_timeout,
+        );
+>>>>>>> wt-r
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
         let outgoing = Outgoing::new(config, client);
         Ok(Self { thread, outgoing, topic, delivery_timeout })

@@ -10,5 +10,7 @@ mod partitions;
 mod rebalance;
 mod replies;
 mod reply_to;
+mod secure;
+mod sizes;
 mod support;
 mod transactions;

@@ -57,8 +57,8 @@ pub(crate) struct HttpSource {
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 }
 
-/// `[source.kafka]`.
-#[derive(Debug, Deserialize)]
+/// `[source.kafka]`. Without `Debug`: its options may be secrets.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSource {
     /// Bootstrap servers, `host:port`, separated by commas.
@@ -80,8 +80,8 @@ pub(crate) struct KafkaSource {
     pub(crate) options: BTreeMap<String, String>,
 }
 
-/// `[sink.kafka]`.
-#[derive(Debug, Deserialize)]
+/// `[sink.kafka]`. Without `Debug`: its options may be secrets.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSink {
     /// Bootstrap servers; the source's where it has some.

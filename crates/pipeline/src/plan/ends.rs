@@ -55,7 +55,7 @@ fn kafka_source(table: KafkaSource) -> SourceConfig {
     config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
-    config.options = table.options;
+    config.options = table.options.into();
     config
 }
 
@@ -130,9 +130,20 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         SourcePlan::Kafka(config) => Some(config),
         _ => None,
     });
-    let Some(brokers) = table.brokers.or_else(|| Some(read.clone().next()?.brokers.clone())) else {
-        return Err(Problem::anywhere("missing field `brokers`")
-            .help("`brokers` may be left out only where the source is Kafka too"));
+    let mut options = forebay_kafka::Options::from(table.options);
+    let brokers = match (table.brokers, read.clone().next()) {
+        (Some(brokers), _) => brokers,
+        (None, Some(source)) => {
+            let way_in = source.options.iter().filter(|(option, _)| is_way_in(option));
+            for (option, value) in way_in {
+                options.entry(option.clone()).or_insert_with(|| value.clone());
+            }
+            source.brokers.clone()
+        }
+        (None, None) => {
+            return Err(Problem::anywhere("missing field `brokers`")
+                .help("`brokers` may be left out only where the source is Kafka too"));
+        }
     };
     let mut config = SinkConfig::new(brokers, table.topic);
     config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
@@ -147,10 +158,18 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         // Wherever they are: one cluster has many addresses.
         never: read.clone().map(|read| read.topic.clone()).collect(),
     };
-    config.options = table.options;
+    config.options = options;
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")
             .help("replies would be read as requests; give them a topic of their own"));
     }
     Ok(config)
+}
+
+/// Whether an option is of how brokers are reached and not of what is done there: a sink at its source's brokers gets in
+/// as the source does.
+fn is_way_in(option: &str) -> bool {
+    option.starts_with("sasl.")
+        || option.starts_with("ssl.")
+        || ["security.protocol", "enable.ssl.certificate.verification"].contains(&option)
 }

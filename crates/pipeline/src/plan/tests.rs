@@ -246,6 +246,59 @@ fn a_model_that_no_step_names_is_left_alone() {
 }
 
 #[test]
+fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("config/sentiment.toml")).unwrap();
+    let page = std::fs::read_to_string(root.join("docs/kafka.md")).unwrap();
+    let shown: toml::Table = text.parse().unwrap();
+    for (table, wrong) in [
+        ("source", "[source.kafka]\nnope = 1\n[sink.stdout]\n".to_owned()),
+        ("sink", kafka("[sink.kafka]\nnope = 1\n")),
+        ("deadline", kafka("[sink.stdout]\n[deadline]\nnope = 1\n")),
+    ] {
+        // serde lists the keys that there are.
+        let error = parse(&wrong).unwrap_err();
+        let (_, known) = error.lines().next().unwrap().split_once("expected").unwrap();
+        let keys: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+        assert!(keys.len() >= 2, "{error}");
+        let ends = &shown[table];
+        let has = |key: &str| ends.get("kafka").unwrap_or(ends).get(key).is_some();
+        for key in keys {
+            // The sink has its source's.
+            assert!(has(key) || (table, key) == ("sink", "brokers"), "{table}: {key} is not shown");
+            assert!(page.contains(&format!("`{key}`")), "docs/kafka.md does not name {key}");
+        }
+    }
+
+    let plan = Plan::parse(Path::new("sentiment.toml"), &text, &|_| None).unwrap();
+    let short = "[source.kafka]\nbrokers = \"localhost:9092\"\ntopic = \"requests\"\ngroup = \"sentiment\"\n\
+                 [sink.kafka]\ntopic = \"replies\"\n";
+    let defaults = parse(short).unwrap();
+    assert!(plan.kafka_sources().eq(defaults.kafka_sources()));
+    assert!(plan.kafka_sinks().eq(defaults.kafka_sinks()));
+    assert_eq!(plan.deadlines.header, defaults.deadlines.header);
+    assert_eq!(plan.deadlines.timeout_header, defaults.deadlines.timeout_header);
+}
+
+#[test]
+fn a_sink_at_its_sources_brokers_gets_in_as_the_source_does() {
+    let source = "options = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanisms\" = \"PLAIN\", \
+                  \"fetch.wait.max.ms\" = \"5\" }\n";
+    let options = |sink: &str| {
+        let plan =
+            parse(&kafka(&format!("{source}[sink.kafka]\ntopic = \"out\"\n{sink}"))).unwrap();
+        let options = plan.kafka_sinks().next().unwrap().options.clone();
+        options.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(options(""), ["sasl.mechanisms=PLAIN", "security.protocol=SASL_SSL"]);
+    assert_eq!(
+        options("options = { \"security.protocol\" = \"SASL_PLAINTEXT\" }"),
+        ["sasl.mechanisms=PLAIN", "security.protocol=SASL_PLAINTEXT"]
+    );
+    assert!(options("brokers = \"b:9092\"").is_empty(), "other brokers, another way in");
+}
+
+#[test]
 fn what_a_variable_holds_is_in_no_message() {
     let lookup = |_: &str| Some("hunter2".to_owned());
     let text =
