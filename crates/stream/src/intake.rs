@@ -127,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_flow_is_not_polled() {
         type End = fn(Flow<u32>) -> Pipeline;
-        let ends: [(&str, End); 13] = [
+        let ends: [(&str, End); 14] = [
             ("map", |flow| flow.map(|number| number).sink_fn(drop)),
             ("buffer", |flow| flow.buffer(size(2), Overflow::Wait).sink_fn(drop)),
             ("latest", |flow| flow.latest().sink_fn(drop)),
@@ -149,6 +149,9 @@ mod tests {
             ("catch", |flow| {
                 let (flow, failures) = flow.catch(size(2), Release::InOrder);
                 flow.rejoin(failures.map(|failed| failed.input)).sink_fn(drop)
+            }),
+            ("in_order_by", |flow| {
+                flow.in_order_by(size(2), |_| (), |flow| flow.delay(SHORT, size(2))).sink_fn(drop)
             }),
             ("retry", |flow| {
                 let attempts = NonZeroU32::MAX;

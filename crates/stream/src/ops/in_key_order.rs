@@ -383,7 +383,8 @@ mod tests {
 
     use crate::testing::{Tracked, block_on, size};
     use crate::{
-        Batch, Event, Failure, Flow, Meta, Outcome, Overflow, Receipt, Release, Retry, Settle,
+        Batch, Event, Failure, Flow, Meta, NodeKind, Outcome, Overflow, Receipt, Release, Retry,
+        Settle,
     };
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -569,20 +570,27 @@ mod tests {
         assert_eq!(outcomes.codes(), ["abandoned"; 5], "what waited is not kept");
     }
 
-    #[test]
-    fn what_has_left_is_the_sinks_and_no_failure_overtakes_it() {
-        let (flow, outcomes) = Tracked::flow(0..4);
-        let fail = |number| if number == 1 { Err(Failure::new("one", number)) } else { Ok(number) };
-        let mut events = flow.in_order_by(size(9), |_| (), |flow| flow.try_map(fail)).0.stream;
-        let first = block_on(events.next()).unwrap();
-        assert_eq!(outcomes.codes(), ["open"]);
-        let third = block_on(events.next()).unwrap();
-        assert_eq!(outcomes.codes(), ["open", "one", "open"], "1 passed when 0 had been taken");
+    #[tokio::test(start_paused = true)]
+    async fn what_has_left_is_the_sinks_and_no_failure_overtakes_it() {
+        let (flow, outcomes) = Tracked::flow(0..3);
+        let quick_to_fail = |number: u64| async move {
+            if number == 1 {
+                return Err(Failure::new("one", number));
+            }
+            sleep(MILLISECOND).await;
+            Ok(number)
+        };
+        let inner = |flow: Flow<u64>| flow.map_async_unordered(quick_to_fail, size(9));
+        let mut events = flow.in_order_by(size(9), |_| (), inner).0.stream;
+        let first = events.next().await.unwrap();
+        assert_eq!(outcomes.codes(), ["open"; 3], "1 has failed, but 0 may not have been taken");
+        let last = events.next().await.unwrap();
+        assert_eq!(outcomes.codes(), ["open", "one", "open"]);
         drop(events);
         assert_eq!(outcomes.codes(), ["open", "one", "open"]);
-        first.receipt.done();
-        third.receipt.fail(Failure::new("late", 3));
-        assert_eq!(outcomes.codes(), ["done", "one", "late"]);
+        first.receipt.fail(Failure::new("late", 0));
+        last.receipt.done();
+        assert_eq!(outcomes.codes(), ["late", "one", "done"]);
     }
 
     struct Offset(u32);
@@ -623,8 +631,15 @@ mod tests {
     }
 
     #[test]
-    fn an_output_leads_to_the_offsets_of_its_inputs() {
-        let pairs = |flow| backwards(flow).partition(size(2), None).into_lists();
+    fn an_output_leads_to_the_offsets_of_its_inputs_inside_and_outside() {
+        let look = |event: &Event<Vec<usize>>| {
+            let values = event.value.iter().map(|value| u32::try_from(*value).unwrap());
+            assert_eq!(offsets(&event.receipt), values.collect::<Vec<_>>());
+        };
+        let pairs = |flow| {
+            let pairs = backwards(flow).partition(size(2), None).into_lists().0;
+            Flow(pairs.apply(NodeKind::Element, "look", |pairs, _| pairs.inspect(look)))
+        };
         let flow = keyed(["a", "b", "a", "b"]).in_key_order(size(9), pairs);
         let events = block_on(flow.0.stream.collect::<Vec<_>>());
         let of_each: Vec<_> = events.iter().map(|event| offsets(&event.receipt)).collect();
