@@ -50,12 +50,8 @@ mod source;
 mod transactional_sink;
 
 pub use admin::create_topics;
-<<<<<<< HEAD
-pub use config::{Delivery, OnUnanswered, Options, SinkConfig, SourceConfig, Transactions};
+pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, Transactions};
 pub use dead_letter::DeadLetter;
-=======
-pub use config::{SinkConfig, SourceConfig};
->>>>>>> wt-r
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use options::Options;

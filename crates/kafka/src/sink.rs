@@ -1,6 +1,6 @@
 //! `Sink`: a topic to which replies are written, each under the key of its request.
 
-mod batches;
+pub(crate) mod batches;
 mod delivery;
 mod outgoing;
 mod places;
@@ -66,18 +66,8 @@ impl Sink {
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
         let mut client = config.client()?;
         probe::check_topic(client.clone(), config.topic.clone()).await?;
-<<<<<<< HEAD
-        let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
-=======
         batches::fit(&mut client, &config.topic).await;
-        let topic: Arc<str> = config.topic.into();
-        let places = Places::new(
-            Arc::clone(&topic),
-            config.reply_to,
-            client.clone(),
-            config.delivery_timeout,
-        );
->>>>>>> wt-r
+        let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
         let outgoing = Outgoing::new(config, client);
         Ok(Self { thread, outgoing, topic, delivery_timeout })

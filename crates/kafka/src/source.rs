@@ -35,6 +35,7 @@ use self::poller::Poller;
 use self::shared::Shared;
 use self::stream::Intake;
 use self::transactions::Producer;
+use crate::sink::batches;
 use crate::{Delivery, Error, SinkConfig, SourceConfig, TransactionalSink, probe};
 
 pub(crate) use self::record::Ticket;
@@ -100,7 +101,7 @@ impl Source {
             let reason = "a transaction cannot span clusters; give source and sink the same".into();
             return Err(Error::Setting { setting: "brokers", reason });
         }
-        let plain = config.client()?;
+        let mut plain = config.client()?;
         probe::check_topic(plain.clone(), config.topic.clone()).await?;
         let transactions = match &self.transactions {
             Some((transactions, _)) => {
@@ -111,8 +112,11 @@ impl Source {
                 Arc::clone(transactions)
             }
             None => {
+                batches::fit(&mut plain, &config.topic).await;
+                let batch_size = plain.get("batch.size").map(str::to_owned);
                 let (shared, settings) = (Arc::clone(&self.shared), settings.clone());
-                let connected = Transactions::connect(shared, client, settings, id).await?;
+                let connected =
+                    Transactions::connect(shared, client, batch_size, settings, id).await?;
                 self.shared.write_with(&connected.0);
                 Arc::clone(&self.transactions.insert(connected).0)
             }

@@ -72,11 +72,11 @@ pub(crate) fn assemble(
     let mut caught = Vec::new();
     for (source, records) in plan.sources.iter().zip(records) {
         let Some((capacity, release)) = answers_failures(source, &plan.on_failure) else {
-            caught.push(tried(plan, records, source));
+            caught.push(guarded(plan, records));
             continue;
         };
         let (records, failed) = records.catch(capacity, release);
-        caught.push(tried(plan, records, source));
+        caught.push(guarded(plan, records));
         failures = Some(match failures {
             Some(failures) => failures.union(failed),
             None => failed,
@@ -103,15 +103,10 @@ pub(crate) fn assemble(
     Assembled { answers: answers.collect(), dead_letters }
 }
 
-/// What is tried again, and when so many failures are too many.
-fn tried(plan: &Plan, records: Flow<Record>, source: &SourcePlan) -> Flow<Record> {
-    let OnFailure { retry, breaker, .. } = &plan.on_failure;
-    let records = match breaker {
+/// So many failures are too many.
+fn guarded(plan: &Plan, records: Flow<Record>) -> Flow<Record> {
+    match &plan.on_failure.breaker {
         Some(breaker) => records.breaker(*breaker),
-        None => records,
-    };
-    match retry {
-        Some(retry) => records.retry(*retry, places(source)),
         None => records,
     }
 }
@@ -151,9 +146,11 @@ fn in_key_order(
     let (Some(only), Some(source)) = (records.pop(), plan.sources.first()) else {
         return Vec::new();
     };
-    let _ = source;
-    let ordered =
-        results(plan, vec![only], task, counts, taps).pop().unwrap_or_else(|| Flow::from_iter([]));
+    let ordered = only.in_key_order(places(source), |records| {
+        let answers = results(plan, vec![records], task, counts, taps).pop();
+        // The plan has one sink.
+        answers.unwrap_or_else(|| Flow::from_iter([]))
+    });
     vec![ordered]
 }
 
@@ -167,6 +164,10 @@ fn results(
 ) -> Vec<Flow<Answer>> {
     let mut wires = Wires::new(plan);
     for (number, (source, records)) in plan.sources.iter().zip(records).enumerate() {
+        let records = match &plan.on_failure.retry {
+            Some(retry) => records.retry(*retry, places(source)),
+            None => records,
+        };
         let records = if source.has_headers() {
             let deadlines = plan.deadlines.clone();
             records.named("deadline").admit(move |meta| deadlines.check(meta))

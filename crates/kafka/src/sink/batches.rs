@@ -17,7 +17,7 @@ const DEFAULT: usize = 1_000_000;
 /// A topic's `max.message.bytes` holds for whole batches, and brokers refuse whole batches: without this, replies would
 /// be refused for being many, and those beside one that is too large with it. A record that is larger than `batch.size`
 /// goes alone. Where the brokers do not tell, or not this client, librdkafka's own size stays.
-pub(super) async fn fit(client: &mut ClientConfig, topic: &str) {
+pub(crate) async fn fit(client: &mut ClientConfig, topic: &str) {
     if client.get(BATCH_SIZE).is_some() {
         return;
     }

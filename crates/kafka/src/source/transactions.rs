@@ -30,6 +30,8 @@ use crate::Error;
 pub(crate) struct Transactions {
     pub(super) shared: Arc<Shared>,
     client: ClientConfig,
+    // That of the first sink's topic.
+    batch_size: Option<String>,
     id: String,
     commit_interval: Duration,
     timeout: Duration,
@@ -65,12 +67,14 @@ impl Transactions {
     pub(super) async fn connect(
         shared: Arc<Shared>,
         client: ClientConfig,
+        batch_size: Option<String>,
         settings: crate::Transactions,
         id: String,
     ) -> Result<(Arc<Self>, Producer), Error> {
         let transactions = Arc::new(Self {
             shared,
             client,
+            batch_size,
             id,
             commit_interval: settings.commit_interval,
             timeout: settings.timeout,

@@ -86,7 +86,7 @@ fn dead_letter(
     let brokers = table.brokers.or_else(|| kafka(sources).next().map(|one| one.brokers.clone()));
     let mut sink = SinkConfig::new(brokers.unwrap_or_default(), table.topic);
     sink.delivery_timeout = table.delivery_timeout.unwrap_or(sink.delivery_timeout);
-    sink.options = table.options;
+    sink.options = table.options.into();
     sink.validate().map_err(|error| Problem::new(chain(&error), span.clone()))?;
     let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
     if kafka(sources).any(|source| same(&source.brokers, &source.topic)) {

@@ -410,7 +410,11 @@ impl Transactions {
     }
 
     fn open_producer(&self, timeout: Duration) -> KafkaResult<Producer> {
-        let producer: Producer = self.client.create_with_context(Written::default())?;
+        let mut client = self.client.clone();
+        if let Some(size) = &self.batch_size {
+            client.set("batch.size", size);
+        }
+        let producer: Producer = client.create_with_context(Written::default())?;
         let deadline = Instant::now() + timeout;
         loop {
             match producer.init_transactions(deadline.saturating_duration_since(Instant::now())) {
