@@ -296,31 +296,3 @@ async fn a_member_that_closes_while_it_hands_over_does_not_hang() {
     }
     b.close(PATIENCE).await.unwrap();
 }
-
-#[tokio::test]
-async fn a_commit_that_is_refused_is_made_again() {
-    let broker = Broker::start();
-    let (topic, group) = (broker.topic(2).await, unique("group"));
-    broker.fill(&topic, 2, 5).await;
-    let mut config = broker.source(&topic, &group);
-    config.commit_interval = Duration::from_millis(10);
-    let (mut events, a) = start(config.clone()).await;
-    // Members come and go, so that commits fall between two generations of the group.
-    for round in 1..6 {
-        for event in take(&mut events, 10).await {
-            event.receipt.done();
-        }
-        let (b_events, b) = start(config.clone()).await;
-        drop((b_events, b));
-        broker.fill(&topic, 2, 5).await;
-        tracing::info!(round, "one came and went");
-    }
-    for event in take(&mut events, 10).await {
-        event.receipt.done();
-    }
-    let waiting = Instant::now();
-    while broker.committed(&topic, &group, 2).values().any(|offset| *offset < 30) {
-        assert!(waiting.elapsed() < PATIENCE, "{:?}", broker.committed(&topic, &group, 2));
-    }
-    a.close(PATIENCE).await.unwrap();
-}
