@@ -52,7 +52,10 @@ impl Delivery {
         let cause =
             error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
         let message = format_args!("the reply was not written to {topic}: {cause}");
-        receipt.fail(Failure::new(code, message));
+        let failure = Failure::new(code, message);
+        // What the brokers refuse they refuse again.
+        let passes = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        receipt.fail(if passes { failure.transient() } else { failure });
         count.fall();
     }
 

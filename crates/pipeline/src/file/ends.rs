@@ -69,6 +69,12 @@ pub(crate) struct KafkaSource {
     pub(crate) group: String,
     /// Most records read and not yet answered.
     pub(crate) max_in_flight: Option<NonZeroUsize>,
+    /// Most bytes of them.
+    pub(crate) max_in_flight_bytes: Option<NonZeroUsize>,
+    /// Most records of one partition read past its oldest unanswered one.
+    pub(crate) max_uncommitted: Option<NonZeroUsize>,
+    /// After how long a record without an answer is reported.
+    pub(crate) stuck_after: Option<Interval>,
     /// How often offsets are committed.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,

@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, SourceConfig, Transactions};
+use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, Transactions};
 use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
+use super::ends::{kafka_sources, way_in};
 use super::wiring::Draft;
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
@@ -83,13 +84,13 @@ fn dead_letter(
         return Err(problem(format_args!("dead letters are for requests from Kafka"))
             .help("other sources tell their clients of failures; use `policy = \"reply\"`"));
     }
-    let brokers = table.brokers.or_else(|| kafka(sources).next().map(|one| one.brokers.clone()));
-    let mut sink = SinkConfig::new(brokers.unwrap_or_default(), table.topic);
+    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
+    let mut sink = SinkConfig::new(brokers, table.topic);
     sink.delivery_timeout = table.delivery_timeout.unwrap_or(sink.delivery_timeout);
-    sink.options = table.options.into();
+    sink.options = options;
     sink.validate().map_err(|error| Problem::new(chain(&error), span.clone()))?;
     let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
-    if kafka(sources).any(|source| same(&source.brokers, &source.topic)) {
+    if kafka_sources(sources).any(|source| same(&source.brokers, &source.topic)) {
         return Err(problem(format_args!("dead letters would be read as requests"))
             .help("give them a topic of their own"));
     }
@@ -113,13 +114,6 @@ fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
             .help("0.5 ends the pipeline where half of the last requests failed")
     })?;
     Ok(Breaker { ratio, of: table.of, run: table.run })
-}
-
-fn kafka(sources: &[SourcePlan]) -> impl Iterator<Item = &SourceConfig> + Clone {
-    sources.iter().filter_map(|source| match source {
-        SourcePlan::Kafka(config) => Some(config),
-        _ => None,
-    })
 }
 
 /// Makes the source write in transactions, where the file asks for that and the pipeline can.

@@ -1,9 +1,10 @@
 //! Sources and sinks, from what the file says of them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use forebay_kafka::{ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
+use forebay_kafka::{Options, ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
 
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
@@ -53,6 +54,9 @@ pub(super) fn source(entry: Entry<'_>, registry: &Registry) -> Result<SourcePlan
 fn kafka_source(table: KafkaSource) -> SourceConfig {
     let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
     config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
+    config.max_in_flight_bytes = table.max_in_flight_bytes.unwrap_or(config.max_in_flight_bytes);
+    config.max_uncommitted = table.max_uncommitted.unwrap_or(config.max_uncommitted);
+    config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
     config.options = table.options.into();
@@ -125,26 +129,38 @@ fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem
     Ok(path)
 }
 
-fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
-    let mut read = sources.iter().filter_map(|source| match source {
+/// What the pipeline reads from Kafka.
+pub(super) fn kafka_sources(sources: &[SourcePlan]) -> impl Iterator<Item = &SourceConfig> + Clone {
+    sources.iter().filter_map(|source| match source {
         SourcePlan::Kafka(config) => Some(config),
         _ => None,
-    });
-    let mut options = forebay_kafka::Options::from(table.options);
-    let brokers = match (table.brokers, read.clone().next()) {
-        (Some(brokers), _) => brokers,
+    })
+}
+
+/// Where a topic is written, and how one gets in there: as the first source does, where nothing else is said.
+pub(super) fn way_in(
+    brokers: Option<String>,
+    options: BTreeMap<String, String>,
+    sources: &[SourcePlan],
+) -> Result<(String, Options), Problem> {
+    let mut options = Options::from(options);
+    match (brokers, kafka_sources(sources).next()) {
+        (Some(brokers), _) => Ok((brokers, options)),
         (None, Some(source)) => {
             let way_in = source.options.iter().filter(|(option, _)| is_way_in(option));
             for (option, value) in way_in {
                 options.entry(option.clone()).or_insert_with(|| value.clone());
             }
-            source.brokers.clone()
+            Ok((source.brokers.clone(), options))
         }
-        (None, None) => {
-            return Err(Problem::anywhere("missing field `brokers`")
-                .help("`brokers` may be left out only where the source is Kafka too"));
-        }
-    };
+        (None, None) => Err(Problem::anywhere("missing field `brokers`")
+            .help("`brokers` may be left out only where the source is Kafka too")),
+    }
+}
+
+fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
+    let mut read = kafka_sources(sources);
+    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
     let mut config = SinkConfig::new(brokers, table.topic);
     config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
     config.reply_to = ReplyTo {

@@ -98,6 +98,70 @@ fn wrong_files() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A file from topic to topic that begins with `head` and goes on with `steps`.
+fn topics(head: &str, steps: &str) -> String {
+    format!("{head}\n{}{steps}[sink.kafka]\ntopic = \"out\"\n", kafka(""))
+}
+
+/// What can be wrong with what is promised about answers.
+fn wrong_promises() -> Vec<(&'static str, String)> {
+    let exactly_once = "delivery = \"exactly_once\"\n";
+    vec![
+        ("unknown_delivery", topics("delivery = \"exactly-once\"", "")),
+        ("transactions_at_least_once", topics("[transactions]\nid = \"a\"", "")),
+        ("exactly_once_from_stdin", format!("{exactly_once}{}", with_steps(&[]))),
+        ("exactly_once_to_stdout", format!("{exactly_once}{}", kafka("[sink.stdout]\n"))),
+        (
+            "exactly_once_elsewhere",
+            format!(
+                "{exactly_once}{}",
+                kafka("[sink.kafka]\nbrokers = \"b:9092\"\ntopic = \"out\"\n")
+            ),
+        ),
+        ("exactly_once_with_memory", topics(exactly_once, "[[step]]\nunique = {}\n")),
+        (
+            "transactions_longer_than_the_session",
+            topics(&format!("{exactly_once}[transactions]\ntimeout = \"60s\""), ""),
+        ),
+        (
+            "commits_rarer_than_the_timeout",
+            topics(&format!("{exactly_once}[transactions]\ncommit_interval = \"8s\""), ""),
+        ),
+        ("unknown_policy", topics("[on_failure]\npolicy = \"retry\"", "")),
+        (
+            "dead_letters_into_requests",
+            topics("[on_failure]\npolicy = { dead_letter = { topic = \"in\" } }", ""),
+        ),
+        (
+            "dead_letters_among_replies",
+            topics("[on_failure]\npolicy = { dead_letter = { topic = \"out\" } }", ""),
+        ),
+        (
+            "dead_letters_of_lines",
+            format!(
+                "[on_failure]\npolicy = {{ dead_letter = {{ topic = \"dead\", brokers = \"a:9092\" }} }}\n{}",
+                with_steps(&[])
+            ),
+        ),
+        ("breaker_of_nothing", topics("[on_failure]\nbreaker = { ratio = 0.0 }", "")),
+        ("no_attempts", topics("[on_failure]\nretry = { attempts = 0, backoff = \"1s\" }", "")),
+        (
+            "retry_before_a_window_without_end",
+            topics(
+                "[on_failure]\nretry = { attempts = 3, backoff = \"1s\" }",
+                "[[step]]\npartition = 4\n[[step]]\nflatten = {}\n",
+            ),
+        ),
+        (
+            "order_with_two_sinks",
+            format!(
+                "{}[sink.stdout]\n",
+                topics("order = \"key\"", "[[step]]\nname = \"a\"\nmap = \".\"\n")
+            ),
+        ),
+    ]
+}
+
 /// What can be wrong with steps and with what flows where.
 fn wrong_steps() -> Vec<(&'static str, String)> {
     vec![
@@ -206,7 +270,9 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
 
 #[test]
 fn what_is_wrong_is_named_located_and_explained() {
-    for (name, text) in wrong_files().into_iter().chain(wrong_steps()).chain(wrong_loops()) {
+    for (name, text) in
+        wrong_files().into_iter().chain(wrong_promises()).chain(wrong_steps()).chain(wrong_loops())
+    {
         insta::assert_snapshot!(name, parse(&text).unwrap_err());
     }
 }
