@@ -28,12 +28,11 @@ fn ask(config: ClientConfig, topic: &str) -> Result<(), Error> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let prober = Prober::new(config).map_err(|error| Error::Configure(error.into()))?;
     match prober.settled(topic) {
-        Ok(Ok(_)) => Ok(()),
         Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
             Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
         }
-        // A topic that has just been created; its leader comes.
-        Ok(Err(RDKafkaErrorCode::LeaderNotAvailable)) => Ok(()),
+        // The latter is a topic that has just been created; its leader comes.
+        Ok(Ok(_) | Err(RDKafkaErrorCode::LeaderNotAvailable)) => Ok(()),
         Ok(Err(code)) => {
             let source = KafkaError::MetadataFetch(code).into();
             Err(Error::Topic { brokers, topic: topic.to_owned(), source })
@@ -88,7 +87,7 @@ impl Prober {
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                     if Instant::now() < deadline =>
                 {
-                    thread::park_timeout(AGAIN)
+                    thread::park_timeout(AGAIN);
                 }
                 found => return Ok(found),
             }
