@@ -63,6 +63,9 @@ async fn a_reply_lies_in_the_partition_where_java_puts_its_key() {
         for (partition, end) in (0..count).zip(ends) {
             let keys = PARTITIONS.iter().filter(|(_, places)| places[column] == partition);
             let expected: Vec<_> = keys.map(|(key, _)| Some(Bytes::from_static(key))).collect();
+            if end == 0 && expected.is_empty() {
+                continue;
+            }
             let records = broker.read_partition(&topic, partition, usize::try_from(end).unwrap());
             let found: Vec<_> = records.into_iter().map(|record| record.key).collect();
             assert_eq!(found, expected, "partition {partition} of {count}");
