@@ -64,8 +64,8 @@ impl Sink {
     /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
         let mut client = config.client()?;
-        probe::check_topic(client.clone(), config.topic.clone()).await?;
-        batches::fit(&mut client, &config.topic).await;
+        let broker = probe::check_topic(client.clone(), config.topic.clone()).await?;
+        batches::fit(&mut client, &config.topic, broker).await;
         let topic: Arc<str> = config.topic.into();
         let places = Places::new(
             Arc::clone(&topic),
