@@ -44,6 +44,8 @@ pub(crate) enum Duplicates {
 pub(crate) enum Order {
     /// Results only: an error reply does not wait for the results before it.
     Results,
+    /// Those of errors too.
+    All,
     /// Nobody's.
     None,
 }
@@ -95,6 +97,8 @@ pub(crate) struct Figures {
     pub(crate) requests: usize,
     pub(crate) answered: usize,
     pub(crate) errors: usize,
+    /// Answers that are no replies but dead letters.
+    pub(crate) dead: usize,
     pub(crate) duplicates: usize,
     /// Requests that the brokers did not confirm to their sender.
     pub(crate) unconfirmed: usize,

@@ -2,6 +2,7 @@
 
 mod broker;
 mod crash;
+mod dead;
 mod drain;
 mod log;
 mod network;
@@ -145,6 +146,26 @@ const ALL: &[Scenario] = &[
         name: "too-large-refused",
         about: "the same, sent all the same and refused by the brokers",
         run: |lab, seed| Box::pin(poison::too_large(lab, seed, false)),
+    },
+    Scenario {
+        name: "dead-letters",
+        about: "malformed requests go to a topic of their own, as they came",
+        run: |lab, seed| Box::pin(dead::letters(lab, seed)),
+    },
+    Scenario {
+        name: "dead-letters-missing",
+        about: "that topic is not there at the start",
+        run: |lab, seed| Box::pin(dead::missing(lab, seed)),
+    },
+    Scenario {
+        name: "dead-letters-gone",
+        about: "that topic is deleted under way: nothing is dropped in silence",
+        run: |lab, seed| Box::pin(dead::gone(lab, seed)),
+    },
+    Scenario {
+        name: "key-order",
+        about: "order = \"key\", with a fifth of the requests malformed and workers killed",
+        run: |lab, seed| Box::pin(crash::key_order(lab, seed)),
     },
     Scenario {
         name: "aborted",

@@ -41,7 +41,13 @@ impl Ledger {
             self.add(Invariant::Identity.broken(text));
         }
         let name = key.map(key_name);
-        let fault = identity::fault(&self.tag, number, name.as_deref(), seq, kind, answer);
+        let name = name.as_deref();
+        let fault = if identity::is_dead_letter(answer) {
+            self.figures.dead += usize::from(answers == 1);
+            identity::fault_of_dead_letter(&self.tag, number, name, seq, kind, place, answer)
+        } else {
+            identity::fault(&self.tag, number, name, seq, kind, answer)
+        };
         if let Some(fault) = fault {
             self.add(Invariant::Identity.broken(fault));
         }
@@ -56,7 +62,12 @@ impl Ledger {
         if let Some(place) = place {
             self.close(place);
         }
-        if self.rules.order == Order::Results && kind == Kind::Good {
+        let ordered = match self.rules.order {
+            Order::Results => kind == Kind::Good,
+            Order::All => true,
+            Order::None => false,
+        };
+        if ordered {
             self.in_order(number, key, seq);
         }
     }
