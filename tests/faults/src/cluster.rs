@@ -13,7 +13,7 @@ pub(crate) const BROKERS: u16 = 3;
 /// From a broker's first port to the one that its clients behind a proxy use.
 const PROXIED: u16 = 18;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Three brokers on loopback. Stopped by [`close`](Self::close), unless they ran before.
 pub(crate) struct Cluster {

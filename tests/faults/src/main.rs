@@ -113,9 +113,8 @@ async fn main() -> ExitCode {
                 Ok(true)
             }
             Command::Run { seed, scenario, delivery, times } => {
-                let mut lab = Lab::open(&cli.setup, delivery, times).await?;
-                let outcome =
-                    scenario::run(&mut lab, &scenario, seed.unwrap_or_else(new_seed)).await;
+                let lab = Lab::open(&cli.setup, delivery, times).await?;
+                let outcome = scenario::run(&lab, &scenario, seed.unwrap_or_else(new_seed)).await;
                 lab.close().await;
                 outcome
             }

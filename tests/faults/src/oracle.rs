@@ -171,7 +171,9 @@ impl Oracle {
             Some(Tamper::Back) if answered >= 500 => -1000,
             _ => 0,
         };
-        committed.values_mut().for_each(|offset| *offset += lie);
+        for offset in committed.values_mut() {
+            *offset += lie;
+        }
         if tamper == Some(Tamper::Stall) {
             // Commits of answers that nobody saw would be found first.
             committed.clear();

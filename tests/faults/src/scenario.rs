@@ -129,7 +129,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slow-sink",
-        about: "replies take 2 s to be confirmed while requests come fast",
+        about: "replies take 1.2 s to be confirmed while requests come fast",
         run: |lab, seed| Box::pin(network::slow_sink(lab, seed)),
     },
     Scenario {
@@ -269,16 +269,17 @@ async fn told(
     }
     match outcome {
         Ok(summary) => {
-            println!("ok   {:18} {took:5.1} s: {summary}", name);
+            println!("ok   {name:18} {took:5.1} s: {summary}");
             true
         }
         Err(error) => {
             let what = if error.is::<Violation>() { "VIOLATION" } else { "could not be run" };
-            println!("FAIL {:18} {took:5.1} s: {what}: {error:#}", name);
+            println!("FAIL {name:18} {took:5.1} s: {what}: {error:#}");
             println!("     logs and pipelines: {}", lab.logs.display());
+            let how = if name == "soak" { "soak" } else { "run --scenario" };
+            let how = how.replace("--scenario", &format!("--scenario {name}"));
             println!(
-                "     again: forebay-faults run --seed {seed} --scenario {} --delivery {}",
-                name,
+                "     again: forebay-faults {how} --seed {seed} --delivery {}",
                 lab.delivery.name()
             );
             false
