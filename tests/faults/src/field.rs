@@ -81,9 +81,8 @@ impl<'a> Field<'a> {
         let mut topics = vec![pipeline.requests.as_str(), pipeline.replies.as_str()];
         topics.extend(pipeline.dead_letters.as_deref());
         lab.client.create(&topics, PARTITIONS, settings).await?;
-        // Brokers learn of their partitions one by one, and what is sent before they have is late.
         for topic in &topics {
-            lab.client.ends(topic, "read_uncommitted").await?;
+            lab.await_topic(topic).await?;
         }
         let rules =
             Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };

@@ -259,7 +259,7 @@ async fn told(
     seed: u64,
     run: impl Future<Output = Result<Summary>>,
 ) -> bool {
-    let start = Instant::now();
+    let (start, files) = (Instant::now(), lab.files());
     let outcome = run.await;
     let took = start.elapsed().as_secs_f64();
     if outcome.is_err()
@@ -269,6 +269,7 @@ async fn told(
     }
     match outcome {
         Ok(summary) => {
+            lab.keep(&files);
             println!("ok   {name:18} {took:5.1} s: {summary}");
             true
         }

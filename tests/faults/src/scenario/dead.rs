@@ -93,7 +93,7 @@ pub(super) async fn gone(lab: &Lab, seed: u64) -> Result<Summary> {
         return Err(worker.broken(&format!("ended by {exit:?}, as if everything were answered")));
     }
     lab.client.create(&[&topic], PARTITIONS, json!({})).await?;
-    lab.client.ends(&topic, "read_uncommitted").await?;
+    lab.await_topic(&topic).await?;
     field.start("a").await?;
     field.await_answers(200).await?;
     field.settle().await
