@@ -2,10 +2,15 @@
 # Runs a real Apache Kafka (KRaft, one process a broker) on loopback, for tests and benchmarks. No containers: the
 # brokers come as Maven artefacts, once, into the cache folder. Needs Java 17 or newer, and Maven for the first start.
 #
-#   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR]   prints KAFKA_BROKERS=host:port,..
+#   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR] [--secure]   prints KAFKA_BROKERS=host:port,..
 #   scripts/kafka.sh status [--dir DIR]
 #   scripts/kafka.sh stop   [--dir DIR]
 #   scripts/kafka.sh libs                                             prints where Kafka's jars lie
+#
+# With --secure the brokers also listen with TLS and with SASL (PLAIN and SCRAM-SHA-512) over TLS, and `start` prints
+#   KAFKA_TLS_BROKERS, KAFKA_SASL_BROKERS   the addresses
+#   KAFKA_CA, KAFKA_OTHER_CA                the authority of the brokers' certificates, and one that has nothing to do with them
+#   KAFKA_USER, KAFKA_PASSWORD              who may come in
 #
 # Everything a cluster writes lies under --dir, which `start` makes and `stop` removes. For tests of faults:
 #
@@ -21,9 +26,10 @@ broker=1
 port=19092
 proxied=""
 dir="${TMPDIR:-/tmp}/forebay-kafka-$(id -u)"
+secure=
 
 usage() {
-    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
 }
 
 fail() {
@@ -41,6 +47,11 @@ main() {
         --proxied) proxied="${2:?--proxied needs a number}" ;;
         --port) port="${2:?--port needs a number}" ;;
         --dir) dir="${2:?--dir needs a folder}" ;;
+        --secure)
+            secure=yes
+            shift
+            continue
+            ;;
         *)
             usage >&2
             exit 64
@@ -69,14 +80,18 @@ main() {
     esac
 }
 
-# Clients of broker N connect to port + 2(N-1); its controller listens on the port after that.
+# Clients of broker N connect to port + 2(N-1); its controller listens on the port after that. After those of all brokers
+# come two for the TLS clients of each: with SASL, and without.
 client_port() { echo $((port + 2 * ($1 - 1))); }
 proxied_port() { echo $((proxied + 2 * ($1 - 1))); }
+sasl_port() { echo $((port + 2 * (brokers + $1 - 1))); }
+tls_port() { echo $(($(sasl_port "$1") + 1)); }
 
+# Of every broker, the port that a function gives.
 addresses() {
     local id list=""
     for ((id = 1; id <= brokers; id++)); do
-        list+="${list:+,}127.0.0.1:$(client_port "$id")"
+        list+="${list:+,}127.0.0.1:$("$1" "$id")"
     done
     echo "$list"
 }
@@ -91,9 +106,11 @@ start() {
         rm -rf "$dir"
     fi
     command -v java >/dev/null || fail "java is not installed; Kafka needs Java 17 or newer"
+    [[ -z "$secure" ]] || command -v openssl >/dev/null || fail "openssl is not installed; --secure needs it"
     fetch
     mkdir -p "$dir"
-    echo "KAFKA_BROKERS=$(addresses)" >"$dir/env"
+    echo "KAFKA_BROKERS=$(addresses client_port)" >"$dir/env"
+    [[ -z "$secure" ]] || make_secrets
     local cluster id
     cluster="$(kafka_java kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)"
     for ((id = 1; id <= brokers; id++)); do
@@ -136,6 +153,52 @@ POM
     touch "$cache/complete"
 }
 
+# Two authorities, a certificate of the first for the brokers, and a password, all for as long as this cluster lives.
+make_secrets() {
+    local tls="$dir/tls" authority password
+    mkdir -m 700 "$tls"
+    for authority in ca other-ca; do
+        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=forebay test $authority" \
+            -keyout "$tls/$authority.key" -out "$tls/$authority.pem" 2>/dev/null
+    done
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$tls/broker.key" -out "$tls/broker.csr" 2>/dev/null
+    openssl x509 -req -in "$tls/broker.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 30 \
+        -extfile <(echo "subjectAltName=IP:127.0.0.1,DNS:localhost") -out "$tls/broker.crt" 2>/dev/null
+    # Kafka reads keys in PKCS #8 only.
+    openssl pkcs8 -topk8 -nocrypt -in "$tls/broker.key" -out "$tls/broker.pem"
+    cat "$tls/broker.crt" >>"$tls/broker.pem"
+    password="$(openssl rand -hex 16)"
+    cat >>"$dir/env" <<ENV
+KAFKA_SASL_BROKERS=$(addresses sasl_port)
+KAFKA_TLS_BROKERS=$(addresses tls_port)
+KAFKA_CA=$tls/ca.pem
+KAFKA_OTHER_CA=$tls/other-ca.pem
+KAFKA_USER=forebay
+KAFKA_PASSWORD=$password
+ENV
+}
+
+# What `start` printed under a name.
+from_env() { sed -n "s/^$1=//p" "$dir/env"; }
+
+# The listeners of a broker for TLS, in the form that server.properties has them, behind others.
+secure_listeners() {
+    [[ -z "$secure" ]] || echo ",SASL_SSL://127.0.0.1:$(sasl_port "$1"),SSL://127.0.0.1:$(tls_port "$1")"
+}
+
+secure_properties() {
+    [[ -n "$secure" ]] || return 0
+    local user password
+    user="$(from_env KAFKA_USER)" password="$(from_env KAFKA_PASSWORD)"
+    cat <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/broker.pem
+listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$user="$password";
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+PROPERTIES
+}
+
 kafka_java() {
     java -Xmx512m -cp "$cache/lib/*" -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG_LEVEL:-warn}" \
         -Dorg.slf4j.simpleLogger.showDateTime=true "$@"
@@ -153,11 +216,11 @@ start_broker() {
     cat >"$home/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=$id
-listeners=PLAINTEXT://127.0.0.1:$(client_port "$id"),CONTROLLER://127.0.0.1:$(($(client_port "$id") + 1))$listeners
-advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$id")$advertised
+listeners=PLAINTEXT://127.0.0.1:$(client_port "$id"),CONTROLLER://127.0.0.1:$(($(client_port "$id") + 1))$listeners$(secure_listeners "$id")
+advertised.listeners=PLAINTEXT://127.0.0.1:$(client_port "$id")$advertised$(secure_listeners "$id")
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
 controller.quorum.voters=$(voters)
 log.dirs=$home/data
 num.partitions=4
@@ -173,8 +236,13 @@ share.coordinator.state.topic.min.isr=$in_sync
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+$(secure_properties)
 PROPERTIES
-    kafka_java kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties" >"$home/log" 2>&1 ||
+    local credentials=()
+    [[ -z "$secure" ]] ||
+        credentials=(--add-scram "SCRAM-SHA-512=[name=$(from_env KAFKA_USER),password=$(from_env KAFKA_PASSWORD)]")
+    kafka_java kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties" "${credentials[@]}" \
+        >"$home/log" 2>&1 ||
         give_up "$id" "its storage could not be formatted"
     launch "$id"
 }

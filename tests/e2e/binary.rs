@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// The root of the repository, where the README's commands are run.
 pub(crate) fn root() -> PathBuf {
@@ -39,6 +40,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Output {
 pub(crate) struct Service {
     child: Child,
     log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Service {
@@ -53,12 +55,12 @@ impl Service {
             log.lock().unwrap().push_str(&(line + "\n"));
             if ready {
                 let rest = Arc::clone(&log);
-                std::thread::spawn(move || {
+                let reader = std::thread::spawn(move || {
                     for line in lines.map_while(Result::ok) {
                         rest.lock().unwrap().push_str(&(line + "\n"));
                     }
                 });
-                return Self { child, log };
+                return Self { child, log, reader: Some(reader) };
             }
         }
         panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock().unwrap());
@@ -76,11 +78,16 @@ impl Service {
         assert!(status.unwrap().success());
     }
 
-    /// Stops it in order and checks that it did.
-    pub(crate) fn stop(mut self) {
+    /// Stops it in order and checks that it did. Gives what it has logged.
+    pub(crate) fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}:\n{}", self.log.lock().unwrap());
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        let log = self.log.lock().unwrap().clone();
+        assert!(status.success(), "{status}:\n{log}");
+        log
     }
 
     /// Kills it as a crash would, and waits for its end.

@@ -12,7 +12,7 @@ pub(crate) struct Broker {
     pub(crate) replies: String,
     pub(crate) group: String,
     // Lives as long as the test.
-    _embedded: Option<EmbeddedBroker>,
+    embedded: Option<EmbeddedBroker>,
 }
 
 impl Broker {
@@ -35,7 +35,19 @@ impl Broker {
             let broker = EmbeddedBroker::start(&topics).unwrap();
             (broker.bootstrap_servers(), Some(broker))
         };
-        Self { address, requests, replies, group: name, _embedded: embedded }
+        Self { address, requests, replies, group: name, embedded }
+    }
+
+    /// One more topic, with four partitions.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        let name = format!("{}-{name}", self.group);
+        if let Some(embedded) = &self.embedded {
+            embedded.create_topic(&name, 4).unwrap();
+        } else {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(create_topics(&self.address, &[(&name, 4)])).unwrap();
+        }
+        name
     }
 
     /// `config/sentiment.toml`, as its variables make it read and write this broker's topics on the CPU.

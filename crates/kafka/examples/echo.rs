@@ -48,7 +48,7 @@ async fn write(brokers: &str, topic: &str, count: usize) -> anyhow::Result<()> {
             value: Some(Bytes::copy_from_slice(&n.to_be_bytes())),
         }];
         let meta = Meta { key: Some(n.to_string().into()), headers, ..Meta::default() };
-        let value = Reply { value: Some(Bytes::from_static(VALUE)), headers: Vec::new() };
+        let value = Reply { value: Some(Bytes::from_static(VALUE)), ..Reply::default() };
         sink.send(Event { value, meta: meta.into(), receipt: Receipt::detached() }).await?;
     }
     sink.close().await?;
@@ -66,7 +66,7 @@ async fn echo(brokers: &str, requests: &str, replies: &str, count: usize) -> any
     let (events, handle) = source.start(&stop)?;
     let limited = events.take(count);
     Flow::from_try_events("requests", limited)
-        .map(|value| Reply { value, headers: Vec::new() })
+        .map(|value| Reply { value, ..Reply::default() })
         .sink("replies", sink)
         .run()
         .await?;

@@ -1,19 +1,12 @@
 //! What a source and a sink need to know, with defaults for everything but names.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::Error;
-
-/// librdkafka's own settings, passed through as they are.
-///
-/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes, ..) is allowed, see
-/// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
-pub type Options = BTreeMap<String, String>;
+use crate::{Error, Options, ReplyTo};
 
 /// How to read a topic as a member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +17,71 @@ pub struct SourceConfig {
     pub topic: String,
     /// The consumer group; offsets are committed under this name.
     pub group: String,
+    /// What a crash may cost.
+    pub delivery: Delivery,
     /// The most records that are read but not yet resolved, those waiting in the source's own channel included.
     pub max_in_flight: NonZeroUsize,
-    /// How often offsets are committed, if any can be.
+    /// The most bytes of them, their keys and headers included. A larger record is in flight alone.
+    pub max_in_flight_bytes: NonZeroUsize,
+    /// The most records of one partition that are read past the oldest of them that is not answered. A partition that
+    /// gets there is paused, by itself, until that one is answered: it bounds what a crash repeats.
+    pub max_uncommitted: NonZeroUsize,
+    /// After how long a record without an answer is reported as stuck.
+    pub stuck_after: Duration,
+    /// How often offsets are committed, if any can be. Exactly once, the transactions' own interval counts instead.
     pub commit_interval: Duration,
     /// The longest that a rebalance waits for records in flight before it hands their partitions over. Must be less
     /// than half of `session.timeout.ms`.
     pub drain_timeout: Duration,
+    /// What happens when a record fails and nothing in the pipeline answers that.
+    pub on_unanswered: OnUnanswered,
     /// librdkafka's own settings.
     pub options: Options,
+}
+
+/// What a crash may cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// A request may be answered twice: offsets are committed after the answers are.
+    #[default]
+    AtLeastOnce,
+    /// A request has one answer for whoever reads committed records only: answers and offsets are written in one
+    /// transaction. The source's own [`sink`](crate::Source::sink) writes them.
+    ExactlyOnce(Transactions),
+}
+
+/// How transactions are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transactions {
+    /// The `transactional.id`: unique in the cluster, and the same after a restart, so that a restart ends at once
+    /// what a crash left open. `None` makes one up, and a crash's transaction stays open until its timeout.
+    pub id: Option<String>,
+    /// How long a transaction collects answers before it is committed: what an answer waits at most, beside its work.
+    /// It is committed sooner where half of what may be in flight waits for it.
+    pub commit_interval: Duration,
+    /// How long the brokers let a transaction be open: what a crash may hold up readers of committed records, and the
+    /// longest that committing may take.
+    pub timeout: Duration,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self {
+            id: None,
+            commit_interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What happens when a record fails and nothing in the pipeline answers that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnanswered {
+    /// The source ends with an error.
+    #[default]
+    Stop,
+    /// Its partition is read no further until a restart; the others go on.
+    HaltPartition,
 }
 
 /// How to write a topic.
@@ -44,6 +93,8 @@ pub struct SinkConfig {
     pub topic: String,
     /// The longest that a record may wait for its confirmation, retries included; then its receipt fails.
     pub delivery_timeout: Duration,
+    /// Where requests may have their replies sent to.
+    pub reply_to: ReplyTo,
     /// librdkafka's own settings.
     pub options: Options,
 }
@@ -56,13 +107,21 @@ impl SourceConfig {
         group: impl Into<String>,
     ) -> Self {
         const MAX_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+        const MAX_BYTES: NonZeroUsize = NonZeroUsize::new(16 << 20).expect("16 MiB is not zero");
+        const MAX_UNCOMMITTED: NonZeroUsize =
+            NonZeroUsize::new(10_000).expect("10,000 is not zero");
         Self {
             brokers: brokers.into(),
             topic: topic.into(),
             group: group.into(),
+            delivery: Delivery::default(),
             max_in_flight: MAX_IN_FLIGHT,
+            max_in_flight_bytes: MAX_BYTES,
+            max_uncommitted: MAX_UNCOMMITTED,
+            stuck_after: Duration::from_secs(30),
             commit_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
+            on_unanswered: OnUnanswered::default(),
             options: Options::new(),
         }
     }
@@ -80,6 +139,7 @@ impl SourceConfig {
         check_name("topic", &self.topic)?;
         check_name("group", &self.group)?;
         self.check_drain_timeout()?;
+        self.check_transactions()?;
         if self.max_in_flight.get() > MOST_IN_FLIGHT {
             let reason = format!("{} is more than {MOST_IN_FLIGHT}", self.max_in_flight);
             return Err(Error::Setting { setting: "max_in_flight", reason });
@@ -105,6 +165,30 @@ impl SourceConfig {
     }
 }
 
+impl SourceConfig {
+    /// A transaction has to end before the group gives its member up, and to be committed well before it ends.
+    fn check_transactions(&self) -> Result<(), Error> {
+        let Delivery::ExactlyOnce(transactions) = &self.delivery else { return Ok(()) };
+        let session = millis(&self.options, "session.timeout.ms", 45_000)?;
+        let Transactions { id, commit_interval, timeout } = transactions;
+        let (setting, reason) = if id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+            ("transactions.id", "it is empty".to_owned())
+        } else if *timeout >= session {
+            let reason = format!("{timeout:?} is not less than session.timeout.ms, {session:?}");
+            ("transactions.timeout", reason)
+        } else if *timeout < Duration::from_secs(1) {
+            ("transactions.timeout", format!("{timeout:?} is less than a second"))
+        } else if *commit_interval > *timeout / 2 {
+            let reason =
+                format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
+            ("transactions.commit_interval", reason)
+        } else {
+            return Ok(());
+        };
+        Err(Error::Setting { setting, reason })
+    }
+}
+
 impl SinkConfig {
     /// Writes `topic` at `brokers`, with defaults for the rest.
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
@@ -112,6 +196,7 @@ impl SinkConfig {
             brokers: brokers.into(),
             topic: topic.into(),
             delivery_timeout: Duration::from_mins(1),
+            reply_to: ReplyTo::default(),
             options: Options::new(),
         }
     }
@@ -126,10 +211,27 @@ impl SinkConfig {
     }
 
     pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
-        check_name("topic", &self.topic)?;
-        let mut client = client(&self.brokers, &self.options, SINK_DEFAULTS, SINK_RESERVED)?;
+        let mut client = self.unbounded_client()?;
         client.set("message.timeout.ms", self.delivery_timeout.as_millis().max(1).to_string());
         Ok(client)
+    }
+
+    /// A client that writes in transactions, whose timeout is that of every record in them.
+    pub(crate) fn transactional_client(
+        &self,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<ClientConfig, Error> {
+        let mut client = self.unbounded_client()?;
+        client.set("transactional.id", id);
+        client.set("transaction.timeout.ms", timeout.as_millis().to_string());
+        Ok(client)
+    }
+
+    fn unbounded_client(&self) -> Result<ClientConfig, Error> {
+        check_name("topic", &self.topic)?;
+        self.reply_to.validate()?;
+        client(&self.brokers, &self.options, SINK_DEFAULTS, SINK_RESERVED)
     }
 }
 
@@ -139,6 +241,7 @@ const MOST_IN_FLIGHT: usize = 10_000_000;
 const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
 const BROKERS: &str = "use `brokers`";
 const DELIVERY: &str = "use `delivery_timeout`";
+const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
 const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
 
 /// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
@@ -191,7 +294,8 @@ const SINK_RESERVED: &[(&str, &str)] = &[
     ("request.required.acks", IDEMPOTENCE),
     ("message.timeout.ms", DELIVERY),
     ("delivery.timeout.ms", DELIVERY),
-    ("transactional.id", "Forebay does not write in transactions yet"),
+    ("transactional.id", TRANSACTIONS),
+    ("transaction.timeout.ms", TRANSACTIONS),
 ];
 
 type Settings = &'static [(&'static str, &'static str)];

@@ -49,6 +49,39 @@ pub enum Error {
         detail: String,
     },
 
+    /// The brokers do not take the credentials, or their kind.
+    #[error(
+        "authentication failed at {brokers}; check `sasl.mechanisms`, `sasl.username` and `sasl.password` among the `options` ({detail})"
+    )]
+    Authentication {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
+    /// Something answers, and ends the connection.
+    #[error(
+        "connections to {brokers} end before Kafka answers; where the brokers want TLS or SASL, set `security.protocol` among the `options` ({detail})"
+    )]
+    HungUp {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
+    /// There is no TLS connection to the brokers, as where their certificates cannot be verified.
+    #[error(
+        "no TLS connection to {brokers}; check `security.protocol`, and `ssl.ca.location`, which names the file with the certificate of the brokers' authority, among the `options` ({detail})"
+    )]
+    Tls {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What the client reported.
+        detail: String,
+    },
+
     /// The brokers answered, and have no such topic.
     #[error("the topic {topic:?} does not exist at {brokers}; create it, or correct the name")]
     NoSuchTopic {
@@ -95,6 +128,42 @@ pub enum Error {
         /// Why it failed.
         #[source]
         failure: Box<Failure>,
+    },
+
+    /// Answers cannot be written in transactions.
+    #[error("the transactions of the consumer of {topic} cannot go on")]
+    Transaction {
+        /// The topic being read.
+        topic: String,
+        /// What librdkafka reported.
+        source: ClientError,
+    },
+
+    /// Another producer keeps taking over.
+    #[error(
+        "another producer with the transactional id {id:?} took over twice within a minute; give every instance an id of \
+         its own, or let transactions last longer if they time out"
+    )]
+    Fenced {
+        /// The id.
+        id: String,
+    },
+
+    /// The last transaction failed; what it covered will be read again.
+    #[error("the last transaction of the consumer of {topic} was not committed")]
+    Uncommitted {
+        /// The topic being read.
+        topic: String,
+    },
+
+    /// A reply to no request came to a sink that writes exactly once.
+    #[error(
+        "a reply for {topic} was made of no request of the source that gave the sink, so it cannot be written exactly \
+         once"
+    )]
+    NoRequest {
+        /// The topic to be written.
+        topic: String,
     },
 
     /// The producer cannot go on.
@@ -161,9 +230,10 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Undelivered { .. } | Self::CloseTimedOut { .. } => {
-                true
-            }
+            Self::Unreachable { .. }
+            | Self::HungUp { .. }
+            | Self::Undelivered { .. }
+            | Self::CloseTimedOut { .. } => true,
             Self::Commit { source, .. } => source.is_transient(),
             _ => false,
         }

@@ -18,7 +18,7 @@
 //! let brokers = broker.bootstrap_servers();
 //!
 //! let mut client = Sink::connect(SinkConfig::new(&brokers, "requests")).await?;
-//! let request = Reply { value: Some(Bytes::from("hello")), headers: Vec::new() };
+//! let request = Reply { value: Some(Bytes::from("hello")), ..Reply::default() };
 //! client.send(Event::detached(request)).await?;
 //! client.close().await?;
 //!
@@ -26,7 +26,7 @@
 //! let mut sink = Sink::connect(SinkConfig::new(&brokers, "replies")).await?;
 //! let (events, handle) = source.start(&CancellationToken::new())?;
 //! let event = Box::pin(events).next().await.expect("one request")?;
-//! sink.send(event.map(|value| Reply { value, headers: Vec::new() })).await?;
+//! sink.send(event.map(|value| Reply { value, ..Reply::default() })).await?;
 //! sink.close().await?;
 //!
 //! assert_eq!(handle.close(Duration::from_secs(5)).await?.unresolved, 0);
@@ -36,19 +36,27 @@
 
 mod admin;
 mod config;
+mod dead_letter;
 mod embedded;
 mod error;
 mod log;
 mod native;
+mod options;
 mod probe;
+mod reply_to;
 mod requester;
 mod sink;
 mod source;
+mod transactional_sink;
 
 pub use admin::create_topics;
-pub use config::{Options, SinkConfig, SourceConfig};
+pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, Transactions};
+pub use dead_letter::DeadLetter;
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
+pub use options::Options;
+pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};
-pub use sink::{Reply, Sink};
+pub use sink::{Reply, ReplyKind, Sink};
 pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};
+pub use transactional_sink::TransactionalSink;

@@ -44,6 +44,31 @@ fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> 
     }
 }
 
+/// Commits `offsets` without waiting; the consumer's next poll has the answer, for its context's `commit_callback`.
+///
+/// rust-rdkafka's own asynchronous commit names no queue for the answer, so nobody hears of one that is refused.
+pub(crate) fn commit_later<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+) -> Result<(), RDKafkaErrorCode> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client outlives the borrow of `consumer`. The reference to its queue is given back here, and the answer
+    // holds one of its own. The offsets are copied.
+    let code = unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(RDKafkaErrorCode::UnknownGroup);
+        }
+        let code = sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
+        sys::rd_kafka_queue_destroy(queue);
+        code
+    };
+    match RDKafkaErrorCode::from(code) {
+        RDKafkaErrorCode::NoError => Ok(()),
+        code => Err(code),
+    }
+}
+
 /// Commits `offsets` and waits for the answer, but never longer than `timeout`.
 ///
 /// librdkafka's own synchronous commit waits without a limit, which in a rebalance or at the end would hang with the

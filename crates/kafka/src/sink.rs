@@ -1,19 +1,25 @@
 //! `Sink`: a topic to which replies are written, each under the key of its request.
 
+pub(crate) mod batches;
 mod delivery;
+mod outgoing;
+mod places;
+mod topics;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_stream::{Event, Header, Meta};
+use forebay_stream::{Event, Header};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::time::{Instant, timeout_at};
 
 use self::delivery::{Deliveries, PollThread};
 use crate::{Error, SinkConfig, probe};
+
+pub(crate) use self::outgoing::{Addressed, Outgoing};
 
 /// What is written for one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,14 +28,31 @@ pub struct Reply {
     pub value: Option<Bytes>,
     /// Headers in addition to the request's own, which come first.
     pub headers: Vec<Header>,
+    /// What becomes of it where its request asks for a place that it cannot have.
+    pub kind: ReplyKind,
+}
+
+/// What a reply is, which decides where it may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// Goes where its request asks; its receipt fails where that cannot be.
+    #[default]
+    Result,
+    /// Goes where its request asks, or to the sink's own topic where that cannot be: it may be what tells so.
+    Error,
+    /// Goes to the sink's own topic, whatever its request asks for, and has the request's headers as they are.
+    Copy,
 }
 
 /// Writes replies to a topic, idempotently and confirmed by all replicas.
 ///
 /// A record carries its request's key, byte for byte, and so lands where Java's default partitioner would put it; and
-/// its request's headers, so a correlation id finds its way back. Records of one key keep their order.
+/// its request's headers, so a correlation id finds its way back; of these only a valid `traceparent` is changed, so that
+/// the reply is of the same trace with a span of its own. Records of one key keep their order. A request may ask
+/// for its reply in another topic or a partition of its choice, see [`ReplyTo`](crate::ReplyTo).
 pub struct Sink {
     thread: PollThread,
+    outgoing: Outgoing,
     topic: Arc<str>,
     delivery_timeout: Duration,
 }
@@ -41,11 +64,13 @@ impl Sink {
     ///
     /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
-        let client = config.client()?;
+        let mut client = config.client()?;
         probe::check_topic(client.clone(), config.topic.clone()).await?;
-        let topic: Arc<str> = config.topic.into();
+        batches::fit(&mut client, &config.topic).await;
+        let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
-        Ok(Self { thread, topic, delivery_timeout: config.delivery_timeout })
+        let outgoing = Outgoing::new(config, client);
+        Ok(Self { thread, outgoing, topic, delivery_timeout })
     }
 
     /// Replies that were sent and not confirmed yet.
@@ -74,12 +99,23 @@ impl forebay_stream::Sink<Reply> for Sink {
 
     /// Queues the reply. Its receipt is done when the brokers confirm it, and fails as `reply_too_large` or
     /// `delivery_failed` when they will not have it. Waits while librdkafka's queue is full.
+    ///
+    /// Where the request asks for a place, the receipt of a [result](ReplyKind::Result) may also fail as
+    /// `invalid_reply_topic`, `reply_topic_not_allowed`, `reply_topic_missing` or `invalid_reply_partition`.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
-        let headers = headers(&meta, &reply.headers);
-        let delivery = Box::new(self.deliveries().begin(receipt, &self.topic));
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, delivery);
+        let Addressed { place, headers } = match self.outgoing.address(&meta, &reply).await {
+            Ok(addressed) => addressed,
+            Err(failure) => {
+                receipt.fail(failure);
+                return Ok(());
+            }
+        };
+        let delivery = self.deliveries().begin(receipt, &place, reply.kind);
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&place.topic, Box::new(delivery));
+        record.partition = place.partition;
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
         record.headers = headers;
@@ -126,16 +162,4 @@ impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sink").field("topic", &self.topic).finish_non_exhaustive()
     }
-}
-
-/// The request's headers, then the reply's own; `None` where there are none at all.
-fn headers(meta: &Meta, own: &[Header]) -> Option<OwnedHeaders> {
-    let count = meta.headers.len() + own.len();
-    if count == 0 {
-        return None;
-    }
-    let all = meta.headers.iter().chain(own);
-    Some(all.fold(OwnedHeaders::new_with_capacity(count), |headers, Header { name, value }| {
-        headers.insert(RecordHeader { key: name, value: value.as_deref() })
-    }))
 }

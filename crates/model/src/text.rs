@@ -138,5 +138,6 @@ impl Model for TextModel {
 }
 
 fn device_failure(error: impl std::fmt::Display) -> Failure {
-    Failure::new("device_failed", format_args!("the device did not compute the batch: {error}"))
+    let message = format_args!("the device did not compute the batch: {error}");
+    Failure::new("device_failed", message).transient()
 }

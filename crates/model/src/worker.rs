@@ -104,7 +104,8 @@ fn checked<T>(
     expected: usize,
 ) -> BatchResult<T> {
     match outcome {
-        Err(panic) => Err(Failure::new("model_panicked", panic_message(&*panic))),
+        // The model is built again, so another attempt finds a new one.
+        Err(panic) => Err(Failure::new("model_panicked", panic_message(&*panic)).transient()),
         Ok(Ok(results)) if results.len() != expected => Err(Failure::new(
             "wrong_result_count",
             format_args!("the model returned {} results for {expected} inputs", results.len()),

@@ -1,7 +1,7 @@
 //! Answers: what goes back for each request, a result or an error.
 
 use bytes::Bytes;
-use forebay_kafka::Reply;
+use forebay_kafka::{Reply, ReplyKind};
 use forebay_stream::{Failure, Header};
 use serde_json::json;
 
@@ -36,13 +36,15 @@ impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
         let header =
             |code: String| Header { name: ERROR_CODE_HEADER.to_owned(), value: Some(code.into()) };
-        Self { value: Some(answer.value), headers: answer.error.map(header).into_iter().collect() }
+        let kind = if answer.error.is_some() { ReplyKind::Error } else { ReplyKind::Result };
+        let headers = answer.error.map(header).into_iter().collect();
+        Self { value: Some(answer.value), headers, kind }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay_kafka::Reply;
+    use forebay_kafka::{Reply, ReplyKind};
     use forebay_stream::Failure;
 
     use super::Answer;
@@ -63,5 +65,8 @@ mod tests {
             (header.name.as_str(), header.value.as_deref()),
             ("forebay-error-code", Some(&b"invalid_json"[..]))
         );
+        assert_eq!(reply.kind, ReplyKind::Error, "it goes somewhere in any case");
+        let result = Answer { value: "1".into(), error: None };
+        assert_eq!(Reply::from(result).kind, ReplyKind::Result);
     }
 }

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forebay_stream::{Batches, Event, Feedback, Flow, Graph, Pipeline, Release, Tap};
+use forebay_stream::{Batches, Event, Failed, Feedback, Flow, Graph, Pipeline, Release, Tap};
 
 use crate::answer::Answer;
+use crate::file::Order;
 use crate::json::Json;
 use crate::nowhere::Nowhere;
-use crate::plan::{Loop, Place, Plan, Port, SinkEnd, SourcePlan, StepPlan, Way};
+use crate::plan::{Loop, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way};
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
 use crate::step::{Branch, Operator};
@@ -49,7 +50,15 @@ pub(crate) struct Counts {
     pub(crate) errors: Arc<AtomicU64>,
 }
 
-/// Builds everything between the sources' records and the answers that the sinks take, in the plan's order.
+/// Everything between the sources' records and what the sinks take.
+pub(crate) struct Assembled {
+    /// What goes to each sink, in the plan's order.
+    pub(crate) answers: Vec<Flow<Answer>>,
+    /// What goes to the topic for dead letters, where there is one.
+    pub(crate) dead_letters: Option<Flow<Failed<Record>>>,
+}
+
+/// Builds everything between the sources' records and the answers that the sinks take.
 ///
 /// `task` finds the task of a model; [`Plan`] has seen to it that there is one.
 pub(crate) fn assemble(
@@ -58,26 +67,112 @@ pub(crate) fn assemble(
     task: &dyn Fn(&str) -> Task,
     counts: &Counts,
     taps: &mut Taps,
+) -> Assembled {
+    let mut failures: Option<Flow<Failed<Record>>> = None;
+    let mut caught = Vec::new();
+    for (source, records) in plan.sources.iter().zip(records) {
+        let Some((capacity, release)) = answers_failures(source, &plan.on_failure) else {
+            caught.push(guarded(plan, records));
+            continue;
+        };
+        let (records, failed) = records.catch(capacity, release);
+        caught.push(guarded(plan, records));
+        failures = Some(match failures {
+            Some(failures) => failures.union(failed),
+            None => failed,
+        });
+    }
+    let (errors, dead_letters) = match failures {
+        Some(failures) => answers_to(failures, &plan.on_failure.policy, counts),
+        None => (None, None),
+    };
+    let answers = match (plan.order_of_answers, caught.len()) {
+        (Order::Key, 1) => in_key_order(plan, caught, task, counts, taps),
+        _ => results(plan, caught, task, counts, taps),
+    };
+
+    // Errors go where the results of the first sink go that keeps them.
+    let kept = plan.sinks.iter().position(|sink| !matches!(sink.end, SinkEnd::Drop)).unwrap_or(0);
+    let mut errors = errors;
+    let answers = answers.into_iter().enumerate().map(|(number, answers)| {
+        match errors.take_if(|_| number == kept) {
+            Some(errors) => answers.rejoin(errors),
+            None => answers,
+        }
+    });
+    Assembled { answers: answers.collect(), dead_letters }
+}
+
+/// So many failures are too many.
+fn guarded(plan: &Plan, records: Flow<Record>) -> Flow<Record> {
+    match &plan.on_failure.breaker {
+        Some(breaker) => records.breaker(*breaker),
+        None => records,
+    }
+}
+
+/// Error replies, dead letters, or both, of what failed.
+fn answers_to(
+    failures: Flow<Failed<Record>>,
+    policy: &Policy,
+    counts: &Counts,
+) -> (Option<Flow<Answer>>, Option<Flow<Failed<Record>>>) {
+    let counted = Arc::clone(&counts.errors);
+    let failures = failures.named("failures").inspect(move |failed| {
+        tracing::debug!(failure = %failed.failure, "not answered with a result");
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let replies = |failures: Flow<Failed<Record>>| {
+        failures.named("error reply").map(|failed| Answer::failure(&failed.failure))
+    };
+    match policy {
+        Policy::Reply | Policy::Stop => (Some(replies(failures)), None),
+        Policy::DeadLetter { reply: false, .. } => (None, Some(failures)),
+        Policy::DeadLetter { reply: true, .. } => {
+            let [first, second] = failures.branch(NonZeroUsize::MIN);
+            (Some(replies(first)), Some(second))
+        }
+    }
+}
+
+/// The steps, with the answers to each key in the order of its requests.
+fn in_key_order(
+    plan: &Plan,
+    mut records: Vec<Flow<Record>>,
+    task: &dyn Fn(&str) -> Task,
+    counts: &Counts,
+    taps: &mut Taps,
+) -> Vec<Flow<Answer>> {
+    let (Some(only), Some(source)) = (records.pop(), plan.sources.first()) else {
+        return Vec::new();
+    };
+    let ordered = only.in_key_order(places(source), |records| {
+        let answers = results(plan, vec![records], task, counts, taps).pop();
+        // The plan has one sink.
+        answers.unwrap_or_else(|| Flow::from_iter([]))
+    });
+    vec![ordered]
+}
+
+/// What the steps make of the records, for each sink.
+fn results(
+    plan: &Plan,
+    records: Vec<Flow<Record>>,
+    task: &dyn Fn(&str) -> Task,
+    counts: &Counts,
+    taps: &mut Taps,
 ) -> Vec<Flow<Answer>> {
     let mut wires = Wires::new(plan);
-    let mut errors: Option<Flow<Answer>> = None;
     for (number, (source, records)) in plan.sources.iter().zip(records).enumerate() {
-        let records = match answers_failures(source) {
+        let records = match &plan.on_failure.retry {
+            Some(retry) => records.retry(*retry, places(source)),
             None => records,
-            Some((capacity, release)) => {
-                let (records, failures) = records.catch(capacity, release);
-                let counted = Arc::clone(&counts.errors);
-                let replies = failures.named("error reply").map(move |failed| {
-                    tracing::debug!(failure = %failed.failure, "answering with an error");
-                    counted.fetch_add(1, Ordering::Relaxed);
-                    Answer::failure(&failed.failure)
-                });
-                errors = Some(match errors {
-                    Some(errors) => errors.union(replies),
-                    None => replies,
-                });
-                records
-            }
+        };
+        let records = if source.has_headers() {
+            let deadlines = plan.deadlines.clone();
+            records.named("deadline").admit(move |meta| deadlines.check(meta))
+        } else {
+            records
         };
         let values = records.named("decode").try_map(Record::decode);
         let port = Port { place: Place::Source(number), way: Way::Only };
@@ -86,21 +181,13 @@ pub(crate) fn assemble(
     for &number in &plan.order {
         step(&plan.steps[number], number, &mut wires, task, taps);
     }
-
-    // Errors go where the results of the first sink go that keeps them.
-    let kept = plan.sinks.iter().position(|sink| !matches!(sink.end, SinkEnd::Drop)).unwrap_or(0);
-    let sinks = plan.sinks.iter().enumerate();
-    let answers = sinks.map(|(number, sink)| {
+    let answers = plan.sinks.iter().map(|sink| {
         let counted = Arc::clone(&counts.results);
         let results = wires.take(sink.from).values();
-        let results = results.named("encode").map(move |value| {
+        results.named("encode").map(move |value| {
             counted.fetch_add(1, Ordering::Relaxed);
             Answer::result(&value)
-        });
-        match errors.take_if(|_| number == kept) {
-            Some(errors) => results.rejoin(errors),
-            None => results,
-        }
+        })
     });
     answers.collect()
 }
@@ -145,6 +232,13 @@ fn step(
                 Stage::Batched(batches) => batches,
                 // The plan has refused this; single values are what batches of one would be.
                 Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
+            };
+            // Nobody waits for the answer to a request that is late, so the model does not see it.
+            let batches = if wires.plan.sources.iter().any(SourcePlan::has_headers) {
+                let deadlines = wires.plan.deadlines.clone();
+                batches.named("deadline").admit(move |meta| deadlines.check(meta))
+            } else {
+                batches
             };
             Stage::Values(map_batch(call, name, batches, task))
         }
@@ -289,17 +383,27 @@ impl<'a> Wires<'a> {
     }
 }
 
-/// How many failures may wait to be answered, and whether answers stand in their inputs' places; `None` for a source
-/// that tells its own client of failures.
-fn answers_failures(source: &SourcePlan) -> Option<(NonZeroUsize, Release)> {
-    const WAITING: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+/// How many failures may wait to be answered, and whether answers stand in their inputs' places; `None` where failures
+/// are not answered: by a source that tells its own client of them, and where they are to end the pipeline.
+fn answers_failures(
+    source: &SourcePlan,
+    on_failure: &OnFailure,
+) -> Option<(NonZeroUsize, Release)> {
+    let release = match (source, &on_failure.policy) {
+        (SourcePlan::Http(_), _) | (_, Policy::Stop) => return None,
+        (SourcePlan::Kafka(_), _) => Release::AtOnce,
+        _ => Release::InOrder,
+    };
+    Some((places(source), release))
+}
+
+/// How many requests of a source may be under way.
+fn places(source: &SourcePlan) -> NonZeroUsize {
+    const MANY: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
     match source {
-        SourcePlan::Kafka(config) => Some((config.max_in_flight, Release::AtOnce)),
-        SourcePlan::Http(_) => None,
-        SourcePlan::Stdin
-        | SourcePlan::File { .. }
-        | SourcePlan::Interval { .. }
-        | SourcePlan::Custom { .. } => Some((WAITING, Release::InOrder)),
+        SourcePlan::Kafka(config) => config.max_in_flight,
+        SourcePlan::Http(config) => config.max_in_flight,
+        _ => MANY,
     }
 }
 
@@ -310,13 +414,13 @@ pub(crate) fn draw(plan: &Plan) -> Graph {
         Flow::from_try_events(source.title(), nothing)
     };
     let records = plan.sources.iter().map(empty).collect();
-    let answers = assemble(plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
-    let pipelines: Vec<Pipeline> = answers
-        .into_iter()
-        .zip(&plan.sinks)
-        .map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere))
-        .collect();
-    graph_of(&pipelines)
+    let Assembled { answers, dead_letters } =
+        assemble(plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
+    let answers = answers.into_iter().zip(&plan.sinks);
+    let pipelines = answers.map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
+    let dead_letters = dead_letters.zip(plan.on_failure.policy.title());
+    let dead_letters = dead_letters.map(|(letters, title)| letters.sink(title, Nowhere));
+    graph_of(&pipelines.chain(dead_letters).collect::<Vec<_>>())
 }
 
 /// What pipelines that belong together are made of.

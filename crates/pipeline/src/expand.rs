@@ -1,6 +1,8 @@
-//! `${NAME}` and `${NAME:-default}` in a file's strings.
+//! `${NAME}`, `${file:PATH}` and their defaults, as in `${NAME:-default}`, in a file's strings.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -67,10 +69,25 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
     };
+    if let Some(path) = name.strip_prefix("file:") {
+        return match (read(path), default) {
+            (Ok(text), _) => Ok(text),
+            // As for a variable that is not set; a file that is there and cannot be read is a mistake.
+            (Err(error), Some(default)) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(default.to_owned())
+            }
+            (Err(error), _) => {
+                let message = format_args!("the file {path} cannot be read: {error}");
+                Err(Problem::new(message, span.clone()))
+            }
+        };
+    }
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(valid) {
         let problem = Problem::new(format_args!("`{name}` is not a variable's name"), span.clone());
-        return Err(problem.help("write `${NAME}` or `${NAME:-default}`, and `$$` for a plain `$`"));
+        return Err(problem.help(
+            "write `${NAME}`, `${NAME:-default}` or `${file:PATH}`, and `$$` for a plain `$`",
+        ));
     }
     // As in a shell, `:-` gives the default for an empty variable too.
     match (lookup(name), default) {
@@ -85,6 +102,19 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
             Err(problem.help(format_args!("set it, or give a default: `${{{name}:-default}}`")))
         }
     }
+}
+
+/// A file's text without its last line end, which editors and `echo` put there.
+fn read(path: &str) -> io::Result<String> {
+    // Far more than a secret or a certificate, and an end to files that have none.
+    const LARGEST: u64 = 1 << 20;
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').filter(|_| line.len() < text.len()).unwrap_or(line).to_owned())
 }
 
 #[cfg(test)]
@@ -114,6 +144,56 @@ mod tests {
         assert_eq!(expanded("${PORT}").unwrap_err(), "the environment variable PORT is not set");
         assert_eq!(expanded("a ${HOST").unwrap_err(), "`${` is not closed by `}`");
         assert_eq!(expanded("${a b}").unwrap_err(), "`a b` is not a variable's name");
+    }
+
+    #[test]
+    fn a_file_stands_for_its_text_without_the_last_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let file = format!("<${{file:{}}}>", path.display());
+        for (text, expected) in [
+            ("s3cret$${HOST}", "<s3cret$${HOST}>"),
+            ("s3cret\n", "<s3cret>"),
+            ("s3cret\r\n", "<s3cret>"),
+            ("s3cret\r", "<s3cret\r>"),
+            (" two\nlines \n\n", "< two\nlines \n>"),
+            ("\n", "<>"),
+            ("", "<>"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(expanded(&file).unwrap(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_its_text_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let missing = path("missing");
+        let error = expanded(&format!("${{file:{missing}}}")).unwrap_err();
+        assert!(
+            error.starts_with(&format!("the file {missing} cannot be read: No such")),
+            "{error}"
+        );
+        assert_eq!(expanded(&format!("${{file:{missing}:-other}}")).unwrap(), "other");
+
+        std::fs::write(path("binary"), b"s3cret\xff").unwrap();
+        std::fs::write(path("large"), "s3cret".repeat(1 << 18)).unwrap();
+        for (path, why) in [
+            (path("binary"), "UTF-8"),
+            (path("large"), "more than"),
+            (path("."), "directory"),
+            (path("a\0b"), ""),
+            (String::new(), ""),
+        ] {
+            // A default is for what is not there.
+            let error = expanded(&format!("${{file:{path}:-}}"));
+            let Err(error) = error else {
+                assert_eq!(path, "", "an empty name is of no file");
+                continue;
+            };
+            assert!(error.contains(why) && !error.contains("s3cret"), "{path:?} {error}");
+        }
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows what the tables mean; [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
 
+mod deadline;
+mod delivery;
 mod ends;
 mod model;
 
@@ -14,6 +16,11 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::diagnostic::Problem;
 
+pub(crate) use deadline::DeadlineTable;
+pub(crate) use delivery::{
+    BreakerTable, DeadLetterTable, Delivery, OnFailureTable, Order, Policy, RetryTable,
+    TransactionsTable,
+};
 pub(crate) use ends::{
     Empty, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
 };
@@ -23,6 +30,16 @@ pub(crate) use model::ModelTable;
 pub(crate) struct PipelineFile<'i> {
     /// The pipeline's name, for logs.
     pub(crate) name: Option<String>,
+    /// Longest that a stopped pipeline takes to answer what is in flight.
+    pub(crate) shutdown_timeout: Option<Interval>,
+    /// What a crash may cost.
+    pub(crate) delivery: Option<Spanned<Delivery>>,
+    /// In which order answers leave.
+    pub(crate) order: Option<Spanned<Order>>,
+    /// How transactions are made.
+    pub(crate) transactions: Option<Spanned<TransactionsTable>>,
+    /// What becomes of requests that fail.
+    pub(crate) on_failure: Option<Spanned<OnFailureTable>>,
     /// Where values come from: `[source.KIND]`, or `[[source.KIND]]` for several of one kind.
     pub(crate) sources: Vec<Entry<'i>>,
     /// What happens to them: `[[step]]`.
@@ -31,6 +48,8 @@ pub(crate) struct PipelineFile<'i> {
     pub(crate) sinks: Vec<Entry<'i>>,
     /// The models that steps name: `[model.NAME]`.
     pub(crate) models: Vec<Entry<'i>>,
+    /// How requests tell their deadlines: `[deadline]`.
+    pub(crate) deadline: Option<DeadlineTable>,
 }
 
 /// A source, a step, a sink or a model: what it is, and its settings.
@@ -49,17 +68,53 @@ pub(crate) struct Entry<'i> {
 type Table<'i> = Spanned<DeTable<'i>>;
 
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
-    const TABLES: [&str; 5] = ["name", "source", "step", "sink", "model"];
+    const TABLES: [&str; 11] = [
+        "name",
+        "shutdown_timeout",
+        "delivery",
+        "order",
+        "transactions",
+        "deadline",
+        "on_failure",
+        "source",
+        "step",
+        "sink",
+        "model",
+    ];
     let mut tables = file.into_inner();
     let name = tables.remove("name").map(value).transpose()?;
+    let shutdown_timeout = tables.remove("shutdown_timeout").map(value).transpose()?;
+    let delivery = tables.remove("delivery").map(spanned).transpose()?;
+    let order = tables.remove("order").map(spanned).transpose()?;
+    let transactions = tables.remove("transactions").map(spanned).transpose()?;
+    let on_failure = tables.remove("on_failure").map(spanned).transpose()?;
     let sources = tables.remove("source").map(kinds).transpose()?.unwrap_or_default();
     let steps = tables.remove("step").map(steps).transpose()?.unwrap_or_default();
     let sinks = tables.remove("sink").map(kinds).transpose()?.unwrap_or_default();
     let models = tables.remove("model").map(entries).transpose()?.unwrap_or_default();
+    let deadline = tables.remove("deadline").map(value).transpose()?;
     if let Some((key, _)) = tables.into_iter().next() {
         return Err(unknown("table", key.get_ref(), key.span(), TABLES));
     }
-    Ok(PipelineFile { name, sources, steps, sinks, models })
+    Ok(PipelineFile {
+        name,
+        shutdown_timeout,
+        delivery,
+        order,
+        transactions,
+        on_failure,
+        sources,
+        steps,
+        sinks,
+        models,
+        deadline,
+    })
+}
+
+/// Deserialises a value on its own, and keeps its place.
+fn spanned<T: de::DeserializeOwned>(of: Spanned<DeValue<'_>>) -> Result<Spanned<T>, Problem> {
+    let span = of.span();
+    Ok(Spanned::new(span, value(of)?))
 }
 
 /// Deserialises a value on its own.

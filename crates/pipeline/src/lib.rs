@@ -1,6 +1,6 @@
 //! Pipelines from TOML files: the file, the validated plan, and the running pipeline.
 //!
-//! [`Plan::load`] reads a file, expands `${ENV}` in its strings and checks everything that can be checked without
+//! [`Plan::load`] reads a file, expands `${ENV}` and `${file:PATH}` in its strings and checks everything that can be checked without
 //! connecting to anything. [`Plan::graph`] draws it and [`Plan::run`] runs it. A [`Registry`] adds operators, sources,
 //! sinks and models of one's own. Only this crate knows TOML, and the types that describe the file's syntax never
 //! leave it.
@@ -8,6 +8,7 @@
 mod answer;
 mod assemble;
 mod beat;
+mod deadline;
 mod diagnostic;
 mod expand;
 mod file;

@@ -4,15 +4,13 @@ use std::convert::Infallible;
 
 use forebay_stream::{Event, Sink};
 
-use crate::answer::Answer;
-
 /// `[sink.drop]`, and the end of pipelines that are only drawn.
 pub(crate) struct Nowhere;
 
-impl Sink<Answer> for Nowhere {
+impl<T: Send> Sink<T> for Nowhere {
     type Error = Infallible;
 
-    async fn send(&mut self, event: Event<Answer>) -> Result<(), Infallible> {
+    async fn send(&mut self, event: Event<T>) -> Result<(), Infallible> {
         event.receipt.done();
         Ok(())
     }

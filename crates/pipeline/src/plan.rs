@@ -1,34 +1,41 @@
 //! `Plan`: a pipeline file in which everything that can be checked without connecting has been checked.
 
+mod delivery;
 mod ends;
 mod models;
 mod resolve;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_kafka::{EmbeddedBroker, SinkConfig, SourceConfig};
+use forebay_kafka::{EmbeddedBroker, ReplyTopics, SinkConfig, SourceConfig};
 use forebay_model::TextModelOptions;
 use forebay_stream::Graph;
 use toml::de::DeTable;
 
 use crate::assemble;
+use crate::deadline::Deadlines;
 use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
 use crate::file;
 use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
 use crate::step::Operator;
 
+pub(crate) use delivery::{OnFailure, Policy};
 pub(crate) use wiring::{Loop, Place, Port, Way};
 
 /// A validated pipeline. Steps fit their neighbours, every name is defined, every value is in range.
 #[derive(Clone)]
 pub struct Plan {
     pub(crate) name: String,
+    pub(crate) order_of_answers: file::Order,
+    pub(crate) on_failure: OnFailure,
+    /// Longest that a stopped pipeline takes to answer what is in flight.
+    pub(crate) shutdown_timeout: Duration,
     pub(crate) sources: Vec<SourcePlan>,
     /// As the file has them.
     pub(crate) steps: Vec<StepPlan>,
@@ -37,6 +44,7 @@ pub struct Plan {
     /// The steps' numbers, each after those that it takes its values from; what leaves a loop after its feedback.
     pub(crate) order: Vec<usize>,
     pub(crate) loops: Vec<Loop>,
+    pub(crate) deadlines: Deadlines,
 }
 
 /// Where values come from.
@@ -175,6 +183,8 @@ impl Plan {
             return Err(ConfigError::Stdio { sources: self.sources.len() });
         }
         self.sources.fill(SourcePlan::Stdin);
+        // Lines are answered in their places; there is no topic to keep those that fail.
+        self.on_failure.policy = Policy::Reply;
         for sink in &mut self.sinks {
             if !matches!(sink.end, SinkEnd::Drop) {
                 sink.end = SinkEnd::Stdout;
@@ -193,6 +203,9 @@ impl Plan {
             if let SinkEnd::Kafka(sink) = &mut sink.end {
                 brokers.clone_into(&mut sink.brokers);
             }
+        }
+        if let Policy::DeadLetter { sink, .. } = &mut self.on_failure.policy {
+            brokers.clone_into(&mut sink.brokers);
         }
         self
     }
@@ -223,12 +236,17 @@ impl Plan {
         })
     }
 
-    /// The Kafka topics that the pipeline reads or writes.
+    /// The Kafka topics that the pipeline reads or writes, those among them that requests may name for their replies.
     #[must_use]
     pub fn topics(&self) -> Vec<&str> {
         let read = self.kafka_sources().map(|source| source.topic.as_str());
         let written = self.kafka_sinks().map(|sink| sink.topic.as_str());
-        read.chain(written).collect()
+        let named = self.kafka_sinks().flat_map(|sink| match &sink.reply_to.topics {
+            ReplyTopics::Listed(topics) => topics.iter().map(String::as_str).collect(),
+            ReplyTopics::Any => Vec::new(),
+        });
+        let topics: BTreeSet<&str> = read.chain(written).chain(named).collect();
+        topics.into_iter().collect()
     }
 
     /// Whether it reads lines, of a file or of standard input: a job that ends, rather than a service.
@@ -260,6 +278,14 @@ impl Plan {
 }
 
 impl SourcePlan {
+    /// Whether its inputs have headers, and with them perhaps deadlines.
+    pub(crate) fn has_headers(&self) -> bool {
+        match self {
+            Self::Kafka(_) | Self::Http(_) | Self::Custom { .. } => true,
+            Self::Stdin | Self::File { .. } | Self::Interval { .. } => false,
+        }
+    }
+
     /// As graphs and logs show it.
     pub(crate) fn title(&self) -> String {
         match self {

@@ -15,6 +15,14 @@ pub(crate) enum Record {
 }
 
 impl Record {
+    /// The value as it came, or as it would be written.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::Value(value) => Some(value.to_bytes()),
+        }
+    }
+
     /// The value; each way in which there is none has a code of its own.
     pub(crate) fn decode(self) -> Result<Json, Failure> {
         const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";

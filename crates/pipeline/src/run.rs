@@ -17,14 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::assemble::{Counts, assemble, graph_of};
+use crate::assemble::{Assembled, Counts, assemble, graph_of};
 use crate::plan::{ModelPlan, Plan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{self, Task};
 use crate::view::View;
-
-/// Longest that a stopped pipeline takes to answer what is in flight.
-const SHUTDOWN: Duration = Duration::from_secs(25);
 
 /// What a starting pipeline tells.
 #[derive(Clone, Debug)]
@@ -81,7 +78,7 @@ impl Plan {
     /// # Errors
     ///
     /// When something cannot be started, when a source, a sink or a model cannot go on, or when what was in flight
-    /// could not be answered within 25 s of `stop`.
+    /// could not be answered within the shutdown timeout.
     pub async fn run(
         &self,
         stop: CancellationToken,
@@ -96,32 +93,40 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
-        // The sinks first: a group should not be joined for a pipeline that cannot answer.
+        // A group is joined last: not for a pipeline that cannot answer.
         let mut door = ends::open_door(self).await?;
+        let mut connected = ends::connect(self).await?;
         let mut attach = Vec::new();
         for sink in &self.sinks {
-            attach.push(ends::open_sink(self, &sink.end, door.as_ref()).await?);
+            attach.push(ends::open_sink(self, &sink.end, door.as_ref(), &mut connected).await?);
         }
+        let keep = ends::open_dead_letters(self, &mut connected).await?;
         // Stopping the intake is also what a failure elsewhere leads to.
         let intake = stop.child_token();
         let (mut records, mut sources) = (Vec::new(), Vec::new());
-        for source in &self.sources {
-            let (flow, source) = ends::open_source(source, &mut door, &intake).await?;
+        for (source, connected) in self.sources.iter().zip(connected) {
+            let (flow, source) = ends::open_source(source, connected, &mut door, &intake).await?;
             records.push(flow);
             sources.push(source);
         }
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
-        let answers = assemble(self, records, &task, &counts, &mut taps);
+        let Assembled { answers, dead_letters } =
+            assemble(self, records, &task, &counts, &mut taps);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
-        let pipelines: Vec<Pipeline> = pipelines.collect();
+        let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
+        let pipelines: Vec<Pipeline> = pipelines.chain(kept).collect();
         let view = View { graph: graph_of(&pipelines), taps };
         tell(&observer, Progress::Ready { view });
 
-        let ended = drive(pipelines, models.ends, &stop).await;
+        let ended = drive(pipelines, models.ends, &stop, self.shutdown_timeout).await;
         intake.cancel();
-        let closed = join_all(sources.into_iter().map(|source| source.close(ended.is_ok()))).await;
+        let closed = {
+            // After a failure nothing is waited for: what is unresolved will be read again.
+            let patience = if ended.is_ok() { Some(self.shutdown_timeout) } else { None };
+            join_all(sources.into_iter().map(|source| source.close(patience))).await
+        };
         ended?;
         closed.into_iter().collect::<Result<(), _>>()?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -195,6 +200,7 @@ async fn drive(
     pipelines: Vec<Pipeline>,
     model_ends: Vec<BoxFuture<'static, (String, Failure)>>,
     stop: &CancellationToken,
+    shutdown_timeout: Duration,
 ) -> Result<(), RunError> {
     let model_ended = async {
         if model_ends.is_empty() {
@@ -205,7 +211,7 @@ async fn drive(
     let overdue = async {
         stop.cancelled().await;
         tracing::info!("stopping: answering what is in flight");
-        tokio::time::sleep(SHUTDOWN).await;
+        tokio::time::sleep(shutdown_timeout).await;
     };
     // In tasks, so that an expression that goes on for ever cannot keep the deadline from being seen. All are run to
     // their end, for one that fails ends the others through what they share.
@@ -221,7 +227,7 @@ async fn drive(
     tokio::select! {
         ended = run => Ok(ended?),
         (name, failure) = model_ended => Err(RunError::ModelEnded { name, failure }),
-        () = overdue => Err(RunError::Overdue { after: SHUTDOWN }),
+        () = overdue => Err(RunError::Overdue { after: shutdown_timeout }),
     }
 }
 

@@ -13,12 +13,27 @@ pub struct Failure {
     code: Cow<'static, str>,
     message: String,
     stage: Option<Arc<str>>,
+    transient: bool,
+    attempts: u32,
 }
 
 impl Failure {
     /// A failure with a stable `code` in `snake_case` and a `message` that says what to do.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), stage: None }
+        Self {
+            code: code.into(),
+            message: message.to_string(),
+            stage: None,
+            transient: false,
+            attempts: 1,
+        }
+    }
+
+    /// Says that the same work may succeed if it is tried again, as [`Flow::retry`](crate::Flow::retry) does.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
+        self
     }
 
     /// Names the stage, unless an inner one has named itself already.
@@ -28,6 +43,25 @@ impl Failure {
             self.stage = Some(stage.into());
         }
         self
+    }
+
+    /// Fills in how often the work was tried.
+    #[must_use]
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Whether the same work may succeed if it is tried again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    /// How often the work was tried: once, or as often as [`Flow::retry`](crate::Flow::retry) did.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// The stable code, such as `invalid_json`.
@@ -76,5 +110,13 @@ mod tests {
     fn the_innermost_stage_is_the_one_that_is_kept() {
         let failure = Failure::new("invalid_json", "line 1").at("decode").at("sink");
         assert_eq!(failure.to_string(), "invalid_json: line 1 (at decode)");
+    }
+
+    #[test]
+    fn a_failure_is_for_good_and_of_one_attempt_unless_it_says_otherwise() {
+        let failure = Failure::new("overloaded", "try later");
+        assert_eq!((failure.is_transient(), failure.attempts()), (false, 1));
+        let failure = failure.transient().at("model").after(3);
+        assert_eq!((failure.is_transient(), failure.attempts()), (true, 3));
     }
 }

@@ -56,6 +56,7 @@ impl<S: Stream> Stream for Intake<S> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::num::NonZeroU32;
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,7 +67,7 @@ mod tests {
     use tokio::time::timeout;
 
     use crate::testing::size;
-    use crate::{EmitOn, Empty, Flow, Keep, Overflow, Pipeline, Release};
+    use crate::{EmitOn, Empty, Failure, Flow, Keep, Overflow, Pipeline, Release, Retry};
 
     const SHORT: Duration = Duration::from_millis(5);
     const MINUTE: Duration = Duration::from_mins(1);
@@ -126,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_flow_is_not_polled() {
         type End = fn(Flow<u32>) -> Pipeline;
-        let ends: [(&str, End); 12] = [
+        let ends: [(&str, End); 14] = [
             ("map", |flow| flow.map(|number| number).sink_fn(drop)),
             ("buffer", |flow| flow.buffer(size(2), Overflow::Wait).sink_fn(drop)),
             ("latest", |flow| flow.latest().sink_fn(drop)),
@@ -148,6 +149,15 @@ mod tests {
             ("catch", |flow| {
                 let (flow, failures) = flow.catch(size(2), Release::InOrder);
                 flow.rejoin(failures.map(|failed| failed.input)).sink_fn(drop)
+            }),
+            ("in_order_by", |flow| {
+                flow.in_order_by(size(2), |_| (), |flow| flow.delay(SHORT, size(2))).sink_fn(drop)
+            }),
+            ("retry", |flow| {
+                let attempts = NonZeroU32::MAX;
+                let retry = Retry { attempts, backoff: MINUTE / 3, max_backoff: MINUTE / 3 };
+                let busy = |_| Err::<(), _>(Failure::new("busy", "").transient());
+                flow.retry(retry, size(2)).try_map(busy).sink_fn(drop)
             }),
             ("feedback", |flow| {
                 let (flow, feedback) = flow.feedback(size(2));

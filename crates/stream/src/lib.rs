@@ -29,6 +29,7 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod testing;
+mod turns;
 
 pub use batch::Batch;
 pub use event::{Event, Header, Meta, Origin};
@@ -38,6 +39,7 @@ pub use gather::Empty;
 pub use graph::{Graph, Node, NodeKind};
 pub use in_order::{InOrder, Ticket};
 pub use ops::adaptive_window::AdaptiveWindow;
+pub use ops::breaker::{Breaker, Ratio};
 pub use ops::buffer::Overflow;
 pub use ops::catch::{Failed, Release};
 pub use ops::combine_latest::EmitOn;
@@ -45,8 +47,9 @@ pub use ops::feedback::Feedback;
 pub use ops::map_batch::{BatchResult, MapBatch};
 pub use ops::partition_unique::Keep;
 pub use ops::pluck::Missing;
+pub use ops::retry::Retry;
 pub use ops::sliding_window::Partial;
 pub use ops::tap::Tap;
-pub use receipt::{Outcome, Receipt};
+pub use receipt::{Outcome, Receipt, Settle};
 pub use sink::{Cause, Pipeline, PipelineError, Sink};
 pub use source::Source;

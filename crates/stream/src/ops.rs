@@ -2,7 +2,9 @@
 
 mod accumulate;
 pub(crate) mod adaptive_window;
+mod admit;
 mod branch;
+pub(crate) mod breaker;
 pub(crate) mod buffer;
 pub(crate) mod catch;
 mod collect_until;
@@ -14,6 +16,7 @@ mod filter;
 mod flatten;
 mod fold;
 mod frequencies;
+mod in_key_order;
 mod inspect;
 mod map;
 mod map_async;
@@ -23,6 +26,7 @@ pub(crate) mod partition_unique;
 pub(crate) mod pluck;
 mod rate_limit;
 mod rejoin;
+pub(crate) mod retry;
 mod slice;
 pub(crate) mod sliding_window;
 mod starmap;
@@ -37,14 +41,15 @@ mod zip_latest;
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use futures::stream::{self, BoxStream, StreamExt as _};
 
     use crate::testing::size;
     use crate::{
-        AdaptiveWindow, Batch, Batches, EmitOn, Empty, Event, Failure, Flow, Keep, Missing,
-        Overflow, Partial,
+        AdaptiveWindow, Batch, Batches, Breaker, EmitOn, Empty, Event, Failure, Flow, Keep,
+        Missing, Overflow, Partial, Ratio, Retry,
     };
 
     /// What a flow's end looks like to whoever asks again.
@@ -63,15 +68,20 @@ mod tests {
         let wait = Duration::from_millis(1);
         let fail = |value| if value == 3 { Err(Failure::new("three", value)) } else { Ok(value) };
         let pairs = || source().map(|value| (value, value));
+        let retry = Retry { attempts: NonZeroU32::MIN, backoff: wait, max_backoff: wait };
+        let breaker = Breaker { ratio: Ratio::new(0.5).unwrap(), of: size(2), run: None };
         let (tapped, _) = source().tap(size(2));
         vec![
             ended("accumulate", source().accumulate(0, |sum, value| Ok(sum + value))),
+            ended("breaker", source().breaker(breaker).try_map(fail)),
             ended("buffer", source().buffer(size(2), Overflow::Wait)),
             ended("delay", source().delay(wait, size(2))),
             ended("detach", source().detach()),
             ended("filter", source().filter(|value| value % 2 == 0)),
             ended("flatten", source().map(|value| vec![value; 2]).flatten()),
             ended("frequencies", source().frequencies(size(9))),
+            ended("in_key_order", source().in_key_order(size(2), |flow| flow.map(|value| value))),
+            ended("in_order_by", source().in_order_by(size(2), |_| (), |flow| flow.try_map(fail))),
             ended("inspect", source().inspect(|_| ())),
             ended("latest", source().latest()),
             ended("map_async", source().map_async(move |value| ready(fail(value)), size(2))),
@@ -81,6 +91,7 @@ mod tests {
             ),
             ended("pluck", source().pluck(|value| value.checked_sub(2), Missing::Fail)),
             ended("rate_limit", source().rate_limit(wait, size(2))),
+            ended("retry", source().retry(retry, size(2)).try_map(fail)),
             ended("slice", source().slice(1, Some(5), size(2))),
             ended("starmap", pairs().starmap(|first, second| first + second)),
             ended("tap", tapped),

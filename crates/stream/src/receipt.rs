@@ -1,6 +1,10 @@
 //! `Receipt`: tells a source that all work on one of its inputs is over.
 
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +20,40 @@ pub enum Outcome {
     Failed(Failure),
     /// At least one part was dropped before its work was over. The input must be read again.
     Abandoned,
+}
+
+/// Whoever waits for the outcome of an input: its source, or an operator that gave it a receipt of its own.
+///
+/// As long as a share of the input is open, [`Receipt::visit`] finds this from whatever was made of the input. So a
+/// sink can ask which inputs an output belongs to.
+///
+/// ```
+/// use forebay_stream::{Outcome, Receipt, Settle};
+///
+/// struct Offset(u64);
+///
+/// impl Settle for Offset {
+///     fn settle(self: Box<Self>, outcome: Outcome) {
+///         println!("{}: {outcome:?}", self.0);
+///     }
+/// }
+///
+/// let output = Receipt::join([Receipt::of(Offset(7)), Receipt::of(Offset(9))]);
+/// let mut offsets = Vec::new();
+/// output.visit(&mut |offset: &Offset| offsets.push(offset.0));
+/// assert_eq!(offsets, [7, 9]);
+/// ```
+pub trait Settle: Any + Send + Sync {
+    /// Hears the outcome; called once, when the last share is gone.
+    ///
+    /// It runs on whichever thread resolves last, so it must be short and must not block.
+    fn settle(self: Box<Self>, outcome: Outcome);
+
+    /// The receipts that wait for this one: those that `settle` resolves. An operator that wraps a receipt in one of
+    /// its own names it here; a source has none.
+    fn stands_for(&self) -> &[Receipt] {
+        &[]
+    }
 }
 
 /// A share in the outcome of one input.
@@ -42,25 +80,52 @@ pub struct Receipt {
     passes: Passes,
 }
 
-type Settle = Box<dyn FnOnce(Outcome) + Send + Sync>;
-
 /// What the shares of one input have in common. Its `Arc` count is the number of open shares, and its drop settles.
 struct Root {
     failure: OnceLock<Failure>,
     abandoned: AtomicBool,
-    settle: Option<Settle>,
+    // Taken by the drop.
+    waits: Option<Box<dyn Settle>>,
+}
+
+struct Closure<F>(F);
+
+impl<F: FnOnce(Outcome) + Send + Sync + 'static> Settle for Closure<F> {
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        (self.0)(outcome);
+    }
+}
+
+struct Joined(Vec<Receipt>);
+
+impl Settle for Joined {
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        for member in self.0 {
+            member.resolve(outcome.clone());
+        }
+    }
+
+    fn stands_for(&self) -> &[Receipt] {
+        &self.0
+    }
 }
 
 impl Receipt {
     /// The first share of a new input; `settle` is called once, when the last share is gone.
     ///
-    /// `settle` runs on whichever thread resolves last, so it must be short and must not block.
+    /// `settle` runs on whichever thread resolves last, so it must be short and must not block. For an input that
+    /// sinks are to find, see [`of`](Self::of).
     pub fn new(settle: impl FnOnce(Outcome) + Send + Sync + 'static) -> Self {
-        let settle: Settle = Box::new(settle);
+        Self::of(Closure(settle))
+    }
+
+    /// The first share of a new input, whose outcome `waits` hears.
+    pub fn of(waits: impl Settle) -> Self {
+        let waits: Box<dyn Settle> = Box::new(waits);
         let root = Root {
             failure: OnceLock::new(),
             abandoned: AtomicBool::new(false),
-            settle: Some(settle),
+            waits: Some(waits),
         };
         Self { root: Some(Arc::new(root)), passes: Passes::NONE }
     }
@@ -84,11 +149,7 @@ impl Receipt {
         if members.is_empty() {
             return Self { root: None, passes };
         }
-        let mut joined = Self::new(move |outcome| {
-            for member in members {
-                member.resolve(outcome.clone());
-            }
-        });
+        let mut joined = Self::of(Joined(members));
         joined.passes = passes;
         joined
     }
@@ -118,6 +179,57 @@ impl Receipt {
             Outcome::Failed(failure) => self.fail(failure),
             Outcome::Abandoned => drop(self),
         }
+    }
+
+    /// Shows whatever of type `T` waits for this receipt's outcome: directly, as a member of a [join](Self::join), or
+    /// behind operators that gave their events receipts of their own. Each one once; those that were joined first are
+    /// shown first.
+    pub fn visit<T: Settle>(&self, visit: &mut impl FnMut(&T)) {
+        let walked = self.walk(&mut |_, waits| {
+            if let Some(waits) = (waits as &dyn Any).downcast_ref() {
+                visit(waits);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(walked.is_continue(), "nothing stops it");
+    }
+
+    /// Shows everything that waits for this receipt's outcome, with the receipt through which it does, until told to
+    /// stop. It needs no stack of calls, so what it walks may be nested as deep as a loop has made it.
+    pub(crate) fn walk<'a, B>(
+        &'a self,
+        visit: &mut impl FnMut(&'a Self, &'a dyn Settle) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut rest = Vec::new();
+        // Where ways part they may meet again; a single way, which is the rule, needs no memory.
+        let mut seen = HashSet::new();
+        let mut parted = false;
+        let mut next = Some(self);
+        while let Some(receipt) = next.take().or_else(|| rest.pop()) {
+            let (Some(root), Some(waits)) = (&receipt.root, receipt.waits()) else { continue };
+            if parted && !seen.insert(Arc::as_ptr(root)) {
+                continue;
+            }
+            visit(receipt, waits)?;
+            match waits.stands_for() {
+                [one] => next = Some(one),
+                many => {
+                    parted |= !many.is_empty();
+                    rest.extend(many.iter().rev());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The same for all shares of one input, and for no other input.
+    pub(crate) fn identity(&self) -> *const () {
+        self.root.as_ref().map_or(std::ptr::null(), |root| Arc::as_ptr(root).cast())
+    }
+
+    /// What waits for this receipt's outcome itself.
+    pub(crate) fn waits(&self) -> Option<&dyn Settle> {
+        self.root.as_ref()?.waits.as_deref()
     }
 
     /// Resolves this share and gives a receipt for which no source waits, for an event that goes on.
@@ -159,9 +271,45 @@ impl Drop for Root {
             None if *self.abandoned.get_mut() => Outcome::Abandoned,
             None => Outcome::Done,
         };
-        if let Some(settle) = self.settle.take() {
-            settle(outcome);
+        if let Some(waits) = self.waits.take() {
+            settle(waits, outcome);
         }
+    }
+}
+
+type Settling = (Box<dyn Settle>, Outcome);
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static PUT_OFF: RefCell<VecDeque<Settling>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Settling one input resolves receipts, and so settles others: at once, unless they are nested so deep that the
+/// stack might not do (a loop can wrap an event as often as it goes round). Those have to wait for the first.
+fn settle(waits: Box<dyn Settle>, outcome: Outcome) {
+    const DEEP: usize = 64;
+    let depth = DEPTH.replace(DEPTH.get() + 1);
+    let _level = Level;
+    let mut settling = Some((waits, outcome));
+    if depth == DEEP {
+        // A thread that ends may have lost the place for it already.
+        PUT_OFF.try_with(|put_off| put_off.borrow_mut().extend(settling.take())).ok();
+    }
+    while let Some((waits, outcome)) = settling {
+        waits.settle(outcome);
+        settling = if depth == 0 { next_put_off() } else { None };
+    }
+}
+
+fn next_put_off() -> Option<Settling> {
+    PUT_OFF.try_with(|put_off| put_off.borrow_mut().pop_front()).ok().flatten()
+}
+
+struct Level;
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 
@@ -173,11 +321,12 @@ impl fmt::Debug for Receipt {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex};
 
     use proptest::prelude::*;
 
-    use super::{Outcome, Receipt};
+    use super::{Outcome, Receipt, Settle};
     use crate::Failure;
 
     type Seen = Arc<Mutex<Vec<Outcome>>>;
@@ -208,6 +357,50 @@ mod tests {
         assert_eq!(*second_seen.lock().unwrap(), [Outcome::Done]);
     }
 
+    /// An input with a number, which leaves it behind when it is settled.
+    struct Numbered(usize, Arc<Mutex<BTreeSet<usize>>>);
+
+    impl Settle for Numbered {
+        fn settle(self: Box<Self>, _outcome: Outcome) {
+            assert!(self.1.lock().unwrap().insert(self.0));
+        }
+    }
+
+    /// An operator that gives each event a receipt of its own.
+    struct Wrapped(Receipt);
+
+    impl Settle for Wrapped {
+        fn settle(self: Box<Self>, outcome: Outcome) {
+            self.0.resolve(outcome);
+        }
+
+        fn stands_for(&self) -> &[Receipt] {
+            std::slice::from_ref(&self.0)
+        }
+    }
+
+    fn numbers(receipt: &Receipt) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        receipt.visit(&mut |input: &Numbered| numbers.push(input.0));
+        numbers
+    }
+
+    #[test]
+    fn what_waits_is_found_and_settled_however_deep_it_is_nested() {
+        let settled = Arc::default();
+        let mut receipt = Receipt::of(Numbered(7, Arc::clone(&settled)));
+        for round in 0..100_000 {
+            receipt = match round % 3 {
+                0 => Receipt::of(Wrapped(receipt)),
+                1 => Receipt::join([receipt.share(), receipt]),
+                _ => Receipt::join([receipt, Receipt::new(drop)]),
+            };
+        }
+        assert_eq!(numbers(&receipt), [7]);
+        receipt.done();
+        assert_eq!(settled.lock().unwrap().len(), 1);
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Share,
@@ -223,6 +416,44 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_found_are_the_inputs_that_are_open(
+            inputs in 1_usize..6,
+            steps in prop::collection::vec((0_u8..6, any::<prop::sample::Index>()), 0..60),
+        ) {
+            let settled = Arc::default();
+            // Each receipt with the inputs that it leads to.
+            let mut open: Vec<_> = (0..inputs)
+                .map(|n| (Receipt::of(Numbered(n, Arc::clone(&settled))), BTreeSet::from([n])))
+                .collect();
+            for (step, which) in steps {
+                if open.is_empty() {
+                    break;
+                }
+                let (receipt, leads_to) = open.swap_remove(which.index(open.len()));
+                match step {
+                    0 => {
+                        open.push((receipt.share(), leads_to.clone()));
+                        open.push((receipt, leads_to));
+                    }
+                    1 | 2 if !open.is_empty() => {
+                        let (other, others) = open.swap_remove(which.index(open.len()));
+                        open.push((Receipt::join([receipt, other]), &leads_to | &others));
+                    }
+                    3 => open.push((Receipt::of(Wrapped(receipt)), leads_to)),
+                    4 => receipt.done(),
+                    _ => receipt.fail(Failure::new("test", "")),
+                }
+                for (receipt, leads_to) in &open {
+                    let mut found = numbers(receipt);
+                    found.sort_unstable();
+                    prop_assert_eq!(found, leads_to.iter().copied().collect::<Vec<_>>());
+                }
+                let unsettled: BTreeSet<_> = open.iter().flat_map(|(_, inputs)| inputs.clone()).collect();
+                prop_assert_eq!(&*settled.lock().unwrap(), &(&(0..inputs).collect() - &unsettled));
+            }
+        }
+
         #[test]
         fn an_input_settles_exactly_once_and_with_its_worst_part(steps in steps()) {
             let (receipt, seen) = watched();

@@ -16,7 +16,7 @@ use tokio::task::{coop, yield_now};
 
 use crate::fault::Fault;
 use crate::flow::Chain;
-use crate::{Event, Flow, Graph, Node, NodeKind, panics};
+use crate::{Event, Failure, Flow, Graph, Node, NodeKind, panics};
 
 /// Takes the events that leave a flow.
 ///
@@ -63,6 +63,19 @@ pub enum PipelineError {
         stage: Arc<str>,
         /// What the panic said.
         message: String,
+    },
+    /// A [`breaker`](Flow::breaker) has seen too many inputs fail.
+    #[error(
+        "the circuit breaker tripped: {failed} of the last {of} inputs failed; the last failure: {last}. Find out why \
+         they fail, or let the breaker allow more, and start again: what had no answer is read again"
+    )]
+    Tripped {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        of: usize,
+        /// The failure that made it trip.
+        last: Failure,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Deliveries: what was sent and is not confirmed, and the thread on which librdkafka confirms it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -9,16 +9,21 @@ use forebay_stream::{Failure, Receipt};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedMessage};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use tokio::sync::Notify;
 
+use super::ReplyKind;
+use super::places::{self, Place};
 use crate::Error;
 
 /// A reply on its way, and the receipt that waits for it. Travels through librdkafka and back.
 pub(super) struct Delivery {
     receipt: Receipt,
     topic: Arc<str>,
+    // Whether the request chose the place.
+    asked: bool,
+    kind: ReplyKind,
     count: Arc<Count>,
 }
 
@@ -38,17 +43,19 @@ impl Delivery {
 
     /// Fails the receipt: this reply will not be written.
     pub(super) fn fail(self, error: &KafkaError) {
-        let Self { receipt, topic, count } = self;
-        let (code, cause) = match error.rdkafka_error_code() {
-            Some(code @ RDKafkaErrorCode::MessageSizeTooLarge) => {
-                ("reply_too_large", code.to_string())
-            }
-            Some(code) => ("delivery_failed", code.to_string()),
-            None => ("delivery_failed", error.to_string()),
+        let Self { receipt, topic, asked, count, .. } = self;
+        let code = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => "reply_too_large",
+            Some(code) if asked => places::refused(code).unwrap_or("delivery_failed"),
+            _ => "delivery_failed",
         };
-        let failure =
-            Failure::new(code, format_args!("the reply was not written to {topic}: {cause}"));
-        receipt.fail(failure);
+        let cause =
+            error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        let message = format_args!("the reply was not written to {topic}: {cause}");
+        let failure = Failure::new(code, message);
+        // What the brokers refuse they refuse again.
+        let passes = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        receipt.fail(if passes { failure.transient() } else { failure });
         count.fall();
     }
 
@@ -72,12 +79,45 @@ impl Count {
 #[derive(Default)]
 pub(super) struct Deliveries {
     count: Arc<Count>,
+    // Error replies that could not be written where their requests asked for them.
+    again: Mutex<Vec<(Box<Delivery>, OwnedMessage)>>,
 }
 
 impl Deliveries {
-    pub(super) fn begin(&self, receipt: Receipt, topic: &Arc<str>) -> Delivery {
+    pub(super) fn begin(&self, receipt: Receipt, place: &Place, kind: ReplyKind) -> Delivery {
         self.count.outstanding.fetch_add(1, Ordering::AcqRel);
-        Delivery { receipt, topic: Arc::clone(topic), count: Arc::clone(&self.count) }
+        let (topic, count) = (Arc::clone(&place.topic), Arc::clone(&self.count));
+        Delivery { receipt, topic, asked: place.asked, kind, count }
+    }
+
+    fn keep(&self, delivery: Box<Delivery>, message: &BorrowedMessage<'_>) {
+        self.again
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((delivery, message.detach()));
+    }
+
+    /// Writes what was [kept](Self::keep) to the sink's own topic.
+    fn send_again(&self, producer: &BaseProducer<Self>, own: &Arc<str>) {
+        let again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
+        for (mut delivery, message) in again {
+            tracing::debug!(asked = %delivery.topic, "an error reply goes to the sink's own topic");
+            (delivery.topic, delivery.asked) = (Arc::clone(own), false);
+            let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(own, delivery);
+            record.key = message.key();
+            record.payload = message.payload();
+            record.headers = message.headers().cloned();
+            if let Err((error, back)) = producer.send(record) {
+                let mut delivery = back.delivery_opaque;
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
+                    delivery.asked = true;
+                    let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+                    again.push((delivery, message));
+                } else {
+                    delivery.fail(&error);
+                }
+            }
+        }
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -118,10 +158,14 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
         match result {
             Ok(_) => delivery.done(),
-            Err((error, _)) => match error.rdkafka_error_code() {
+            Err((error, message)) => match error.rdkafka_error_code() {
                 // The sink was dropped.
                 Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
                     delivery.abandon();
+                }
+                Some(RDKafkaErrorCode::Fatal) => delivery.fail(error),
+                _ if delivery.asked && delivery.kind == ReplyKind::Error => {
+                    self.keep(delivery, message);
                 }
                 _ => delivery.fail(error),
             },
@@ -152,6 +196,7 @@ impl PollThread {
             .spawn(move || {
                 while !stopped.load(Ordering::Acquire) {
                     polled.poll(POLL);
+                    polled.context().send_again(&polled, &topic);
                 }
                 tracing::debug!(%topic, "sink closed");
             })

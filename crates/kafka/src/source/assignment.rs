@@ -4,14 +4,16 @@ use std::sync::Mutex;
 
 use tokio::time::Instant;
 
+use super::load::Load;
 use super::offsets::{Offsets, Slot};
 use super::shared::lock;
+use super::staged::{Output, Staged};
 
 /// A partition in one of its assignments: the epoch *is* this value. A partition that is given back and assigned again
 /// gets a new one, and receipts of the old one find it [fenced](Assignment::fence).
 #[derive(Debug)]
-pub(super) struct Assignment {
-    pub(super) partition: i32,
+pub(crate) struct Assignment {
+    pub(crate) partition: i32,
     state: Mutex<State>,
 }
 
@@ -19,6 +21,10 @@ pub(super) struct Assignment {
 struct State {
     offsets: Offsets,
     phase: Phase,
+    // Whether it was paused by itself.
+    stopped: bool,
+    // What counts as in flight.
+    load: Load,
     // Records that were handed out and whose outcome is not known.
     taken: usize,
     // Records that failed or were abandoned: they stay open, so that nothing behind them is committed.
@@ -27,15 +33,26 @@ struct State {
     began: Option<i64>,
     // What was last given to a commit that has not failed, or not yet.
     committed: Option<i64>,
+    // What waits for a transaction; none where offsets are committed by themselves.
+    staged: Option<Staged>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
     /// Nothing more is handed out; outcomes still count.
-    Draining,
+    Closed,
     /// The partition may belong to another member: nothing counts any more.
     Fenced,
+}
+
+/// How the offsets of an assignment are committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commits {
+    /// By themselves.
+    Alone,
+    /// In one transaction with what was made of their records.
+    WithOutputs,
 }
 
 /// What was left of an assignment when it ended.
@@ -43,51 +60,86 @@ enum Phase {
 pub(super) struct Remains {
     /// What may be committed, if anything was resolved at all.
     pub(super) commit: Option<i64>,
-    /// Every record that was open, for whatever reason.
-    pub(super) open: usize,
-    /// Those of them that were handed out and came to no outcome.
+    /// What counted as in flight.
+    pub(super) load: Load,
+    /// Records that were handed out and came to no outcome.
     pub(super) taken: usize,
-    /// Those of them that failed or were abandoned.
+    /// Records that failed or were abandoned.
     pub(super) held: usize,
 }
 
+/// What a transaction can take of an assignment.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// What is to be written, and the offsets that it answers, in their order.
+    pub(super) outputs: Vec<(i64, Output)>,
+    /// What is to be committed with it.
+    pub(super) position: i64,
+    /// How many records lie before the position and are not committed.
+    pub(super) inputs: usize,
+}
+
 impl Assignment {
-    pub(super) fn new(partition: i32) -> Self {
+    pub(super) fn new(partition: i32, commits: Commits) -> Self {
         let state = State {
             offsets: Offsets::default(),
             phase: Phase::Open,
+            stopped: false,
+            load: Load::default(),
             taken: 0,
             held: 0,
             began: None,
             committed: None,
+            staged: (commits == Commits::WithOutputs).then(Staged::default),
         };
         Self { partition, state: Mutex::new(state) }
     }
 
-    /// A record was read.
-    pub(super) fn open(&self, offset: i64) -> Slot {
+    /// A record of so many bytes was read.
+    pub(super) fn open(&self, offset: i64, bytes: usize) -> Slot {
         let mut state = lock(&self.state);
         state.began.get_or_insert(offset);
+        state.load += Load::of_one(bytes);
+        if let Some(staged) = &mut state.staged {
+            staged.read(offset, bytes);
+        }
         state.offsets.open(offset, Instant::now())
     }
 
-    /// Whether a record that was read may be handed out; from then on its outcome is waited for.
-    pub(super) fn take(&self) -> bool {
+    /// Whether a record that was read may be handed out; from then on its outcome is waited for. If not, the record
+    /// keeps its offset, and what is returned is in flight no longer.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), Load> {
         let mut state = lock(&self.state);
-        let open = state.phase == Phase::Open;
-        state.taken += usize::from(open);
-        open
+        match state.phase {
+            Phase::Open => {
+                state.taken += 1;
+                Ok(())
+            }
+            // With outputs, everything in flight is counted until the assignment ends.
+            Phase::Closed if state.staged.is_none() => {
+                let load = Load::of_one(bytes);
+                state.load -= load;
+                Err(load)
+            }
+            Phase::Closed | Phase::Fenced => Err(Load::default()),
+        }
     }
 
-    /// The work on a record is over and its offset may be passed. False if the assignment has ended.
-    pub(super) fn resolve(&self, slot: Slot) -> bool {
+    /// The work on a record is over and its offset may be passed. Returns what is in flight no longer; nothing if the
+    /// assignment has ended.
+    pub(super) fn resolve(&self, slot: Slot, bytes: usize) -> Option<Load> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
-            return false;
+            return None;
         }
         state.taken -= 1;
         state.offsets.resolve(slot);
-        true
+        if state.staged.is_some() {
+            return Some(Load::default());
+        }
+        let load = Load::of_one(bytes);
+        state.load -= load;
+        Some(load)
     }
 
     /// A record will not be answered: its offset stays, for as long as the assignment. Returns how many stay by now;
@@ -103,11 +155,26 @@ impl Assignment {
     }
 
     /// Hands out nothing more.
-    pub(super) fn drain(&self) {
+    pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         if state.phase == Phase::Open {
-            state.phase = Phase::Draining;
+            state.phase = Phase::Closed;
         }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.state).phase == Phase::Open
+    }
+
+    /// Whether more of it is to be read, as far as it is concerned.
+    pub(super) fn flows(&self) -> bool {
+        let state = lock(&self.state);
+        state.phase == Phase::Open && !state.stopped
+    }
+
+    /// Stops it, or lets it go on.
+    pub(super) fn stop(&self, stopped: bool) {
+        lock(&self.state).stopped = stopped;
     }
 
     /// How many records were handed out and have come to no outcome.
@@ -115,12 +182,31 @@ impl Assignment {
         lock(&self.state).taken
     }
 
+    /// How many records were read since the oldest that is not answered, that one included.
+    pub(super) fn ahead(&self) -> usize {
+        let offsets = &lock(&self.state).offsets;
+        (offsets.seen() - offsets.passed()).try_into().unwrap_or(usize::MAX)
+    }
+
     /// Ends the assignment. Outcomes that come later are ignored, so what is returned is final and may be committed.
     pub(super) fn fence(&self) -> Remains {
         let mut state = lock(&self.state);
         state.phase = Phase::Fenced;
         let commit = state.last_commit();
-        Remains { commit, open: state.offsets.len(), taken: state.taken, held: state.held }
+        if let Some(staged) = &mut state.staged {
+            *staged = Staged::default();
+        }
+        let load = std::mem::take(&mut state.load);
+        Remains { commit, load, taken: state.taken, held: state.held }
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        lock(&self.state).phase == Phase::Fenced
+    }
+
+    /// The first offset that was read.
+    pub(super) fn began(&self) -> Option<i64> {
+        lock(&self.state).began
     }
 
     /// What to commit now, if it moved since the last commit.
@@ -141,6 +227,40 @@ impl Assignment {
     /// The smallest open offset, and since when it has been open.
     pub(super) fn oldest(&self) -> Option<(i64, Instant)> {
         lock(&self.state).offsets.oldest()
+    }
+
+    /// Keeps what was made of the record at `offset` for the transaction that commits it. Dropped if the assignment
+    /// has ended: another member makes it again.
+    pub(crate) fn stage(&self, offset: i64, output: Output) {
+        let mut state = lock(&self.state);
+        if state.phase != Phase::Fenced
+            && let Some(staged) = &mut state.staged
+        {
+            staged.add(offset, output);
+        }
+    }
+
+    /// What can be written and committed now, if the position moved.
+    pub(super) fn take_ready(&self) -> Option<Ready> {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Fenced {
+            return None;
+        }
+        let position = state.next_commit()?;
+        let staged = state.staged.as_mut()?;
+        let (outputs, inputs) = (staged.take_before(position), staged.unwritten_before(position));
+        Some(Ready { outputs, position, inputs })
+    }
+
+    /// A transaction has committed `position`. Returns what is in flight no longer.
+    pub(super) fn written(&self, position: i64) -> Load {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Fenced {
+            return Load::default();
+        }
+        let load = state.staged.as_mut().map(|staged| staged.written(position)).unwrap_or_default();
+        state.load -= load;
+        load
     }
 }
 
@@ -163,51 +283,62 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::Assignment;
+    use super::{Assignment, Commits, Load};
+
+    /// So many bytes has every record here.
+    const SIZE: usize = 10;
+
+    fn assignment() -> Assignment {
+        Assignment::new(0, Commits::Alone)
+    }
+
+    fn load(records: usize) -> Load {
+        Load { records, bytes: records * SIZE }
+    }
 
     #[test]
     fn an_outcome_after_the_fence_changes_nothing() {
-        let assignment = Assignment::new(0);
-        let first = assignment.open(7);
-        let second = assignment.open(8);
-        assert!(assignment.take() && assignment.take());
-        assert!(assignment.resolve(first));
+        let assignment = assignment();
+        let first = assignment.open(7, SIZE);
+        let second = assignment.open(8, SIZE);
+        assert!(assignment.take(SIZE).is_ok() && assignment.take(SIZE).is_ok());
+        assert_eq!(assignment.resolve(first, SIZE), Some(load(1)));
         let remains = assignment.fence();
-        assert_eq!((remains.commit, remains.open, remains.taken), (Some(8), 1, 1));
-        assert!(!assignment.resolve(second));
-        assert!(!assignment.take());
+        assert_eq!((remains.commit, remains.load, remains.taken), (Some(8), load(1), 1));
+        assert_eq!(assignment.resolve(second, SIZE), None);
+        assert_eq!(assignment.take(SIZE), Err(load(0)));
         assert_eq!(assignment.next_commit(), None);
     }
 
     #[test]
     fn a_held_record_keeps_its_offset_and_is_not_waited_for() {
-        let assignment = Assignment::new(0);
-        let slots = [assignment.open(0), assignment.open(1), assignment.open(2)];
-        assert!(slots.iter().all(|_| assignment.take()));
-        assert!(assignment.resolve(slots[0]));
+        let assignment = assignment();
+        let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE));
+        assert!(slots.iter().all(|_| assignment.take(SIZE).is_ok()));
+        assert!(assignment.resolve(slots[0], SIZE).is_some());
         assert_eq!(assignment.hold(), Some(1));
-        assert!(assignment.resolve(slots[2]));
-        assert_eq!(assignment.taken(), 0);
+        assert!(assignment.resolve(slots[2], SIZE).is_some());
+        assert_eq!((assignment.taken(), assignment.ahead()), (0, 2));
         assert_eq!(assignment.next_commit(), Some(1));
         assert_eq!(assignment.next_commit(), None, "nothing moved");
     }
 
     #[test]
     fn a_record_that_was_not_handed_out_holds_its_offset_without_being_waited_for() {
-        let assignment = Assignment::new(0);
-        assignment.open(5);
-        assignment.drain();
-        assert!(!assignment.take());
+        let assignment = assignment();
+        assignment.open(5, SIZE);
+        assignment.close();
+        assert_eq!(assignment.take(SIZE), Err(load(1)), "it is in flight no longer");
         assert_eq!(assignment.taken(), 0);
         let remains = assignment.fence();
-        assert_eq!((remains.commit, remains.open, remains.taken), (None, 1, 0));
+        assert_eq!((remains.commit, remains.load, remains.taken), (None, load(0), 0));
     }
 
     #[test]
     fn a_failed_commit_is_made_again() {
-        let assignment = Assignment::new(0);
-        let slot = assignment.open(5);
-        assert!(assignment.take() && assignment.resolve(slot));
+        let assignment = assignment();
+        let slot = assignment.open(5, SIZE);
+        assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assignment.commit_failed();
         assert_eq!(assignment.next_commit(), Some(6));
@@ -215,9 +346,9 @@ mod tests {
 
     #[test]
     fn the_last_commit_repeats_one_that_may_still_fail() {
-        let assignment = Assignment::new(0);
-        let slot = assignment.open(5);
-        assert!(assignment.take() && assignment.resolve(slot));
+        let assignment = assignment();
+        let slot = assignment.open(5, SIZE);
+        assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assert_eq!(assignment.fence().commit, Some(6));
     }

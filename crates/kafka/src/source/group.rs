@@ -1,33 +1,29 @@
 //! `Group`: what happens when the consumer group gives partitions and takes them back.
 //!
-//! All callbacks run on the poll thread, inside of its poll. A revocation may therefore block polling for as long as
-//! the drain lasts and two seconds for the commit, and no longer: `drain_timeout` bounds it, it is less than half of the
-//! session timeout and of the longest poll interval (the configuration is checked for that), and librdkafka's own thread
-//! goes on with heartbeats. What the drain waits for, the outcomes of records, comes from other threads and never needs
-//! this one.
+//! All callbacks run on the poll thread, inside of its poll, and none waits: a revocation is answered later, when what
+//! is in flight has come to an end (see [`handover`](super::handover)).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::Instant;
 
 use super::assignment::Remains;
-use super::shared::{Shared, after};
-use crate::error::ClientError;
-use crate::{Error, native};
+use super::handover::Handover;
+use super::shared::{Shared, after, lock};
+use crate::Error;
 
 pub(super) struct Group {
     pub(super) shared: Arc<Shared>,
     drain_timeout: Duration,
+    handover: Mutex<Option<Handover>>,
     // Whether what gets assigned begins paused.
     paused: AtomicBool,
     // Set by every callback: a poll that served one returns nothing although more may be waiting.
@@ -37,7 +33,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(shared: Arc<Shared>, drain_timeout: Duration) -> Self {
         let (paused, served) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { shared, drain_timeout, paused, served }
+        Self { shared, drain_timeout, handover: Mutex::default(), paused, served }
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -49,7 +45,8 @@ impl Group {
         self.served.swap(false, Ordering::Relaxed)
     }
 
-    /// Stops or restarts fetching, for what is assigned and for what will be.
+    /// Stops or restarts fetching, for what is assigned and for what will be. Partitions that hand out nothing more
+    /// stay paused.
     ///
     /// Pausing is synchronous in librdkafka: records that were fetched before and not polled yet are dropped, and read
     /// again from there on resuming, so no record comes out of a poll that follows.
@@ -59,11 +56,27 @@ impl Group {
         paused: bool,
     ) -> KafkaResult<()> {
         self.paused.store(paused, Ordering::Relaxed);
-        let assigned = self.list(&self.shared.assigned());
-        if paused { consumer.pause(&assigned) } else { consumer.resume(&assigned) }
+        let flowing = self.shared.assignments().into_iter().filter(|one| one.flows());
+        let flowing = self.list(&flowing.map(|one| one.partition).collect::<Vec<_>>());
+        if paused { consumer.pause(&flowing) } else { consumer.resume(&flowing) }
     }
 
-    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+    /// Stops or restarts fetching of partitions by themselves.
+    pub(super) fn set_flowing(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[i32],
+        flowing: bool,
+    ) -> KafkaResult<()> {
+        let list = self.list(partitions);
+        match flowing {
+            false => consumer.pause(&list),
+            true if self.is_paused() => Ok(()),
+            true => consumer.resume(&list),
+        }
+    }
+
+    pub(super) fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             list.add_partition(&self.shared.topic, *partition);
@@ -79,7 +92,7 @@ impl Group {
         let partitions = partitions(assigned);
         tracing::info!(topic = %self.shared.topic, ?partitions, "assigned");
         for partition in &partitions {
-            self.shared.assign(*partition);
+            self.shared.assign_anew(*partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(assigned)?,
@@ -92,6 +105,8 @@ impl Group {
         if self.is_paused() { consumer.pause(assigned) } else { consumer.resume(assigned) }
     }
 
+    /// Takes partitions away: at once where they are lost or nothing is waited for any more; otherwise a handover
+    /// begins, which the poll thread ends. Until then librdkafka waits for the answer.
     fn revoke(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -99,48 +114,37 @@ impl Group {
     ) -> KafkaResult<()> {
         let partitions = partitions(revoked);
         if consumer.assignment_lost() {
-            // Other members may have the partitions already, and may be further.
-            let ended = self.shared.revoke(&partitions);
-            tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = taken(&ended), "lost");
-        } else {
-            let deadline = after(self.drain_timeout);
-            // While closing, whatever could be waited for has been waited for.
-            let deadline = self.shared.closing().map_or(deadline, |close| close.min(deadline));
-            self.shared.drain(&partitions, deadline);
-            let ended = self.shared.revoke(&partitions);
-            tracing::info!(topic = %self.shared.topic, ?partitions, unresolved = taken(&ended), "revoked");
-            if let Err(error) = self.commit_now(consumer, &ended) {
-                tracing::warn!(topic = %self.shared.topic, %error, "committing before giving partitions back failed");
-            }
+            return self.lose(consumer, revoked);
         }
-        match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
-            _ => consumer.unassign(),
+        if self.shared.closing().is_some() {
+            // What could be waited for has been waited for, and committed.
+            self.shared.revoke(&partitions);
+            return unassign(consumer, revoked);
         }
+        tracing::debug!(topic = %self.shared.topic, ?partitions, "handing over");
+        self.shared.drain(&partitions);
+        consumer.pause(revoked)?;
+        self.shared.set_handing_over(partitions.len());
+        let deadline = after(self.drain_timeout);
+        *lock(&self.handover) = Some(Handover { list: revoked.clone(), partitions, deadline });
+        Ok(())
     }
 
-    /// Commits what ended assignments left, and waits for the answer up to a limit. The group may still be waiting for
-    /// other members to learn of their new assignments, and refuses commits for that moment.
-    fn commit_now(
+    /// Gives partitions up that other members may have already, and may be further in: nothing is committed.
+    pub(super) fn lose(
         &self,
         consumer: &BaseConsumer<Self>,
-        ended: &[(i32, Remains)],
-    ) -> Result<(), ClientError> {
-        const LIMIT: Duration = Duration::from_secs(2);
-        const AGAIN: Duration = Duration::from_millis(50);
-        let deadline = after(LIMIT);
-        let offsets =
-            ended.iter().filter_map(|(partition, remains)| Some((*partition, remains.commit?)));
-        let offsets = offset_list(&self.shared.topic, offsets);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match native::commit_within(consumer, &offsets, left) {
-                Err(RDKafkaErrorCode::RebalanceInProgress) if left > AGAIN => {
-                    thread::park_timeout(AGAIN);
-                }
-                done => return done.map_err(ClientError::from_code),
-            }
-        }
+        lost: &TopicPartitionList,
+    ) -> KafkaResult<()> {
+        let partitions = partitions(lost);
+        let ended = self.shared.revoke(&partitions);
+        tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = taken(&ended), "lost");
+        unassign(consumer, lost)
+    }
+
+    /// The handover under way, if there is one.
+    pub(super) fn handover(&self) -> MutexGuard<'_, Option<Handover>> {
+        lock(&self.handover)
     }
 
     /// Notes that a commit failed, so that the next one has its offsets again.
@@ -156,6 +160,17 @@ impl Group {
     fn cannot_go_on(&self, error: KafkaError) {
         self.shared
             .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
+    }
+}
+
+/// Answers a revocation.
+pub(super) fn unassign(
+    consumer: &BaseConsumer<Group>,
+    revoked: &TopicPartitionList,
+) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
+        _ => consumer.unassign(),
     }
 }
 
@@ -175,11 +190,11 @@ pub(super) fn offset_list(
     list
 }
 
-fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
-fn taken(ended: &[(i32, Remains)]) -> usize {
+pub(super) fn taken(ended: &[(i32, Remains)]) -> usize {
     ended.iter().map(|(_, remains)| remains.taken).sum()
 }
 

@@ -36,8 +36,12 @@ pub struct CloseReport {
 pub struct Stats {
     /// Records that are read and not yet resolved, held ones included.
     pub in_flight: usize,
+    /// The bytes of their keys, values and headers.
+    pub in_flight_bytes: usize,
     /// Records that failed or were abandoned, and hold their offsets.
     pub held: usize,
+    /// Partitions that the group has asked for, and that are given back when what is in flight of them has ended.
+    pub handing_over: usize,
     /// The record that has been in flight for longest.
     pub oldest: Option<Oldest>,
 }

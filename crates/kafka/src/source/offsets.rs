@@ -15,6 +15,7 @@ pub(super) struct Offsets {
     ends: Option<(Slot, Slot)>,
     // One past the largest offset seen.
     next: Option<i64>,
+    seen: u64,
 }
 
 /// Names an open offset until it is resolved; after that the slot may name another.
@@ -23,6 +24,8 @@ pub(super) type Slot = usize;
 #[derive(Debug)]
 struct Node {
     offset: i64,
+    // How many were seen before it.
+    number: u64,
     since: Instant,
     before: Option<Slot>,
     after: Option<Slot>,
@@ -32,7 +35,7 @@ impl Offsets {
     /// Notes that `offset`, larger than any before it, has been read.
     pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
         let last = self.ends.map(|(_, last)| last);
-        let node = Node { offset, since, before: last, after: None };
+        let node = Node { offset, number: self.seen, since, before: last, after: None };
         let slot = self.free.pop().unwrap_or(self.nodes.len());
         if slot == self.nodes.len() {
             self.nodes.push(node);
@@ -44,6 +47,7 @@ impl Offsets {
         }
         self.ends = Some((self.ends.map_or(slot, |(first, _)| first), slot));
         self.next = Some(offset + 1);
+        self.seen += 1;
         slot
     }
 
@@ -76,7 +80,18 @@ impl Offsets {
         Some((node.offset, node.since))
     }
 
+    /// How many offsets have been seen that are less than the [position](Self::position).
+    pub(super) fn passed(&self) -> u64 {
+        self.ends.map_or(self.seen, |(first, _)| self.nodes[first].number)
+    }
+
+    /// How many offsets have been seen.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// How many offsets are open.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
@@ -113,6 +128,7 @@ mod tests {
             let mut unresolved = BTreeSet::new();
             let mut next = start;
             let mut most = 0;
+            let mut all = Vec::new();
             prop_assert_eq!(offsets.position(), None);
             for step in steps {
                 match step {
@@ -121,6 +137,7 @@ mod tests {
                         next = offset + 1;
                         open.push((offset, offsets.open(offset, Instant::now())));
                         unresolved.insert(offset);
+                        all.push(offset);
                     }
                     Step::Resolve(_) if open.is_empty() => {}
                     Step::Resolve(which) => {
@@ -135,6 +152,9 @@ mod tests {
                 prop_assert_eq!(offsets.position(), expected);
                 prop_assert_eq!(offsets.oldest().map(|(offset, _)| offset), unresolved.first().copied());
                 prop_assert_eq!(offsets.len(), unresolved.len());
+                let passed = all.iter().filter(|offset| Some(**offset) < expected).count();
+                prop_assert_eq!(offsets.passed(), passed as u64);
+                prop_assert_eq!(offsets.seen(), all.len() as u64);
                 prop_assert!(offsets.nodes.len() <= most, "memory follows what is open");
             }
         }

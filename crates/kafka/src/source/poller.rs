@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
@@ -12,8 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, offset_list};
+use super::partitions::Partitions;
 use super::record::Record;
+use super::rewind::rewind;
 use super::shared::{BACKSTOP, Shared, after};
+use super::transactions::Transactions;
 use super::{CloseReport, Stats};
 use crate::error::ClientError;
 use crate::{Error, native};
@@ -23,38 +26,79 @@ use crate::{Error, native};
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) struct Poller {
-    pub(super) consumer: BaseConsumer<Group>,
+    pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) shared: Arc<Shared>,
+    pub(super) transactions: Option<Arc<Transactions>>,
+    pub(super) partitions: Partitions,
     // As large as what may be in flight.
     pub(super) records: mpsc::Sender<Record>,
     pub(super) stop: CancellationToken,
     pub(super) commit_interval: Duration,
+    // The flush that a handover waits for.
+    pub(super) flush: Option<u64>,
 }
 
 impl Poller {
     /// Polls until the source is closed, commits, and reports. Dropping what comes with the report leaves the group.
     pub(super) fn run(mut self) -> (Result<CloseReport, Error>, Leaving) {
         self.shared.poll_here();
-        let wake = Arc::clone(&self.shared);
-        self.consumer.set_nonempty_callback(move || wake.wake());
         let mut next_commit = after(self.commit_interval);
         let mut full_since = None;
         loop {
-            if let Some(deadline) = self.shared.closing()
-                && (self.shared.try_drain() || Instant::now() >= deadline)
-            {
-                return self.finish();
+            if let Some(deadline) = self.shared.closing() {
+                let assigned = self.shared.assigned();
+                self.shared.drain(&assigned);
+                if self.shared.is_drained(&assigned) || Instant::now() >= deadline {
+                    return self.finish();
+                }
             }
             self.regulate(&mut full_since);
             if full_since.is_none() || self.is_paused() {
                 self.poll_all();
             }
+            let done =
+                self.hand_over().and_then(|()| self.partitions.look(&self.consumer, &self.shared));
+            if let Err(error) = done {
+                self.cannot_go_on(error);
+            }
+            self.look_after_transactions();
             let now = Instant::now();
             if now >= next_commit {
                 self.commit();
                 next_commit = after(self.commit_interval);
             }
             thread::park_timeout(BACKSTOP.min(next_commit.saturating_duration_since(now)));
+        }
+    }
+
+    /// Ends a handover that can end: with transactions, once they have committed what it left.
+    fn hand_over(&mut self) -> KafkaResult<()> {
+        let group = self.consumer.context();
+        let due = group.handover().as_ref().is_some_and(|handover| handover.is_due(&self.shared));
+        if !due {
+            return Ok(());
+        }
+        if let Some(transactions) = &self.transactions {
+            let flush = *self.flush.get_or_insert_with(|| transactions.flush());
+            if !transactions.is_flushed(flush) {
+                return Ok(());
+            }
+        }
+        self.flush = None;
+        let Some(handover) = group.handover().take() else { return Ok(()) };
+        handover.end(&self.consumer, &self.shared)
+    }
+
+    fn look_after_transactions(&self) {
+        let Some(transactions) = &self.transactions else { return };
+        transactions.watch();
+        if transactions.wants_rewind() && self.shared.closing().is_none() {
+            match rewind(&self.consumer, &self.shared) {
+                Ok(()) => transactions.rewound(),
+                Err(error) => {
+                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again")
+                }
+            }
         }
     }
 
@@ -104,9 +148,10 @@ impl Poller {
     }
 
     /// Serves whatever is waiting, up to as many records as there is room for.
-    fn poll_all(&self) {
+    fn poll_all(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
         while self.is_paused() || !self.is_full() {
-            match self.consumer.poll(Duration::ZERO) {
+            match consumer.poll(Duration::ZERO) {
                 Some(polled) => self.take(polled),
                 None if self.consumer.context().take_served() => {}
                 None => return,
@@ -116,10 +161,13 @@ impl Poller {
         thread::current().unpark();
     }
 
-    fn take(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
+    fn take(&mut self, polled: KafkaResult<BorrowedMessage<'_>>) {
         match polled {
             Ok(message) if !self.is_over() => {
                 let Some(record) = Record::read(&message, &self.shared) else { return };
+                if let Err(error) = self.partitions.read(&self.consumer, record.assignment()) {
+                    self.cannot_go_on(error);
+                }
                 // Closed means that the stream is gone; the record stays open, so its offset is held.
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.records.try_send(record) {
                     tracing::error!(topic = %self.shared.topic, "more records than the bound allows");
@@ -141,39 +189,70 @@ impl Poller {
 
     /// Commits what has moved, without waiting; the group hears of failures and has them made again.
     fn commit(&self) {
-        let offsets = self.shared.assigned().into_iter().filter_map(|partition| {
-            Some((partition, self.shared.assignment(partition)?.next_commit()?))
-        });
+        if self.transactions.is_some() {
+            return;
+        }
+        let assignments = self.shared.assignments().into_iter();
+        let offsets = assignments.filter_map(|one| Some((one.partition, one.next_commit()?)));
         let offsets = offset_list(&self.shared.topic, offsets);
         if offsets.count() == 0 {
             return;
         }
-        if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
-            self.consumer.context().commit_failed(&error, &offsets);
+        if let Err(code) = native::commit_later(&self.consumer, &offsets) {
+            self.consumer.context().commit_failed(&KafkaError::ConsumerCommit(code), &offsets);
         }
     }
 
-    fn finish(self) -> (Result<CloseReport, Error>, Leaving) {
+    fn finish(mut self) -> (Result<CloseReport, Error>, Leaving) {
         let Stats { held, .. } = self.shared.stats();
         let unresolved = self.shared.taken();
-        let report = match self.commit_at_last() {
-            Ok(()) => Ok(CloseReport { unresolved, held }),
-            Err(source) => Err(Error::Commit { topic: self.shared.topic.to_string(), source }),
+        let topic = self.shared.topic.to_string();
+        let report = match &self.transactions {
+            Some(transactions) => match self.flush_at_last(transactions) {
+                true => Ok(CloseReport { unresolved, held }),
+                false => Err(Error::Uncommitted { topic }),
+            },
+            None => match self.commit_at_last() {
+                Ok(()) => Ok(CloseReport { unresolved, held }),
+                Err(source) => Err(Error::Commit { topic, source }),
+            },
         };
         // The revocation that comes with leaving finds no assignment, and so waits for nothing.
         self.shared.revoke(&self.shared.assigned());
+        let handover = self.consumer.context().handover().take();
+        if let Some(handover) = handover
+            && let Err(error) = handover.end(&self.consumer, &self.shared)
+        {
+            tracing::warn!(%error, "giving partitions back at the end failed");
+        }
+        if let Some(transactions) = self.transactions.take() {
+            transactions.stop();
+        }
         (report, Leaving(self.consumer))
+    }
+
+    /// Has the last transaction committed, and polls meanwhile. Whether it was.
+    fn flush_at_last(&self, transactions: &Arc<Transactions>) -> bool {
+        const LIMIT: Duration = Duration::from_secs(12);
+        const LOOK: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + LIMIT;
+        let flush = transactions.flush();
+        while !transactions.is_flushed(flush) && Instant::now() < deadline {
+            transactions.watch();
+            self.consumer.poll(Duration::ZERO);
+            thread::park_timeout(LOOK);
+        }
+        transactions.is_flushed(flush) && !transactions.has_failed()
     }
 
     /// Commits whatever may be, and waits for the answer. The group refuses commits while it changes; then this serves
     /// the change, which may take partitions away, and commits what is left.
-    fn commit_at_last(&self) -> Result<(), ClientError> {
+    fn commit_at_last(&mut self) -> Result<(), ClientError> {
         const LIMIT: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + LIMIT;
         loop {
-            let offsets = self.shared.assigned().into_iter().filter_map(|partition| {
-                Some((partition, self.shared.assignment(partition)?.last_commit()?))
-            });
+            let assignments = self.shared.assignments().into_iter();
+            let offsets = assignments.filter_map(|one| Some((one.partition, one.last_commit()?)));
             let offsets = offset_list(&self.shared.topic, offsets);
             let left = deadline.saturating_duration_since(Instant::now());
             match native::commit_within(&self.consumer, &offsets, left) {
@@ -191,7 +270,9 @@ impl Poller {
 
 /// A consumer that has committed and has still to leave its group, which its drop does. Brokers that do not answer, and
 /// groups in the middle of a change, can make that take long.
-pub(super) struct Leaving(#[expect(dead_code, reason = "held for its drop")] BaseConsumer<Group>);
+pub(super) struct Leaving(
+    #[expect(dead_code, reason = "held for its drop")] Arc<BaseConsumer<Group>>,
+);
 
 /// Errors after which librdkafka does not recover by itself, or would read what nobody asked for.
 fn is_final(error: &KafkaError) -> bool {

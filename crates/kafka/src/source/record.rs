@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use forebay_stream::{Event, Meta, Outcome, Receipt};
+use forebay_stream::{Event, Failure, Meta, Outcome, Receipt, Settle};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::assignment::Assignment;
 use super::offsets::Slot;
 use super::shared::Shared;
+use super::staged::Output;
+use super::transactions::Transactions;
 use crate::native;
 
 /// A record that has been read and counted, and not yet handed out.
@@ -20,18 +22,18 @@ pub(super) struct Record {
 }
 
 /// A record's place in its assignment.
-struct Ticket {
+pub(crate) struct Ticket {
     shared: Arc<Shared>,
     assignment: Arc<Assignment>,
     slot: Slot,
     offset: i64,
+    bytes: usize,
 }
 
 impl Record {
     /// Copies a message out of librdkafka and counts it as in flight; `None` if its partition is not assigned any more.
     pub(super) fn read(message: &BorrowedMessage<'_>, shared: &Arc<Shared>) -> Option<Self> {
         let (partition, offset) = (message.partition(), message.offset());
-        let (assignment, slot) = shared.open(partition, offset)?;
         let timestamp = message.timestamp().to_millis().and_then(|millis| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis.try_into().ok()?))
         });
@@ -42,28 +44,53 @@ impl Record {
             origin: shared.origin(partition, offset),
         };
         let value = message.payload().map(Bytes::copy_from_slice);
-        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset };
+        let bytes = size(&meta, value.as_ref());
+        let (assignment, slot) = shared.open(partition, offset, bytes)?;
+        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset, bytes };
         Some(Self { value, meta, ticket })
+    }
+
+    pub(super) fn assignment(&self) -> &Arc<Assignment> {
+        &self.ticket.assignment
     }
 
     /// The event for this record; `None` if its partition is being given back, so another member will read it.
     pub(super) fn hand_out(self) -> Option<Event<Option<Bytes>>> {
         let Self { value, meta, ticket } = self;
-        if !ticket.assignment.take() {
+        if let Err(load) = ticket.assignment.take(ticket.bytes) {
+            ticket.shared.resolved(load);
             return None;
         }
-        let receipt = Receipt::new(move |outcome| ticket.settle(outcome));
-        Some(Event { value, meta: Arc::new(meta), receipt })
+        Some(Event { value, meta: Arc::new(meta), receipt: Receipt::of(ticket) })
     }
 }
 
 impl Ticket {
-    fn settle(self, outcome: Outcome) {
-        let Self { shared, assignment, slot, offset } = self;
+    /// Whether these transactions commit its offset.
+    pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
+        Arc::ptr_eq(&self.shared, &transactions.shared)
+    }
+
+    /// Whether the brokers refused an answer of it.
+    pub(crate) fn was_refused(&self, transactions: &Transactions) -> bool {
+        transactions.was_refused(self.assignment.partition, self.offset)
+    }
+
+    /// Keeps an answer for the transaction that commits the offset.
+    pub(crate) fn keep(&self, transactions: &Transactions, output: Output) -> Result<(), Failure> {
+        transactions.admit(self.assignment.partition, self.offset)?;
+        self.assignment.stage(self.offset, output);
+        Ok(())
+    }
+}
+
+impl Settle for Ticket {
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        let Self { shared, assignment, slot, offset, bytes } = *self;
         match outcome {
             Outcome::Done => {
-                if assignment.resolve(slot) {
-                    shared.resolved();
+                if let Some(load) = assignment.resolve(slot, bytes) {
+                    shared.answered(load);
                 }
             }
             Outcome::Abandoned => {
@@ -79,9 +106,20 @@ impl Ticket {
             Outcome::Failed(failure) => {
                 if assignment.hold().is_some() {
                     shared.held();
-                    shared.unanswered(shared.origin(assignment.partition, offset), failure);
+                    let origin = shared.origin(assignment.partition, offset);
+                    shared.unanswered(&assignment, origin, failure);
                 }
             }
         }
     }
+}
+
+/// What a record takes of the memory that its source may use.
+fn size(meta: &Meta, value: Option<&Bytes>) -> usize {
+    // What the record costs beside its bytes: its event, its metadata, its receipt, its place in the tracker.
+    const OWN: usize = 256;
+    let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    let headers =
+        meta.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
+    OWN + length(meta.key.as_ref()) + length(value) + headers.sum::<usize>()
 }

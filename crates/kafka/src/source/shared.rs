@@ -1,9 +1,8 @@
 //! What the poll thread, the stream, the receipts and the handle of one source have in common.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -11,17 +10,26 @@ use forebay_stream::{Failure, Origin};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::assignment::{Assignment, Remains};
+use super::assignment::{Assignment, Commits, Remains};
+use super::load::{Load, TotalLoad};
+use super::transactions::Transactions;
 use super::{Oldest, Stats};
-use crate::Error;
+use crate::config::{OnUnanswered, SourceConfig};
+use crate::{Delivery, Error};
 
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) topic: Arc<str>,
-    max_in_flight: usize,
+    limit: Load,
+    commits: Commits,
+    on_unanswered: OnUnanswered,
     assignments: Mutex<HashMap<i32, Arc<Assignment>>>,
+    // The first offset read of each partition whose assignment ended.
+    began: Mutex<HashMap<i32, i64>>,
     // Records open in all assignments together, and those of them that are held.
-    in_flight: AtomicUsize,
+    in_flight: TotalLoad,
     held: AtomicUsize,
+    // Partitions that the group has asked for and that are not given back yet.
+    handing_over: AtomicUsize,
     // While something waits for outcomes, each of them wakes the poll thread.
     draining: AtomicBool,
     poller: OnceLock<Thread>,
@@ -29,6 +37,9 @@ pub(super) struct Shared {
     failed: AtomicBool,
     pub(super) failure_added: Notify,
     closing: Mutex<Option<Instant>>,
+    // The poll thread is to look after partitions that hand out nothing more.
+    halted: AtomicBool,
+    transactions: OnceLock<Weak<Transactions>>,
 }
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
@@ -37,19 +48,31 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(topic: &str, max_in_flight: NonZeroUsize) -> Self {
+    pub(super) fn new(config: &SourceConfig) -> Self {
         Self {
-            topic: topic.into(),
-            max_in_flight: max_in_flight.get(),
+            topic: config.topic.as_str().into(),
+            limit: Load {
+                records: config.max_in_flight.get(),
+                bytes: config.max_in_flight_bytes.get(),
+            },
+            commits: match config.delivery {
+                Delivery::AtLeastOnce => Commits::Alone,
+                Delivery::ExactlyOnce(_) => Commits::WithOutputs,
+            },
+            on_unanswered: config.on_unanswered,
             assignments: Mutex::default(),
-            in_flight: AtomicUsize::new(0),
+            began: Mutex::default(),
+            in_flight: TotalLoad::default(),
             held: AtomicUsize::new(0),
+            handing_over: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             poller: OnceLock::new(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             failure_added: Notify::new(),
             closing: Mutex::new(None),
+            halted: AtomicBool::new(false),
+            transactions: OnceLock::new(),
         }
     }
 
@@ -59,7 +82,7 @@ impl Shared {
         self.poller.set(thread::current()).ok();
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(poller) = self.poller.get() {
             poller.unpark();
         }
@@ -68,38 +91,71 @@ impl Shared {
     // What is in flight.
 
     /// Counts a record that has been read, and returns its assignment; `None` if its partition is not assigned.
-    pub(super) fn open(&self, partition: i32, offset: i64) -> Option<(Arc<Assignment>, usize)> {
+    pub(super) fn open(
+        &self,
+        partition: i32,
+        offset: i64,
+        bytes: usize,
+    ) -> Option<(Arc<Assignment>, usize)> {
         let assignment = Arc::clone(lock(&self.assignments).get(&partition)?);
-        let slot = assignment.open(offset);
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let slot = assignment.open(offset, bytes);
+        self.in_flight.add(Load::of_one(bytes));
         Some((assignment, slot))
     }
 
+    /// A record may be larger than all that may be in flight; then it is in flight alone.
     pub(super) fn is_full(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) >= self.max_in_flight
+        let Load { records, bytes } = self.in_flight.get();
+        records >= self.limit.records || bytes >= self.limit.bytes
     }
 
     /// Whether enough has been resolved to read again. Held records keep their places, so they do not count here.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) <= self.low_water()
+        let Load { records, bytes } = self.in_flight.get();
+        records <= self.low_water() && bytes <= self.limit.bytes / 2
     }
 
     fn low_water(&self) -> usize {
-        let held = self.held.load(Ordering::Acquire).min(self.max_in_flight);
-        match held + (self.max_in_flight - held) / 2 {
+        let most = self.limit.records;
+        let held = self.held.load(Ordering::Acquire).min(most);
+        match held + (most - held) / 2 {
             // Not one place is free: every record is held.
-            low if low >= self.max_in_flight => self.max_in_flight - 1,
+            low if low >= most => most - 1,
             low => low,
         }
     }
 
-    pub(super) fn resolved(&self) {
-        let now = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
-        if now == self.low_water() || self.draining.load(Ordering::Acquire) {
+    /// Whether the source waits for these inputs to be committed.
+    pub(super) fn waits_for(&self, inputs: usize) -> bool {
+        inputs >= self.limit.records.div_ceil(2) || (inputs > 0 && self.is_full())
+    }
+
+    /// An input has been answered.
+    pub(super) fn answered(&self, load: Load) {
+        self.resolved(load);
+        if let Some(transactions) = self.transactions.get().and_then(Weak::upgrade) {
+            transactions.wake();
+        }
+    }
+
+    pub(super) fn write_with(&self, transactions: &Arc<Transactions>) {
+        self.transactions.set(Arc::downgrade(transactions)).ok();
+    }
+
+    /// Something is in flight no longer.
+    pub(super) fn resolved(&self, load: Load) {
+        let before = self.in_flight.remove(load);
+        let (low, half) = (self.low_water(), self.limit.bytes / 2);
+        let fell = |before: usize, by: usize, mark: usize| before > mark && before - by <= mark;
+        if fell(before.records, load.records, low)
+            || fell(before.bytes, load.bytes, half)
+            || self.draining.load(Ordering::Acquire)
+        {
             self.wake();
         }
     }
 
+    /// A record will not be answered.
     pub(super) fn held(&self) {
         self.held.fetch_add(1, Ordering::AcqRel);
         // The low-water mark has moved.
@@ -108,16 +164,32 @@ impl Shared {
 
     // Assignments.
 
+    /// The group has given this member a partition.
+    pub(super) fn assign_anew(&self, partition: i32) {
+        lock(&self.began).remove(&partition);
+        self.assign(partition);
+    }
+
+    /// The first offset read of a partition since the group has given it.
+    pub(super) fn began(&self, partition: i32) -> Option<i64> {
+        lock(&self.began).get(&partition).copied()
+    }
+
     pub(super) fn assign(&self, partition: i32) {
-        lock(&self.assignments).insert(partition, Arc::new(Assignment::new(partition)));
+        let assignment = Arc::new(Assignment::new(partition, self.commits));
+        lock(&self.assignments).insert(partition, assignment);
     }
 
     /// Ends the assignments of these partitions, and returns what may be committed of each.
     pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, Remains)> {
         let mut assignments = lock(&self.assignments);
         let ended = partitions.iter().filter_map(|partition| {
-            let remains = assignments.remove(partition)?.fence();
-            self.in_flight.fetch_sub(remains.open, Ordering::AcqRel);
+            let assignment = assignments.remove(partition)?;
+            if let Some(began) = assignment.began() {
+                lock(&self.began).entry(*partition).or_insert(began);
+            }
+            let remains = assignment.fence();
+            self.in_flight.remove(remains.load);
             self.held.fetch_sub(remains.held, Ordering::AcqRel);
             Some((*partition, remains))
         });
@@ -128,39 +200,36 @@ impl Shared {
         lock(&self.assignments).keys().copied().collect()
     }
 
+    pub(super) fn assignments(&self) -> Vec<Arc<Assignment>> {
+        lock(&self.assignments).values().cloned().collect()
+    }
+
     pub(super) fn assignment(&self, partition: i32) -> Option<Arc<Assignment>> {
         lock(&self.assignments).get(&partition).cloned()
     }
 
-    /// Hands out nothing more of these partitions, and waits on the poll thread until the outcome of everything that
-    /// was handed out is known, or `deadline` has passed. Outcomes come from other threads.
-    pub(super) fn drain(&self, partitions: &[i32], deadline: Instant) -> bool {
-        let assignments: Vec<_> =
-            partitions.iter().filter_map(|partition| self.assignment(*partition)).collect();
-        for assignment in &assignments {
-            assignment.drain();
-        }
+    /// Hands out nothing more of these partitions, and has every outcome wake the poll thread until
+    /// [`drained`](Self::drained) is told that nobody waits any more.
+    pub(super) fn drain(&self, partitions: &[i32]) {
         self.draining.store(true, Ordering::SeqCst);
-        let drained = loop {
-            if assignments.iter().all(|assignment| assignment.taken() == 0) {
-                break true;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break false;
-            }
-            thread::park_timeout(left);
-        };
-        self.draining.store(false, Ordering::SeqCst);
-        drained
+        for assignment in partitions.iter().filter_map(|partition| self.assignment(*partition)) {
+            assignment.close();
+        }
     }
 
-    /// As [`drain`](Self::drain) for everything, without waiting: whether all outcomes are known.
-    pub(super) fn try_drain(&self) -> bool {
-        self.draining.store(true, Ordering::SeqCst);
+    /// Whether everything that was handed out of these partitions has come to an outcome.
+    pub(super) fn is_drained(&self, partitions: &[i32]) -> bool {
         let assignments = lock(&self.assignments);
-        assignments.values().for_each(|assignment| assignment.drain());
-        assignments.values().all(|assignment| assignment.taken() == 0)
+        let assignments = partitions.iter().filter_map(|partition| assignments.get(partition));
+        assignments.into_iter().all(|assignment| assignment.taken() == 0)
+    }
+
+    pub(super) fn drained(&self) {
+        self.draining.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_handing_over(&self, partitions: usize) {
+        self.handing_over.store(partitions, Ordering::Release);
     }
 
     /// How many records were handed out and have come to no outcome.
@@ -179,8 +248,26 @@ impl Shared {
         self.wake();
     }
 
-    pub(super) fn unanswered(&self, origin: Origin, failure: Failure) {
-        self.fail(Error::Unanswered { origin, failure: Box::new(failure) });
+    /// A record's failure was answered by nothing. The source goes past it in no case.
+    pub(super) fn unanswered(&self, assignment: &Assignment, origin: Origin, failure: Failure) {
+        match self.on_unanswered {
+            OnUnanswered::Stop => {
+                self.fail(Error::Unanswered { origin, failure: Box::new(failure) });
+            }
+            OnUnanswered::HaltPartition => {
+                if assignment.is_open() {
+                    tracing::error!(%origin, %failure, "nothing answered this failure: its partition halts here");
+                }
+                assignment.close();
+                self.halted.store(true, Ordering::Release);
+                self.wake();
+            }
+        }
+    }
+
+    /// Whether a partition has halted since the last call.
+    pub(super) fn take_halted(&self) -> bool {
+        self.halted.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -211,9 +298,12 @@ impl Shared {
                 origin: self.origin(partition, offset),
                 age: since.elapsed(),
             });
+        let Load { records, bytes } = self.in_flight.get();
         Stats {
-            in_flight: self.in_flight.load(Ordering::Acquire),
+            in_flight: records,
+            in_flight_bytes: bytes,
             held: self.held.load(Ordering::Acquire),
+            handing_over: self.handing_over.load(Ordering::Acquire),
             oldest,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use forebay_kafka::OnUnanswered;
+use forebay_stream::Failure;
 use futures::StreamExt as _;
 
 use crate::support::{Broker, PATIENCE, next, positions, start, take, unique};
@@ -56,4 +58,119 @@ async fn records_that_are_held_keep_their_places_but_do_not_stop_the_rest() {
         event.receipt.done();
     }
     assert_eq!(handle.close(PATIENCE).await.unwrap().held, 1);
+}
+
+#[tokio::test]
+async fn no_more_bytes_than_the_bound_are_in_flight() {
+    const SIZE: usize = 10_000;
+    let broker = Broker::start();
+    let topic = broker.topic(1).await;
+    broker.fill_with(&topic, 1, 40, |_, n| format!("{n:0SIZE$}")).await;
+    let mut config = broker.source(&topic, &unique("group"));
+    config.max_in_flight_bytes = (8 * SIZE).try_into().unwrap();
+    let (mut events, handle) = start(config).await;
+    let mut taken = Vec::new();
+    let mut seen = 0;
+    while seen < 40 {
+        let stats = handle.stats();
+        assert!(stats.in_flight_bytes < 9 * SIZE, "{stats:?}");
+        match tokio::time::timeout(Duration::from_millis(500), events.next()).await {
+            Ok(event) => {
+                seen += 1;
+                taken.push(event.unwrap().unwrap());
+            }
+            // Full: some have to go before more come.
+            Err(_) if taken.len() < 5 => {}
+            Err(_) => {
+                assert!(taken.len() <= 8, "{} are in flight", taken.len());
+                taken.drain(..5).for_each(|event| event.receipt.done());
+            }
+        }
+    }
+    taken.into_iter().for_each(|event| event.receipt.done());
+    assert_eq!(handle.close(PATIENCE).await.unwrap().unresolved, 0);
+}
+
+#[tokio::test]
+async fn a_record_larger_than_the_bound_is_in_flight_alone() {
+    let broker = Broker::start();
+    let topic = broker.topic(1).await;
+    broker.fill_with(&topic, 1, 3, |_, n| format!("{n:010000}")).await;
+    let mut config = broker.source(&topic, &unique("group"));
+    config.max_in_flight_bytes = 100.try_into().unwrap();
+    let (mut events, handle) = start(config).await;
+    for _ in 0..3 {
+        let event = next(&mut events).await;
+        assert_eq!(handle.stats().in_flight, 1);
+        event.receipt.done();
+    }
+    handle.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_far_ahead_of_its_oldest_record_waits_for_it_and_the_others_go_on() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(2).await, unique("group"));
+    broker.fill(&topic, 2, 500).await;
+    let mut config = broker.source(&topic, &group);
+    config.max_uncommitted = 10.try_into().unwrap();
+    let (mut events, handle) = start(config).await;
+    let (mut first, mut seen) = (None, [0, 0]);
+    while seen[1] < 500 {
+        let event = next(&mut events).await;
+        let partition = usize::try_from(event.meta.origin.partition.unwrap()).unwrap();
+        seen[partition] += 1;
+        match (partition, event.meta.origin.position) {
+            (0, 0) => first = Some(event),
+            _ => event.receipt.done(),
+        }
+    }
+    assert_eq!(seen[0], 10, "those that may be ahead, and no more");
+    first.unwrap().receipt.done();
+    while seen[0] < 500 {
+        next(&mut events).await.receipt.done();
+        seen[0] += 1;
+    }
+    assert_eq!(handle.close(PATIENCE).await.unwrap().unresolved, 0);
+    assert!(broker.committed(&topic, &group, 2).values().all(|offset| *offset == 500));
+}
+
+#[tokio::test]
+async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(2).await, unique("group"));
+    broker.fill(&topic, 2, 300).await;
+    let mut config = broker.source(&topic, &group);
+    config.on_unanswered = OnUnanswered::HaltPartition;
+    config.max_in_flight = 20.try_into().unwrap();
+    let (mut events, handle) = start(config).await;
+    let (mut failed, mut others) = (false, 0);
+    while others < 300 || !failed {
+        let event = next(&mut events).await;
+        match event.meta.origin.partition.unwrap() {
+            0 if !failed && event.meta.origin.position == 3 => {
+                failed = true;
+                event.receipt.fail(Failure::new("no", "nobody answers this"));
+            }
+            0 => event.receipt.done(),
+            _ => {
+                others += 1;
+                event.receipt.done();
+            }
+        }
+    }
+    // What is written to it now is not read, in as much time as it takes to read the other.
+    broker.fill(&topic, 2, 50).await;
+    for _ in 0..50 {
+        let event = next(&mut events).await;
+        assert_eq!(event.meta.origin.partition, Some(1));
+        event.receipt.done();
+    }
+    assert_eq!(handle.close(PATIENCE).await.unwrap().held, 1);
+    assert_eq!(broker.committed(&topic, &group, 2), [(0, 3), (1, 350)].into());
+    // A restart begins with it.
+    let (mut events, handle) = start(broker.source(&topic, &group)).await;
+    let event = next(&mut events).await;
+    assert_eq!((event.meta.origin.partition, event.meta.origin.position), (Some(0), 3));
+    drop(handle);
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use forebay_kafka::CloseReport;
 use forebay_stream::Failure;
 use futures::StreamExt as _;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use tokio::time::Instant;
 
 use crate::support::{Broker, PATIENCE, positions, start, take, unique};
 
@@ -96,4 +99,27 @@ async fn a_failure_that_nobody_answered_ends_the_source_and_is_named() {
     taken.pop().unwrap().receipt.done();
     assert_eq!(handle.close(PATIENCE).await.unwrap(), CloseReport { unresolved: 0, held: 1 });
     assert_eq!(broker.committed(&topic, &group, 1)[&0], 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_is_made_again() {
+    // One that refuses on demand.
+    let cluster = MockCluster::new(1).unwrap();
+    let broker = Broker { servers: cluster.bootstrap_servers(), embedded: None };
+    let (topic, group) = (unique("topic"), unique("group"));
+    cluster.create_topic(&topic, 1, 1).unwrap();
+    broker.fill(&topic, 1, 5).await;
+    let mut config = broker.source(&topic, &group);
+    config.commit_interval = Duration::from_millis(20);
+    let (mut events, handle) = start(config).await;
+    let taken = take(&mut events, 5).await;
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 3]);
+    taken.into_iter().for_each(|event| event.receipt.done());
+    // Nothing more is answered, which would have made the next commit by itself.
+    let waiting = Instant::now();
+    while broker.committed(&topic, &group, 1).get(&0) != Some(&5) {
+        assert!(waiting.elapsed() < PATIENCE, "{:?}", broker.committed(&topic, &group, 1));
+    }
+    handle.close(PATIENCE).await.unwrap();
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay_kafka::{SourceConfig, SourceHandle};
+use forebay_stream::Event;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -217,4 +219,80 @@ async fn a_partition_that_was_paused_when_it_left_is_read_when_it_returns() {
         event.receipt.done();
     }
     a.close(PATIENCE).await.unwrap();
+}
+
+/// A member that holds a record of each of four partitions, while a second one waits for its share of them.
+struct HandingOver {
+    a: SourceHandle,
+    held: Vec<Event<Option<Bytes>>>,
+    // What the first one reads besides.
+    a_events: Events,
+    b: SourceHandle,
+    b_events: Events,
+}
+
+/// `None`, said aloud, where groups change too slowly to look into a handover.
+async fn handing_over(broker: &Broker, topic: &str, group: &str) -> Option<HandingOver> {
+    if broker.embedded.is_some() {
+        eprintln!("skipped: the embedded broker's groups change too slowly for this");
+        return None;
+    }
+    broker.fill(topic, 4, 1).await;
+    let mut config = broker.source(topic, group);
+    // Time to look into it, on a busy machine too.
+    config.options.insert("session.timeout.ms".into(), "30000".into());
+    config.drain_timeout = Duration::from_secs(14);
+    let (mut a_events, a) = start(config.clone()).await;
+    let held = take(&mut a_events, 4).await;
+    let (b_events, b) = start(config).await;
+    let joining = Instant::now();
+    while a.stats().handing_over == 0 {
+        assert!(joining.elapsed() < PATIENCE, "nothing is handed over");
+        tokio::task::yield_now().await;
+    }
+    Some(HandingOver { a, held, a_events, b, b_events })
+}
+
+#[tokio::test]
+async fn partitions_move_when_what_is_in_flight_of_them_has_ended() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let Some(handing_over) = handing_over(&broker, &topic, &group).await else { return };
+    let HandingOver { a, held, mut a_events, b, mut b_events } = handing_over;
+    broker.fill(&topic, 4, 1).await;
+    assert_eq!(a.stats().handing_over, 2, "it waits for what is in flight");
+    let waiting = tokio::time::timeout(Duration::from_millis(500), b_events.next()).await;
+    assert!(waiting.is_err(), "the second member got something that the first one holds");
+    held.into_iter().for_each(|event| event.receipt.done());
+    // Each begins where the first has ended, with the second record of each partition.
+    for events in [&mut a_events, &mut b_events] {
+        for _ in 0..2 {
+            let event = next(events).await;
+            assert_eq!(event.meta.origin.position, 1);
+            event.receipt.done();
+        }
+    }
+    assert_eq!(a.stats().handing_over, 0);
+    a.close(PATIENCE).await.unwrap();
+    b.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_closes_while_it_hands_over_does_not_hang() {
+    let broker = Broker::start();
+    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let Some(handing_over) = handing_over(&broker, &topic, &group).await else { return };
+    let HandingOver { a, held, b, mut b_events, .. } = handing_over;
+    let before = Instant::now();
+    let report = a.close(Duration::from_millis(100)).await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(8), "took {:?}", before.elapsed());
+    assert_eq!(report.unresolved, held.len());
+    // The other gets everything, from the beginning.
+    let mut seen = BTreeSet::new();
+    while seen.len() < 4 {
+        let event = next(&mut b_events).await;
+        seen.insert(event.meta.origin.partition);
+        event.receipt.done();
+    }
+    b.close(PATIENCE).await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{Reply, Sink, SinkConfig};
-use forebay_stream::{Event, Meta, Outcome, Receipt, Sink as _};
+use forebay_stream::{Event, Header, Meta, Outcome, Receipt, Sink as _};
 
 use crate::support::{Broker, PATIENCE, Record, header, next, start, unique};
 
@@ -37,7 +37,9 @@ async fn a_reply_carries_its_requests_key_and_headers_byte_for_byte() {
         let event = next(&mut events).await;
         assert!(event.meta.timestamp.is_some());
         let own = vec![header("reply", Some(b"yes"))];
-        sink.send(event.map(|value| Reply { value, headers: own })).await.unwrap();
+        sink.send(event.map(|value| Reply { value, headers: own, ..Reply::default() }))
+            .await
+            .unwrap();
     }
     sink.close().await.unwrap();
     assert_eq!(handle.close(PATIENCE).await.unwrap().unresolved, 0);
@@ -49,11 +51,51 @@ async fn a_reply_carries_its_requests_key_and_headers_byte_for_byte() {
     assert_eq!(broker.read(&replies, 4), expected);
 }
 
+#[tokio::test]
+async fn a_reply_continues_its_requests_trace_and_leaves_other_headers_as_they_are() {
+    let broker = Broker::start();
+    let replies = broker.topic(1).await;
+    let mut sink = Sink::connect(SinkConfig::new(&broker.servers, &replies)).await.unwrap();
+    let state = || header("tracestate", Some(b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"));
+    let valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let invalid = b"00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01";
+    let around = |parent: Header| vec![header("a", Some(b"1")), parent, state(), header("b", None)];
+    let requests = [
+        around(header("traceparent", Some(valid))),
+        around(header("traceparent", Some(invalid))),
+        around(header("traceparent", None)),
+        around(header("Traceparent", Some(valid))),
+    ];
+    for headers in &requests {
+        let meta = Meta { headers: headers.clone(), ..Meta::default() };
+        let value = Reply { headers: vec![header("own", None)], ..Reply::default() };
+        let event = Event { value, meta: meta.into(), receipt: Receipt::detached() };
+        sink.send(event).await.unwrap();
+    }
+    sink.close().await.unwrap();
+
+    let mut written = broker.read(&replies, requests.len()).into_iter().zip(requests);
+    let (first, mut expected) = written.next().unwrap();
+    let parent = first.headers[1].value.clone().unwrap();
+    let (trace, rest) = parent.split_at(36);
+    assert_eq!(trace, &valid[..36]);
+    assert_ne!(&rest[..16], &valid[36..52]);
+    assert_eq!(&rest[16..], b"-01");
+    expected[1].value = Some(parent);
+    expected.push(header("own", None));
+    assert_eq!(first.headers, expected);
+    for (record, mut expected) in written {
+        expected.push(header("own", None));
+        assert_eq!(record.headers, expected);
+    }
+}
+
 fn watched(value: Bytes, key: &'static str, outcomes: &mpsc::Sender<Outcome>) -> Event<Reply> {
     let outcomes = outcomes.clone();
     let receipt = Receipt::new(move |outcome| outcomes.send(outcome).unwrap());
     let meta = Meta { key: Some(key.into()), ..Meta::default() };
-    Event { value: Reply { value: Some(value), headers: Vec::new() }, meta: meta.into(), receipt }
+    let value = Reply { value: Some(value), ..Reply::default() };
+    Event { value, meta: meta.into(), receipt }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use forebay_kafka::{EmbeddedBroker, Error, Source, SourceConfig, SourceHandle, c
 use forebay_stream::{Event, Header};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header as RecordHeader, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -91,12 +92,85 @@ impl Broker {
         self.write(topic, &records.collect::<Vec<_>>()).await;
     }
 
+    /// Writes `count` records to each of `partitions` partitions, their values by partition and number.
+    pub(crate) async fn fill_with(
+        &self,
+        topic: &str,
+        partitions: i32,
+        count: usize,
+        value: impl Fn(i32, usize) -> String,
+    ) {
+        let records = (0..count)
+            .flat_map(|n| (0..partitions).map(move |partition| (partition, n)))
+            .map(|(partition, n)| record(partition, value(partition, n)));
+        self.write(topic, &records.collect::<Vec<_>>()).await;
+    }
+
+    /// Everything committed in the topic, once it is at least so much.
+    pub(crate) fn read_committed(&self, topic: &str, least: usize) -> Vec<Record> {
+        let mut client = self.client();
+        client.set("group.id", unique("reader")).set("isolation.level", "read_committed");
+        client.set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let partition = i32::try_from(partition).unwrap();
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        let (mut read, mut ends) = (Vec::new(), std::collections::BTreeSet::new());
+        let deadline = tokio::time::Instant::now() + 3 * PATIENCE;
+        while read.len() < least || ends.len() < partitions {
+            assert!(tokio::time::Instant::now() < deadline, "{} of {least} records", read.len());
+            match consumer.poll(PATIENCE) {
+                Some(Ok(message)) => {
+                    // There is more now.
+                    ends.remove(&message.partition());
+                    read.push(Record {
+                        partition: message.partition(),
+                        key: message.key().map(Bytes::copy_from_slice),
+                        value: message.payload().map(Bytes::copy_from_slice),
+                        headers: Vec::new(),
+                    });
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    ends.insert(partition);
+                }
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+        read
+    }
+
+    /// A new topic with the brokers' own settings for it; `None`, said aloud, where the broker has none.
+    pub(crate) async fn topic_with(&self, settings: &[(&str, &str)]) -> Option<String> {
+        if self.embedded.is_some() {
+            eprintln!("skipped: the embedded broker's topics have no settings");
+            return None;
+        }
+        let name = unique("topic");
+        let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1));
+        let new = settings.iter().fold(new, |new, (setting, value)| new.set(setting, value));
+        let admin: AdminClient<_> = self.client().create().unwrap();
+        let created = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+        assert!(created.iter().all(Result::is_ok), "{created:?}");
+        Some(name)
+    }
+
     /// Reads the first `count` records of the topic's partition 0.
     pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Record> {
+        self.read_partition(topic, 0, count)
+    }
+
+    /// Reads the first `count` records of one of the topic's partitions.
+    pub(crate) fn read_partition(&self, topic: &str, partition: i32, count: usize) -> Vec<Record> {
         let consumer: BaseConsumer =
             self.client().set("group.id", unique("reader")).create().unwrap();
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         consumer.assign(&assignment).unwrap();
         let read = (0..count).map(|_| {
             let message = consumer.poll(PATIENCE).expect("a record").unwrap();
@@ -107,13 +181,30 @@ impl Broker {
                 })
             });
             Record {
-                partition: 0,
+                partition: message.partition(),
                 key: message.key().map(Bytes::copy_from_slice),
                 value: message.payload().map(Bytes::copy_from_slice),
                 headers: headers.map(Iterator::collect).unwrap_or_default(),
             }
         });
         read.collect()
+    }
+
+    /// How many records each of the topic's partitions has had; none where there is no such topic.
+    pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
+        let mut client = self.client();
+        client.set("group.id", unique("reader")).set("allow.auto.create.topics", "false");
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().iter();
+        let mut ends: Vec<_> = partitions
+            .map(|partition| {
+                let (_, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+                (partition.id(), end)
+            })
+            .collect();
+        ends.sort_unstable();
+        ends.into_iter().map(|(_, end)| end).collect()
     }
 
     /// What the group has committed for each partition.

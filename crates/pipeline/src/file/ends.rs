@@ -1,6 +1,6 @@
 //! What `[source.KIND]` and `[sink.KIND]` may hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,8 +57,8 @@ pub(crate) struct HttpSource {
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 }
 
-/// `[source.kafka]`.
-#[derive(Debug, Deserialize)]
+/// `[source.kafka]`. Without `Debug`: its options may be secrets.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSource {
     /// Bootstrap servers, `host:port`, separated by commas.
@@ -69,6 +69,12 @@ pub(crate) struct KafkaSource {
     pub(crate) group: String,
     /// Most records read and not yet answered.
     pub(crate) max_in_flight: Option<NonZeroUsize>,
+    /// Most bytes of them.
+    pub(crate) max_in_flight_bytes: Option<NonZeroUsize>,
+    /// Most records of one partition read past its oldest unanswered one.
+    pub(crate) max_uncommitted: Option<NonZeroUsize>,
+    /// After how long a record without an answer is reported.
+    pub(crate) stuck_after: Option<Interval>,
     /// How often offsets are committed.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,
@@ -80,8 +86,8 @@ pub(crate) struct KafkaSource {
     pub(crate) options: BTreeMap<String, String>,
 }
 
-/// `[sink.kafka]`.
-#[derive(Debug, Deserialize)]
+/// `[sink.kafka]`. Without `Debug`: its options may be secrets.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSink {
     /// Bootstrap servers; the source's where it has some.
@@ -91,6 +97,13 @@ pub(crate) struct KafkaSink {
     /// Longest wait for a reply's confirmation, retries included.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
+    /// Which topics a request may name for its reply, besides `topic`; `"*"` for all.
+    #[serde(default)]
+    pub(crate) reply_topics: BTreeSet<String>,
+    /// The header with which a request names the topic for its reply.
+    pub(crate) reply_topic_header: Option<String>,
+    /// The header with which a request names the partition for its reply.
+    pub(crate) reply_partition_header: Option<String>,
     /// librdkafka's own settings.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,

@@ -1,9 +1,10 @@
 //! Sources and sinks, from what the file says of them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use forebay_kafka::{SinkConfig, SourceConfig};
+use forebay_kafka::{Options, ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
 
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
@@ -53,9 +54,12 @@ pub(super) fn source(entry: Entry<'_>, registry: &Registry) -> Result<SourcePlan
 fn kafka_source(table: KafkaSource) -> SourceConfig {
     let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
     config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
+    config.max_in_flight_bytes = table.max_in_flight_bytes.unwrap_or(config.max_in_flight_bytes);
+    config.max_uncommitted = table.max_uncommitted.unwrap_or(config.max_uncommitted);
+    config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
-    config.options = table.options;
+    config.options = table.options.into();
     config
 }
 
@@ -125,21 +129,63 @@ fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem
     Ok(path)
 }
 
-fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
-    let mut read = sources.iter().filter_map(|source| match source {
+/// What the pipeline reads from Kafka.
+pub(super) fn kafka_sources(sources: &[SourcePlan]) -> impl Iterator<Item = &SourceConfig> + Clone {
+    sources.iter().filter_map(|source| match source {
         SourcePlan::Kafka(config) => Some(config),
         _ => None,
-    });
-    let Some(brokers) = table.brokers.or_else(|| Some(read.clone().next()?.brokers.clone())) else {
-        return Err(Problem::anywhere("missing field `brokers`")
-            .help("`brokers` may be left out only where the source is Kafka too"));
-    };
+    })
+}
+
+/// Where a topic is written, and how one gets in there: as the first source does, where nothing else is said.
+pub(super) fn way_in(
+    brokers: Option<String>,
+    options: BTreeMap<String, String>,
+    sources: &[SourcePlan],
+) -> Result<(String, Options), Problem> {
+    let mut options = Options::from(options);
+    match (brokers, kafka_sources(sources).next()) {
+        (Some(brokers), _) => Ok((brokers, options)),
+        (None, Some(source)) => {
+            let way_in = source.options.iter().filter(|(option, _)| is_way_in(option));
+            for (option, value) in way_in {
+                options.entry(option.clone()).or_insert_with(|| value.clone());
+            }
+            Ok((source.brokers.clone(), options))
+        }
+        (None, None) => Err(Problem::anywhere("missing field `brokers`")
+            .help("`brokers` may be left out only where the source is Kafka too")),
+    }
+}
+
+fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
+    let mut read = kafka_sources(sources);
+    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
     let mut config = SinkConfig::new(brokers, table.topic);
     config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
-    config.options = table.options;
+    config.reply_to = ReplyTo {
+        topics: if table.reply_topics.contains("*") {
+            ReplyTopics::Any
+        } else {
+            ReplyTopics::Listed(table.reply_topics)
+        },
+        topic_header: table.reply_topic_header.unwrap_or(config.reply_to.topic_header),
+        partition_header: table.reply_partition_header.unwrap_or(config.reply_to.partition_header),
+        // Wherever they are: one cluster has many addresses.
+        never: read.clone().map(|read| read.topic.clone()).collect(),
+    };
+    config.options = options;
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")
             .help("replies would be read as requests; give them a topic of their own"));
     }
     Ok(config)
+}
+
+/// Whether an option is of how brokers are reached and not of what is done there: a sink at its source's brokers gets in
+/// as the source does.
+fn is_way_in(option: &str) -> bool {
+    option.starts_with("sasl.")
+        || option.starts_with("ssl.")
+        || ["security.protocol", "enable.ssl.certificate.verification"].contains(&option)
 }

@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::wiring::{Draft, Names, Wiring};
-use super::{ModelPlan, Place, Plan, Port, SinkPlan, SourcePlan, StepPlan, Way, ends, models};
+use super::{
+    ModelPlan, Place, Plan, Port, SinkPlan, SourcePlan, StepPlan, Way, delivery, ends, models,
+};
+use crate::deadline::Deadlines;
 use crate::diagnostic::Problem;
-use crate::file::{self, Entry, PipelineFile};
+use crate::file::{self, DeadlineTable, Entry, PipelineFile};
 use crate::registry::Registry;
 use crate::step::map_batch::MapBatch;
 use crate::step::{BUILT_IN, Operator};
 
 /// Most requests that a model is warmed up for at once.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+
+/// Less than the 30 s after which Kubernetes kills what it has asked to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Plan, Problem> {
     let drafts: Vec<_> =
@@ -51,7 +58,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
     for looping in &loops {
         wiring.check_exits(looping, &sink_inputs)?;
         for &step in &looping.inside {
-            check_in_loop(&drafts[step])?;
+            check_ends_by_itself(&drafts[step], "inside a loop")?;
         }
     }
     let order = wiring.order(&loops)?;
@@ -65,7 +72,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         .collect();
     check_all_used(&file.sources, &drafts, &used)?;
 
-    let sources: Vec<_> = file
+    let mut sources: Vec<_> = file
         .sources
         .into_iter()
         .map(|entry| ends::source(entry, registry))
@@ -77,6 +84,14 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         .zip(sink_inputs)
         .map(|(entry, from)| Ok(SinkPlan { from, end: ends::sink(entry, &sources, registry)? }))
         .collect::<Result<_, Problem>>()?;
+    let ends: Vec<_> = sinks.iter().map(|sink| sink.end.clone()).collect();
+    delivery::delivery(file.delivery, file.transactions, &drafts, &mut sources, &ends)?;
+    let on_failure = delivery::on_failure(file.on_failure, &mut sources, &ends)?;
+    if on_failure.retry.is_some() {
+        // What is tried again may be what a window waits for.
+        drafts.iter().try_for_each(|draft| check_ends_by_itself(draft, "behind a `retry`"))?;
+    }
+    let order_of_answers = delivery::order(file.order, &sources, &ends)?;
     let mut models = file
         .models
         .into_iter()
@@ -95,13 +110,33 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
     });
     Ok(Plan {
         name: file.name.unwrap_or_else(|| "forebay".to_owned()),
+        order_of_answers,
+        on_failure,
+        shutdown_timeout: file.shutdown_timeout.map_or(SHUTDOWN_TIMEOUT, |timeout| timeout.0),
         sources,
         steps: steps.collect(),
         sinks,
         models,
         order,
         loops,
+        deadlines: file.deadline.map_or_else(|| Ok(Deadlines::default()), deadlines)?,
     })
+}
+
+fn deadlines(table: DeadlineTable) -> Result<Deadlines, Problem> {
+    let mut deadlines = Deadlines::default();
+    let headers = [
+        (&mut deadlines.header, table.header),
+        (&mut deadlines.timeout_header, table.timeout_header),
+    ];
+    for (header, given) in headers {
+        let Some(given) = given else { continue };
+        if given.get_ref().is_empty() {
+            return Err(Problem::new("a header's name is not empty", given.span()));
+        }
+        *header = given.into_inner();
+    }
+    Ok(deadlines)
 }
 
 fn missing(what: &str, example: &str) -> Problem {
@@ -276,8 +311,9 @@ fn call(
     Ok(())
 }
 
-/// A loop is over when nothing is inside it, so nothing inside may wait for the end.
-fn check_in_loop(draft: &Draft) -> Result<(), Problem> {
+/// A loop is over when nothing is inside it, and a retry when nothing is behind it: so nothing there may wait for the
+/// end.
+fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
     let waits = match &draft.operator {
         Operator::Window(window) => window.keeps() != Some(0),
         Operator::Collect(_) => true,
@@ -286,10 +322,8 @@ fn check_in_loop(draft: &Draft) -> Result<(), Problem> {
     if !waits {
         return Ok(());
     }
-    let message =
-        format_args!("`{}` waits for the end, and inside a loop there is none", draft.kind);
-    Err(Problem::new(message, draft.span.clone())
-        .help("use a window with a timeout, or put it behind the loop"))
+    let message = format_args!("`{}` waits for the end, and {place} there is none", draft.kind);
+    Err(Problem::new(message, draft.span.clone()).help("use a window with a timeout"))
 }
 
 /// Windows that wait for ever must not need more than Kafka gives before it has answers.

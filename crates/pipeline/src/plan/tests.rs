@@ -55,6 +55,11 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("unknown_option", kafka("options = { \"no.such.option\" = \"1\" }\n[sink.stdout]\n")),
         ("replies_into_requests", kafka("[sink.kafka]\ntopic = \"in\"\n")),
         (
+            "named_replies_into_requests",
+            kafka("[sink.kafka]\ntopic = \"out\"\nreply_topics = [\"in\", \"other\"]\n"),
+        ),
+        ("no_deadline_header", kafka("[sink.stdout]\n[deadline]\ntimeout_header = \"\"\n")),
+        (
             "same_file",
             "[source.file]\npath = \"a.jsonl\"\n[sink.file]\npath = \"a.jsonl\"\n".to_owned(),
         ),
@@ -89,6 +94,70 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         (
             "never_full",
             kafka("max_in_flight = 8\n[[step]]\npartition = { size = 9 }\n[sink.stdout]\n"),
+        ),
+    ]
+}
+
+/// A file from topic to topic that begins with `head` and goes on with `steps`.
+fn topics(head: &str, steps: &str) -> String {
+    format!("{head}\n{}{steps}[sink.kafka]\ntopic = \"out\"\n", kafka(""))
+}
+
+/// What can be wrong with what is promised about answers.
+fn wrong_promises() -> Vec<(&'static str, String)> {
+    let exactly_once = "delivery = \"exactly_once\"\n";
+    vec![
+        ("unknown_delivery", topics("delivery = \"exactly-once\"", "")),
+        ("transactions_at_least_once", topics("[transactions]\nid = \"a\"", "")),
+        ("exactly_once_from_stdin", format!("{exactly_once}{}", with_steps(&[]))),
+        ("exactly_once_to_stdout", format!("{exactly_once}{}", kafka("[sink.stdout]\n"))),
+        (
+            "exactly_once_elsewhere",
+            format!(
+                "{exactly_once}{}",
+                kafka("[sink.kafka]\nbrokers = \"b:9092\"\ntopic = \"out\"\n")
+            ),
+        ),
+        ("exactly_once_with_memory", topics(exactly_once, "[[step]]\nunique = {}\n")),
+        (
+            "transactions_longer_than_the_session",
+            topics(&format!("{exactly_once}[transactions]\ntimeout = \"60s\""), ""),
+        ),
+        (
+            "commits_rarer_than_the_timeout",
+            topics(&format!("{exactly_once}[transactions]\ncommit_interval = \"8s\""), ""),
+        ),
+        ("unknown_policy", topics("[on_failure]\npolicy = \"retry\"", "")),
+        (
+            "dead_letters_into_requests",
+            topics("[on_failure]\npolicy = { dead_letter = { topic = \"in\" } }", ""),
+        ),
+        (
+            "dead_letters_among_replies",
+            topics("[on_failure]\npolicy = { dead_letter = { topic = \"out\" } }", ""),
+        ),
+        (
+            "dead_letters_of_lines",
+            format!(
+                "[on_failure]\npolicy = {{ dead_letter = {{ topic = \"dead\", brokers = \"a:9092\" }} }}\n{}",
+                with_steps(&[])
+            ),
+        ),
+        ("breaker_of_nothing", topics("[on_failure]\nbreaker = { ratio = 0.0 }", "")),
+        ("no_attempts", topics("[on_failure]\nretry = { attempts = 0, backoff = \"1s\" }", "")),
+        (
+            "retry_before_a_window_without_end",
+            topics(
+                "[on_failure]\nretry = { attempts = 3, backoff = \"1s\" }",
+                "[[step]]\npartition = 4\n[[step]]\nflatten = {}\n",
+            ),
+        ),
+        (
+            "order_with_two_sinks",
+            format!(
+                "{}[sink.stdout]\n",
+                topics("order = \"key\"", "[[step]]\nname = \"a\"\nmap = \".\"\n")
+            ),
         ),
     ]
 }
@@ -201,7 +270,9 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
 
 #[test]
 fn what_is_wrong_is_named_located_and_explained() {
-    for (name, text) in wrong_files().into_iter().chain(wrong_steps()).chain(wrong_loops()) {
+    for (name, text) in
+        wrong_files().into_iter().chain(wrong_promises()).chain(wrong_steps()).chain(wrong_loops())
+    {
         insta::assert_snapshot!(name, parse(&text).unwrap_err());
     }
 }
@@ -238,6 +309,59 @@ fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
 #[test]
 fn a_model_that_no_step_names_is_left_alone() {
     assert!(parse(&with_steps(&[])).unwrap().models.is_empty());
+}
+
+#[test]
+fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("config/sentiment.toml")).unwrap();
+    let page = std::fs::read_to_string(root.join("docs/kafka.md")).unwrap();
+    let shown: toml::Table = text.parse().unwrap();
+    for (table, wrong) in [
+        ("source", "[source.kafka]\nnope = 1\n[sink.stdout]\n".to_owned()),
+        ("sink", kafka("[sink.kafka]\nnope = 1\n")),
+        ("deadline", kafka("[sink.stdout]\n[deadline]\nnope = 1\n")),
+    ] {
+        // serde lists the keys that there are.
+        let error = parse(&wrong).unwrap_err();
+        let (_, known) = error.lines().next().unwrap().split_once("expected").unwrap();
+        let keys: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+        assert!(keys.len() >= 2, "{error}");
+        let ends = &shown[table];
+        let has = |key: &str| ends.get("kafka").unwrap_or(ends).get(key).is_some();
+        for key in keys {
+            // The sink has its source's.
+            assert!(has(key) || (table, key) == ("sink", "brokers"), "{table}: {key} is not shown");
+            assert!(page.contains(&format!("`{key}`")), "docs/kafka.md does not name {key}");
+        }
+    }
+
+    let plan = Plan::parse(Path::new("sentiment.toml"), &text, &|_| None).unwrap();
+    let short = "[source.kafka]\nbrokers = \"localhost:9092\"\ntopic = \"requests\"\ngroup = \"sentiment\"\n\
+                 [sink.kafka]\ntopic = \"replies\"\n";
+    let defaults = parse(short).unwrap();
+    assert!(plan.kafka_sources().eq(defaults.kafka_sources()));
+    assert!(plan.kafka_sinks().eq(defaults.kafka_sinks()));
+    assert_eq!(plan.deadlines.header, defaults.deadlines.header);
+    assert_eq!(plan.deadlines.timeout_header, defaults.deadlines.timeout_header);
+}
+
+#[test]
+fn a_sink_at_its_sources_brokers_gets_in_as_the_source_does() {
+    let source = "options = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanisms\" = \"PLAIN\", \
+                  \"fetch.wait.max.ms\" = \"5\" }\n";
+    let options = |sink: &str| {
+        let plan =
+            parse(&kafka(&format!("{source}[sink.kafka]\ntopic = \"out\"\n{sink}"))).unwrap();
+        let options = plan.kafka_sinks().next().unwrap().options.clone();
+        options.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(options(""), ["sasl.mechanisms=PLAIN", "security.protocol=SASL_SSL"]);
+    assert_eq!(
+        options("options = { \"security.protocol\" = \"SASL_PLAINTEXT\" }"),
+        ["sasl.mechanisms=PLAIN", "security.protocol=SASL_PLAINTEXT"]
+    );
+    assert!(options("brokers = \"b:9092\"").is_empty(), "other brokers, another way in");
 }
 
 #[test]

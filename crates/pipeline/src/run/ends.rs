@@ -5,18 +5,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_http::{Door, Handle as DoorHandle, Reply};
-use forebay_kafka::{Sink as KafkaSink, Source as KafkaSource, SourceHandle};
-use forebay_stream::{Event, Flow};
+use forebay_kafka::{
+    DeadLetter, Delivery, Reply as KafkaReply, Sink as KafkaSink, SinkConfig,
+    Source as KafkaSource, SourceHandle,
+};
+use forebay_stream::{Event, Failed, Flow, Pipeline, Sink};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
-use super::{RunError, SHUTDOWN};
+use super::RunError;
 use crate::answer::Answer;
 use crate::beat::Beat;
 use crate::lines::{Confirm, Followed, LinesSink, Unanswered, lines};
 use crate::nowhere::Nowhere;
-use crate::plan::{Plan, SinkEnd, SourcePlan};
+use crate::plan::{Plan, Policy, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
 
@@ -40,11 +43,82 @@ pub(super) async fn open_door(plan: &Plan) -> Result<Option<Door>, RunError> {
     Ok(None)
 }
 
+/// Connects to Kafka for each source that reads it; no group is joined yet.
+pub(super) async fn connect(plan: &Plan) -> Result<Vec<Option<KafkaSource>>, RunError> {
+    let mut connected = Vec::new();
+    for source in &plan.sources {
+        connected.push(match source {
+            SourcePlan::Kafka(config) => {
+                Some(KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?)
+            }
+            _ => None,
+        });
+    }
+    Ok(connected)
+}
+
+/// The source in whose transactions a pipeline writes, if it delivers exactly once.
+fn transactional<'a>(
+    plan: &Plan,
+    connected: &'a mut [Option<KafkaSource>],
+) -> Option<&'a mut KafkaSource> {
+    let exactly_once = |source: &SourcePlan| matches!(source, SourcePlan::Kafka(config) if config.delivery != Delivery::AtLeastOnce);
+    let number = plan.sources.iter().position(exactly_once)?;
+    connected.get_mut(number)?.as_mut()
+}
+
+/// Opens the topic for dead letters, if the plan has one.
+pub(super) async fn open_dead_letters(
+    plan: &Plan,
+    connected: &mut [Option<KafkaSource>],
+) -> Result<Option<AttachDeadLetters>, RunError> {
+    let policy = &plan.on_failure.policy;
+    let (Policy::DeadLetter { sink, .. }, Some(name)) = (policy, policy.title()) else {
+        return Ok(None);
+    };
+    let config = SinkConfig::clone(sink);
+    Ok(Some(match transactional(plan, connected) {
+        Some(source) => {
+            let sink = source.sink(config).await.map_err(RunError::Connect)?;
+            Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
+        }
+        None => {
+            let sink = KafkaSink::connect(config).await.map_err(RunError::Connect)?;
+            Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
+        }
+    }))
+}
+
+/// Puts a sink at the end of a flow of dead letters.
+pub(super) type AttachDeadLetters = Box<dyn FnOnce(Flow<Failed<Record>>) -> Pipeline + Send>;
+
+/// Writes what failed, as dead letters.
+struct DeadLetters<S>(S);
+
+impl<S: Sink<KafkaReply>> Sink<Failed<Record>> for DeadLetters<S> {
+    type Error = S::Error;
+
+    async fn send(&mut self, event: Event<Failed<Record>>) -> Result<(), S::Error> {
+        let Failed { failure, input } = &event.value;
+        let letter = DeadLetter::of(&event.meta, input.bytes(), failure);
+        self.0.send(event.map(|_| letter)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), S::Error> {
+        self.0.flush().await
+    }
+
+    async fn close(&mut self) -> Result<(), S::Error> {
+        self.0.close().await
+    }
+}
+
 /// Opens a sink, and fails where it cannot take answers.
 pub(super) async fn open_sink(
     plan: &Plan,
     sink: &SinkEnd,
     door: Option<&Door>,
+    connected: &mut [Option<KafkaSource>],
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
     // Lines cannot be read again, so that it is enough for an answer to be on its way; which keeps answers in order.
@@ -54,10 +128,16 @@ pub(super) async fn open_sink(
         .all(|source| matches!(source, SourcePlan::Stdin | SourcePlan::File { follow: false, .. }));
     let confirm = if from_lines { Confirm::Buffered } else { Confirm::Flushed };
     Ok(match sink {
-        SinkEnd::Kafka(config) => {
-            let sink = KafkaSink::connect(config.clone()).await.map_err(RunError::Connect)?;
-            Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
-        }
+        SinkEnd::Kafka(config) => match transactional(plan, connected) {
+            Some(source) => {
+                let sink = source.sink(config.clone()).await.map_err(RunError::Connect)?;
+                Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
+            }
+            None => {
+                let sink = KafkaSink::connect(config.clone()).await.map_err(RunError::Connect)?;
+                Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
+            }
+        },
         SinkEnd::Stdout => {
             let sink = LinesSink::new(tokio::io::stdout(), confirm);
             Box::new(|answers| answers.sink(name, sink))
@@ -90,6 +170,7 @@ pub(super) async fn open_sink(
 /// Opens a source and begins to read, until `stop` is cancelled.
 pub(super) async fn open_source(
     source: &SourcePlan,
+    connected: Option<KafkaSource>,
     door: &mut Option<Door>,
     stop: &CancellationToken,
 ) -> Result<(Flow<Record>, OpenSource), RunError> {
@@ -97,7 +178,10 @@ pub(super) async fn open_source(
     let unanswered = Arc::<Unanswered>::default();
     let records = match source {
         SourcePlan::Kafka(config) => {
-            let source = KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?;
+            let source = match connected {
+                Some(connected) => connected,
+                None => KafkaSource::connect(config.clone()).await.map_err(RunError::Connect)?,
+            };
             let (records, handle) = source.start(stop).map_err(RunError::Connect)?;
             let records = futures::StreamExt::map(records, bytes);
             return Ok((Flow::from_try_events(name, records), OpenSource::Kafka(handle)));
@@ -150,9 +234,9 @@ fn bytes<E>(item: Result<Event<Option<bytes::Bytes>>, E>) -> Result<Event<Record
 }
 
 impl OpenSource {
-    /// Commits what is resolved. After a failure nothing is waited for: what is unresolved will be read again.
-    pub(super) async fn close(self, orderly: bool) -> Result<(), RunError> {
-        let patience = if orderly { SHUTDOWN } else { Duration::ZERO };
+    /// Commits what is resolved, and waits for the rest for so long, if it is to end in order.
+    pub(super) async fn close(self, patience: Option<Duration>) -> Result<(), RunError> {
+        let (orderly, patience) = (patience.is_some(), patience.unwrap_or_default());
         let unresolved = match self {
             Self::Kafka(source) => {
                 let report = source.close(patience).await.map_err(RunError::Close)?;

@@ -27,7 +27,7 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
         let flows =
             assemble(&plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let runs = flows.into_iter().map(|answers| {
+        let runs = flows.answers.into_iter().map(|answers| {
             let seen = Arc::clone(&seen);
             answers.sink_fn(move |answer| seen.lock().unwrap().push(answer.value)).run()
         });

@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use futures::stream::{self, StreamExt as _};
 
 use crate::outbox::{Sender, outbox};
-use crate::{Event, Failure, Flow, Meta, Node, NodeKind, Outcome, Receipt};
+use crate::{Event, Failure, Flow, Meta, Node, NodeKind, Outcome, Receipt, Settle, Ticket};
 
 /// An input that failed, with the value that it had at [`Flow::catch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,33 +84,44 @@ fn wrap<T: Clone + Send + Sync + 'static>(
     failures: Sender<Event<Failed<T>>>,
 ) -> Event<T> {
     let (value, Event { meta, receipt, .. }) = event.take();
-    let input = value.clone();
-    let origin = Arc::clone(&meta);
-    let ticket = failures.open();
-    let receipt = Receipt::new(move |outcome| {
-        failures.send(ticket, settle(outcome, input, origin, receipt));
-    });
-    Event { value, meta, receipt }
+    let place = failures.open();
+    let caught = Caught { input: value.clone(), meta: Arc::clone(&meta), receipt, place, failures };
+    Event { value, meta, receipt: Receipt::of(caught) }
 }
 
-fn settle<T>(
-    outcome: Outcome,
+/// Waits for the outcome of an event that passed [`Flow::catch`].
+struct Caught<T> {
     input: T,
     meta: Arc<Meta>,
     receipt: Receipt,
-) -> Option<Event<Failed<T>>> {
-    match outcome {
-        Outcome::Failed(failure) => Some(Event { value: Failed { failure, input }, meta, receipt }),
-        Outcome::Done | Outcome::Abandoned => {
-            receipt.resolve(outcome);
-            None
-        }
+    place: Option<Ticket>,
+    failures: Sender<Event<Failed<T>>>,
+}
+
+impl<T: Send + Sync + 'static> Settle for Caught<T> {
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        let Self { input, meta, receipt, place, failures } = *self;
+        let failed = match outcome {
+            Outcome::Failed(failure) => {
+                Some(Event { value: Failed { failure, input }, meta, receipt })
+            }
+            Outcome::Done | Outcome::Abandoned => {
+                receipt.resolve(outcome);
+                None
+            }
+        };
+        failures.send(place, failed);
+    }
+
+    fn stands_for(&self) -> &[Receipt] {
+        std::slice::from_ref(&self.receipt)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::convert::Infallible;
+    use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
     use futures::stream::{self, StreamExt as _};
@@ -119,7 +130,7 @@ mod tests {
 
     use super::{Failed, Release};
     use crate::testing::{Tracked, block_on, size};
-    use crate::{Failure, Flow};
+    use crate::{Event, Failure, Flow, Outcome, Receipt, Settle};
 
     fn answers(flow: Flow<u8>, release: Release, window: usize) -> Vec<String> {
         let (flow, failures) = flow.catch(size(64), release);
@@ -202,6 +213,29 @@ mod tests {
             assert_eq!(outcomes.codes()[0], "done");
             assert_eq!(outcomes.codes()[1..], ["abandoned"; 8]);
         }
+    }
+
+    #[test]
+    fn what_waits_for_an_input_is_found_behind_it() {
+        struct Offset(u32);
+        impl Settle for Offset {
+            fn settle(self: Box<Self>, _outcome: Outcome) {}
+        }
+        let events = (0..3).map(|n| Event {
+            value: n,
+            receipt: Receipt::of(Offset(n)),
+            meta: Arc::default(),
+        });
+        let flow = Flow::from_try_events("offsets", stream::iter(events.map(Ok::<_, Infallible>)));
+        let (flow, _failures) = flow.catch(size(9), Release::AtOnce);
+        let lists =
+            block_on(flow.partition(size(2), None).into_lists().0.stream.collect::<Vec<_>>());
+        let offsets = lists.iter().map(|list| {
+            let mut offsets = Vec::new();
+            list.receipt.visit(&mut |offset: &Offset| offsets.push(offset.0));
+            offsets
+        });
+        assert_eq!(offsets.collect::<Vec<_>>(), [vec![0, 1], vec![2]]);
     }
 
     #[test]

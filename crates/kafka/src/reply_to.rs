@@ -1,0 +1,142 @@
+//! `ReplyTo`: where requests may have their replies sent to.
+
+use std::collections::BTreeSet;
+
+use crate::Error;
+
+/// Where requests may have their replies sent to, and how they say so.
+///
+/// The headers are those of Spring's `ReplyingKafkaTemplate`. They choose a place and are passed on to the reply like
+/// all others. A request that chooses nothing gets its reply in the sink's own topic, in its key's partition.
+///
+/// Requests come from anybody who may write to the requests topic, and replies are written with Forebay's rights: so a
+/// request may name the sink's own topic, and beside it only what [`topics`](Self::topics) allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The header with the topic's name, in UTF-8.
+    pub topic_header: String,
+    /// The header with the partition, as an integer of four bytes, the most significant first.
+    pub partition_header: String,
+    /// Which topics a request may name besides the sink's own.
+    pub topics: ReplyTopics,
+    /// Topics that no reply is written to, whatever `topics` allows: those that are read, for one.
+    pub never: BTreeSet<String>,
+}
+
+/// Which topics a request may name for its reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyTopics {
+    /// These.
+    Listed(BTreeSet<String>),
+    /// All but Kafka's internal ones, whose names begin with `__`.
+    Any,
+}
+
+impl Default for ReplyTo {
+    fn default() -> Self {
+        Self {
+            topic_header: "kafka_replyTopic".to_owned(),
+            partition_header: "kafka_replyPartition".to_owned(),
+            topics: ReplyTopics::Listed(BTreeSet::new()),
+            never: BTreeSet::new(),
+        }
+    }
+}
+
+impl ReplyTo {
+    pub(crate) fn allows(&self, topic: &str) -> bool {
+        let allowed = match &self.topics {
+            ReplyTopics::Listed(topics) => topics.contains(topic),
+            ReplyTopics::Any => !topic.starts_with("__"),
+        };
+        allowed && !self.never.contains(topic)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let error = |setting, reason| Err(Error::Setting { setting, reason });
+        for (setting, header) in [
+            ("reply_topic_header", &self.topic_header),
+            ("reply_partition_header", &self.partition_header),
+        ] {
+            if header.is_empty() || header.contains('\0') {
+                return error(
+                    setting,
+                    "a header's name is neither empty nor has a null".to_owned(),
+                );
+            }
+        }
+        if self.topic_header == self.partition_header {
+            let reason = format!("{:?} is the header with the topic", self.topic_header);
+            return error("reply_partition_header", reason);
+        }
+        let ReplyTopics::Listed(topics) = &self.topics else { return Ok(()) };
+        if let Some(topic) = topics.iter().find(|topic| !is_topic(topic.as_bytes())) {
+            let reason = format!("{topic:?} cannot be a topic's name");
+            return error("reply_topics", reason);
+        }
+        if let Some(topic) = topics.intersection(&self.never).next() {
+            let reason = format!("{topic:?} is read: replies in it would be read as requests");
+            return error("reply_topics", reason);
+        }
+        Ok(())
+    }
+}
+
+/// Whether Kafka can have a topic of this name, as its `Topic.validate` has it.
+pub(crate) fn is_topic(name: &[u8]) -> bool {
+    const LONGEST: usize = 249;
+    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=LONGEST).contains(&name.len()) && name.iter().all(legal) && name != b"." && name != b".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReplyTo, ReplyTopics, is_topic};
+
+    fn listed(topics: &[&str]) -> ReplyTo {
+        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        ReplyTo { topics: ReplyTopics::Listed(topics), ..ReplyTo::default() }
+    }
+
+    #[test]
+    fn only_what_is_listed_is_allowed() {
+        assert!(!ReplyTo::default().allows("a"));
+        assert!(listed(&["a"]).allows("a"));
+        assert!(!listed(&["a"]).allows("A"));
+    }
+
+    #[test]
+    fn any_topic_is_still_no_internal_one_and_none_that_is_read() {
+        let mut any = ReplyTo { topics: ReplyTopics::Any, ..ReplyTo::default() };
+        any.never.insert("requests".to_owned());
+        assert!(any.allows("a"));
+        assert!(!any.allows("__consumer_offsets"));
+        assert!(!any.allows("requests"));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_rejected() {
+        let error = |reply_to: ReplyTo| reply_to.validate().unwrap_err().to_string();
+        let empty = ReplyTo { topic_header: String::new(), ..ReplyTo::default() };
+        assert!(error(empty).starts_with("invalid reply_topic_header: "));
+        let same = ReplyTo { partition_header: "kafka_replyTopic".into(), ..ReplyTo::default() };
+        assert!(error(same).starts_with("invalid reply_partition_header: "));
+        assert!(error(listed(&["a b"])).contains("\"a b\" cannot be a topic's name"));
+        let mut read = listed(&["requests"]);
+        read.never.insert("requests".to_owned());
+        assert!(error(read).contains("would be read as requests"));
+        assert!(listed(&["a", "b"]).validate().is_ok());
+    }
+
+    #[test]
+    fn names_of_topics_are_those_that_kafka_takes() {
+        for name in ["a", "A.b_c-9", "__consumer_offsets", &"x".repeat(249)] {
+            assert!(is_topic(name.as_bytes()), "{name}");
+        }
+        let wrong = [&b""[..], b".", b"..", b"a b", b"a\0b", b"a/b", b"\xff", "\u{e4}".as_bytes()];
+        for name in wrong {
+            assert!(!is_topic(name), "{name:?}");
+        }
+        assert!(!is_topic("x".repeat(250).as_bytes()));
+    }
+}

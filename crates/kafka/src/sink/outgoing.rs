@@ -1,0 +1,83 @@
+//! `Outgoing`: where a reply goes, and the headers that it has there.
+
+use forebay_stream::{Failure, Header, Meta};
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
+
+use super::places::{Place, Places};
+use super::trace::{Spans, TRACEPARENT};
+use super::{Reply, ReplyKind};
+use crate::SinkConfig;
+
+pub(crate) struct Outgoing {
+    places: Places,
+    spans: Spans,
+}
+
+/// What a record has beside its key and value.
+pub(crate) struct Addressed {
+    pub(crate) place: Place,
+    pub(crate) headers: Option<OwnedHeaders>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(config: SinkConfig, client: ClientConfig) -> Self {
+        let patience = config.delivery_timeout;
+        let places = Places::new(config.topic.into(), config.reply_to, client, patience);
+        Self { places, spans: Spans::new() }
+    }
+
+    /// Finds the place that the request asks for; a failure where a result cannot go there. An error reply then goes to
+    /// the sink's own topic.
+    pub(crate) async fn address(
+        &mut self,
+        meta: &Meta,
+        reply: &Reply,
+    ) -> Result<Addressed, Failure> {
+        if reply.kind == ReplyKind::Copy {
+            let headers = headers(meta, None, &reply.headers);
+            return Ok(Addressed { place: self.places.own(), headers });
+        }
+        let place = match (self.places.of(meta).await, reply.kind) {
+            (Ok(place), _) => place,
+            (Err(failure), ReplyKind::Result) => return Err(failure),
+            (Err(failure), _) => {
+                tracing::debug!(%failure, "an error reply goes to the sink's own topic");
+                self.places.own()
+            }
+        };
+        Ok(self.at(place, meta, reply))
+    }
+
+    /// The sink's own topic, whatever the request asks for.
+    pub(crate) fn at_home(&mut self, meta: &Meta, reply: &Reply) -> Addressed {
+        self.at(self.places.own(), meta, reply)
+    }
+
+    fn at(&mut self, place: Place, meta: &Meta, reply: &Reply) -> Addressed {
+        let traceparent = self.spans.continued(&meta.headers);
+        Addressed { place, headers: headers(meta, traceparent.as_deref(), &reply.headers) }
+    }
+}
+
+/// The request's headers, its place in a trace replaced by that of the reply, then the reply's own; `None` where there
+/// are none at all.
+fn headers(meta: &Meta, traceparent: Option<&str>, own: &[Header]) -> Option<OwnedHeaders> {
+    let count = meta.headers.len() + own.len();
+    if count == 0 {
+        return None;
+    }
+    let passed_on = meta.headers.iter().map(|header| match traceparent {
+        Some(traceparent) if header.name == TRACEPARENT => {
+            (&header.name, Some(traceparent.as_bytes()))
+        }
+        _ => (&header.name, header.value.as_deref()),
+    });
+    let own = own.iter().map(|header| (&header.name, header.value.as_deref()));
+    let headers = OwnedHeaders::new_with_capacity(count);
+    Some(
+        passed_on
+            .chain(own)
+            .fold(headers, |headers, (key, value)| headers.insert(RecordHeader { key, value })),
+    )
+}

@@ -1,0 +1,131 @@
+//! Places: which topic and partition a reply goes to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_stream::{Failure, Meta};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::topics::{Found, Topics};
+use crate::reply_to::is_topic;
+use crate::{ReplyTo, ReplyTopics};
+
+/// The stage that failures name, as a pipeline calls the step before its sink.
+pub(super) const STAGE: &str = "reply";
+
+/// Where one reply goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) topic: Arc<str>,
+    /// By key where there is none.
+    pub(crate) partition: Option<i32>,
+    /// Whether the request chose it.
+    pub(crate) asked: bool,
+}
+
+/// Finds the place that a request asks for.
+pub(super) struct Places {
+    own: Arc<str>,
+    reply_to: ReplyTo,
+    topics: Topics,
+}
+
+impl Places {
+    pub(super) fn new(
+        own: Arc<str>,
+        reply_to: ReplyTo,
+        client: ClientConfig,
+        patience: Duration,
+    ) -> Self {
+        Self { own, reply_to, topics: Topics::new(client, patience) }
+    }
+
+    /// Where replies go that no request chose a place for.
+    pub(super) fn own(&self) -> Place {
+        Place { topic: Arc::clone(&self.own), partition: None, asked: false }
+    }
+
+    /// Where the request with this metadata has its reply. Asks the brokers for a topic that has not been named lately.
+    ///
+    /// A header that is null asks for nothing; of several with one name the last counts, as for Java's `lastHeader`.
+    pub(super) async fn of(&mut self, meta: &Meta) -> Result<Place, Failure> {
+        let topic = meta.header(&self.reply_to.topic_header).map(|topic| self.topic(topic));
+        let partition =
+            meta.header(&self.reply_to.partition_header).map(|partition| self.partition(partition));
+        if topic.is_none() && partition.is_none() {
+            return Ok(self.own());
+        }
+        let topic = topic.transpose()?.unwrap_or_else(|| Arc::clone(&self.own));
+        let partition = partition.transpose()?;
+        if topic == self.own && partition.is_none() {
+            return Ok(self.own());
+        }
+        let failure = |code, message: std::fmt::Arguments<'_>| Err(failure(code, message));
+        match self.topics.find(&topic).await {
+            Found::Partitions(count) => match partition.filter(|partition| *partition >= count) {
+                None => Ok(Place { topic, partition, asked: true }),
+                Some(partition) => failure(
+                    "invalid_reply_partition",
+                    format_args!("{topic} has {count} partitions, and no partition {partition}"),
+                ),
+            },
+            Found::Refused(code) => {
+                let message = format_args!("no reply can be written to {topic}: {code}");
+                failure(refused(code).unwrap_or("delivery_failed"), message)
+            }
+            Found::NoAnswer(error) => failure(
+                "delivery_failed",
+                format_args!("the brokers do not tell whether there is a topic {topic}: {error}"),
+            ),
+        }
+    }
+
+    fn topic(&self, name: &[u8]) -> Result<Arc<str>, Failure> {
+        let header = &self.reply_to.topic_header;
+        let name = std::str::from_utf8(name).ok().filter(|name| is_topic(name.as_bytes()));
+        let Some(name) = name else {
+            let message = format_args!("the header {header} does not hold a topic's name");
+            return Err(failure("invalid_reply_topic", message));
+        };
+        if name == &*self.own {
+            return Ok(Arc::clone(&self.own));
+        }
+        if self.reply_to.allows(name) {
+            return Ok(name.into());
+        }
+        let why = match self.reply_to.topics {
+            ReplyTopics::Listed(_) => "it is not among the topics that are allowed",
+            ReplyTopics::Any => "it is internal, or holds requests",
+        };
+        let message = format_args!("replies are not written to {name}: {why}");
+        Err(failure("reply_topic_not_allowed", message))
+    }
+
+    fn partition(&self, bytes: &[u8]) -> Result<i32, Failure> {
+        let partition = bytes.try_into().ok().map(i32::from_be_bytes);
+        partition.filter(|partition| *partition >= 0).ok_or_else(|| {
+            let message = format_args!(
+                "the header {} does not hold a partition as a big-endian integer of four bytes",
+                self.reply_to.partition_header
+            );
+            failure("invalid_reply_partition", message)
+        })
+    }
+}
+
+fn failure(code: &'static str, message: std::fmt::Arguments<'_>) -> Failure {
+    Failure::new(code, message).at(STAGE)
+}
+
+/// The code of a failure to write where a request asked for it, if the place is to blame.
+pub(super) fn refused(code: RDKafkaErrorCode) -> Option<&'static str> {
+    match code {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::InvalidTopic => Some("reply_topic_missing"),
+        RDKafkaErrorCode::UnknownPartition => Some("invalid_reply_partition"),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some("reply_topic_not_allowed"),
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! Topics: which there are and how many partitions they have, as the brokers tell.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::Instant;
+
+use crate::probe::Prober;
+
+/// How long an answer counts. A topic that is made, or gets partitions, is noticed so much later.
+const FRESH: Duration = Duration::from_secs(30);
+const FRESH_REFUSAL: Duration = Duration::from_secs(2);
+
+/// Most topics that are remembered; their names come from requests.
+const MOST: usize = 1024;
+
+/// What is known of a topic.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// It is there, with so many partitions.
+    Partitions(i32),
+    /// It is not there, or not for this client.
+    Refused(RDKafkaErrorCode),
+    /// The brokers did not tell in time.
+    NoAnswer(KafkaError),
+}
+
+/// Asks the brokers, and remembers for a while. Connects when it is first asked; creates no topics.
+pub(super) struct Topics {
+    client: ClientConfig,
+    prober: Option<Arc<Prober>>,
+    patience: Duration,
+    known: HashMap<Arc<str>, (Found, Instant)>,
+}
+
+impl Topics {
+    pub(super) fn new(client: ClientConfig, patience: Duration) -> Self {
+        Self { client, prober: None, patience, known: HashMap::new() }
+    }
+
+    pub(super) async fn find(&mut self, topic: &Arc<str>) -> Found {
+        let known = self.known.get(topic);
+        if let Some((found, until)) = known
+            && Instant::now() < *until
+        {
+            return found.clone();
+        }
+        // One that was there is still there, as far as anybody knows.
+        let before = known.map(|(found, _)| found.clone());
+        let found = match (self.ask(topic).await, before) {
+            (Found::NoAnswer(_), Some(before)) => before,
+            (found, _) => found,
+        };
+        let fresh = match found {
+            Found::Partitions(_) => FRESH,
+            Found::Refused(_) => FRESH_REFUSAL,
+            Found::NoAnswer(_) => return found,
+        };
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(Arc::clone(topic), (found.clone(), Instant::now() + fresh));
+        found
+    }
+
+    async fn ask(&mut self, topic: &Arc<str>) -> Found {
+        let prober = match &self.prober {
+            Some(prober) => Arc::clone(prober),
+            None => match Prober::new(self.client.clone()) {
+                Ok(prober) => Arc::clone(self.prober.insert(Arc::new(prober))),
+                Err(error) => return Found::NoAnswer(error),
+            },
+        };
+        let (topic, patience) = (Arc::clone(topic), self.patience);
+        let asked = tokio::task::spawn_blocking(move || prober.partitions(&topic, patience));
+        match asked.await {
+            Ok(Ok(Ok(count))) => Found::Partitions(count),
+            Ok(Ok(Err(code))) => Found::Refused(code),
+            Ok(Err(error)) => Found::NoAnswer(error),
+            Err(_) => Found::NoAnswer(KafkaError::Canceled),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! `Transactions`: answers and the offsets that they answer, written in one transaction after another.
+//!
+//! A thread of its own, the [`worker`], takes what is [staged](super::staged) of each assignment up to its first offset
+//! that is not answered, produces it, and commits it together with that offset. When a transaction fails, everything that
+//! is in flight is void: the worker fences all assignments and aborts, and the poll thread [rewinds](super::rewind) the
+//! partitions to what is committed. A call that does not return in its time is given up with its thread and its producer;
+//! a new one with the same id shuts the old one out.
+
+mod trouble;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use forebay_stream::Failure;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use tokio::time::Instant;
+
+pub(super) use self::worker::Producer;
+use self::worker::Worker;
+use super::group::Group;
+use super::shared::{Shared, lock};
+use crate::Error;
+
+/// What the worker, the poll thread, the sinks and the receipts of one source have in common.
+pub(crate) struct Transactions {
+    pub(super) shared: Arc<Shared>,
+    client: ClientConfig,
+    // That of the first sink's topic.
+    batch_size: Option<String>,
+    id: String,
+    commit_interval: Duration,
+    timeout: Duration,
+    consumer: Mutex<Option<Arc<BaseConsumer<Group>>>>,
+    // The worker that counts. One that was given up finds another number here.
+    generation: AtomicU64,
+    worker: Mutex<Option<Thread>>,
+    // Whether the worker has to be woken when there is something to do.
+    asleep: AtomicBool,
+    stopped: AtomicBool,
+    ended: AtomicBool,
+    // The blocking call that the worker is in, and when it should have returned.
+    call: Mutex<Option<(&'static str, Instant)>>,
+    // Flushes are numbered; all up to `flushed` are over.
+    flush: AtomicU64,
+    flushed: AtomicU64,
+    rewind: AtomicBool,
+    // Whether the last transaction failed: what it covered is read again.
+    failed: AtomicBool,
+    poison: Mutex<HashMap<(i32, i64), Poison>>,
+}
+
+/// An input whose answer the brokers will not take.
+enum Poison {
+    /// The next answer is refused with this failure.
+    Found(Failure),
+    /// It has been, so what comes now is the answer to the failure.
+    Told,
+}
+
+impl Transactions {
+    /// Connects a producer, and ends what an earlier one with the same id left open.
+    pub(super) async fn connect(
+        shared: Arc<Shared>,
+        client: ClientConfig,
+        batch_size: Option<String>,
+        settings: crate::Transactions,
+        id: String,
+    ) -> Result<(Arc<Self>, Producer), Error> {
+        let transactions = Arc::new(Self {
+            shared,
+            client,
+            batch_size,
+            id,
+            commit_interval: settings.commit_interval,
+            timeout: settings.timeout,
+            consumer: Mutex::default(),
+            generation: AtomicU64::new(0),
+            worker: Mutex::default(),
+            asleep: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            ended: AtomicBool::new(true),
+            call: Mutex::default(),
+            flush: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            rewind: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            poison: Mutex::default(),
+        });
+        let connecting = Arc::clone(&transactions);
+        let producer = tokio::task::spawn_blocking(move || connecting.producer())
+            .await
+            .unwrap_or_else(|_| Err(Error::ThreadEnded { topic: transactions.topic() }))?;
+        Ok((transactions, producer))
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether a sink with these settings writes as this producer does.
+    pub(super) fn writes_with(&self, client: &ClientConfig) -> bool {
+        self.client.config_map() == client.config_map()
+    }
+
+    fn topic(&self) -> String {
+        self.shared.topic.to_string()
+    }
+
+    /// Begins to write what `consumer` has in flight.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        consumer: &Arc<BaseConsumer<Group>>,
+        producer: Producer,
+    ) -> Result<(), Error> {
+        *lock(&self.consumer) = Some(Arc::clone(consumer));
+        self.spawn(Some(producer))
+    }
+
+    fn spawn(self: &Arc<Self>, producer: Option<Producer>) -> Result<(), Error> {
+        let worker =
+            Worker::new(Arc::clone(self), self.generation.load(Ordering::Acquire), producer);
+        self.ended.store(false, Ordering::Release);
+        let thread = thread::Builder::new()
+            .name("kafka-transactions".to_owned())
+            .spawn(move || worker.run())
+            .map_err(Error::Thread)?;
+        *lock(&self.worker) = Some(thread.thread().clone());
+        Ok(())
+    }
+
+    /// An input is answered, so there may be something to write.
+    pub(super) fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(worker) = &*lock(&self.worker)
+        {
+            worker.unpark();
+        }
+    }
+
+    /// Whether the answer to an input may be staged, or what its receipt has to fail with.
+    pub(crate) fn admit(&self, partition: i32, offset: i64) -> Result<(), Failure> {
+        let mut poison = lock(&self.poison);
+        match poison.get_mut(&(partition, offset)) {
+            None | Some(Poison::Told) => Ok(()),
+            Some(found) => match std::mem::replace(found, Poison::Told) {
+                Poison::Found(failure) => Err(failure),
+                Poison::Told => Ok(()),
+            },
+        }
+    }
+
+    /// Whether the answer to an input was refused, and its failure has been told.
+    pub(crate) fn was_refused(&self, partition: i32, offset: i64) -> bool {
+        matches!(lock(&self.poison).get(&(partition, offset)), Some(Poison::Told))
+    }
+
+    // For the poll thread.
+
+    /// Asks for everything that can be committed to be committed now. See [`is_flushed`](Self::is_flushed).
+    pub(super) fn flush(&self) -> u64 {
+        let number = self.flush.fetch_add(1, Ordering::AcqRel) + 1;
+        self.asleep.store(true, Ordering::SeqCst);
+        self.wake();
+        number
+    }
+
+    /// Whether a flush is over, committed or failed.
+    pub(super) fn is_flushed(&self, number: u64) -> bool {
+        self.flushed.load(Ordering::Acquire) >= number || self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether the last transaction failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether the partitions have to be rewound to what is committed.
+    pub(super) fn wants_rewind(&self) -> bool {
+        self.rewind.load(Ordering::Acquire)
+    }
+
+    pub(super) fn rewound(&self) {
+        self.rewind.store(false, Ordering::Release);
+    }
+
+    /// Gives the worker up if it is in a call that should have returned, and starts another.
+    pub(super) fn watch(self: &Arc<Self>) {
+        let overdue = {
+            let mut call = lock(&self.call);
+            call.take_if(|(_, until)| Instant::now() > *until)
+        };
+        let Some((what, _)) = overdue else { return };
+        tracing::error!(id = %self.id, "{what} did not return in time; a new producer takes over");
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.void();
+        if let Err(error) = self.spawn(None) {
+            self.shared.fail(error);
+        }
+    }
+
+    /// Ends the worker, and waits a moment for it.
+    pub(super) fn stop(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const LOOK: Duration = Duration::from_millis(5);
+        self.stopped.store(true, Ordering::Release);
+        let until = Instant::now() + PATIENCE;
+        while !self.ended.load(Ordering::Acquire) && Instant::now() < until {
+            self.asleep.store(true, Ordering::SeqCst);
+            self.wake();
+            thread::park_timeout(LOOK);
+        }
+        // Or it would not leave its group.
+        lock(&self.consumer).take();
+    }
+
+    // For the worker.
+
+    /// Everything in flight is void: whatever comes of it is dropped, and its records are read again.
+    fn void(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.shared.revoke(&self.shared.assigned());
+    }
+
+    /// Remembers that the answer to an input cannot be written. The second time, nothing can answer it.
+    fn poisoned(&self, partition: i32, offset: i64, failure: Failure) {
+        let mut poison = lock(&self.poison);
+        if poison.contains_key(&(partition, offset)) {
+            drop(poison);
+            let origin = self.shared.origin(partition, offset);
+            return self.shared.fail(Error::Unanswered { origin, failure: Box::new(failure) });
+        }
+        poison.insert((partition, offset), Poison::Found(failure));
+    }
+
+    /// Forgets the poison that is committed.
+    fn committed(&self, partition: i32, position: i64) {
+        lock(&self.poison).retain(|(of, offset), _| *of != partition || *offset >= position);
+    }
+}

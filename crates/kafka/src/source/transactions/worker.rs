@@ -1,0 +1,502 @@
+//! `Worker`: the thread that writes transactions.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use forebay_stream::Failure;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use tokio::time::Instant;
+
+use super::Transactions;
+use super::trouble::{Trouble, of_the_record};
+use crate::Error;
+use crate::error::ClientError;
+use crate::source::assignment::{Assignment, Ready};
+use crate::source::group::offset_list;
+use crate::source::shared::lock;
+use crate::source::staged::Output;
+
+/// How often an open transaction looks for more to write.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long nothing to do lasts if a wake-up were lost.
+const BACKSTOP: Duration = Duration::from_millis(100);
+/// What a call is given beyond its own timeout before it is given up.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(in crate::source) type Producer = ThreadedProducer<Written>;
+
+pub(super) struct Worker {
+    transactions: Arc<Transactions>,
+    generation: u64,
+    producer: Option<Producer>,
+    open: Option<Open>,
+    // When this id was last shut out by another.
+    fenced: Option<Instant>,
+    failures: u32,
+}
+
+/// A transaction under way.
+struct Open {
+    since: Instant,
+    // What it commits.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    assignment: Arc<Assignment>,
+    position: i64,
+    // How many inputs it has answers of.
+    inputs: usize,
+}
+
+impl Open {
+    fn inputs(&self) -> usize {
+        self.parts.iter().map(|part| part.inputs).sum()
+    }
+
+    fn add(&mut self, assignment: Arc<Assignment>, Ready { position, inputs, .. }: &Ready) {
+        let known = self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment));
+        match known {
+            Some(part) => (part.position, part.inputs) = (*position, *inputs),
+            None => {
+                self.parts.push(Part { assignment, position: *position, inputs: *inputs });
+            }
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        transactions: Arc<Transactions>,
+        generation: u64,
+        producer: Option<Producer>,
+    ) -> Self {
+        Self { transactions, generation, producer, open: None, fenced: None, failures: 0 }
+    }
+
+    /// Writes until the source ends, or this worker is given up.
+    pub(super) fn run(mut self) {
+        while !self.is_over() {
+            // Before looking for work: whoever has some from here on wakes this thread.
+            self.transactions.asleep.store(true, Ordering::SeqCst);
+            let flush = self.transactions.flush.load(Ordering::Acquire);
+            let turned = match self.producer {
+                Some(_) => self.turn(flush),
+                None => self.rebuild(),
+            };
+            if let Err(trouble) = turned {
+                self.recover(trouble);
+            }
+            if !self.is_given_up() {
+                self.transactions.flushed.fetch_max(flush, Ordering::AcqRel);
+                self.transactions.shared.wake();
+            }
+            thread::park_timeout(if self.open.is_some() { LOOK } else { BACKSTOP });
+        }
+        self.end();
+    }
+
+    fn is_over(&self) -> bool {
+        self.transactions.stopped.load(Ordering::Acquire) || self.is_given_up()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.transactions.generation.load(Ordering::Acquire) != self.generation
+    }
+
+    fn end(mut self) {
+        if self.open.take().is_some()
+            && let Err(error) =
+                self.call("abort_transaction", GRACE, |p| p.abort_transaction(GRACE))
+        {
+            tracing::debug!(?error, "the last transaction is left to its timeout");
+        }
+        if !self.is_given_up() {
+            self.transactions.ended.store(true, Ordering::Release);
+        }
+    }
+
+    /// Produces what can be written, and commits where it is time to.
+    fn turn(&mut self, flush: u64) -> Result<(), Trouble> {
+        for assignment in self.transactions.shared.assignments() {
+            if let Some(ready) = assignment.take_ready() {
+                self.write(assignment, ready)?;
+            }
+        }
+        if let Some((error, _)) = self.written()?.first_failure() {
+            return Err(error.into());
+        }
+        let Some(open) = &self.open else { return Ok(()) };
+        let flushing = flush > self.transactions.flushed.load(Ordering::Acquire);
+        if flushing
+            || open.since.elapsed() >= self.transactions.commit_interval
+            || self.transactions.shared.waits_for(open.inputs())
+        {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, assignment: Arc<Assignment>, ready: Ready) -> Result<(), Trouble> {
+        if self.open.is_none() {
+            self.producer()?.begin_transaction()?;
+            self.open = Some(Open { since: Instant::now(), parts: Vec::new() });
+        }
+        // Noted first, so that nothing written stays without its offset.
+        let partition = assignment.partition;
+        if let Some(open) = &mut self.open {
+            open.add(assignment, &ready);
+        }
+        for (offset, output) in ready.outputs {
+            self.produce(partition, offset, &output)?;
+        }
+        Ok(())
+    }
+
+    fn produce(&self, partition: i32, offset: i64, output: &Output) -> Result<(), Trouble> {
+        let producer = self.producer()?;
+        let deadline = Instant::now() + self.transactions.timeout;
+        let written = producer.context();
+        written.begin();
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(
+            &output.topic,
+            Box::new((partition, offset)),
+        );
+        record.key = output.key.as_deref();
+        record.payload = output.value.as_deref();
+        record.partition = output.partition;
+        record.headers.clone_from(&output.headers);
+        while let Err((error, back)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull)
+                || Instant::now() >= deadline
+            {
+                written.end(Some((error.clone(), (partition, offset))));
+                return Err(error.into());
+            }
+            if self.is_over() {
+                return Err(Trouble::Over);
+            }
+            record = back;
+            thread::park_timeout(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Commits the open transaction: deliveries first, for librdkafka's own wait for them is a slow one.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        self.await_deliveries()?;
+        let Some(open) = &self.open else { return Ok(()) };
+        let consumer = lock(&self.transactions.consumer).clone().ok_or(Trouble::Over)?;
+        // Taken before the partitions are looked at: should one be lost after that, it is this membership that the
+        // brokers refuse.
+        let group = consumer.group_metadata().ok_or(Trouble::Lost)?;
+        if open.parts.iter().any(|part| part.assignment.is_fenced()) {
+            return Err(Trouble::Lost);
+        }
+        let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
+        let offsets = offset_list(&self.transactions.shared.topic, offsets);
+        let timeout = self.transactions.timeout;
+        self.persist("send_offsets_to_transaction", |producer| {
+            producer.send_offsets_to_transaction(&offsets, &group, timeout)
+        })?;
+        self.persist("commit_transaction", |producer| producer.commit_transaction(timeout))?;
+        for Part { assignment, position, .. } in self.open.take().into_iter().flat_map(|o| o.parts)
+        {
+            self.transactions.shared.resolved(assignment.written(position));
+            self.transactions.committed(assignment.partition, position);
+        }
+        self.failures = 0;
+        self.transactions.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn await_deliveries(&self) -> Result<(), Trouble> {
+        let written = self.written()?;
+        written.wake_here();
+        let deadline = Instant::now() + self.transactions.timeout;
+        loop {
+            if let Some((error, _)) = written.first_failure() {
+                return Err(error.into());
+            }
+            match written.outstanding.load(Ordering::Acquire) {
+                0 => return Ok(()),
+                _ if self.is_given_up() => return Err(Trouble::Over),
+                _ if Instant::now() >= deadline => {
+                    return Err(Trouble::Abort(KafkaError::Flush(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    )));
+                }
+                _ => thread::park_timeout(LOOK),
+            }
+        }
+    }
+
+    /// Makes a call again for as long as its error says that this may help, and the transaction can last.
+    fn persist(
+        &self,
+        what: &'static str,
+        call: impl Fn(&Producer) -> KafkaResult<()>,
+    ) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.transactions.timeout;
+        loop {
+            match self.call(what, self.transactions.timeout, &call) {
+                Err(Trouble::Retry(error)) if Instant::now() < deadline => {
+                    tracing::debug!(%error, "{what} is made again");
+                    thread::park_timeout(LOOK);
+                }
+                // Whether it was done is not known.
+                Err(Trouble::Retry(error)) => return Err(Trouble::Rebuild(error)),
+                done => return done,
+            }
+        }
+    }
+
+    /// Makes one blocking call, which the poll thread watches.
+    fn call(
+        &self,
+        what: &'static str,
+        timeout: Duration,
+        call: impl Fn(&Producer) -> KafkaResult<()>,
+    ) -> Result<(), Trouble> {
+        let producer = self.producer()?;
+        *lock(&self.transactions.call) = Some((what, Instant::now() + timeout + GRACE));
+        let done = call(producer);
+        if self.is_given_up() {
+            return Err(Trouble::Over);
+        }
+        *lock(&self.transactions.call) = None;
+        Ok(done?)
+    }
+
+    /// After an error: voids what is in flight, ends the transaction, and has the partitions rewound.
+    fn recover(&mut self, trouble: Trouble) {
+        if matches!(trouble, Trouble::Over) || self.is_given_up() {
+            return;
+        }
+        if let Trouble::GiveUp(error) = trouble {
+            return self.give_up(error);
+        }
+        tracing::warn!(id = %self.transactions.id, %trouble, "a transaction failed, its requests are read again");
+        self.transactions.void();
+        self.open = None;
+        self.note_poison();
+        let ended = match trouble {
+            Trouble::Rebuild(_) => Err(trouble),
+            _ => self.abort(),
+        };
+        match ended {
+            _ if self.is_given_up() => return,
+            Ok(()) => self.transactions.rewind.store(true, Ordering::Release),
+            Err(trouble) if trouble.is_fenced() && self.was_fenced_before() => {
+                let id = self.transactions.id.clone();
+                return self.transactions.shared.fail(Error::Fenced { id });
+            }
+            Err(trouble) => {
+                tracing::warn!(id = %self.transactions.id, ?trouble, "a new producer takes over");
+                self.discard();
+            }
+        }
+        self.back_off();
+    }
+
+    fn abort(&self) -> Result<(), Trouble> {
+        let timeout = self.transactions.timeout;
+        self.persist("abort_transaction", |producer| {
+            match producer.abort_transaction(timeout) {
+                // It had not begun.
+                Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::State => {
+                    Ok(())
+                }
+                done => done,
+            }
+        })?;
+        // What was not delivered is reported as such, by another thread.
+        let written = self.written()?;
+        let deadline = Instant::now() + timeout;
+        while written.outstanding.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            thread::park_timeout(LOOK);
+        }
+        written.reset();
+        Ok(())
+    }
+
+    /// Leaves the producer to a thread of its own: its end may take long.
+    fn discard(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            thread::Builder::new()
+                .name("kafka-transactions-end".to_owned())
+                .spawn(move || drop(producer))
+                .ok();
+        }
+    }
+
+    /// Has a new producer shut the old one out, which ends its transaction one way or the other.
+    fn rebuild(&mut self) -> Result<(), Trouble> {
+        match self.transactions.watched_producer(self.generation) {
+            Ok(producer) if !self.is_given_up() => {
+                tracing::info!(id = %self.transactions.id, "a new producer has taken over");
+                self.producer = Some(producer);
+                self.transactions.rewind.store(true, Ordering::Release);
+                Ok(())
+            }
+            Ok(_) => Err(Trouble::Over),
+            Err(error) => match Trouble::from(error) {
+                Trouble::GiveUp(error) => Err(Trouble::GiveUp(error)),
+                trouble => {
+                    tracing::warn!(?trouble, "no new producer yet");
+                    self.back_off();
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn give_up(&self, error: KafkaError) {
+        self.transactions.void();
+        let (topic, source) = (self.transactions.topic(), error.into());
+        self.transactions.shared.fail(Error::Transaction { topic, source });
+    }
+
+    /// The answer that the brokers would not take, if that is what failed.
+    fn note_poison(&self) {
+        let Ok(written) = self.written() else { return };
+        if let Some((error, (partition, offset))) = written.first_failure()
+            && let Some(code) = of_the_record(&error)
+        {
+            let message = format_args!("the reply was not written: {}", ClientError::from(error));
+            self.transactions.poisoned(partition, offset, Failure::new(code, message));
+        }
+    }
+
+    /// Whether this is the second time in a minute. The first may have been the brokers' impatience; of two instances
+    /// with one id, each keeps shutting the other out.
+    fn was_fenced_before(&mut self) -> bool {
+        const SOON: Duration = Duration::from_mins(1);
+        let before = self.fenced.replace(Instant::now());
+        before.is_some_and(|at| at.elapsed() < SOON)
+    }
+
+    fn back_off(&mut self) {
+        const MOST: u32 = 6;
+        let pause = Duration::from_millis(50) * 2_u32.pow(self.failures.min(MOST));
+        self.failures += 1;
+        let until = Instant::now() + pause;
+        while !self.is_over() && Instant::now() < until {
+            thread::park_timeout(until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn producer(&self) -> Result<&Producer, Trouble> {
+        self.producer.as_ref().ok_or(Trouble::Over)
+    }
+
+    fn written(&self) -> Result<&Written, Trouble> {
+        Ok(self.producer()?.context())
+    }
+}
+
+impl Transactions {
+    /// A new producer that has shut out every other of its id.
+    pub(super) fn producer(&self) -> Result<Producer, Error> {
+        self.open_producer(INIT)
+            .map_err(|error| Error::Transaction { topic: self.topic(), source: error.into() })
+    }
+
+    fn open_producer(&self, timeout: Duration) -> KafkaResult<Producer> {
+        let mut client = self.client.clone();
+        if let Some(size) = &self.batch_size {
+            client.set("batch.size", size);
+        }
+        let producer: Producer = client.create_with_context(Written::default())?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            match producer.init_transactions(deadline.saturating_duration_since(Instant::now())) {
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline =>
+                {
+                    thread::park_timeout(BACKSTOP);
+                }
+                done => return done.map(|()| producer),
+            }
+        }
+    }
+
+    fn watched_producer(&self, generation: u64) -> KafkaResult<Producer> {
+        *lock(&self.call) = Some(("init_transactions", Instant::now() + INIT + GRACE));
+        let producer = self.open_producer(INIT);
+        if self.generation.load(Ordering::Acquire) == generation {
+            *lock(&self.call) = None;
+        }
+        producer
+    }
+}
+
+/// How long a producer waits for its coordinator before it is made anew.
+const INIT: Duration = Duration::from_secs(30);
+
+/// What was produced in the open transaction and is not confirmed yet, and the first that failed.
+#[derive(Default)]
+pub(in crate::source) struct Written {
+    outstanding: AtomicUsize,
+    failed: Mutex<Option<FailedOutput>>,
+    worker: OnceLock<Thread>,
+}
+
+/// Why an output was not written, and the partition and offset of its input.
+type FailedOutput = (KafkaError, (i32, i64));
+
+impl Written {
+    fn begin(&self) {
+        self.outstanding.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn end(&self, failed: Option<FailedOutput>) {
+        if let Some(failed) = failed {
+            lock(&self.failed).get_or_insert(failed);
+        }
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(worker) = self.worker.get()
+        {
+            worker.unpark();
+        }
+    }
+
+    fn first_failure(&self) -> Option<FailedOutput> {
+        lock(&self.failed).clone()
+    }
+
+    fn reset(&self) {
+        *lock(&self.failed) = None;
+    }
+
+    fn wake_here(&self) {
+        self.worker.get_or_init(thread::current);
+    }
+}
+
+impl ClientContext for Written {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        crate::log::line(level, facility, message);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        crate::log::error(&error, reason);
+    }
+}
+
+impl ProducerContext for Written {
+    type DeliveryOpaque = Box<(i32, i64)>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, input: Box<(i32, i64)>) {
+        self.end(result.as_ref().err().map(|(error, _)| (error.clone(), *input)));
+    }
+}

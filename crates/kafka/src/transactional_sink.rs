@@ -1,0 +1,137 @@
+//! `TransactionalSink`: a topic to which replies are written in the transactions that commit their requests' offsets.
+
+use std::sync::Arc;
+
+use forebay_stream::{Event, Failure, Header, Receipt};
+use rdkafka::config::ClientConfig;
+
+use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
+use crate::source::{Output, Ticket, Transactions};
+use crate::{Error, SinkConfig};
+
+/// Writes replies exactly once, for whoever reads committed records only; a [`Source`](crate::Source) gives it.
+///
+/// A reply is kept until every request before it in its partition is answered, and is then written in one transaction
+/// with the offset of its request. What fails before that is read again, and what was kept for it is dropped. So a
+/// reply's receipt is done as soon as it is kept, and replies stand in the order of their requests' partitions.
+pub struct TransactionalSink {
+    transactions: Arc<Transactions>,
+    outgoing: Outgoing,
+    topic: Arc<str>,
+    max_bytes: usize,
+}
+
+impl TransactionalSink {
+    /// `client` asks for the topics that requests name.
+    pub(crate) fn new(
+        transactions: Arc<Transactions>,
+        config: SinkConfig,
+        client: ClientConfig,
+    ) -> Self {
+        const KAFKAS_OWN: usize = 1_048_588;
+        let max_bytes = config.options.get("message.max.bytes");
+        let max_bytes = max_bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_OWN);
+        let topic = config.topic.as_str().into();
+        Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
+    }
+
+    /// Whether the brokers refused the answer that the request had before, so that this one is to tell of it.
+    fn tells_of_refusal(&self, receipt: &Receipt, kind: ReplyKind) -> bool {
+        let mut refused = false;
+        receipt.visit(&mut |ticket: &Ticket| {
+            refused |= ticket.is_of(&self.transactions) && ticket.was_refused(&self.transactions);
+        });
+        refused && kind == ReplyKind::Error
+    }
+
+    /// Keeps an output for the one request that it answers; a failure where the request cannot be answered so.
+    fn keep(&self, receipt: &Receipt, output: Output) -> Result<Result<(), Failure>, Error> {
+        let mut inputs = 0;
+        receipt.visit(&mut |ticket: &Ticket| {
+            inputs += usize::from(ticket.is_of(&self.transactions));
+        });
+        match inputs {
+            0 => return Err(Error::NoRequest { topic: self.topic.to_string() }),
+            1 => {}
+            _ => {
+                let message = format_args!(
+                    "the reply was made of {inputs} requests; exactly once, each has its own"
+                );
+                return Ok(Err(Failure::new("several_requests", message)));
+            }
+        }
+        let size = output.size();
+        if size > self.max_bytes {
+            let message = format_args!(
+                "the reply has {size} bytes, and message.max.bytes is {}",
+                self.max_bytes
+            );
+            return Ok(Err(Failure::new("reply_too_large", message)));
+        }
+        let (mut output, mut kept) = (Some(output), Ok(()));
+        receipt.visit(&mut |ticket: &Ticket| {
+            if ticket.is_of(&self.transactions)
+                && let Some(output) = output.take()
+            {
+                kept = ticket.keep(&self.transactions, output);
+            }
+        });
+        Ok(kept)
+    }
+}
+
+impl forebay_stream::Sink<Reply> for TransactionalSink {
+    type Error = Error;
+
+    /// Keeps the reply for its transaction; fails its receipt as `reply_too_large`, with what the brokers had against it
+    /// when it was written before, or as [`Sink`](crate::Sink) does where the request asks for a place.
+    async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
+        let Event { value: reply, meta, receipt } = event;
+        let addressed = if self.tells_of_refusal(&receipt, reply.kind) {
+            Ok(self.outgoing.at_home(&meta, &reply))
+        } else {
+            self.outgoing.address(&meta, &reply).await
+        };
+        let Addressed { place, headers } = match addressed {
+            Ok(addressed) => addressed,
+            Err(failure) => {
+                receipt.fail(failure);
+                return Ok(());
+            }
+        };
+        let output = Output {
+            topic: place.topic,
+            partition: place.partition,
+            key: meta.key.clone(),
+            headers_size: headers_size(&meta.headers) + headers_size(&reply.headers),
+            headers,
+            value: reply.value,
+        };
+        match self.keep(&receipt, output)? {
+            Ok(()) => receipt.done(),
+            Err(failure) => receipt.fail(failure),
+        }
+        Ok(())
+    }
+
+    /// Nothing to push: transactions have their own beat.
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The source's end writes what is left.
+    async fn close(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for TransactionalSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionalSink").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+fn headers_size(headers: &[Header]) -> usize {
+    let size = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, |v| v.len());
+    headers.iter().map(size).sum()
+}

@@ -1,0 +1,253 @@
+//! Exactly once, on a real Kafka: the embedded broker keeps no transactions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_kafka::{
+    Delivery, Error, Reply, SinkConfig, Source, SourceConfig, SourceHandle, Transactions,
+};
+use forebay_stream::{Event, Failure, Flow, Sink as _};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Broker, PATIENCE, unique};
+
+/// The real broker that the tests were given, if they were.
+fn broker() -> Option<Broker> {
+    let broker = Broker::start();
+    if broker.embedded.is_some() {
+        eprintln!("skipped: transactions need a real Kafka, set KAFKA_BROKERS");
+        return None;
+    }
+    Some(broker)
+}
+
+fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) -> SourceConfig {
+    let mut config = broker.source(topic, group);
+    config.delivery = Delivery::ExactlyOnce(Transactions {
+        id: Some(id.to_owned()),
+        commit_interval: Duration::from_millis(20),
+        timeout: Duration::from_secs(4),
+    });
+    config
+}
+
+/// What a request's value says about how to answer it: `slow:7` takes 50 ms, `bad:7` fails, `grow` gets more than the brokers take.
+fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
+    let value = value.expect("a value");
+    match &value[..] {
+        value if value.starts_with(b"bad") => Err(Failure::new("bad", "as it says")),
+        b"grow" => Ok(vec![b'x'; 1_500_000].into()),
+        _ => Ok(value),
+    }
+}
+
+/// A member that answers each request with its own value, in no order.
+struct Member {
+    handle: SourceHandle,
+    running: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Member {
+    async fn start(config: SourceConfig, replies: &str) -> Self {
+        Self::with(config, replies, &[]).await
+    }
+
+    async fn with(config: SourceConfig, replies: &str, options: &[(&str, &str)]) -> Self {
+        let mut sink = SinkConfig::new(&config.brokers, replies);
+        let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        sink.options.extend(options);
+        let mut source = Source::connect(config).await.unwrap();
+        let sink = source.sink(sink).await.unwrap();
+        let stop = CancellationToken::new();
+        let (events, handle) = source.start(&stop).unwrap();
+        let capacity = 4096.try_into().unwrap();
+        let flow = Flow::from_try_events("requests", events);
+        let (requests, failures) = flow.catch(capacity, forebay_stream::Release::AtOnce);
+        let slowly = |value: Option<Bytes>| async move {
+            if value.as_ref().is_some_and(|value| value.starts_with(b"slow")) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer(value)
+        };
+        let answers = requests.map_async_unordered(slowly, 64.try_into().unwrap());
+        let errors =
+            failures.map(|failed| Bytes::from(format!("error: {}", failed.failure.code())));
+        let replies =
+            answers.rejoin(errors).map(|value| Reply { value: Some(value), ..Reply::default() });
+        let pipeline = replies.sink("replies", sink);
+        // Its end is the handle's to tell.
+        let running = tokio::spawn(async move { drop(pipeline.run().await) });
+        Self { handle, running, stop }
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+        let report = self.handle.close(PATIENCE).await.unwrap();
+        assert_eq!((report.unresolved, report.held), (0, 0));
+    }
+
+    /// As a crash would, as far as one process can: nothing more is committed.
+    async fn crash(self) {
+        self.running.abort();
+        drop(self.running.await);
+        drop(self.handle);
+    }
+}
+
+/// How often each value was committed.
+fn counts(broker: &Broker, topic: &str, least: usize) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for record in broker.read_committed(topic, least) {
+        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        *counts.entry(value).or_default() += 1;
+    }
+    counts
+}
+
+fn assert_once(counts: &BTreeMap<String, usize>, expected: usize) {
+    let twice: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "not once: {twice:?}");
+    assert_eq!(counts.len(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_answered_once_and_committed_with_its_answer() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(4).await, broker.topic(4).await, unique("group"));
+    broker
+        .fill_with(&requests, 4, 250, |p, n| {
+            if n % 10 == 0 { format!("slow:{p}:{n}") } else { format!("{p}:{n}") }
+        })
+        .await;
+    let member =
+        Member::start(exactly_once(&broker, &requests, &group, &unique("id")), &replies).await;
+    let counts = counts(&broker, &replies, 1000);
+    member.close().await;
+    assert_once(&counts, 1000);
+    let committed = broker.committed(&requests, &group, 4);
+    assert!(committed.values().all(|offset| *offset == 250), "{committed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_waits_for_those_before_it_and_so_stands_in_its_place() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let value = |_, n: usize| match n % 7 {
+        0 => format!("slow:{n}"),
+        3 => format!("bad:{n}"),
+        _ => format!("{n}"),
+    };
+    broker.fill_with(&requests, 1, 200, value).await;
+    let member =
+        Member::start(exactly_once(&broker, &requests, &group, &unique("id")), &replies).await;
+    let read = broker.read_committed(&replies, 200);
+    member.close().await;
+    let read: Vec<_> = read
+        .iter()
+        .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap()).into_owned())
+        .collect();
+    let expected: Vec<_> =
+        (0..200).map(|n| if n % 7 == 3 { "error: bad".to_owned() } else { value(0, n) }).collect();
+    assert_eq!(read, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_come_crash_and_go_answer_every_request_once() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(4).await, broker.topic(4).await, unique("group"));
+    let config = |id: &str| exactly_once(&broker, &requests, &group, &format!("{group}-{id}"));
+    let mut total = 0;
+    let mut fill = async || {
+        let first = total;
+        broker.fill_with(&requests, 4, 50, |p, n| format!("slow:{p}:{}", first + n)).await;
+        total += 50;
+    };
+    let a = Member::start(config("a"), &replies).await;
+    fill().await;
+    let b = Member::start(config("b"), &replies).await;
+    fill().await;
+    broker.read_committed(&replies, 100);
+    a.crash().await;
+    fill().await;
+    let a = Member::start(config("a"), &replies).await;
+    fill().await;
+    broker.read_committed(&replies, 500);
+    b.close().await;
+    fill().await;
+    let counts = counts(&broker, &replies, 1000);
+    a.close().await;
+    assert_once(&counts, 1000);
+    let committed = broker.committed(&requests, &group, 4);
+    assert!(committed.values().all(|offset| *offset == 250), "{committed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_the_brokers_find_too_large_becomes_an_error_and_the_rest_is_answered_once() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let value = |_, n: usize| if n == 30 { "grow".to_owned() } else { n.to_string() };
+    broker.fill_with(&requests, 1, 60, value).await;
+    // The client would send it; the brokers take a megabyte.
+    let options = [("message.max.bytes", "2000000")];
+    let config = exactly_once(&broker, &requests, &group, &unique("id"));
+    let member = Member::with(config, &replies, &options).await;
+    let read = broker.read_committed(&replies, 60);
+    member.close().await;
+    let read: Vec<_> = read
+        .iter()
+        .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap()).into_owned())
+        .collect();
+    let expected: Vec<_> = (0..60)
+        .map(|n| if n == 30 { "error: reply_too_large".to_owned() } else { n.to_string() })
+        .collect();
+    assert_eq!(read, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_with_one_id_one_ends() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(2).await, broker.topic(2).await, unique("group"));
+    let config = || exactly_once(&broker, &requests, &group, &format!("{group}-same"));
+    let a = Member::start(config(), &replies).await;
+    let b = Member::start(config(), &replies).await;
+    let mut n = 0;
+    while !a.running.is_finished() && !b.running.is_finished() {
+        broker.fill_with(&requests, 2, 5, |p, of| format!("{p}:{}", n + of)).await;
+        n += 5;
+        assert!(n < 5_000, "neither ends");
+    }
+    let (ended, other) = if a.running.is_finished() { (a, b) } else { (b, a) };
+    let error = ended.handle.close(PATIENCE).await;
+    // Its stream told already, or its handle does.
+    if let Err(error) = error {
+        assert!(matches!(error, Error::Fenced { .. } | Error::Uncommitted { .. }), "{error}");
+    }
+    let counts = counts(&broker, &replies, 2 * n);
+    other.close().await;
+    assert_once(&counts, 2 * n);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_no_request_is_refused() {
+    let Some(broker) = broker() else { return };
+    let (requests, replies, group) =
+        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let mut source =
+        Source::connect(exactly_once(&broker, &requests, &group, &unique("id"))).await.unwrap();
+    let mut sink = source.sink(SinkConfig::new(&source_brokers(&broker), &replies)).await.unwrap();
+    let error = sink.send(Event::detached(Reply::default())).await.unwrap_err();
+    assert!(matches!(error, Error::NoRequest { .. }), "{error}");
+}
+
+fn source_brokers(broker: &Broker) -> String {
+    broker.source("any", "any").brokers
+}

@@ -1,0 +1,106 @@
+//! What a pipeline does about deadlines: a late request costs the model nothing, and is answered all the same.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use forebay_stream::{Batch, Event, Flow, Header, Meta, Receipt};
+use futures::stream;
+
+use crate::assemble::{Counts, Taps, assemble};
+use crate::json::Json;
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::task::Task;
+
+const FILE: &str = r#"
+[source.kafka]
+brokers = "nowhere:9092"
+topic = "requests"
+group = "g"
+[[step]]
+partition = { size = 3 }
+[[step]]
+map_batch = { model = "m" }
+[sink.kafka]
+topic = "replies"
+[model.m]
+path = "m"
+"#;
+
+/// A clock that moves by a millisecond whenever it is looked at: once for each request with a deadline when it comes, and
+/// once when it is handed to the model.
+static CLOCK: AtomicU64 = AtomicU64::new(0);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(CLOCK.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+fn request(number: u8, deadline: Option<&'static str>) -> Result<Event<Record>, Infallible> {
+    let value = deadline.map(|deadline| deadline.as_bytes().into());
+    let header = Header { name: "forebay-deadline-ms".to_owned(), value };
+    let meta = Meta { key: Some(vec![number].into()), headers: vec![header], ..Meta::default() };
+    let value = Record::Bytes(Some(number.to_string().into()));
+    Ok(Event { value, meta: meta.into(), receipt: Receipt::detached() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_request_costs_no_model_time_and_gets_an_error() {
+    let mut plan = Plan::parse(Path::new("test.toml"), FILE, &|_| None).unwrap();
+    plan.deadlines.now = now;
+    let requests = [
+        request(0, None),
+        // Comes at 1 and goes to the model at 3.
+        request(1, Some("3")),
+        // Comes at 2 and goes to the model at 4.
+        request(2, Some("5")),
+        // A whole batch that comes in time, from 5 to 7, and goes to the model late, from 8 to 10.
+        request(3, Some("6")),
+        request(4, Some("7")),
+        request(5, Some("8")),
+        // Late when it comes.
+        request(6, Some("11")),
+        request(7, Some("tomorrow")),
+        request(8, Some("99999999999999999999999")),
+    ];
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&calls);
+    let model: Task = Arc::new(move |batch: Batch<Json>| {
+        log.lock().unwrap().push(batch.iter().map(ToString::to_string).collect::<Vec<_>>());
+        Box::pin(std::future::ready(Ok(batch.iter().cloned().map(Ok).collect())))
+    });
+    let records = vec![Flow::from_try_events("requests", stream::iter(requests))];
+    let task = |_: &str| Arc::clone(&model);
+    let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
+    let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
+
+    assert_eq!(*calls.lock().unwrap(), [vec!["0", "2"], vec!["8"]]);
+    let mut codes: Vec<_> = answers.iter().filter_map(|answer| answer.error.as_deref()).collect();
+    codes.sort_unstable();
+    let late = "deadline_exceeded";
+    assert_eq!(codes, [late, late, late, late, late, "invalid_deadline"]);
+    assert_eq!(answers.len(), 9);
+    let shown = String::from_utf8_lossy(&answers.last().unwrap().value).into_owned();
+    assert_eq!(shown, "8");
+}
+
+#[test]
+fn headers_have_the_names_that_the_file_gives() {
+    let named = |table: &str| {
+        let plan = Plan::parse(Path::new("test.toml"), &format!("{FILE}{table}"), &|_| None);
+        plan.map(|plan| (plan.deadlines.header, plan.deadlines.timeout_header))
+            .map_err(|error| error.to_string())
+    };
+    let names = |at: &str, after: &str| Ok((at.to_owned(), after.to_owned()));
+    assert_eq!(named(""), names("forebay-deadline-ms", "forebay-timeout-ms"));
+    assert_eq!(
+        named("[deadline]\nheader = \"until\"\ntimeout_header = \"ttl\""),
+        names("until", "ttl")
+    );
+    let error = named("[deadline]\nheader = \"\"").unwrap_err();
+    assert!(error.contains("a header's name is not empty"), "{error}");
+    let error = named("[deadline]\nheadr = \"x\"").unwrap_err();
+    assert!(error.contains("headr"), "{error}");
+}

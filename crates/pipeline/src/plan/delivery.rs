@@ -1,0 +1,212 @@
+//! What is promised about answers, from what the file says of it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, Transactions};
+use forebay_stream::{Breaker, Ratio, Retry};
+use toml::Spanned;
+
+use super::ends::{kafka_sources, way_in};
+use super::wiring::Draft;
+use super::{SinkEnd, SourcePlan};
+use crate::diagnostic::{Problem, chain};
+use crate::file::{self, BreakerTable, DeadLetterTable, OnFailureTable, RetryTable};
+
+/// What becomes of requests that fail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OnFailure {
+    pub(crate) retry: Option<Retry>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) policy: Policy,
+}
+
+/// What becomes of a request that failed for good.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Policy {
+    #[default]
+    Reply,
+    Stop,
+    DeadLetter {
+        sink: Box<SinkConfig>,
+        /// Whether there is an error reply too.
+        reply: bool,
+    },
+}
+
+impl Policy {
+    /// What graphs and logs call the sink of the dead letters.
+    pub(crate) fn title(&self) -> Option<String> {
+        match self {
+            Self::DeadLetter { sink, .. } => Some(format!("kafka: {}", sink.topic)),
+            Self::Reply | Self::Stop => None,
+        }
+    }
+}
+
+/// The longest pause between two attempts where the file says nothing of it.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+pub(super) fn on_failure(
+    table: Option<Spanned<OnFailureTable>>,
+    sources: &mut [SourcePlan],
+    sinks: &[SinkEnd],
+) -> Result<OnFailure, Problem> {
+    let Some(table) = table else { return Ok(OnFailure::default()) };
+    let span = table.span();
+    let OnFailureTable { policy, retry, breaker } = table.into_inner();
+    let policy = match policy {
+        file::Policy::Reply => Policy::Reply,
+        file::Policy::Stop => Policy::Stop,
+        file::Policy::DeadLetter(table) => dead_letter(table, sources, sinks, &span)?,
+    };
+    let breaker =
+        breaker.as_ref().map(breaker_of).transpose().map_err(|problem| problem.at(span))?;
+    Ok(OnFailure { retry: retry.as_ref().map(retry_of), breaker, policy })
+}
+
+fn retry_of(table: &RetryTable) -> Retry {
+    Retry {
+        attempts: table.attempts,
+        backoff: table.backoff.0,
+        max_backoff: table.max_backoff.map_or(MAX_BACKOFF, |most| most.0).max(table.backoff.0),
+    }
+}
+
+fn dead_letter(
+    table: DeadLetterTable,
+    sources: &mut [SourcePlan],
+    sinks: &[SinkEnd],
+    span: &Range<usize>,
+) -> Result<Policy, Problem> {
+    let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
+    if !sources.iter().all(|source| matches!(source, SourcePlan::Kafka(_))) {
+        return Err(problem(format_args!("dead letters are for requests from Kafka"))
+            .help("other sources tell their clients of failures; use `policy = \"reply\"`"));
+    }
+    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
+    let mut sink = SinkConfig::new(brokers, table.topic);
+    sink.delivery_timeout = table.delivery_timeout.unwrap_or(sink.delivery_timeout);
+    sink.options = options;
+    sink.validate().map_err(|error| Problem::new(chain(&error), span.clone()))?;
+    let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
+    if kafka_sources(sources).any(|source| same(&source.brokers, &source.topic)) {
+        return Err(problem(format_args!("dead letters would be read as requests"))
+            .help("give them a topic of their own"));
+    }
+    let replies = |end: &SinkEnd| matches!(end, SinkEnd::Kafka(to) if same(&to.brokers, &to.topic));
+    if sinks.iter().any(replies) {
+        return Err(problem(format_args!("dead letters would stand among the replies"))
+            .help("give them a topic of their own"));
+    }
+    for source in sources {
+        if let SourcePlan::Kafka(source) = source {
+            // One that cannot be written must not stop what has nothing to do with it.
+            source.on_unanswered = OnUnanswered::HaltPartition;
+        }
+    }
+    Ok(Policy::DeadLetter { sink: Box::new(sink), reply: table.reply })
+}
+
+fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
+    let ratio = Ratio::new(table.ratio).ok_or_else(|| {
+        Problem::anywhere("a breaker's `ratio` is more than 0, and 1 at most")
+            .help("0.5 ends the pipeline where half of the last requests failed")
+    })?;
+    Ok(Breaker { ratio, of: table.of, run: table.run })
+}
+
+/// Makes the source write in transactions, where the file asks for that and the pipeline can.
+pub(super) fn delivery(
+    delivery: Option<Spanned<file::Delivery>>,
+    transactions: Option<Spanned<file::TransactionsTable>>,
+    drafts: &[Draft],
+    sources: &mut [SourcePlan],
+    sinks: &[SinkEnd],
+) -> Result<(), Problem> {
+    let Some(delivery) = delivery.filter(|one| *one.get_ref() == file::Delivery::ExactlyOnce)
+    else {
+        return match transactions {
+            None => Ok(()),
+            Some(table) => Err(Problem::new(
+                "transactions are for what is delivered exactly once",
+                table.span(),
+            )
+            .help("add `delivery = \"exactly_once\"`, or leave this table out")),
+        };
+    };
+    let span = delivery.span();
+    let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
+    let [SourcePlan::Kafka(source)] = sources else {
+        return Err(problem(format_args!(
+            "exactly once is for pipelines with one Kafka source and no other"
+        )));
+    };
+    let other = sinks.iter().find(|sink| match sink {
+        SinkEnd::Kafka(sink) => sink.brokers != source.brokers,
+        SinkEnd::Drop => false,
+        _ => true,
+    });
+    if let Some(other) = other {
+        let message = format_args!("`{}` cannot be written exactly once", other.title());
+        return Err(problem(message).help("only topics at the source's own brokers can"));
+    }
+    if !sinks.iter().any(|sink| matches!(sink, SinkEnd::Kafka(_))) {
+        return Err(problem(format_args!("exactly once needs a Kafka sink")));
+    }
+    check_steps(drafts)?;
+
+    let mut settings = Transactions::default();
+    let (table, span) = match transactions {
+        Some(table) => {
+            let span = table.span();
+            (table.into_inner(), span)
+        }
+        None => (file::TransactionsTable::default(), span.clone()),
+    };
+    settings.id = table.id;
+    settings.commit_interval = table.commit_interval.unwrap_or(settings.commit_interval);
+    settings.timeout = table.timeout.unwrap_or(settings.timeout);
+    source.delivery = Delivery::ExactlyOnce(settings);
+    source.validate().map_err(|error| Problem::new(chain(&error), span))
+}
+
+/// A request's answer, exactly once, is of that request alone: what is made of several, or of what a step remembers of
+/// those before, would come out otherwise after a crash.
+fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
+    const OF_SEVERAL: [&str; 9] = [
+        "accumulate",
+        "combine_latest",
+        "frequencies",
+        "scan",
+        "slice",
+        "sliding_window",
+        "unique",
+        "zip",
+        "zip_latest",
+    ];
+    match drafts.iter().find(|draft| OF_SEVERAL.contains(&draft.kind.as_str())) {
+        None => Ok(()),
+        Some(draft) => {
+            let message = format_args!("what `{}` gives depends on several requests", draft.kind);
+            Err(Problem::new(message, draft.span.clone()).help(
+                "exactly once, each answer is of one request; use `delivery = \"at_least_once\"`",
+            ))
+        }
+    }
+}
+
+/// Answers can be put in order where there is one way for them.
+pub(super) fn order(
+    order: Option<Spanned<file::Order>>,
+    sources: &[SourcePlan],
+    sinks: &[SinkEnd],
+) -> Result<file::Order, Problem> {
+    let Some(order) = order else { return Ok(file::Order::None) };
+    let kept = sinks.iter().filter(|sink| !matches!(sink, SinkEnd::Drop)).count();
+    if *order.get_ref() == file::Order::Key && (sources.len() > 1 || sinks.len() > 1 || kept == 0) {
+        let message = "answers can be put in order where there is one source and one sink";
+        return Err(Problem::new(message, order.span()));
+    }
+    Ok(order.into_inner())
+}

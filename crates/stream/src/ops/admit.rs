@@ -1,0 +1,135 @@
+//! `admit`: lets events pass by what came with their inputs.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::stream::StreamExt as _;
+
+use crate::{Batches, Event, Failure, Flow, Meta, NodeKind};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Lets the events pass for whose metadata `check` has nothing to say: a key, a header, a time. To judge by the
+    /// value, see [`try_filter`](Flow::try_filter).
+    ///
+    /// - **Emits** the events that pass, unchanged.
+    /// - **Backpressures** when downstream does; holds nothing.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use forebay_stream::{Failure, Flow, Meta};
+    ///
+    /// let keyed = |meta: &Meta| match meta.key {
+    ///     Some(_) => Ok(()),
+    ///     None => Err(Failure::new("no_key", "send a key")),
+    /// };
+    /// assert!(Flow::from_iter([1, 2]).admit(keyed).collect().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn admit(
+        self,
+        mut check: impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static,
+    ) -> Self {
+        Self(self.0.apply(NodeKind::Element, "admit", |events, stage| {
+            events.filter_map(move |event| ready(admitted(event, &mut check, &stage)))
+        }))
+    }
+}
+
+impl<T: Send + 'static> Batches<T> {
+    /// Lets those members of each batch pass for whose metadata `check` has nothing to say, at the moment at which
+    /// downstream takes the batch.
+    ///
+    /// - **Emits** the batches with the members that pass, in order, and no batch of which none does.
+    /// - **Backpressures** when downstream does; holds nothing.
+    /// - **Completes** when upstream completes.
+    /// - **On failure** that member's receipt fails, with this stage's name; its neighbours go on.
+    pub fn admit(
+        self,
+        mut check: impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static,
+    ) -> Self {
+        Self(self.0.apply(NodeKind::Batch, "admit", |batches, stage| {
+            batches.filter_map(move |members| {
+                let was_empty = members.is_empty();
+                let members = members.into_iter();
+                let rest: Vec<_> =
+                    members.filter_map(|member| admitted(member, &mut check, &stage)).collect();
+                ready((was_empty || !rest.is_empty()).then_some(rest))
+            })
+        }))
+    }
+}
+
+fn admitted<T>(
+    event: Event<T>,
+    check: &mut impl FnMut(&Meta) -> Result<(), Failure>,
+    stage: &Arc<str>,
+) -> Option<Event<T>> {
+    match check(&event.meta) {
+        Ok(()) => Some(event),
+        Err(failure) => {
+            event.receipt.fail(failure.at(Arc::clone(stage)));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{Batch, Failure, Flow, Meta, Outcome};
+
+    /// Turns the checked events away whose places are multiples of `n`.
+    fn but_every(n: usize) -> impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static {
+        let mut place = 0;
+        move |_| {
+            place += 1;
+            if place % n == 0 { Err(Failure::new("nth", place)) } else { Ok(()) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn those_that_are_turned_away_fail_and_the_others_go_on_in_order(count in 0_usize..60, n in 1_usize..5, batch in 1_usize..9) {
+            let turned_away = |place: usize| (place + 1).is_multiple_of(n);
+            let expected: Vec<_> = (0..count).filter(|place| !turned_away(*place)).collect();
+            let codes: Vec<_> = (0..count).map(|place| if turned_away(place) { "nth" } else { "done" }).collect();
+
+            let (flow, outcomes) = Tracked::flow(0..count);
+            prop_assert_eq!(&block_on(flow.admit(but_every(n)).collect()).unwrap(), &expected);
+            prop_assert_eq!(&outcomes.codes(), &codes);
+
+            let (flow, outcomes) = Tracked::flow(0..count);
+            let batches = flow.partition(size(batch), None).admit(but_every(n));
+            prop_assert_eq!(&block_on(batches.flatten().collect()).unwrap(), &expected);
+            prop_assert_eq!(&outcomes.codes(), &codes);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_is_left_is_none() {
+        let (flow, outcomes) = Tracked::flow([1, 2]);
+        let batches = flow.partition(size(1), None).named("door").admit(but_every(1));
+        let called = batches.map_batch(|_: Batch<i32>| async move {
+            Err::<Vec<Result<i32, Failure>>, _>(Failure::new("called", ""))
+        });
+        assert!(block_on(called.collect()).unwrap().is_empty());
+        let failed = |place| Outcome::Failed(Failure::new("nth", place).at("door"));
+        assert_eq!(outcomes.all(), [failed(1), failed(2)]);
+    }
+
+    #[test]
+    fn metadata_is_what_is_looked_at() {
+        let keyless = |meta: &Meta| match &meta.key {
+            None => Ok(()),
+            Some(_) => Err(Failure::new("key", "")),
+        };
+        let flow = Flow::from_iter([1]).admit(keyless);
+        assert_eq!(block_on(flow.collect()).unwrap(), [1]);
+    }
+}

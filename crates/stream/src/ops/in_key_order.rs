@@ -1,0 +1,708 @@
+//! `in_key_order`: what operators have mixed up leaves in the order in which the inputs of each key came in.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use futures::stream::{self, BoxStream, Fuse, Stream, StreamExt as _};
+
+use crate::turns::{Entered, Output, Over, Turns};
+use crate::{Event, Flow, NodeKind, Outcome, Receipt, Settle};
+
+impl<T: Send + 'static> Flow<T> {
+    /// Keeps the results of each key in the order of that key's inputs, whatever the operators in `inner` do: batches,
+    /// [`map_async_unordered`](Flow::map_async_unordered), [`retry`](Flow::retry), branches. The key is the record's.
+    ///
+    /// A result leaves when all that came in before it under its key has left `inner`: as results, discarded, or
+    /// failed. Other keys are not held up, and records without a key are not ordered. A result that is made of several
+    /// inputs stands at the oldest of them: it leaves when, under each of its keys, all that came in before that one has
+    /// left. One that `inner` [detached](Flow::detach) has no place any more, and leaves at once.
+    ///
+    /// A failure is passed on in its input's turn too. So with [`catch`](Flow::catch), then this, then
+    /// [`rejoin`](Flow::rejoin), answers to failures stand in their key's order, if `catch` releases them
+    /// [at once](crate::Release::AtOnce), and nothing between this and `rejoin` holds events.
+    ///
+    /// - **Emits** what `inner` does, in turn.
+    /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are in `inner`, or wait behind
+    ///   one of their key that is. Holds the results of at most that many. Operators in `inner` that wait for more
+    ///   inputs than `capacity`, as a window without a timeout does, wait for ever.
+    /// - **Completes** when `inner` does, after what it holds.
+    /// - **On failure** in `inner` the event's own receipt fails in its turn.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::Flow;
+    ///
+    /// let slow = |(user, millis)| async move {
+    ///     tokio::time::sleep(Duration::from_millis(millis)).await;
+    ///     Ok((user, millis))
+    /// };
+    /// let ten = NonZeroUsize::new(10).expect("10 is not 0");
+    /// let flow = Flow::from_iter([("ann", 50), ("ann", 1), ("bob", 20)]);
+    /// let flow = flow.in_order_by(ten, |(user, _)| *user, |flow| flow.map_async_unordered(slow, ten));
+    /// assert_eq!(flow.collect().await?, [("bob", 20), ("ann", 50), ("ann", 1)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_key_order<U: Send + 'static>(
+        self,
+        capacity: NonZeroUsize,
+        inner: impl FnOnce(Self) -> Flow<U>,
+    ) -> Flow<U> {
+        self.ordered(capacity, |event| event.meta.key.clone(), inner)
+    }
+
+    /// [`in_key_order`](Flow::in_key_order) by a key that is computed.
+    pub fn in_order_by<K, U>(
+        self,
+        capacity: NonZeroUsize,
+        mut key: impl FnMut(&T) -> K + Send + 'static,
+        inner: impl FnOnce(Self) -> Flow<U>,
+    ) -> Flow<U>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        U: Send + 'static,
+    {
+        self.ordered(capacity, move |event| Some(key(&event.value)), inner)
+    }
+
+    fn ordered<K, U>(
+        self,
+        capacity: NonZeroUsize,
+        mut key: impl FnMut(&Event<T>) -> Option<K> + Send + 'static,
+        inner: impl FnOnce(Self) -> Flow<U>,
+    ) -> Flow<U>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        U: Send + 'static,
+    {
+        let shared = Arc::new(Shared {
+            inside: AtomicUsize::new(0),
+            capacity: capacity.get(),
+            state: Mutex::new(State { turns: Turns::new(), head: None, tail: None }),
+        });
+        let entrance = Arc::clone(&shared);
+        let entered = self.0.apply(NodeKind::Junction, "in_key_order", |mut upstream, _| {
+            stream::poll_fn(move |cx| {
+                ready!(entrance.poll_room(cx));
+                let event = ready!(upstream.poll_next_unpin(cx));
+                Poll::Ready(event.map(|event| match key(&event) {
+                    Some(key) => entrance.enter(event, key),
+                    None => event,
+                }))
+            })
+        });
+        let left = inner(Self(entered)).0;
+        Flow(left.apply(NodeKind::Junction, "in_turn", |inner, _| Exit {
+            inner: inner.fuse(),
+            shared,
+            left: None,
+        }))
+    }
+}
+
+/// What the entrance, the exit and the receipts between them know of each other.
+struct Shared<K, U> {
+    // How many inputs have entered and not passed. Changed under the lock of `state`.
+    inside: AtomicUsize,
+    capacity: usize,
+    state: Mutex<State<K, U>>,
+}
+
+struct State<K, U> {
+    turns: Turns<K, U>,
+    // Who waits for room, and who for an output.
+    head: Option<Waker>,
+    tail: Option<Waker>,
+}
+
+/// Waits for the outcome of an input inside.
+struct Place<K: Hash + Eq + Clone + Send + Sync + 'static, U: Send + 'static> {
+    key: K,
+    entered: Entered,
+    receipt: Receipt,
+    shared: Arc<Shared<K, U>>,
+}
+
+impl<K, U> Shared<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    fn lock(&self) -> MutexGuard<'_, State<K, U>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.inside.load(Ordering::Relaxed) < self.capacity {
+            return Poll::Ready(());
+        }
+        let mut state = self.lock();
+        if self.inside.load(Ordering::Relaxed) < self.capacity {
+            return Poll::Ready(());
+        }
+        state.head.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        Poll::Pending
+    }
+
+    /// Gives the event a place in its key's line, and with it a receipt of its own.
+    fn enter<T>(self: &Arc<Self>, event: Event<T>, key: K) -> Event<T> {
+        let entered = {
+            let mut state = self.lock();
+            self.inside.fetch_add(1, Ordering::Relaxed);
+            state.turns.enter(key.clone())
+        };
+        let (value, Event { meta, receipt, .. }) = event.take();
+        let place = Place { key, entered, receipt, shared: Arc::clone(self) };
+        Event { value, meta, receipt: Receipt::of(place) }
+    }
+
+    /// The place that this receipt is for, if it is one of these.
+    fn place<'a>(self: &Arc<Self>, waits: &'a dyn Settle) -> Option<&'a Place<K, U>> {
+        let place: &Place<K, U> = (waits as &dyn Any).downcast_ref()?;
+        Arc::ptr_eq(&place.shared, self).then_some(place)
+    }
+
+    /// Takes an output of `inner` in, or gives it back if it can leave without being looked at again.
+    fn take_in(self: &Arc<Self>, event: Event<U>) -> Option<Event<U>> {
+        let output = match event.receipt.waits().and_then(|waits| self.place(waits)) {
+            Some(place) if place.entered.is_first => return Some(event),
+            Some(place) => {
+                let (oldest, key) = (place.entered.number, Some(place.key.clone()));
+                Output { event, oldest, key, others: Vec::new() }
+            }
+            None => {
+                let (mut oldest, mut keys) = (u64::MAX, HashSet::new());
+                self.each_place(&event.receipt, |place| {
+                    oldest = oldest.min(place.entered.number);
+                    keys.insert(place.key.clone());
+                });
+                if keys.is_empty() {
+                    return Some(event);
+                }
+                Output { event, oldest, key: None, others: keys.into_iter().collect() }
+            }
+        };
+        self.lock().turns.add(output);
+        None
+    }
+
+    fn each_place(self: &Arc<Self>, receipt: &Receipt, mut visit: impl FnMut(&Place<K, U>)) {
+        let walked = receipt.walk(&mut |_, waits| {
+            if let Some(place) = self.place(waits) {
+                visit(place);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(walked.is_continue(), "nothing stops it");
+    }
+
+    fn leads_here(self: &Arc<Self>, receipt: &Receipt) -> bool {
+        let walked = receipt.walk(&mut |_, waits| match self.place(waits) {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        });
+        walked.is_break()
+    }
+
+    /// The receipt for an output outside: a share in whatever waits there for the same inputs.
+    fn outside(self: &Arc<Self>, receipt: &Receipt) -> Receipt {
+        if let Some(place) = receipt.waits().and_then(|waits| self.place(waits)) {
+            return place.receipt.share();
+        }
+        let mut outside = Vec::new();
+        let mut rest = vec![receipt];
+        let mut seen = HashSet::new();
+        while let Some(receipt) = rest.pop() {
+            let Some(waits) = receipt.waits() else { continue };
+            if !seen.insert(receipt.identity()) {
+                continue;
+            }
+            if let Some(place) = self.place(waits) {
+                outside.push(place.receipt.share());
+            } else if self.leads_here(receipt) {
+                // A join, or an operator inside.
+                rest.extend(waits.stands_for().iter().rev());
+            } else {
+                // Of another flow that was joined inside.
+                outside.push(receipt.share());
+            }
+        }
+        Receipt::join(outside)
+    }
+
+    /// Nothing of the input is inside any more: when it is its turn, passes it on, and those behind it that waited for
+    /// that only.
+    fn end(&self, key: K, number: u64, over: Over) {
+        let mut state = self.lock();
+        let Some(over) = state.turns.end(&key, number, over) else { return };
+        let mut passing = Some((key, over));
+        while let Some((key, over)) = passing {
+            if let Some((receipt, failure)) = over {
+                // Before anything behind it can leave, and without the lock, for this settles something else.
+                drop(state);
+                receipt.fail(failure);
+                state = self.lock();
+            }
+            passing = state.turns.pass(key);
+            self.inside.fetch_sub(1, Ordering::Relaxed);
+        }
+        let head = state.head.take();
+        let tail = if state.turns.has_next() { state.tail.take() } else { None };
+        drop(state);
+        head.into_iter().chain(tail).for_each(Waker::wake);
+    }
+}
+
+impl<K, U> Settle for Place<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    fn settle(self: Box<Self>, outcome: Outcome) {
+        let Self { key, entered, receipt, shared } = *self;
+        let over = match outcome {
+            Outcome::Failed(failure) => Some((receipt, failure)),
+            // Nothing answers these, so they need not wait.
+            Outcome::Done | Outcome::Abandoned => {
+                receipt.resolve(outcome);
+                None
+            }
+        };
+        shared.end(key, entered.number, over);
+    }
+
+    fn stands_for(&self) -> &[Receipt] {
+        std::slice::from_ref(&self.receipt)
+    }
+}
+
+/// State machine behind the end of [`Flow::in_key_order`].
+struct Exit<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    inner: Fuse<BoxStream<'static, Event<U>>>,
+    shared: Arc<Shared<K, U>>,
+    // The receipt that the last output had inside. It is resolved when downstream asks again, and so has taken that
+    // output: what passes then cannot overtake it.
+    left: Option<Receipt>,
+}
+
+impl<K, U> Exit<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    fn emit(&mut self, event: Event<U>) -> Event<U> {
+        if !self.shared.leads_here(&event.receipt) {
+            return event;
+        }
+        let (value, Event { meta, receipt, .. }) = event.take();
+        let outside = self.shared.outside(&receipt);
+        self.left = Some(receipt);
+        Event { value, meta, receipt: outside }
+    }
+}
+
+impl<K, U> Stream for Exit<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    type Item = Event<U>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<U>>> {
+        let this = &mut *self;
+        if let Some(left) = this.left.take() {
+            left.done();
+        }
+        loop {
+            let next = this.shared.lock().turns.next();
+            if let Some(event) = next {
+                return Poll::Ready(Some(this.emit(event)));
+            }
+            if let Poll::Ready(Some(event)) = this.inner.poll_next_unpin(cx) {
+                match this.shared.take_in(event) {
+                    Some(event) => return Poll::Ready(Some(this.emit(event))),
+                    None => continue,
+                }
+            }
+            let mut state = this.shared.lock();
+            if state.turns.has_next() {
+                continue;
+            }
+            if this.inner.is_done() && !state.turns.has_outputs() {
+                return Poll::Ready(None);
+            }
+            state.tail.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+            return Poll::Pending;
+        }
+    }
+}
+
+impl<K, U> Drop for Exit<K, U>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    U: Send + 'static,
+{
+    fn drop(&mut self) {
+        if let Some(left) = self.left.take() {
+            left.done();
+        }
+        // Their receipts keep what holds them.
+        let outputs = self.shared.lock().turns.clear();
+        drop(outputs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::stream::{self, StreamExt as _};
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use crate::testing::{Tracked, block_on, size};
+    use crate::{
+        Batch, Event, Failure, Flow, Meta, NodeKind, Outcome, Overflow, Receipt, Release, Retry,
+        Settle,
+    };
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Fate {
+        Passes,
+        IsFiltered,
+        Fails,
+        FailsOnce,
+        BecomesSo(usize),
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    struct Input {
+        number: usize,
+        key: u8,
+        wait: u64,
+        fate: Fate,
+    }
+
+    impl Input {
+        /// The answers to it: with the number of the part, or none for a failure.
+        fn answers(&self) -> Vec<(usize, Option<usize>)> {
+            let parts = match self.fate {
+                Fate::Passes | Fate::FailsOnce => 1,
+                Fate::BecomesSo(parts) => parts,
+                Fate::IsFiltered => 0,
+                Fate::Fails => return vec![(self.number, None)],
+            };
+            (0..parts).map(|part| (self.number, Some(part))).collect()
+        }
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<Input>> {
+        let fate = prop_oneof![
+            Just(Fate::Passes),
+            Just(Fate::IsFiltered),
+            Just(Fate::Fails),
+            Just(Fate::FailsOnce),
+            (0_usize..4).prop_map(Fate::BecomesSo),
+        ];
+        prop::collection::vec((0_u8..4, 0_u64..30, fate), 0..50).prop_map(|inputs| {
+            let inputs = inputs.into_iter().enumerate();
+            inputs.map(|(number, (key, wait, fate))| Input { number, key, wait, fate }).collect()
+        })
+    }
+
+    async fn slow(input: Input) -> Result<Input, Failure> {
+        sleep(MILLISECOND * u32::try_from(input.wait).unwrap()).await;
+        Ok(input)
+    }
+
+    /// Mixes its inputs up as much as operators can.
+    fn mix(flow: Flow<Input>, window: usize, parallelism: usize) -> Flow<(usize, usize)> {
+        let retry = Retry {
+            attempts: NonZeroU32::new(2).unwrap(),
+            backoff: 7 * MILLISECOND,
+            max_backoff: 7 * MILLISECOND,
+        };
+        let mut attempts = HashMap::new();
+        let flow = flow.retry(retry, size(4)).map_async_unordered(slow, size(parallelism));
+        let flow = flow.filter(|input| input.fate != Fate::IsFiltered).try_map(move |input| {
+            let attempt = attempts.entry(input.number).or_insert(0);
+            *attempt += 1;
+            if input.fate == Fate::FailsOnce && *attempt == 1 {
+                return Err(Failure::new("busy", "").transient());
+            }
+            Ok(input)
+        });
+        let (many, one) = flow.split(|input| matches!(input.fate, Fate::BecomesSo(_)), size(3));
+        let model = |batch: Batch<Input>| async move {
+            if batch.iter().any(|input| input.fate == Fate::Fails) {
+                return Err(Failure::new("poison", ""));
+            }
+            Ok(batch.iter().map(|input| Ok((input.number, 0))).collect())
+        };
+        let one = one.timed_window(3 * MILLISECOND, size(window)).map_batch(model);
+        let parts = |input: Input| {
+            let parts = input.answers().into_iter();
+            parts.filter_map(|(number, part)| Some((number, part?))).collect::<Vec<_>>()
+        };
+        one.union(many.map(parts).flatten())
+    }
+
+    fn in_time<T>(run: impl Future<Output = T>) -> T {
+        let in_time = block_on(async { timeout(Duration::from_hours(1), run).await });
+        in_time.expect("it ends")
+    }
+
+    proptest! {
+        #[test]
+        fn answers_stand_in_their_keys_order_with_failures_in_their_place(
+            inputs in inputs(), capacity in 1_usize..20, window in 1_usize..6, parallelism in 1_usize..9,
+        ) {
+            let (flow, outcomes) = Tracked::flow(inputs.clone());
+            let (flow, failures) = flow.catch(size(64), Release::AtOnce);
+            let results = flow.in_order_by(size(capacity), |input| input.key, |flow| mix(flow, window, parallelism));
+            let errors = failures.map(|failed| (failed.input.number, None));
+            let results = results.map(|(number, part)| (number, Some(part)));
+            let answers = in_time(results.rejoin(errors).collect()).unwrap();
+
+            for key in 0..4 {
+                let of_key = |answer: &&(usize, Option<usize>)| inputs[answer.0].key == key;
+                let expected = inputs.iter().flat_map(Input::answers);
+                prop_assert_eq!(
+                    answers.iter().filter(of_key).copied().collect::<Vec<_>>(),
+                    expected.filter(|answer| inputs[answer.0].key == key).collect::<Vec<_>>()
+                );
+            }
+            prop_assert_eq!(outcomes.codes(), vec!["done"; inputs.len()]);
+        }
+
+        #[test]
+        fn without_answers_to_failures_the_inputs_fail(inputs in inputs(), capacity in 1_usize..20) {
+            let (flow, outcomes) = Tracked::flow(inputs.clone());
+            let results = flow.in_order_by(size(capacity), |input| input.key, |flow| mix(flow, 3, 5));
+            in_time(results.collect()).unwrap();
+            let codes = inputs.iter().map(|input| if input.fate == Fate::Fails { "poison" } else { "done" });
+            prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn what_is_made_of_many_inputs_waits_for_all_before_the_oldest_and_never_for_ever(
+            inputs in inputs(), window in 1_usize..5, parallelism in 1_usize..9,
+        ) {
+            let (flow, outcomes) = Tracked::flow(inputs.clone());
+            let lists = flow.in_order_by(size(9), |input| input.key, |flow| {
+                let flow = flow.map_async_unordered(slow, size(parallelism));
+                let [left, right] = flow.partition(size(window), Some(MILLISECOND)).into_lists().branch(size(2));
+                left.zip(right.delay(MILLISECOND, size(2)), size(3)).map(|(list, _)| list)
+            });
+            let lists = in_time(lists.collect()).unwrap();
+
+            let mut left = vec![false; inputs.len()];
+            for list in &lists {
+                let oldest = list.iter().map(|input| input.number).min().unwrap();
+                for before in &inputs[..oldest] {
+                    let same_key = list.iter().any(|input| input.key == before.key);
+                    prop_assert!(left[before.number] || !same_key, "{} before {:?}", before.number, list);
+                }
+                for input in list {
+                    prop_assert!(!std::mem::replace(&mut left[input.number], true));
+                }
+            }
+            prop_assert!(left.iter().all(|left| *left));
+            prop_assert_eq!(outcomes.codes(), vec!["done"; inputs.len()]);
+        }
+    }
+
+    /// Sleeps as long as it is told: a key, and milliseconds.
+    async fn sleepy((key, millis): (char, u64)) -> Result<(char, u64), Failure> {
+        sleep(Duration::from_millis(millis)).await;
+        Ok((key, millis))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_input_holds_up_its_key_alone() {
+        let start = Instant::now();
+        let flow = Flow::from_iter([('a', 90), ('a', 10), ('b', 20), ('c', 5), ('c', 15)]);
+        let flow = flow.in_order_by(
+            size(9),
+            |(key, _)| *key,
+            |flow| flow.map_async_unordered(sleepy, size(9)),
+        );
+        let flow = flow.map(move |answer| (answer, start.elapsed().as_millis()));
+        let expected =
+            [(('c', 5), 5), (('c', 15), 15), (('b', 20), 20), (('a', 90), 90), (('a', 10), 90)];
+        assert_eq!(flow.collect().await.unwrap(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_inputs_than_the_capacity_are_inside_or_wait() {
+        let (flow, outcomes) = Tracked::flow(0..99);
+        let stuck = |number| async move { if number == 0 { pending().await } else { Ok(number) } };
+        let flow =
+            flow.in_order_by(size(5), |_| (), |flow| flow.map_async_unordered(stuck, size(99)));
+        let run = tokio::spawn(flow.collect());
+        sleep(MILLISECOND).await;
+        assert_eq!(outcomes.codes(), ["open"; 5]);
+        run.abort();
+        run.await.unwrap_err();
+        assert_eq!(outcomes.codes(), ["abandoned"; 5], "what waited is not kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_left_is_the_sinks_and_no_failure_overtakes_it() {
+        let (flow, outcomes) = Tracked::flow(0..3);
+        let quick_to_fail = |number: u64| async move {
+            if number == 1 {
+                return Err(Failure::new("one", number));
+            }
+            sleep(MILLISECOND).await;
+            Ok(number)
+        };
+        let inner = |flow: Flow<u64>| flow.map_async_unordered(quick_to_fail, size(9));
+        let mut events = flow.in_order_by(size(9), |_| (), inner).0.stream;
+        let first = events.next().await.unwrap();
+        assert_eq!(outcomes.codes(), ["open"; 3], "1 has failed, but 0 may not have been taken");
+        let last = events.next().await.unwrap();
+        assert_eq!(outcomes.codes(), ["open", "one", "open"]);
+        drop(events);
+        assert_eq!(outcomes.codes(), ["open", "one", "open"]);
+        first.receipt.fail(Failure::new("late", 0));
+        last.receipt.done();
+        assert_eq!(outcomes.codes(), ["late", "one", "done"]);
+    }
+
+    struct Offset(u32);
+
+    impl Settle for Offset {
+        fn settle(self: Box<Self>, _outcome: Outcome) {}
+    }
+
+    fn offsets(receipt: &Receipt) -> Vec<u32> {
+        let mut offsets = Vec::new();
+        receipt.visit(&mut |offset: &Offset| offsets.push(offset.0));
+        offsets
+    }
+
+    /// Events with offsets, and keys unless these are empty.
+    fn keyed(keys: [&'static str; 4]) -> Flow<usize> {
+        let events = (0..).zip(keys).map(|(offset, key)| {
+            let key = if key.is_empty() { None } else { Some(Bytes::from_static(key.as_bytes())) };
+            let meta = Arc::new(Meta { key, ..Meta::default() });
+            let receipt = Receipt::of(Offset(offset));
+            Ok::<_, Infallible>(Event { value: offset as usize, meta, receipt })
+        });
+        Flow::from_try_events("keyed", stream::iter(events.collect::<Vec<_>>()))
+    }
+
+    fn backwards(flow: Flow<usize>) -> Flow<usize> {
+        let late = |number: usize| async move {
+            sleep(MILLISECOND * u32::try_from(9 - number).unwrap()).await;
+            Ok(number)
+        };
+        flow.map_async_unordered(late, size(9))
+    }
+
+    #[test]
+    fn the_key_is_the_records_and_one_without_is_not_ordered() {
+        let flow = keyed(["a", "", "a", ""]).in_key_order(size(9), backwards);
+        assert_eq!(block_on(flow.collect()).unwrap(), [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn an_output_leads_to_the_offsets_of_its_inputs_inside_and_outside() {
+        let look = |event: &Event<Vec<usize>>| {
+            let values = event.value.iter().map(|value| u32::try_from(*value).unwrap());
+            assert_eq!(offsets(&event.receipt), values.collect::<Vec<_>>());
+        };
+        let pairs = |flow| {
+            let pairs = backwards(flow).partition(size(2), None).into_lists().0;
+            Flow(pairs.apply(NodeKind::Element, "look", |pairs, _| pairs.inspect(look)))
+        };
+        let flow = keyed(["a", "b", "a", "b"]).in_key_order(size(9), pairs);
+        let events = block_on(flow.0.stream.collect::<Vec<_>>());
+        let of_each: Vec<_> = events.iter().map(|event| offsets(&event.receipt)).collect();
+        assert_eq!(of_each, [[1, 0], [3, 2]]);
+    }
+
+    #[test]
+    fn what_was_joined_inside_waits_for_the_sink_too() {
+        let (side, sides) = Tracked::flow(["side"]);
+        let (flow, outcomes) = Tracked::flow([1, 2]);
+        let (side, _failures) = side.catch(size(1), Release::AtOnce);
+        let flow = flow.in_order_by(size(9), |_| (), |flow| flow.zip(side, size(1)));
+        let mut events = flow.0.stream;
+        let event = block_on(events.next()).unwrap();
+        assert!(block_on(events.next()).is_none());
+        assert_eq!((&*outcomes.codes()[0], &*sides.codes()[0]), ("open", "open"));
+        event.receipt.done();
+        assert_eq!((&*outcomes.codes()[0], &*sides.codes()[0]), ("done", "done"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_another_way_inside_is_waited_for() {
+        let start = Instant::now();
+        let inner = |flow: Flow<u64>| {
+            let (side, rest) = flow.split(|number| *number == 0, size(9));
+            let side = side.delay(9 * MILLISECOND, size(9));
+            tokio::spawn(side.sink_fn(drop).run());
+            rest
+        };
+        let flow = Flow::from_iter([0, 1, 2]).in_order_by(size(9), |_| (), inner);
+        assert_eq!(flow.collect().await.unwrap(), [1, 2]);
+        assert_eq!(start.elapsed(), 9 * MILLISECOND);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn order_is_kept_where_the_operators_inside_run_on_several_threads() {
+        let (flow, failures) = Flow::from_iter(0..5_000_u64).catch(size(64), Release::AtOnce);
+        let inner = |flow: Flow<u64>| {
+            let (quick, mixed) = flow.split(|number| number % 3 == 0, size(8));
+            let yielding = |number| async move {
+                for _ in 0..number % 7 {
+                    tokio::task::yield_now().await;
+                }
+                if number % 5 == 0 { Err(Failure::new("five", number)) } else { Ok(number) }
+            };
+            let mixed =
+                mixed.map_async_unordered(yielding, size(7)).buffer(size(5), Overflow::Wait);
+            quick.union(mixed)
+        };
+        let results = flow.in_order_by(size(50), |number| number % 10, inner);
+        let run = results.rejoin(failures.map(|failed| failed.input)).collect();
+        let answers =
+            timeout(Duration::from_mins(1), tokio::spawn(run)).await.unwrap().unwrap().unwrap();
+        for key in 0..10 {
+            let of_key = answers.iter().copied().filter(|number| number % 10 == key);
+            assert!(of_key.eq((key..5_000).step_by(10)), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_detached_inside_leaves_at_once() {
+        let flow =
+            keyed(["a", "a", "a", "a"]).in_key_order(size(9), |flow| backwards(flow.detach()));
+        assert_eq!(block_on(flow.collect()).unwrap(), [3, 2, 1, 0]);
+    }
+}
