@@ -84,6 +84,13 @@ impl<'a> Field<'a> {
         for topic in &topics {
             lab.await_topic(topic).await?;
         }
+        // In transactions every answer waits for those before it.
+        let order = match (pipeline.delivery, order) {
+            (Delivery::ExactlyOnce, Order::Results) if pipeline.dead_letters.is_none() => {
+                Order::All
+            }
+            _ => order,
+        };
         let rules =
             Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
