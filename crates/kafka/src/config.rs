@@ -259,6 +259,9 @@ const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     // librdkafka's own (100 000 records, 64 MiB a partition) would hold far more than the pipeline can have in flight.
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "16384"),
+    // How soon a partition is looked at again that had as much. librdkafka's own, a second, would let each have no more
+    // than one fetch a second.
+    ("fetch.queue.backoff.ms", "10"),
 ];
 
 const SOURCE_RESERVED: &[(&str, &str)] = &[
