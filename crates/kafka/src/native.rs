@@ -1,6 +1,6 @@
 //! The few librdkafka calls that rust-rdkafka does not wrap, or wraps with a panic. All unsafe code of the crate is here.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
@@ -78,12 +78,21 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     offsets: &TopicPartitionList,
     timeout: Duration,
 ) -> Result<(), RDKafkaErrorCode> {
+    commit_at(consumer.client(), offsets, timeout)
+}
+
+/// [`commit_within`], for any kind of consumer's client.
+pub(crate) fn commit_at<C: ClientContext>(
+    client: &Client<C>,
+    offsets: &TopicPartitionList,
+    timeout: Duration,
+) -> Result<(), RDKafkaErrorCode> {
     if offsets.count() == 0 {
         return Ok(());
     }
-    let client = consumer.client().native_ptr();
+    let client = client.native_ptr();
     let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
-    // SAFETY: the client outlives the borrow of `consumer`; the queue is made and destroyed here, and librdkafka drops
+    // SAFETY: `client` is borrowed for as long; the queue is made and destroyed here, and librdkafka drops
     // an answer that comes after that; the event is destroyed once its code has been read. The offsets are copied.
     let code = unsafe {
         let queue = sys::rd_kafka_queue_new(client);
@@ -104,6 +113,26 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     match RDKafkaErrorCode::from(code) {
         RDKafkaErrorCode::NoError | RDKafkaErrorCode::NoOffset => Ok(()),
         code => Err(code),
+    }
+}
+
+/// What was committed beside a partition's offset, empty where nothing was.
+///
+/// rust-rdkafka's own reader panics where it is not UTF-8, and any client can commit such.
+pub(crate) fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -> Vec<u8> {
+    let Ok(topic) = CString::new(topic) else { return Vec::new() };
+    // SAFETY: the list is borrowed, so it outlives this function, and so do its elements; metadata is null or has so
+    // many bytes, which are copied.
+    unsafe {
+        let element =
+            sys::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
+        match element.as_ref() {
+            Some(element) if !element.metadata.is_null() => {
+                let size = element.metadata_size;
+                std::slice::from_raw_parts(element.metadata.cast(), size).to_vec()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod offsets;
 mod partitions;
 mod rebalance;
+mod replay;
 mod replies;
 mod reply_to;
 mod secure;

@@ -1,0 +1,235 @@
+//! `Letters`: reads a topic from where a group is to where the topic ends, and notes what is done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_stream::{Header, Origin};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::progress::Progress;
+use crate::error::ClientError;
+use crate::{Error, SourceConfig, native, probe};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A record of the topic.
+pub(super) struct Record {
+    pub(super) key: Option<Bytes>,
+    pub(super) value: Option<Bytes>,
+    pub(super) headers: Vec<Header>,
+    pub(super) at: Origin,
+}
+
+pub(super) struct Letters {
+    consumer: Arc<StreamConsumer<Log>>,
+    topic: Arc<str>,
+    again: bool,
+    partitions: BTreeMap<i32, Partition>,
+    // Of the partitions, those that have not been read to their ends.
+    open: usize,
+    changed: bool,
+}
+
+struct Partition {
+    progress: Progress,
+    /// What is to be read next, and where reading ends.
+    next: i64,
+    end: i64,
+    open: bool,
+}
+
+impl Letters {
+    /// Looks up where reading begins and ends. `again` begins at the beginning, whatever is done.
+    pub(super) async fn open(mut config: SourceConfig, again: bool) -> Result<Self, Error> {
+        // The group has no members here: offsets are committed under its name.
+        config.options.remove("group.instance.id");
+        config.drain_timeout = Duration::ZERO;
+        let mut client = config.client()?;
+        // What retention has deleted meanwhile is passed over, and nothing else.
+        client.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
+        probe::check_topic(client.clone(), config.topic.clone()).await?;
+        let topic: Arc<str> = config.topic.as_str().into();
+        let asked = Arc::clone(&topic);
+        match tokio::task::spawn_blocking(move || ask(&client, &asked, again)).await {
+            Ok(Ok((consumer, partitions))) => {
+                let open = partitions.values().filter(|partition| partition.open).count();
+                let consumer = Arc::new(consumer);
+                Ok(Self { consumer, topic, again, partitions, open, changed: false })
+            }
+            Ok(Err(error)) => Err(Error::Read { topic: topic.to_string(), source: error.into() }),
+            Err(_) => Err(Error::ThreadEnded { topic: topic.to_string() }),
+        }
+    }
+
+    /// The next record that is not done; `None` at the end. May be cancelled.
+    pub(super) async fn next(&mut self) -> Result<Option<Record>, Error> {
+        while self.open > 0 {
+            let message = match self.consumer.recv().await {
+                Ok(message) => message,
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    if let Some(partition) = self.partitions.get_mut(&partition) {
+                        close(partition, &mut self.open);
+                    }
+                    continue;
+                }
+                Err(error) if is_final(&error) => {
+                    let topic = self.topic.to_string();
+                    return Err(Error::Read { topic, source: error.into() });
+                }
+                // librdkafka has reported it to the context, and goes on.
+                Err(_) => continue,
+            };
+            let Some(partition) = self.partitions.get_mut(&message.partition()) else { continue };
+            let offset = message.offset();
+            if !partition.open || offset < partition.next {
+                continue;
+            }
+            // Offsets may be missing: of transactions' ends, and where logs are compacted.
+            let missing = partition.next..offset.min(partition.end);
+            if !missing.is_empty() {
+                partition.progress.add(missing);
+                self.changed = true;
+            }
+            let within = offset < partition.end;
+            partition.next = offset + 1;
+            if partition.next >= partition.end {
+                close(partition, &mut self.open);
+            }
+            if within && (self.again || !partition.progress.has(offset)) {
+                return Ok(Some(read(&message, &self.topic)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that a record needs no replay any more.
+    pub(super) fn done(&mut self, partition: i32, offset: i64) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.progress.add(offset..offset.saturating_add(1));
+            self.changed = true;
+        }
+    }
+
+    /// Commits what is done; gives the number of records that the next replay will read all the same, because the
+    /// commit could not hold them.
+    pub(super) async fn commit(&mut self) -> Result<u64, Error> {
+        let (mut list, mut all_forgotten) = (TopicPartitionList::new(), 0);
+        for (&number, partition) in &self.partitions {
+            let (position, metadata, forgotten) = partition.progress.encode();
+            all_forgotten += forgotten;
+            let mut element = list.add_partition(&self.topic, number);
+            // An offset that was read, or committed, is one that can be committed.
+            if element.set_offset(Offset::Offset(position)).is_ok() && !metadata.is_empty() {
+                element.set_metadata(metadata);
+            }
+        }
+        if !std::mem::take(&mut self.changed) {
+            return Ok(all_forgotten);
+        }
+        let consumer = Arc::clone(&self.consumer);
+        let committing = tokio::task::spawn_blocking(move || {
+            native::commit_at(consumer.client(), &list, PATIENCE)
+        });
+        let topic = self.topic.to_string();
+        match committing.await {
+            Ok(Ok(())) => Ok(all_forgotten),
+            Ok(Err(code)) => Err(Error::Commit { topic, source: ClientError::from_code(code) }),
+            Err(_) => Err(Error::ThreadEnded { topic }),
+        }
+    }
+}
+
+fn close(partition: &mut Partition, open: &mut usize) {
+    if std::mem::take(&mut partition.open) {
+        *open -= 1;
+    }
+}
+
+fn ask(
+    client: &ClientConfig,
+    topic: &str,
+    again: bool,
+) -> KafkaResult<(StreamConsumer<Log>, BTreeMap<i32, Partition>)> {
+    let consumer: StreamConsumer<Log> = client.create_with_context(Log)?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let mut asked = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions)
+    {
+        asked.add_partition(topic, partition.id());
+    }
+    let committed = consumer.committed_offsets(asked, PATIENCE)?;
+    let mut assigned = TopicPartitionList::new();
+    let mut partitions = BTreeMap::new();
+    for element in committed.elements() {
+        element.error()?;
+        let number = element.partition();
+        let (low, high) = consumer.fetch_watermarks(topic, number, PATIENCE)?;
+        let progress = match element.offset() {
+            // Past the end: of a topic that was made anew.
+            Offset::Offset(position) if position <= high => {
+                let metadata = native::metadata(&committed, topic, number);
+                Progress::decode(position, &metadata)
+            }
+            _ => Progress::at(low),
+        };
+        let next = if again { low } else { progress.position().max(low) };
+        let open = next < high;
+        if open {
+            assigned.add_partition_offset(topic, number, Offset::Offset(next))?;
+        }
+        partitions.insert(number, Partition { progress, next, end: high, open });
+    }
+    consumer.assign(&assigned)?;
+    Ok((consumer, partitions))
+}
+
+fn read(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
+    let copy = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+    Record {
+        key: copy(message.key()),
+        value: copy(message.payload()),
+        headers: native::headers(message),
+        at: Origin {
+            source: Arc::clone(topic),
+            partition: Some(message.partition()),
+            // A record that was read has an offset.
+            position: message.offset().try_into().unwrap_or_default(),
+        },
+    }
+}
+
+/// Errors after which librdkafka does not recover by itself.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::ClusterAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+            )
+        )
+}
+
+/// Sends librdkafka's log lines where all others go.
+pub(super) struct Log;
+
+impl ClientContext for Log {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        crate::log::line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        crate::log::error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Log {}

@@ -1,0 +1,200 @@
+//! `Writer`: writes the requests of dead letters where they came from, or where the replay is told to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::letters::Log;
+use super::{Letter, ReplayTo};
+use crate::sink::batches;
+use crate::{Error, SinkConfig, probe};
+
+/// Records that are sent and not confirmed, and the bytes of them; one that is larger is sent alone.
+const MOST: usize = 1_000;
+const MOST_BYTES: usize = 16 << 20;
+
+pub(super) struct Writer {
+    to: To,
+    sent: FuturesUnordered<BoxFuture<'static, Sent>>,
+    bytes: usize,
+}
+
+enum To {
+    Origins(BTreeMap<String, Destination>),
+    Topic(Destination),
+}
+
+struct Destination {
+    topic: String,
+    producer: FutureProducer<Log>,
+    partitions: i32,
+}
+
+struct Sent {
+    partition: i32,
+    offset: i64,
+    bytes: usize,
+    topic: String,
+    result: Result<(), KafkaError>,
+}
+
+/// What became of a letter that was sent.
+pub(super) struct Confirmed {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// An error where the brokers refused this record, and may take others.
+    pub(super) result: Result<(), KafkaError>,
+}
+
+impl Writer {
+    pub(super) async fn connect(to: ReplayTo) -> Result<Self, Error> {
+        let to = match to {
+            ReplayTo::Topic(config) => To::Topic(Destination::connect(config).await?),
+            ReplayTo::Origins(configs) => {
+                let mut origins = BTreeMap::new();
+                for config in configs {
+                    origins.insert(config.topic.clone(), Destination::connect(config).await?);
+                }
+                To::Origins(origins)
+            }
+        };
+        Ok(Self { to, sent: FuturesUnordered::new(), bytes: 0 })
+    }
+
+    /// The topic that a letter of this one's is written to, if there is one.
+    pub(super) fn topic_for(&self, origin: &str) -> Option<&str> {
+        let destination = match &self.to {
+            To::Topic(destination) => destination,
+            To::Origins(origins) => origins.get(origin)?,
+        };
+        Some(&destination.topic)
+    }
+
+    pub(super) fn is_full(&self, letter: &Letter) -> bool {
+        !self.sent.is_empty()
+            && (self.sent.len() >= MOST || self.bytes.saturating_add(size(letter)) > MOST_BYTES)
+    }
+
+    /// Queues a letter; `false` where librdkafka's queue is full.
+    pub(super) fn send(&mut self, letter: &Letter) -> Result<bool, Error> {
+        let origin = &letter.about.origin;
+        let (destination, home) = match &self.to {
+            To::Topic(destination) => (Some(destination), false),
+            To::Origins(origins) => (origins.get(&*origin.source), true),
+        };
+        let Some(destination) = destination else {
+            let reason = format!("{} is not among the topics of the replay", origin.source);
+            return Err(Error::Setting { setting: "to", reason });
+        };
+        let mut record = FutureRecord::<[u8], [u8]>::to(&destination.topic);
+        record.key = letter.key.as_deref();
+        record.payload = letter.value.as_deref();
+        // Whoever wrote the request may have put its key elsewhere than Java would.
+        let known = |partition: &i32| (0..destination.partitions).contains(partition);
+        record.partition = origin.partition.filter(|partition| home && known(partition));
+        if !letter.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(letter.headers.len());
+            record.headers = Some(letter.headers.iter().fold(headers, |headers, header| {
+                headers.insert(RecordHeader { key: &header.name, value: header.value.as_deref() })
+            }));
+        }
+        let (bytes, topic) = (size(letter), destination.topic.clone());
+        let partition = letter.at.partition.unwrap_or_default();
+        let offset = i64::try_from(letter.at.position).unwrap_or(i64::MAX);
+        let about = move |result| Sent { partition, offset, bytes, topic, result };
+        let delivery = match destination.producer.send_result(record) {
+            Ok(delivery) => delivery,
+            Err((error, _)) => {
+                return match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::QueueFull) => Ok(false),
+                    _ => {
+                        self.bytes += bytes;
+                        self.sent.push(Box::pin(async move { about(Err(error)) }));
+                        Ok(true)
+                    }
+                };
+            }
+        };
+        self.bytes += bytes;
+        self.sent.push(Box::pin(async move {
+            about(match delivery.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err((error, _))) => Err(error),
+                Err(_) => Err(KafkaError::Canceled),
+            })
+        }));
+        Ok(true)
+    }
+
+    /// The next letter that was confirmed or refused; `None` where none is under way. May be cancelled.
+    pub(super) async fn confirmed(&mut self) -> Result<Option<Confirmed>, Error> {
+        let Some(sent) = self.sent.next().await else { return Ok(None) };
+        self.bytes -= sent.bytes;
+        let Sent { partition, offset, topic, result, .. } = sent;
+        match result {
+            Err(error) if !is_of_the_record(&error) => {
+                Err(Error::Write { topic, source: error.into() })
+            }
+            result => Ok(Some(Confirmed { partition, offset, result })),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.is_empty()
+    }
+}
+
+impl Destination {
+    async fn connect(config: SinkConfig) -> Result<Self, Error> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let mut client = config.client()?;
+        let topic = config.topic;
+        probe::check_topic(client.clone(), topic.clone()).await?;
+        batches::fit(&mut client, &topic).await;
+        let producer: FutureProducer<Log> =
+            client.create_with_context(Log).map_err(|error| Error::Configure(error.into()))?;
+        let (asking, asked) = (producer.clone(), topic.clone());
+        let metadata = tokio::task::spawn_blocking(move || {
+            let metadata = asking.client().fetch_metadata(Some(&asked), PATIENCE)?;
+            let found = metadata.topics().iter().find(|found| found.name() == asked);
+            Ok(found.map_or(0, |found| found.partitions().len()))
+        });
+        match metadata.await {
+            Ok(Ok(count)) => {
+                let partitions = i32::try_from(count).unwrap_or(i32::MAX);
+                Ok(Self { topic, producer, partitions })
+            }
+            Ok(Err(error)) => {
+                let error: KafkaError = error;
+                Err(Error::Write { topic, source: error.into() })
+            }
+            Err(_) => Err(Error::ThreadEnded { topic }),
+        }
+    }
+}
+
+/// Whether the brokers may take other records.
+fn is_of_the_record(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+        )
+    )
+}
+
+fn size(letter: &Letter) -> usize {
+    let headers = letter
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len));
+    let parts = [&letter.key, &letter.value].map(|part| part.as_ref().map_or(0, bytes::Bytes::len));
+    headers.sum::<usize>() + parts.iter().sum::<usize>()
+}
