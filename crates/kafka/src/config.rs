@@ -247,9 +247,13 @@ const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replica
 /// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
 const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
 
+/// librdkafka's own 10 s are longer than a short session, and than most brokers take to come back.
+const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
+
 /// Defaults that a user may override.
 const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
+    RECONNECT,
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
@@ -278,6 +282,7 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
+    RECONNECT,
     // The brokers' own default. librdkafka's, 1 MB, is below it, so a request whose key and headers the brokers took
     // could have no reply, not even an error.
     ("message.max.bytes", "1048588"),
