@@ -22,8 +22,9 @@ use crate::error::ClientError;
 use crate::{Error, native};
 
 /// How long a source that is full waits for room before it pauses its partitions. Pausing drops what librdkafka has
-/// fetched ahead, so it is for pipelines that are stuck, not for those that are merely busy.
-const PAUSE_AFTER: Duration = Duration::from_millis(100);
+/// fetched ahead, and librdkafka may take a second to notice that it is over. A pipeline that took as long for the half
+/// of its records that made room has as much to do with the other half meanwhile, so it does not run dry.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Poller {
     pub(super) consumer: Arc<BaseConsumer<Group>>,
