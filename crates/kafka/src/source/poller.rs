@@ -97,7 +97,7 @@ impl Poller {
             match rewind(&self.consumer, &self.shared) {
                 Ok(()) => transactions.rewound(),
                 Err(error) => {
-                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again")
+                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again");
                 }
             }
         }
@@ -209,10 +209,10 @@ impl Poller {
         let unresolved = self.shared.taken();
         let topic = self.shared.topic.to_string();
         let report = match &self.transactions {
-            Some(transactions) => match self.flush_at_last(transactions) {
-                true => Ok(CloseReport { unresolved, held }),
-                false => Err(Error::Uncommitted { topic }),
-            },
+            Some(transactions) if self.flush_at_last(transactions) => {
+                Ok(CloseReport { unresolved, held })
+            }
+            Some(_) => Err(Error::Uncommitted { topic }),
             None => match self.commit_at_last() {
                 Ok(()) => Ok(CloseReport { unresolved, held }),
                 Err(source) => Err(Error::Commit { topic, source }),
