@@ -73,7 +73,9 @@ fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<RunError>() {
         Some(RunError::Model { .. } | RunError::Open { .. } | RunError::Custom { .. }) => NO_INPUT,
         Some(RunError::Connect(_) | RunError::Listen(_)) => UNAVAILABLE,
-        Some(RunError::Overdue { .. } | RunError::Unresolved { .. }) => UNANSWERED,
+        Some(RunError::Overdue { .. } | RunError::Unresolved { .. } | RunError::Close(_)) => {
+            UNANSWERED
+        }
         _ => SOFTWARE,
     }
 }

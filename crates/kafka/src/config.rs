@@ -247,9 +247,13 @@ const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replica
 /// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
 const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
 
+/// librdkafka's own 10 s are longer than a short session, and than most brokers take to come back.
+const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
+
 /// Defaults that a user may override.
 const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
+    RECONNECT,
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
@@ -259,6 +263,9 @@ const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     // librdkafka's own (100 000 records, 64 MiB a partition) would hold far more than the pipeline can have in flight.
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "16384"),
+    // How soon a partition is looked at again that had as much. librdkafka's own, a second, would let each have no more
+    // than one fetch a second.
+    ("fetch.queue.backoff.ms", "10"),
 ];
 
 const SOURCE_RESERVED: &[(&str, &str)] = &[
@@ -275,6 +282,7 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
+    RECONNECT,
     // The brokers' own default. librdkafka's, 1 MB, is below it, so a request whose key and headers the brokers took
     // could have no reply, not even an error.
     ("message.max.bytes", "1048588"),

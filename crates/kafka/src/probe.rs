@@ -8,7 +8,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use tokio::time::Instant;
 
 use crate::Error;
@@ -16,24 +16,26 @@ use crate::Error;
 /// How long connecting waits for a broker to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks that a broker of `config` answers within [`CONNECT_TIMEOUT`] and has `topic`.
-pub(crate) async fn check_topic(config: ClientConfig, topic: String) -> Result<(), Error> {
+/// Checks that a broker of `config` answers within [`CONNECT_TIMEOUT`] and has `topic`. Gives the id of one
+/// of them.
+pub(crate) async fn check_topic(config: ClientConfig, topic: String) -> Result<Option<i32>, Error> {
     let asked = topic.clone();
     tokio::task::spawn_blocking(move || ask(config, &asked))
         .await
         .unwrap_or(Err(Error::ThreadEnded { topic }))
 }
 
-fn ask(config: ClientConfig, topic: &str) -> Result<(), Error> {
+fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let prober = Prober::new(config).map_err(|error| Error::Configure(error.into()))?;
     match prober.settled(topic) {
-        Ok(Ok(_)) => Ok(()),
         Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
             Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
         }
-        // A topic that has just been created; its leader comes.
-        Ok(Err(RDKafkaErrorCode::LeaderNotAvailable)) => Ok(()),
+        // The latter is a topic that has just been created; its leader comes.
+        Ok(Ok(_) | Err(RDKafkaErrorCode::LeaderNotAvailable)) => {
+            Ok(lock(&prober.0.context().seen).broker)
+        }
         Ok(Err(code)) => {
             let source = KafkaError::MetadataFetch(code).into();
             Err(Error::Topic { brokers, topic: topic.to_owned(), source })
@@ -70,6 +72,7 @@ impl Prober {
         patience: Duration,
     ) -> Result<Result<i32, RDKafkaErrorCode>, KafkaError> {
         let metadata = self.metadata(topic, patience)?;
+        lock(&self.0.context().seen).broker = metadata.brokers().first().map(MetadataBroker::id);
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         Ok(match found.map(|found| (found.error(), found.partitions().len())) {
             Some((None, count)) => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
@@ -88,7 +91,7 @@ impl Prober {
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                     if Instant::now() < deadline =>
                 {
-                    thread::park_timeout(AGAIN)
+                    thread::park_timeout(AGAIN);
                 }
                 found => return Ok(found),
             }
@@ -147,6 +150,7 @@ struct Probe {
 struct Seen {
     reason: Option<String>,
     refused: Option<RDKafkaErrorCode>,
+    broker: Option<i32>,
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {

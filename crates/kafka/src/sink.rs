@@ -65,8 +65,8 @@ impl Sink {
     /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
         let mut client = config.client()?;
-        probe::check_topic(client.clone(), config.topic.clone()).await?;
-        batches::fit(&mut client, &config.topic).await;
+        let broker = probe::check_topic(client.clone(), config.topic.clone()).await?;
+        batches::fit(&mut client, &config.topic, broker).await;
         let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
         let outgoing = Outgoing::new(config, client);

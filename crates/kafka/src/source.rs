@@ -102,7 +102,7 @@ impl Source {
             return Err(Error::Setting { setting: "brokers", reason });
         }
         let mut plain = config.client()?;
-        probe::check_topic(plain.clone(), config.topic.clone()).await?;
+        let broker = probe::check_topic(plain.clone(), config.topic.clone()).await?;
         let transactions = match &self.transactions {
             Some((transactions, _)) => {
                 if !transactions.writes_with(&client) {
@@ -112,7 +112,7 @@ impl Source {
                 Arc::clone(transactions)
             }
             None => {
-                batches::fit(&mut plain, &config.topic).await;
+                batches::fit(&mut plain, &config.topic, broker).await;
                 let batch_size = plain.get("batch.size").map(str::to_owned);
                 let (shared, settings) = (Arc::clone(&self.shared), settings.clone());
                 let connected =

@@ -35,13 +35,15 @@ impl TransactionalSink {
         Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
     }
 
-    /// Whether the brokers refused the answer that the request had before, so that this one is to tell of it.
-    fn tells_of_refusal(&self, receipt: &Receipt, kind: ReplyKind) -> bool {
-        let mut refused = false;
+    /// What the brokers have against a result of the request, if they would not take it.
+    fn refusal(&self, receipt: &Receipt) -> Option<Failure> {
+        let mut refusal = None;
         receipt.visit(&mut |ticket: &Ticket| {
-            refused |= ticket.is_of(&self.transactions) && ticket.was_refused(&self.transactions);
+            if ticket.is_of(&self.transactions) {
+                refusal = refusal.take().or_else(|| ticket.refusal(&self.transactions));
+            }
         });
-        refused && kind == ReplyKind::Error
+        refusal
     }
 
     /// Keeps an output for the one request that it answers; a failure where the request cannot be answered so.
@@ -68,15 +70,15 @@ impl TransactionalSink {
             );
             return Ok(Err(Failure::new("reply_too_large", message)));
         }
-        let (mut output, mut kept) = (Some(output), Ok(()));
+        let mut output = Some(output);
         receipt.visit(&mut |ticket: &Ticket| {
             if ticket.is_of(&self.transactions)
                 && let Some(output) = output.take()
             {
-                kept = ticket.keep(&self.transactions, output);
+                ticket.keep(output);
             }
         });
-        Ok(kept)
+        Ok(Ok(()))
     }
 }
 
@@ -87,10 +89,11 @@ impl forebay_stream::Sink<Reply> for TransactionalSink {
     /// when it was written before, or as [`Sink`](crate::Sink) does where the request asks for a place.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
-        let addressed = if self.tells_of_refusal(&receipt, reply.kind) {
-            Ok(self.outgoing.at_home(&meta, &reply))
-        } else {
-            self.outgoing.address(&meta, &reply).await
+        let addressed = match (self.refusal(&receipt), reply.kind) {
+            (Some(refusal), ReplyKind::Result) => Err(refusal),
+            // Where the request asks for it may be what the brokers had something against.
+            (Some(_), ReplyKind::Error) => Ok(self.outgoing.at_home(&meta, &reply)),
+            _ => self.outgoing.address(&meta, &reply).await,
         };
         let Addressed { place, headers } = match addressed {
             Ok(addressed) => addressed,
@@ -100,6 +103,7 @@ impl forebay_stream::Sink<Reply> for TransactionalSink {
             }
         };
         let output = Output {
+            kind: reply.kind,
             topic: place.topic,
             partition: place.partition,
             key: meta.key.clone(),

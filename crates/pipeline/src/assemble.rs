@@ -118,19 +118,26 @@ fn answers_to(
     counts: &Counts,
 ) -> (Option<Flow<Answer>>, Option<Flow<Failed<Record>>>) {
     let counted = Arc::clone(&counts.errors);
-    let failures = failures.named("failures").inspect(move |failed| {
+    let count = move |failed: &Failed<Record>| {
         tracing::debug!(failure = %failed.failure, "not answered with a result");
         counted.fetch_add(1, Ordering::Relaxed);
-    });
-    let replies = |failures: Flow<Failed<Record>>| {
-        failures.named("error reply").map(|failed| Answer::failure(&failed.failure))
     };
+    let reply = |failed: &Failed<Record>| Answer::failure(&failed.failure);
     match policy {
-        Policy::Reply | Policy::Stop => (Some(replies(failures)), None),
-        Policy::DeadLetter { reply: false, .. } => (None, Some(failures)),
+        Policy::Reply | Policy::Stop => {
+            let replies = failures.named("error reply").map(move |failed| {
+                count(&failed);
+                reply(&failed)
+            });
+            (Some(replies), None)
+        }
+        Policy::DeadLetter { reply: false, .. } => {
+            (None, Some(failures.named("dead letter").inspect(count)))
+        }
         Policy::DeadLetter { reply: true, .. } => {
-            let [first, second] = failures.branch(NonZeroUsize::MIN);
-            (Some(replies(first)), Some(second))
+            let [answered, kept] = failures.branch(NonZeroUsize::MIN);
+            let replies = answered.named("error reply").map(move |failed| reply(&failed));
+            (Some(replies), Some(kept.named("dead letter").inspect(count)))
         }
     }
 }

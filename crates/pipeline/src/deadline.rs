@@ -91,7 +91,7 @@ mod tests {
 
     const AT: &str = "forebay-deadline-ms";
     const AFTER: &str = "forebay-timeout-ms";
-    const NOW: Duration = Duration::from_millis(1_000_000);
+    const NOW: Duration = Duration::from_secs(1000);
 
     fn deadlines() -> Deadlines {
         Deadlines { now: || UNIX_EPOCH + NOW, ..Deadlines::default() }

@@ -106,6 +106,7 @@ fn reworded(message: &str) -> (String, Option<&'static str>) {
     let message = message
         .replace("unknown variant", "unknown name")
         .replace("a nonzero usize", "1 or more")
+        .replace("a nonzero u32", "1 or more")
         .replace("a nonzero u64", "1 or more")
         .replace("expected usize", "expected a whole number from 0")
         .replace("expected u64", "expected a whole number from 0")

@@ -13,9 +13,9 @@ pub(crate) const BROKERS: u16 = 3;
 /// From a broker's first port to the one that its clients behind a proxy use.
 const PROXIED: u16 = 18;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Three brokers on loopback. Stopped by [`close`](Self::close), unless they ran before.
+/// Three brokers on loopback. They stop when this is dropped, unless they ran before.
 pub(crate) struct Cluster {
     dir: PathBuf,
     port: u16,
@@ -76,14 +76,21 @@ impl Cluster {
         timeout(PATIENCE, open).await.with_context(|| format!("no broker at port {port}"))
     }
 
-    pub(crate) async fn close(self) {
-        if self.ours {
-            self.script(&["stop"]).await.ok();
-        }
-    }
-
     async fn script(&self, arguments: &[&str]) -> Result<String> {
         script(arguments, Some(&self.dir)).await
+    }
+}
+
+impl Drop for Cluster {
+    /// Waits for the brokers to end, also where the suite is interrupted.
+    fn drop(&mut self) {
+        if self.ours {
+            std::process::Command::new(script_path())
+                .args(["stop", "--dir"])
+                .arg(&self.dir)
+                .status()
+                .ok();
+        }
     }
 }
 
@@ -93,7 +100,7 @@ pub(crate) async fn jars() -> Result<PathBuf> {
 }
 
 async fn script(arguments: &[&str], dir: Option<&Path>) -> Result<String> {
-    let mut command = Command::new(root().join("scripts/kafka.sh"));
+    let mut command = Command::new(script_path());
     command.args(arguments).kill_on_drop(true);
     if let Some(dir) = dir {
         command.arg("--dir").arg(dir);
@@ -107,6 +114,10 @@ async fn script(arguments: &[&str], dir: Option<&Path>) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8(output.stdout)?)
+}
+
+fn script_path() -> PathBuf {
+    root().join("scripts/kafka.sh")
 }
 
 /// The root of the repository.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -78,22 +78,28 @@ impl<'a> Field<'a> {
     pub(crate) async fn open(lab: &'a Lab, plan: Plan, seed: u64) -> Result<Self> {
         let Plan { pipeline, duplicates, order, patience, malformed } = plan;
         let settings = json!({"min.insync.replicas": "2"});
-        let topics = [pipeline.requests.as_str(), pipeline.replies.as_str()];
+        let mut topics = vec![pipeline.requests.as_str(), pipeline.replies.as_str()];
+        topics.extend(pipeline.dead_letters.as_deref());
         lab.client.create(&topics, PARTITIONS, settings).await?;
-        // Brokers learn of their partitions one by one, and what is sent before they have is late.
-        for topic in topics {
-            lab.client.ends(topic, "read_uncommitted").await?;
+        for topic in &topics {
+            lab.await_topic(topic).await?;
         }
+        // In transactions every answer waits for those before it.
+        let order = match (pipeline.delivery, order) {
+            (Delivery::ExactlyOnce, Order::Results) if pipeline.dead_letters.is_none() => {
+                Order::All
+            }
+            _ => order,
+        };
         let rules =
             Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
-        let (reader, replies) = (ledger.clone(), pipeline.replies.clone());
-        // Where delivery is at least once nothing is aborted, so both readers see the same.
-        lab.client
-            .follow(&pipeline.replies, "read_committed", move |line| {
-                reader.lock().read(&replies, line)
-            })
-            .await?;
+        // Where delivery is at least once nothing is aborted, so that all readers see the same.
+        for topic in &topics[1..] {
+            let (reader, name) = (ledger.clone(), (*topic).to_owned());
+            let read = move |line: &Value| reader.lock().read(&name, line);
+            lab.client.follow(topic, "read_committed", read).await?;
+        }
         let random = ChaCha8Rng::seed_from_u64(seed);
         let load = Load::start(
             lab.client.clone(),
@@ -125,7 +131,7 @@ impl<'a> Field<'a> {
             ledger: self.ledger.clone(),
             group: self.pipeline.group.clone(),
             requests: self.pipeline.requests.clone(),
-            replies: self.pipeline.replies.clone(),
+            answers: [Some(self.pipeline.replies.clone()), self.pipeline.dead_letters.clone()],
             workers: self.watched.clone(),
         }
     }

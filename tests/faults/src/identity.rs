@@ -72,7 +72,43 @@ pub(crate) fn number(tag: &str, answer: &Value) -> Option<usize> {
 
 /// Whether an answer is an error reply.
 pub(crate) fn is_error(answer: &Value) -> bool {
-    !answer["h"]["forebay-error-code"].is_null()
+    !answer["h"]["forebay-error-code"].is_null() || is_dead_letter(answer)
+}
+
+/// Whether an answer is a dead letter.
+pub(crate) fn is_dead_letter(answer: &Value) -> bool {
+    !answer["h"]["forebay-dead-letter-code"].is_null()
+}
+
+/// As [`fault`], of a dead letter: the request as it was, and in headers where it lay and what was wrong with it.
+pub(crate) fn fault_of_dead_letter(
+    tag: &str,
+    number: usize,
+    key: Option<&str>,
+    seq: u32,
+    kind: Kind,
+    place: Option<(i32, i64)>,
+    letter: &Value,
+) -> Option<String> {
+    let request = record(tag, number, key, seq, kind);
+    let headers = &letter["h"];
+    // The reader takes text for UTF-8, which one kind is not.
+    let same_value = kind == Kind::NotUtf8 || letter["v"] == request["v"];
+    let same_headers = ["id", "kafka_correlationId", "traceparent"]
+        .into_iter()
+        .all(|name| headers[name] == request["h"][name]);
+    let told = |name: &str| headers[format!("forebay-dead-letter-{name}")].as_str();
+    // Where it lay is not known yet if the dead letter was faster than the confirmation of its request.
+    let same_place = place.is_none_or(|(partition, offset)| {
+        told("partition") == Some(&partition.to_string())
+            && told("offset") == Some(&offset.to_string())
+    });
+    let right_code = told("code").is_some_and(|code| kind.codes().contains(&code));
+    let right =
+        letter["k"].as_str() == key && same_value && same_headers && same_place && right_code;
+    (!right).then(|| {
+        format!("{tag}{number} ({kind:?}, key {key:?}, at {place:?}): dead letter {letter}")
+    })
 }
 
 /// Stands for an answer's key and value, whatever the tag.

@@ -1,18 +1,23 @@
 //! What all scenarios of one call share: brokers, the independent client, the binary, and a place for logs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use crate::Setup;
 use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::pipeline::{Delivery, Pipeline};
 use crate::violation::Tamper;
+
+/// Files in the folder of logs that tell of no scenario.
+const OWN: [&str; 2] = ["client.log", "check.toml"];
 
 pub(crate) struct Lab {
     pub(crate) cluster: Cluster,
@@ -43,7 +48,7 @@ impl Lab {
             .with_context(|| format!("{}: build it, or name another", setup.forebay.display()))?;
         let dir = setup.kafka_dir.clone().unwrap_or_else(|| temporary.join("forebay-faults-kafka"));
         let cluster = Cluster::start(setup.port, &dir).await?;
-        let client = Client::start(&cluster.addresses(), &logs.join("client.log")).await?;
+        let client = Client::start(&cluster.addresses(), &logs.join(OWN[0])).await?;
         let mut lab = Self {
             cluster,
             client: Arc::new(client),
@@ -55,10 +60,7 @@ impl Lab {
             started,
             fields: AtomicU32::new(0),
         };
-        if let Err(error) = lab.promise(delivery).await {
-            lab.close().await;
-            return Err(error);
-        }
+        lab.promise(delivery).await?;
         Ok(lab)
     }
 
@@ -75,12 +77,39 @@ impl Lab {
         format!("{scenario}-{}-{count}", self.started)
     }
 
-    pub(crate) async fn close(self) {
-        self.cluster.close().await;
-        // Goes where nothing was wrong, for then nothing is in it but the client's own.
-        std::fs::remove_file(self.logs.join("client.log")).ok();
-        std::fs::remove_file(self.logs.join("check.toml")).ok();
-        std::fs::remove_dir(&self.logs).ok();
+    /// All logs and pipelines by now.
+    pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
+        let entries = std::fs::read_dir(&self.logs).into_iter().flatten();
+        entries.flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// Removes all that is not among these files.
+    pub(crate) fn keep(&self, files: &BTreeSet<PathBuf>) {
+        for file in self.files().difference(files) {
+            std::fs::remove_file(file).ok();
+        }
+    }
+
+    /// Waits until a new topic can be used. Brokers learn of their partitions one by one.
+    pub(crate) async fn await_topic(&self, topic: &str) -> Result<()> {
+        const LONGEST: Duration = Duration::from_secs(30);
+        let deadline = Instant::now() + LONGEST;
+        while let Err(error) = self.client.ends(topic, "read_uncommitted").await {
+            if Instant::now() > deadline {
+                return Err(error.context(format!("{topic}: no topic within {LONGEST:?}")));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    /// The folder goes where nothing was wrong, for then nothing is in it but the lab's own.
+    fn drop(&mut self) {
+        if self.files().iter().all(|file| OWN.iter().any(|own| file.ends_with(own))) {
+            std::fs::remove_dir_all(&self.logs).ok();
+        }
     }
 }
 
@@ -90,7 +119,7 @@ async fn check_support(
     delivery: Delivery,
     logs: &std::path::Path,
 ) -> Result<()> {
-    let file = logs.join("check.toml");
+    let file = logs.join(OWN[1]);
     std::fs::write(&file, Pipeline::new(delivery, "127.0.0.1:1".into(), "check").text("a"))?;
     let output = Command::new(forebay).arg("check").arg(&file).output().await?;
     ensure!(

@@ -113,26 +113,19 @@ async fn main() -> ExitCode {
                 Ok(true)
             }
             Command::Run { seed, scenario, delivery, times } => {
-                let mut lab = Lab::open(&cli.setup, delivery, times).await?;
-                let outcome =
-                    scenario::run(&mut lab, &scenario, seed.unwrap_or_else(new_seed)).await;
-                lab.close().await;
-                outcome
+                let lab = Lab::open(&cli.setup, delivery, times).await?;
+                scenario::run(&lab, &scenario, seed.unwrap_or_else(new_seed)).await
             }
             Command::Soak { seed, delivery, minutes } => {
                 let lab = Lab::open(&cli.setup, delivery, None).await?;
                 let length = Duration::from_secs(60 * minutes);
-                let outcome = scenario::soak(&lab, seed.unwrap_or_else(new_seed), length).await;
-                lab.close().await;
-                Ok(outcome)
+                Ok(scenario::soak(&lab, seed.unwrap_or_else(new_seed), length).await)
             }
             Command::Short { seed, delivery } => {
                 let deliveries = delivery
                     .map_or(vec![Delivery::AtLeastOnce, Delivery::ExactlyOnce], |one| vec![one]);
                 let mut lab = Lab::open(&cli.setup, deliveries[0], None).await?;
-                let outcome = short(&mut lab, seed.unwrap_or_else(new_seed), deliveries).await;
-                lab.close().await;
-                outcome
+                short(&mut lab, seed.unwrap_or_else(new_seed), deliveries).await
             }
         }
     };

@@ -28,7 +28,8 @@ pub(crate) struct Oracle {
     pub(crate) ledger: SharedLedger,
     pub(crate) group: String,
     pub(crate) requests: String,
-    pub(crate) replies: String,
+    /// The topics of replies and of dead letters.
+    pub(crate) answers: [Option<String>; 2],
     pub(crate) workers: Watched,
 }
 
@@ -170,7 +171,9 @@ impl Oracle {
             Some(Tamper::Back) if answered >= 500 => -1000,
             _ => 0,
         };
-        committed.values_mut().for_each(|offset| *offset += lie);
+        for offset in committed.values_mut() {
+            *offset += lie;
+        }
         if tamper == Some(Tamper::Stall) {
             // Commits of answers that nobody saw would be found first.
             committed.clear();
@@ -178,13 +181,15 @@ impl Oracle {
         Ok(committed)
     }
 
-    /// Waits until all that is in the topic of replies by now has been read.
+    /// Waits until all that is in the topics of answers by now has been read.
     pub(crate) async fn catch_up(&self) -> Result<()> {
-        let ends = self.client.ends(&self.replies, "read_committed").await?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.ledger.lock().has_read(&self.replies, &ends) {
-            anyhow::ensure!(Instant::now() < deadline, "the independent reader falls behind");
-            sleep(Duration::from_millis(10)).await;
+        for topic in self.answers.iter().flatten() {
+            let ends = self.client.ends(topic, "read_committed").await?;
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !self.ledger.lock().has_read(topic, &ends) {
+                anyhow::ensure!(Instant::now() < deadline, "the independent reader falls behind");
+                sleep(Duration::from_millis(10)).await;
+            }
         }
         Ok(())
     }

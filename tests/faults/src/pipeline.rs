@@ -41,6 +41,10 @@ pub(crate) struct Pipeline {
     pub(crate) sink_options: Vec<(&'static str, String)>,
     /// Each worker is a static member under its own name.
     pub(crate) static_members: bool,
+    /// The answers to each key leave in the order of its requests, errors too.
+    pub(crate) order_by_key: bool,
+    /// Requests that fail go to a topic of their own.
+    pub(crate) dead_letters: Option<String>,
     pub(crate) steps: String,
 }
 
@@ -84,6 +88,8 @@ impl Pipeline {
             ],
             sink_options: Vec::new(),
             static_members: false,
+            order_by_key: false,
+            dead_letters: None,
             steps: format!("{ANSWER}{}{BATCH}", slow("20ms")),
         }
     }
@@ -104,6 +110,9 @@ impl Pipeline {
         let mut text = format!("name = {:?}\n", self.group);
         if self.delivery == Delivery::ExactlyOnce {
             text += "delivery = \"exactly_once\"\n";
+        }
+        if self.order_by_key {
+            text += "order = \"key\"\n";
         }
         write_table(
             &mut text,
@@ -129,6 +138,11 @@ impl Pipeline {
         }
         write_table(&mut text, "sink.kafka", &sink);
         write_options(&mut text, "sink.kafka.options", &self.sink_options);
+        if let Some(topic) = &self.dead_letters {
+            let policy =
+                format!("{{ dead_letter = {{ topic = {topic:?}, delivery_timeout = \"2s\" }} }}");
+            write_table(&mut text, "on_failure", &[("policy", policy)]);
+        }
         if self.delivery == Delivery::ExactlyOnce {
             let id = format!("{}-{worker}", self.group);
             write_table(

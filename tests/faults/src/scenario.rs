@@ -2,6 +2,7 @@
 
 mod broker;
 mod crash;
+mod dead;
 mod drain;
 mod log;
 mod network;
@@ -128,7 +129,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slow-sink",
-        about: "replies take 2 s to be confirmed while requests come fast",
+        about: "replies take 1.2 s to be confirmed while requests come fast",
         run: |lab, seed| Box::pin(network::slow_sink(lab, seed)),
     },
     Scenario {
@@ -145,6 +146,26 @@ const ALL: &[Scenario] = &[
         name: "too-large-refused",
         about: "the same, sent all the same and refused by the brokers",
         run: |lab, seed| Box::pin(poison::too_large(lab, seed, false)),
+    },
+    Scenario {
+        name: "dead-letters",
+        about: "malformed requests go to a topic of their own, as they came",
+        run: |lab, seed| Box::pin(dead::letters(lab, seed)),
+    },
+    Scenario {
+        name: "dead-letters-missing",
+        about: "that topic is not there at the start",
+        run: |lab, seed| Box::pin(dead::missing(lab, seed)),
+    },
+    Scenario {
+        name: "dead-letters-gone",
+        about: "that topic is deleted under way: nothing is dropped in silence",
+        run: |lab, seed| Box::pin(dead::gone(lab, seed)),
+    },
+    Scenario {
+        name: "key-order",
+        about: "order = \"key\", with a fifth of the requests malformed and workers killed",
+        run: |lab, seed| Box::pin(crash::key_order(lab, seed)),
     },
     Scenario {
         name: "aborted",
@@ -238,7 +259,7 @@ async fn told(
     seed: u64,
     run: impl Future<Output = Result<Summary>>,
 ) -> bool {
-    let start = Instant::now();
+    let (start, files) = (Instant::now(), lab.files());
     let outcome = run.await;
     let took = start.elapsed().as_secs_f64();
     if outcome.is_err()
@@ -248,16 +269,18 @@ async fn told(
     }
     match outcome {
         Ok(summary) => {
-            println!("ok   {:18} {took:5.1} s: {summary}", name);
+            lab.keep(&files);
+            println!("ok   {name:18} {took:5.1} s: {summary}");
             true
         }
         Err(error) => {
             let what = if error.is::<Violation>() { "VIOLATION" } else { "could not be run" };
-            println!("FAIL {:18} {took:5.1} s: {what}: {error:#}", name);
+            println!("FAIL {name:18} {took:5.1} s: {what}: {error:#}");
             println!("     logs and pipelines: {}", lab.logs.display());
+            let how = if name == "soak" { "soak" } else { "run --scenario" };
+            let how = how.replace("--scenario", &format!("--scenario {name}"));
             println!(
-                "     again: forebay-faults run --seed {seed} --scenario {} --delivery {}",
-                name,
+                "     again: forebay-faults {how} --seed {seed} --delivery {}",
                 lab.delivery.name()
             );
             false

@@ -12,7 +12,7 @@ use crate::proc;
 use crate::violation::Invariant;
 
 /// Longest time from start to ready; far above what is needed.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The exit codes that `forebay --help` lists.
 const DOCUMENTED: [i32; 8] = [0, 64, 65, 66, 69, 70, 75, 130];

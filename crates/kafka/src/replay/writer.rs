@@ -154,8 +154,8 @@ impl Destination {
         const PATIENCE: Duration = Duration::from_secs(10);
         let mut client = config.client()?;
         let topic = config.topic;
-        probe::check_topic(client.clone(), topic.clone()).await?;
-        batches::fit(&mut client, &topic).await;
+        let broker = probe::check_topic(client.clone(), topic.clone()).await?;
+        batches::fit(&mut client, &topic, broker).await;
         let producer: FutureProducer<Log> =
             client.create_with_context(Log).map_err(|error| Error::Configure(error.into()))?;
         let (asking, asked) = (producer.clone(), topic.clone());

@@ -17,11 +17,11 @@ const DEFAULT: usize = 1_000_000;
 /// A topic's `max.message.bytes` holds for whole batches, and brokers refuse whole batches: without this, replies would
 /// be refused for being many, and those beside one that is too large with it. A record that is larger than `batch.size`
 /// goes alone. Where the brokers do not tell, or not this client, librdkafka's own size stays.
-pub(crate) async fn fit(client: &mut ClientConfig, topic: &str) {
+pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i32>) {
     if client.get(BATCH_SIZE).is_some() {
         return;
     }
-    match max_message_bytes(client, topic).await {
+    match max_message_bytes(client, topic, broker).await {
         Ok(Some(limit)) if limit < DEFAULT => {
             tracing::debug!(topic, limit, "batches are made no larger than the topic takes");
             client.set(BATCH_SIZE, limit.max(1).to_string());
@@ -34,10 +34,12 @@ pub(crate) async fn fit(client: &mut ClientConfig, topic: &str) {
 async fn max_message_bytes(
     client: &ClientConfig,
     topic: &str,
+    broker: Option<i32>,
 ) -> Result<Option<usize>, KafkaError> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let admin: AdminClient<DefaultClientContext> = client.create()?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    // Any broker can tell. Without being told which, librdkafka looks for the controller, which an embedded broker lacks.
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).broker_id(broker);
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
     let Some(resource) = described.into_iter().next() else { return Ok(None) };
     let resource = resource.map_err(KafkaError::AdminOp)?;

@@ -116,8 +116,8 @@ impl Group {
         if consumer.assignment_lost() {
             return self.lose(consumer, revoked);
         }
-        if self.shared.closing().is_some() {
-            // What could be waited for has been waited for, and committed.
+        if self.shared.is_leaving() {
+            // Everything has been committed, and nobody polls any more.
             self.shared.revoke(&partitions);
             return unassign(consumer, revoked);
         }

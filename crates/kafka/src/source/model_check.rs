@@ -10,6 +10,7 @@ use super::assignment::Assignment;
 use super::offsets::Slot;
 use super::shared::Shared;
 use super::staged::Output;
+use crate::sink::ReplyKind;
 use crate::{Delivery, SourceConfig, Transactions};
 
 const PARTITIONS: i32 = 3;
@@ -101,6 +102,7 @@ impl Partition {
 
 fn output(offset: i64) -> Output {
     Output {
+        kind: ReplyKind::Result,
         topic: "replies".into(),
         partition: None,
         key: None,

@@ -217,6 +217,7 @@ impl Poller {
                 Err(source) => Err(Error::Commit { topic, source }),
             },
         };
+        self.shared.leave();
         // The revocation that comes with leaving finds no assignment, and so waits for nothing.
         self.shared.revoke(&self.shared.assigned());
         let handover = self.consumer.context().handover().take();

@@ -71,16 +71,14 @@ impl Ticket {
         Arc::ptr_eq(&self.shared, &transactions.shared)
     }
 
-    /// Whether the brokers refused an answer of it.
-    pub(crate) fn was_refused(&self, transactions: &Transactions) -> bool {
-        transactions.was_refused(self.assignment.partition, self.offset)
+    /// What a result of it has to fail with, if the brokers would not take it.
+    pub(crate) fn refusal(&self, transactions: &Transactions) -> Option<Failure> {
+        transactions.refusal(self.assignment.partition, self.offset)
     }
 
     /// Keeps an answer for the transaction that commits the offset.
-    pub(crate) fn keep(&self, transactions: &Transactions, output: Output) -> Result<(), Failure> {
-        transactions.admit(self.assignment.partition, self.offset)?;
+    pub(crate) fn keep(&self, output: Output) {
         self.assignment.stage(self.offset, output);
-        Ok(())
     }
 }
 

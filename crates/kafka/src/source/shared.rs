@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     pub(super) failure_added: Notify,
     closing: Mutex<Option<Instant>>,
+    // The last commit is made.
+    leaving: AtomicBool,
     // The poll thread is to look after partitions that hand out nothing more.
     halted: AtomicBool,
     transactions: OnceLock<Weak<Transactions>>,
@@ -71,6 +73,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             failure_added: Notify::new(),
             closing: Mutex::new(None),
+            leaving: AtomicBool::new(false),
             halted: AtomicBool::new(false),
             transactions: OnceLock::new(),
         }
@@ -283,6 +286,15 @@ impl Shared {
     pub(super) fn close(&self, deadline: Instant) {
         *lock(&self.closing) = Some(deadline);
         self.wake();
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether there is nothing left to commit.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(super) fn closing(&self) -> Option<Instant> {

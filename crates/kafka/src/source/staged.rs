@@ -7,10 +7,12 @@ use bytes::Bytes;
 use rdkafka::message::OwnedHeaders;
 
 use super::load::Load;
+use crate::sink::ReplyKind;
 
 /// A record to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
+    pub(crate) kind: ReplyKind,
     pub(crate) topic: Arc<str>,
     /// `None` leaves it to the key.
     pub(crate) partition: Option<i32>,

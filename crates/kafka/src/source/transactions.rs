@@ -21,10 +21,11 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
 
 pub(super) use self::worker::Producer;
-use self::worker::Worker;
+use self::worker::{Input, Worker};
 use super::group::Group;
 use super::shared::{Shared, lock};
 use crate::Error;
+use crate::sink::ReplyKind;
 
 /// What the worker, the poll thread, the sinks and the receipts of one source have in common.
 pub(crate) struct Transactions {
@@ -51,15 +52,8 @@ pub(crate) struct Transactions {
     rewind: AtomicBool,
     // Whether the last transaction failed: what it covered is read again.
     failed: AtomicBool,
-    poison: Mutex<HashMap<(i32, i64), Poison>>,
-}
-
-/// An input whose answer the brokers will not take.
-enum Poison {
-    /// The next answer is refused with this failure.
-    Found(Failure),
-    /// It has been, so what comes now is the answer to the failure.
-    Told,
+    // The inputs whose results the brokers will not take, and why, until their offsets are committed.
+    poison: Mutex<HashMap<(i32, i64), Failure>>,
 }
 
 impl Transactions {
@@ -142,21 +136,9 @@ impl Transactions {
         }
     }
 
-    /// Whether the answer to an input may be staged, or what its receipt has to fail with.
-    pub(crate) fn admit(&self, partition: i32, offset: i64) -> Result<(), Failure> {
-        let mut poison = lock(&self.poison);
-        match poison.get_mut(&(partition, offset)) {
-            None | Some(Poison::Told) => Ok(()),
-            Some(found) => match std::mem::replace(found, Poison::Told) {
-                Poison::Found(failure) => Err(failure),
-                Poison::Told => Ok(()),
-            },
-        }
-    }
-
-    /// Whether the answer to an input was refused, and its failure has been told.
-    pub(crate) fn was_refused(&self, partition: i32, offset: i64) -> bool {
-        matches!(lock(&self.poison).get(&(partition, offset)), Some(Poison::Told))
+    /// What a result of this input has to fail with, if the brokers would not take it.
+    pub(crate) fn refusal(&self, partition: i32, offset: i64) -> Option<Failure> {
+        lock(&self.poison).get(&(partition, offset)).cloned()
     }
 
     // For the poll thread.
@@ -226,15 +208,16 @@ impl Transactions {
         self.shared.revoke(&self.shared.assigned());
     }
 
-    /// Remembers that the answer to an input cannot be written. The second time, nothing can answer it.
-    fn poisoned(&self, partition: i32, offset: i64, failure: Failure) {
-        let mut poison = lock(&self.poison);
-        if poison.contains_key(&(partition, offset)) {
-            drop(poison);
-            let origin = self.shared.origin(partition, offset);
-            return self.shared.fail(Error::Unanswered { origin, failure: Box::new(failure) });
+    /// The brokers will not take an output. A result fails when it comes again; where it was what told of a failure,
+    /// nothing can answer its input.
+    fn poisoned(&self, input: Input, failure: Failure) {
+        let Input { partition, offset, kind } = input;
+        if kind == ReplyKind::Result {
+            lock(&self.poison).insert((partition, offset), failure);
+            return;
         }
-        poison.insert((partition, offset), Poison::Found(failure));
+        let origin = self.shared.origin(partition, offset);
+        self.shared.fail(Error::Unanswered { origin, failure: Box::new(failure) });
     }
 
     /// Forgets the poison that is committed.

@@ -1,6 +1,7 @@
 //! A broker, topics of its own for every test, and plain clients that know nothing of Forebay.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -167,10 +168,23 @@ impl Broker {
 
     /// Reads the first `count` records of one of the topic's partitions.
     pub(crate) fn read_partition(&self, topic: &str, partition: i32, count: usize) -> Vec<Record> {
-        let consumer: BaseConsumer =
-            self.client().set("group.id", unique("reader")).create().unwrap();
+        self.read_partitions(topic, partition..partition + 1, count)
+    }
+
+    /// Reads the first `count` records of some of the topic's partitions, in the order of each.
+    pub(crate) fn read_partitions(
+        &self,
+        topic: &str,
+        partitions: Range<i32>,
+        count: usize,
+    ) -> Vec<Record> {
+        let mut client = self.client();
+        client.set("group.id", unique("reader")).extend(EmbeddedBroker::consumer_options());
+        let consumer: BaseConsumer = client.create().unwrap();
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        for partition in partitions {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
         consumer.assign(&assignment).unwrap();
         let read = (0..count).map(|_| {
             let message = consumer.poll(PATIENCE).expect("a record").unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{
-    Delivery, Error, Reply, SinkConfig, Source, SourceConfig, SourceHandle, Transactions,
+    Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle, Transactions,
 };
 use forebay_stream::{Event, Failure, Flow, Sink as _};
 use tokio::task::JoinHandle;
@@ -73,10 +73,13 @@ impl Member {
             answer(value)
         };
         let answers = requests.map_async_unordered(slowly, 64.try_into().unwrap());
-        let errors =
-            failures.map(|failed| Bytes::from(format!("error: {}", failed.failure.code())));
-        let replies =
-            answers.rejoin(errors).map(|value| Reply { value: Some(value), ..Reply::default() });
+        let answers = answers.map(|value| Reply { value: Some(value), ..Reply::default() });
+        let errors = failures.map(|failed| Reply {
+            value: Some(format!("error: {}", failed.failure.code()).into()),
+            kind: ReplyKind::Error,
+            ..Reply::default()
+        });
+        let replies = answers.rejoin(errors);
         let pipeline = replies.sink("replies", sink);
         // Its end is the handle's to tell.
         let running = tokio::spawn(async move { drop(pipeline.run().await) });

@@ -38,12 +38,12 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(CLOCK.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-fn request(number: u8, deadline: Option<&'static str>) -> Result<Event<Record>, Infallible> {
+fn request(number: u8, deadline: Option<&'static str>) -> Event<Record> {
     let value = deadline.map(|deadline| deadline.as_bytes().into());
     let header = Header { name: "forebay-deadline-ms".to_owned(), value };
     let meta = Meta { key: Some(vec![number].into()), headers: vec![header], ..Meta::default() };
     let value = Record::Bytes(Some(number.to_string().into()));
-    Ok(Event { value, meta: meta.into(), receipt: Receipt::detached() })
+    Event { value, meta: meta.into(), receipt: Receipt::detached() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,8 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
         log.lock().unwrap().push(batch.iter().map(ToString::to_string).collect::<Vec<_>>());
         Box::pin(std::future::ready(Ok(batch.iter().cloned().map(Ok).collect())))
     });
-    let records = vec![Flow::from_try_events("requests", stream::iter(requests))];
+    let records =
+        vec![Flow::from_try_events("requests", stream::iter(requests.map(Ok::<_, Infallible>)))];
     let task = |_: &str| Arc::clone(&model);
     let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
     let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
@@ -93,11 +94,11 @@ fn headers_have_the_names_that_the_file_gives() {
         plan.map(|plan| (plan.deadlines.header, plan.deadlines.timeout_header))
             .map_err(|error| error.to_string())
     };
-    let names = |at: &str, after: &str| Ok((at.to_owned(), after.to_owned()));
-    assert_eq!(named(""), names("forebay-deadline-ms", "forebay-timeout-ms"));
+    let pair = |at: &str, after: &str| Ok((at.to_owned(), after.to_owned()));
+    assert_eq!(named(""), pair("forebay-deadline-ms", "forebay-timeout-ms"));
     assert_eq!(
         named("[deadline]\nheader = \"until\"\ntimeout_header = \"ttl\""),
-        names("until", "ttl")
+        pair("until", "ttl")
     );
     let error = named("[deadline]\nheader = \"\"").unwrap_err();
     assert!(error.contains("a header's name is not empty"), "{error}");

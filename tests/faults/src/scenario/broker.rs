@@ -41,7 +41,8 @@ async fn open<'a>(lab: &'a Lab, name: &str, seed: u64) -> Result<Field<'a>> {
 pub(super) async fn one_by_one(lab: &Lab, seed: u64, name: &str, fault: Fault) -> Result<Summary> {
     let mut field = open(lab, name, seed).await?;
     let first = field.random.random_range(0..BROKERS);
-    for turn in 0..BROKERS {
+    let brokers = lab.times.and_then(|times| times.try_into().ok()).unwrap_or(BROKERS);
+    for turn in 0..brokers {
         let broker = (first + turn) % BROKERS + 1;
         match fault {
             Fault::Stop => lab.cluster.broker("stop", broker).await?,

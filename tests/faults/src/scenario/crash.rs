@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::field::{Field, Plan, Summary};
 use crate::lab::Lab;
-use crate::ledger::Duplicates;
+use crate::ledger::{Duplicates, Order};
 
 const RATE: u32 = 300;
 
@@ -19,6 +19,25 @@ pub(super) async fn kill(lab: &Lab, seed: u64, static_members: bool) -> Result<S
     for _ in 0..lab.times.unwrap_or(10) {
         field.start("a").await?;
         field.sleep_between(alive.clone()).await?;
+        field.kill("a").await?;
+    }
+    field.start("a").await?;
+    field.settle().await
+}
+
+/// The answers to each key are in the order of its requests, those that are errors too.
+pub(super) async fn key_order(lab: &Lab, seed: u64) -> Result<Summary> {
+    let mut plan = Plan::new(lab, "key-order");
+    plan.duplicates = Duplicates::Bounded;
+    plan.order = Order::All;
+    plan.malformed = 20;
+    plan.pipeline.order_by_key = true;
+    plan.pipeline.static_members = true;
+    let mut field = Field::open(lab, plan, seed).await?;
+    field.load.rate(RATE);
+    for _ in 0..lab.times.unwrap_or(5) {
+        field.start("a").await?;
+        field.sleep_between(500..2500).await?;
         field.kill("a").await?;
     }
     field.start("a").await?;

@@ -7,9 +7,13 @@ use anyhow::Result;
 use crate::field::{Field, Plan, Summary};
 use crate::lab::Lab;
 use crate::ledger::Duplicates;
+use crate::pipeline::Delivery;
 use crate::proxy::{Proxies, Weather};
 
 const RATE: u32 = 200;
+
+/// Each way, to a sink.
+const SLOW: Duration = Duration::from_millis(600);
 
 async fn open<'a>(
     lab: &'a Lab,
@@ -66,12 +70,21 @@ pub(super) async fn stalls(lab: &Lab, seed: u64) -> Result<Summary> {
 pub(super) async fn slow_sink(lab: &Lab, seed: u64) -> Result<Summary> {
     let proxies = Proxies::start(&lab.cluster).await?;
     let mut plan = Plan::new(lab, "slow-sink");
-    plan.pipeline.sink_brokers = Some(lab.cluster.proxied_addresses());
+    match lab.delivery {
+        Delivery::AtLeastOnce => {
+            plan.pipeline.sink_brokers = Some(lab.cluster.proxied_addresses());
+        }
+        // Offsets go the way of the replies, so everything does; for that a session has to be long enough.
+        Delivery::ExactlyOnce => {
+            plan.pipeline.brokers = lab.cluster.proxied_addresses();
+            plan.pipeline.long_session();
+        }
+    }
     let mut field = Field::open(lab, plan, seed).await?;
     field.start("a").await?;
     field.load.rate(RATE);
     field.await_answers(200).await?;
-    proxies.set(Weather { latency: Duration::from_secs(1), ..Weather::default() });
+    proxies.set(Weather { latency: SLOW, ..Weather::default() });
     field.load.rate(5 * RATE);
     field.sleep(Duration::from_secs(8)).await?;
     field.load.rate(0);

@@ -12,9 +12,8 @@ const KEYS: u16 = 40;
 pub(super) async fn pills(lab: &Lab, seed: u64) -> Result<Summary> {
     let field = Field::open(lab, Plan::new(lab, "poison"), seed).await?;
     mixture(field, 400, |number, kind| match number {
-        0..40 | 100 => kind,
+        0..40 | 100 | 300.. => kind,
         200..300 if number % 10 == 0 => kind,
-        300.. => kind,
         _ => Kind::Good,
     })
     .await

@@ -51,7 +51,7 @@ pub(super) async fn recreated(lab: &Lab, seed: u64) -> Result<Summary> {
     sleep(absent).await;
     field.ledger.lock().recreated();
     lab.client.create(&topics, PARTITIONS, json!({"min.insync.replicas": "2"})).await?;
-    lab.client.ends(topics[0], "read_uncommitted").await?;
+    lab.await_topic(topics[0]).await?;
     field.restart_oracle();
     field.load.rate(RATE);
     // It may take a while to find out, in any way.

@@ -106,3 +106,11 @@ pub(super) fn of_the_record(error: &KafkaError) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Errors that say that the group has changed, or is about to.
+pub(super) fn is_of_the_group(error: &KafkaError) -> bool {
+    matches!(
+        code(error),
+        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
+    )
+}

@@ -15,9 +15,10 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use tokio::time::Instant;
 
 use super::Transactions;
-use super::trouble::{Trouble, of_the_record};
+use super::trouble::{Trouble, is_of_the_group, of_the_record};
 use crate::Error;
 use crate::error::ClientError;
+use crate::sink::ReplyKind;
 use crate::source::assignment::{Assignment, Ready};
 use crate::source::group::offset_list;
 use crate::source::shared::lock;
@@ -54,6 +55,8 @@ struct Part {
     position: i64,
     // How many inputs it has answers of.
     inputs: usize,
+    // What has been produced, for another try.
+    outputs: Vec<(i64, Output)>,
 }
 
 impl Open {
@@ -61,13 +64,14 @@ impl Open {
         self.parts.iter().map(|part| part.inputs).sum()
     }
 
-    fn add(&mut self, assignment: Arc<Assignment>, Ready { position, inputs, .. }: &Ready) {
-        let known = self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment));
-        match known {
-            Some(part) => (part.position, part.inputs) = (*position, *inputs),
-            None => {
-                self.parts.push(Part { assignment, position: *position, inputs: *inputs });
+    fn add(&mut self, assignment: Arc<Assignment>, ready: Ready) {
+        let Ready { position, inputs, outputs } = ready;
+        match self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment)) {
+            Some(part) => {
+                (part.position, part.inputs) = (position, inputs);
+                part.outputs.extend(outputs);
             }
+            None => self.parts.push(Part { assignment, position, inputs, outputs }),
         }
     }
 }
@@ -144,31 +148,66 @@ impl Worker {
         Ok(())
     }
 
+    /// Commits the open transaction. Between two generations of a group its members' offsets are refused; as long as
+    /// the partitions stay, the same is written in another transaction.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.transactions.timeout / 2;
+        loop {
+            match self.try_commit() {
+                Err(Trouble::Abort(error))
+                    if is_of_the_group(&error) && Instant::now() < deadline =>
+                {
+                    tracing::debug!(%error, "the group is changing, the transaction is written again");
+                    self.abort()?;
+                    thread::park_timeout(BACKSTOP);
+                    if self.is_over() {
+                        return Err(Trouble::Over);
+                    }
+                    self.write_again()?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn write_again(&self) -> Result<(), Trouble> {
+        let Some(open) = &self.open else { return Ok(()) };
+        if open.parts.iter().any(|part| part.assignment.is_fenced()) {
+            return Err(Trouble::Lost);
+        }
+        self.producer()?.begin_transaction()?;
+        for Part { assignment, outputs, .. } in &open.parts {
+            for (offset, output) in outputs {
+                self.produce(assignment.partition, *offset, output)?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(&mut self, assignment: Arc<Assignment>, ready: Ready) -> Result<(), Trouble> {
         if self.open.is_none() {
             self.producer()?.begin_transaction()?;
             self.open = Some(Open { since: Instant::now(), parts: Vec::new() });
         }
-        // Noted first, so that nothing written stays without its offset.
-        let partition = assignment.partition;
+        let produced = ready
+            .outputs
+            .iter()
+            .try_for_each(|(offset, output)| self.produce(assignment.partition, *offset, output));
+        // Also where that failed: nothing written stays without its offset.
         if let Some(open) = &mut self.open {
-            open.add(assignment, &ready);
+            open.add(assignment, ready);
         }
-        for (offset, output) in ready.outputs {
-            self.produce(partition, offset, &output)?;
-        }
-        Ok(())
+        produced
     }
 
     fn produce(&self, partition: i32, offset: i64, output: &Output) -> Result<(), Trouble> {
         let producer = self.producer()?;
+        let input = Input { partition, offset, kind: output.kind };
         let deadline = Instant::now() + self.transactions.timeout;
         let written = producer.context();
         written.begin();
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(
-            &output.topic,
-            Box::new((partition, offset)),
-        );
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.topic, Box::new(input));
         record.key = output.key.as_deref();
         record.payload = output.value.as_deref();
         record.partition = output.partition;
@@ -177,7 +216,7 @@ impl Worker {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull)
                 || Instant::now() >= deadline
             {
-                written.end(Some((error.clone(), (partition, offset))));
+                written.end(Some((error.clone(), input)));
                 return Err(error.into());
             }
             if self.is_over() {
@@ -189,8 +228,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Commits the open transaction: deliveries first, for librdkafka's own wait for them is a slow one.
-    fn commit(&mut self) -> Result<(), Trouble> {
+    /// Deliveries first, for librdkafka's own wait for them is a slow one.
+    fn try_commit(&mut self) -> Result<(), Trouble> {
         self.await_deliveries()?;
         let Some(open) = &self.open else { return Ok(()) };
         let consumer = lock(&self.transactions.consumer).clone().ok_or(Trouble::Over)?;
@@ -367,11 +406,11 @@ impl Worker {
     /// The answer that the brokers would not take, if that is what failed.
     fn note_poison(&self) {
         let Ok(written) = self.written() else { return };
-        if let Some((error, (partition, offset))) = written.first_failure()
+        if let Some((error, input)) = written.first_failure()
             && let Some(code) = of_the_record(&error)
         {
             let message = format_args!("the reply was not written: {}", ClientError::from(error));
-            self.transactions.poisoned(partition, offset, Failure::new(code, message));
+            self.transactions.poisoned(input, Failure::new(code, message));
         }
     }
 
@@ -449,8 +488,16 @@ pub(in crate::source) struct Written {
     worker: OnceLock<Thread>,
 }
 
-/// Why an output was not written, and the partition and offset of its input.
-type FailedOutput = (KafkaError, (i32, i64));
+/// Why an output was not written, and what it was an output of.
+type FailedOutput = (KafkaError, Input);
+
+/// The input of an output, and what kind of an output it is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Input {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) kind: ReplyKind,
+}
 
 impl Written {
     fn begin(&self) {
@@ -494,9 +541,9 @@ impl ClientContext for Written {
 }
 
 impl ProducerContext for Written {
-    type DeliveryOpaque = Box<(i32, i64)>;
+    type DeliveryOpaque = Box<Input>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, input: Box<(i32, i64)>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, input: Box<Input>) {
         self.end(result.as_ref().err().map(|(error, _)| (error.clone(), *input)));
     }
 }

@@ -1,0 +1,42 @@
+//! What Forebay costs beside a bare loop of librdkafka's consumer and producer with the same settings; `bench/cost.sh`
+//! runs it.
+//!
+//! Every contender is a process of its own, this program with other arguments, so that what it measures of its memory
+//! and its CPU time is its own alone.
+
+mod bare;
+mod child;
+mod compare;
+mod forebay;
+mod lone;
+mod settings;
+mod table;
+mod topics;
+mod usage;
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context as _, bail};
+
+use crate::child::{Contender, Job};
+
+fn main() -> anyhow::Result<()> {
+    let brokers = std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS says where Kafka is")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["compare", rounds] => compare::compare(&brokers, rounds.parse()?),
+        ["parts", rounds] => compare::parts(&brokers, rounds.parse()?),
+        [contender, requests, replies, count, in_flight] => {
+            let contender = Contender::named(contender).context("there is no such contender")?;
+            let in_flight = match in_flight {
+                "default" => None,
+                number => Some(number.parse::<NonZeroUsize>()?),
+            };
+            let (requests, replies) = (requests.to_owned(), replies.to_owned());
+            let job = Job { brokers, requests, replies, count: count.parse()?, in_flight };
+            child::run(contender, &job)
+        }
+        _ => bail!("usage: cost compare|parts ROUNDS"),
+    }
+}
