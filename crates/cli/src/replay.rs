@@ -166,7 +166,7 @@ fn tell(
 /// A letter as a line of 80 columns, if its names leave room for that.
 fn row(letter: &DeadLetter, now: SystemTime) -> String {
     const WIDTH: usize = 80;
-    const LEAST: usize = 16;
+    const LEAST: usize = 12;
     let age = letter
         .time
         .map_or_else(|| "?".to_owned(), |time| age(now.duration_since(time).unwrap_or_default()));
