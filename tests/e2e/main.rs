@@ -14,6 +14,7 @@ mod headers;
 mod kcat;
 mod lines;
 mod operators;
+mod replay;
 mod round_trip;
 mod secure;
 mod software_gpu;

@@ -1,12 +1,13 @@
 //! Exit codes, after BSD's `sysexits.h`, and how an error ends the program.
 
+use forebay_kafka::Error as KafkaError;
 use forebay_pipeline::{ConfigError, RunError};
 
 use crate::print;
 
 /// Bad usage, or a pipeline file that cannot be.
 pub(crate) const USAGE: u8 = 64;
-/// The input ended, and some of it was answered with errors.
+/// The input ended, and some of it was answered with errors, or could not be replayed.
 pub(crate) const SOME_FAILED: u8 = 65;
 /// A file, a model or a device is missing or unusable.
 const NO_INPUT: u8 = 66;
@@ -24,7 +25,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0    done, or stopped in order
   64   wrong usage or pipeline file
-  65   some of the input was answered with errors (stdin and file sources)
+  65   some of the input was answered with errors (stdin and file sources), or
+       could not be replayed
   66   a file, model or device is missing or unusable
   69   Kafka cannot be reached, a topic is missing, or an address is taken
   70   a source, sink or model failed while running
@@ -54,9 +56,18 @@ fn code(error: &anyhow::Error) -> u8 {
             _ => USAGE,
         };
     }
-    if error.downcast_ref::<forebay_kafka::Error>().is_some()
-        || error.downcast_ref::<forebay_http::Error>().is_some()
-    {
+    if let Some(error) = error.downcast_ref::<KafkaError>() {
+        return match error {
+            KafkaError::Setting { .. }
+            | KafkaError::ReservedOption { .. }
+            | KafkaError::Configure(_) => USAGE,
+            KafkaError::Read { .. } | KafkaError::Write { .. } | KafkaError::Commit { .. } => {
+                SOFTWARE
+            }
+            _ => UNAVAILABLE,
+        };
+    }
+    if error.downcast_ref::<forebay_http::Error>().is_some() {
         return UNAVAILABLE;
     }
     match error.downcast_ref::<RunError>() {

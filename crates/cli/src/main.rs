@@ -9,6 +9,7 @@ mod load;
 mod look;
 mod print;
 mod progress;
+mod replay;
 mod run;
 mod running;
 mod sentiment;
@@ -33,6 +34,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Replay(replay::Args),
     Demo(demo::Args),
     Bench(bench::Args),
 }
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => Ok(check::check(&args)),
         Command::Graph(args) => graph::graph(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
     };

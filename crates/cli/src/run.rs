@@ -13,7 +13,7 @@ use crate::{exit, look, print, progress, signals};
 const PARTITIONS: i32 = 4;
 
 /// Of the threads on which expressions run, which may call themselves. Only what is used of it is taken from memory.
-const STACK: usize = 256 << 20;
+pub(crate) const STACK: usize = 256 << 20;
 
 /// Run a pipeline until its input ends or a signal stops it
 #[derive(Debug, clap::Args)]

@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back_and_the_request_is_as_it_was(
+        fn fuzz_what_is_written_is_read_back_and_the_request_is_as_it_was(
             topic in "[a-z]{1,9}", partition in 0..9_i32, position: u32, millis: u32, code in "[a-z_]{1,9}",
             message: String, value: Option<Vec<u8>>,
         ) {
@@ -131,7 +131,26 @@ mod tests {
         }
 
         #[test]
-        fn any_headers_are_a_dead_letter_or_none(headers: Vec<(String, Option<Vec<u8>>)>) {
+        fn fuzz_the_names_of_a_dead_letter_with_any_values(values: [Option<Vec<u8>>; 9], numbers: [u64; 9], text: [bool; 9]) {
+            let names =
+                ["topic", "partition", "offset", "timestamp", "stage", "code", "message", "attempts", "time"];
+            let values = values.into_iter().zip(numbers).zip(text).map(|((value, number), text)| {
+                if text { Some(number.to_string().into_bytes()) } else { value }
+            });
+            let headers: Vec<_> = names.into_iter().zip(values).map(|(name, value)| Header {
+                name: format!("forebay-dead-letter-{name}"), value: value.map(Into::into),
+            }).collect();
+            let utf8 = |number: usize| {
+                headers[number].value.as_ref().is_some_and(|value| std::str::from_utf8(value).is_ok())
+            };
+            let whole = utf8(0) && utf8(5) && headers[2].value.as_ref().is_some_and(|value| {
+                std::str::from_utf8(value).is_ok_and(|offset| offset.parse::<u64>().is_ok())
+            });
+            prop_assert_eq!(DeadLetter::read(&headers).is_some(), whole);
+        }
+
+        #[test]
+        fn fuzz_any_headers_are_a_dead_letter_or_none(headers: Vec<(String, Option<Vec<u8>>)>) {
             let headers: Vec<_> = headers.into_iter().map(|(name, value)| Header {
                 name: format!("forebay-dead-letter-{name}"), value: value.map(Into::into),
             }).collect();

@@ -160,14 +160,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_is_a_deadline_or_a_failure(at: Vec<u8>, after: Vec<u8>, timestamp: Option<u64>) {
+        fn fuzz_any_header_is_a_deadline_or_a_failure(at: Vec<u8>, after: Vec<u8>, timestamp: Option<u64>) {
             let timestamp = timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
             let headers = meta(None, &[(AT, Some(&at)), (AFTER, Some(&after))]).headers;
             deadlines().check(&Meta { headers, timestamp, ..Meta::default() }).ok();
         }
 
         #[test]
-        fn any_number_is_a_deadline(at: u64) {
+        fn fuzz_any_number_is_a_deadline(at: u64) {
             let late = UNIX_EPOCH.checked_add(Duration::from_millis(at)).is_some_and(|at| at <= UNIX_EPOCH + NOW);
             prop_assert_eq!(code(None, &[(AT, &at.to_string())]) == "deadline_exceeded", late);
         }

@@ -33,6 +33,12 @@ pub enum ConfigError {
         /// How many there are.
         sources: usize,
     },
+    /// The pipeline keeps no dead letters that could be replayed.
+    #[error(
+        "the pipeline keeps no dead letters; it would with `policy = {{ dead_letter = {{ topic = \"..\" }} }}` in \
+         [on_failure]"
+    )]
+    NoDeadLetters,
     /// The file is not TOML, or says something that cannot be.
     #[error("{0}")]
     Invalid(Box<Diagnostic>),

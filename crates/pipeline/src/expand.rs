@@ -198,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_expanded_or_rejected(text: String) {
+        fn fuzz_any_text_is_expanded_or_rejected(text: String) {
             let result = expanded(&text);
             if !text.contains('$') {
                 prop_assert_eq!(result, Ok(text));

@@ -183,6 +183,9 @@ fn compiled<'de, D: Deserializer<'de>>(
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::Jq;
     use crate::json::Json;

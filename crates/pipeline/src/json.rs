@@ -72,6 +72,11 @@ impl Json {
         }
     }
 
+    /// A string.
+    pub(crate) fn text(text: &str) -> Self {
+        Self(Val::utf8_str(text.to_owned()))
+    }
+
     /// The array of these values.
     pub(crate) fn array(members: impl IntoIterator<Item = Self>) -> Self {
         Self(members.into_iter().map(|member| member.0).collect())
@@ -138,6 +143,12 @@ impl From<usize> for Json {
 impl From<u64> for Json {
     fn from(number: u64) -> Self {
         Self(Val::Num(Num::from_integral(number)))
+    }
+}
+
+impl From<f64> for Json {
+    fn from(number: f64) -> Self {
+        Self(Val::from(number))
     }
 }
 
@@ -301,7 +312,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_leaves_as_it_came(value in values()) {
+        fn fuzz_every_value_leaves_as_it_came(value in values()) {
             let json = Json::parse(value.to_string().as_bytes()).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Value>(&json.to_bytes()).unwrap(), value.clone());
             prop_assert_eq!(&Json::encode(&value).unwrap(), &json);
@@ -309,7 +320,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pointer_finds_what_serde_json_finds(value in values(), pointer in "(/(a|b|~0|~1|0|1|01|))*") {
+        fn fuzz_a_pointer_finds_what_serde_json_finds(value in values(), pointer in "(/(a|b|~0|~1|0|1|01|))*") {
             let json = Json::parse(value.to_string().as_bytes()).unwrap();
             let found = json.at(&pointer.parse::<Pointer>().unwrap());
             let expected = value.pointer(&pointer).map(Value::to_string);
@@ -317,7 +328,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_value_or_a_failure(bytes: Vec<u8>) {
+        fn fuzz_any_bytes_give_a_value_or_a_failure(bytes: Vec<u8>) {
             prop_assert_eq!(
                 Json::parse(&bytes).is_ok(),
                 serde_json::from_slice::<Value>(&bytes).is_ok()

@@ -3,6 +3,7 @@
 mod delivery;
 mod ends;
 mod models;
+mod replay;
 mod resolve;
 mod wiring;
 
@@ -335,5 +336,7 @@ impl fmt::Debug for Plan {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_a_value_or_a_failure(bytes: Vec<u8>) {
+        fn fuzz_any_bytes_give_a_value_or_a_failure(bytes: Vec<u8>) {
             code(Some(&bytes));
         }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::progress::Progress;
 use crate::error::ClientError;
@@ -136,7 +138,7 @@ impl Letters {
         }
         let consumer = Arc::clone(&self.consumer);
         let committing = tokio::task::spawn_blocking(move || {
-            native::commit_at(consumer.client(), &list, PATIENCE)
+            settled(|| native::commit_at(consumer.client(), &list, PATIENCE), |code| Some(*code))
         });
         let topic = self.topic.to_string();
         match committing.await {
@@ -165,7 +167,10 @@ fn ask(
     {
         asked.add_partition(topic, partition.id());
     }
-    let committed = consumer.committed_offsets(asked, PATIENCE)?;
+    let committed = settled(
+        || consumer.committed_offsets(asked.clone(), PATIENCE),
+        KafkaError::rdkafka_error_code,
+    )?;
     let mut assigned = TopicPartitionList::new();
     let mut partitions = BTreeMap::new();
     for element in committed.elements() {
@@ -203,6 +208,33 @@ fn read(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
             // A record that was read has an offset.
             position: message.offset().try_into().unwrap_or_default(),
         },
+    }
+}
+
+/// What a group's coordinator answers: a group that is new, or whose broker is, has none for a moment.
+fn settled<T, E>(
+    ask: impl Fn() -> Result<T, E>,
+    code: impl Fn(&E) -> Option<RDKafkaErrorCode>,
+) -> Result<T, E> {
+    const AGAIN: Duration = Duration::from_millis(100);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(error)
+                if Instant::now() < deadline
+                    && matches!(
+                        code(&error),
+                        Some(
+                            RDKafkaErrorCode::NotCoordinator
+                                | RDKafkaErrorCode::CoordinatorNotAvailable
+                                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                        )
+                    ) =>
+            {
+                thread::park_timeout(AGAIN);
+            }
+            answer => return answer,
+        }
     }
 }
 

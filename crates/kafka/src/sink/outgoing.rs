@@ -81,3 +81,47 @@ fn headers(meta: &Meta, traceparent: Option<&str>, own: &[Header]) -> Option<Own
             .fold(headers, |headers, (key, value)| headers.insert(RecordHeader { key, value })),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use forebay_stream::{Header, Meta};
+    use proptest::prelude::*;
+    use rdkafka::message::Headers as _;
+
+    use super::headers;
+    use crate::sink::trace::{Spans, TRACEPARENT};
+
+    /// Names as librdkafka can write them: it ends them at a null.
+    fn any_headers() -> impl Strategy<Value = Vec<Header>> {
+        let name = prop_oneof![
+            "[^\0]{0,9}",
+            Just(TRACEPARENT.to_owned()),
+            "forebay-dead-letter-[a-z]{0,5}",
+        ];
+        let valid = "00-[0-9a-f]{31}1-[0-9a-f]{15}1-0[01]".prop_map(String::into_bytes);
+        let value = prop::option::of(prop_oneof![any::<Vec<u8>>(), valid]);
+        let header =
+            (name, value).prop_map(|(name, value)| Header { name, value: value.map(Into::into) });
+        prop::collection::vec(header, 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_any_headers_are_passed_on(theirs in any_headers(), own in any_headers()) {
+            let meta = Meta { headers: theirs.clone(), ..Meta::default() };
+            let continued = Spans::new().continued(&meta.headers);
+            let written = headers(&meta, continued.as_deref(), &own);
+            let written: Vec<_> = written.iter().flat_map(|headers| headers.iter()).map(|header| Header {
+                name: header.key.to_owned(),
+                value: header.value.map(|value| value.to_vec().into()),
+            }).collect();
+            prop_assert_eq!(written.len(), theirs.len() + own.len());
+            prop_assert_eq!(&written[theirs.len()..], &own);
+            for (written, theirs) in written.iter().zip(&theirs) {
+                prop_assert_eq!(&written.name, &theirs.name);
+                let changed = written.value != theirs.value;
+                prop_assert!(!changed || (theirs.name == TRACEPARENT && continued.is_some()));
+            }
+        }
+    }
+}

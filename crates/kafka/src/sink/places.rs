@@ -129,3 +129,43 @@ pub(super) fn refused(code: RDKafkaErrorCode) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use rdkafka::config::ClientConfig;
+
+    use super::Places;
+    use crate::reply_to::is_topic;
+    use crate::{ReplyTo, ReplyTopics};
+
+    fn places(topics: ReplyTopics) -> Places {
+        let reply_to = ReplyTo { topics, never: ["in".to_owned()].into(), ..ReplyTo::default() };
+        Places::new("out".into(), reply_to, ClientConfig::new(), Duration::ZERO)
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_any_reply_topic_is_a_place_or_a_failure(
+            name in prop_oneof![any::<Vec<u8>>(), "[a-z._-]{0,4}|__.*|in|out|b".prop_map(String::into_bytes)],
+        ) {
+            let listed = places(ReplyTopics::Listed(["b".to_owned()].into())).topic(&name);
+            prop_assert_eq!(listed.is_ok(), name == b"b" || name == b"out");
+            let any = places(ReplyTopics::Any).topic(&name);
+            prop_assert_eq!(any.is_ok(), is_topic(&name) && name != b"in" && !name.starts_with(b"__"));
+            let codes = ["invalid_reply_topic", "reply_topic_not_allowed"];
+            prop_assert!(any.err().is_none_or(|failure| codes.contains(&failure.code())));
+        }
+
+        #[test]
+        fn fuzz_any_reply_partition_is_a_number_or_a_failure(
+            bytes in prop_oneof![any::<Vec<u8>>(), any::<[u8; 4]>().prop_map(Vec::from)],
+        ) {
+            let expected = <[u8; 4]>::try_from(&*bytes).ok().map(i32::from_be_bytes);
+            let found = places(ReplyTopics::Any).partition(&bytes).ok();
+            prop_assert_eq!(found, expected.filter(|partition| *partition >= 0));
+        }
+    }
+}

@@ -180,12 +180,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(value: Vec<u8>) {
+        fn fuzz_any_bytes_are_read_or_refused(value: Vec<u8>) {
             Traceparent::parse(&value);
         }
 
         #[test]
-        fn almost_a_traceparent_is_read_or_refused(value in "[0-9a-f]{2}-[0-9a-fA-F]{31,33}-[0-9a-f\u{20ac}]{15,17}-[0-9a-f]{1,3}") {
+        fn fuzz_almost_a_traceparent_is_read_or_refused(value in "[0-9a-f]{2}-[0-9a-fA-F]{31,33}-[0-9a-f\u{20ac}]{15,17}-[0-9a-f]{1,3}") {
             Traceparent::parse(value.as_bytes());
         }
     }

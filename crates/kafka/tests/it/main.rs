@@ -5,6 +5,7 @@
 mod backpressure;
 mod closing;
 mod errors;
+mod fuzz;
 mod offsets;
 mod partitions;
 mod rebalance;

@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_to_their_end(bytes: Vec<u8>) {
+        fn fuzz_any_bytes_are_read_to_their_end(bytes: Vec<u8>) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let seen = runtime.block_on(read(bytes.clone()));
             let expected = bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());

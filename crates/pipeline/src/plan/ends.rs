@@ -184,7 +184,7 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
 
 /// Whether an option is of how brokers are reached and not of what is done there: a sink at its source's brokers gets in
 /// as the source does.
-fn is_way_in(option: &str) -> bool {
+pub(super) fn is_way_in(option: &str) -> bool {
     option.starts_with("sasl.")
         || option.starts_with("ssl.")
         || ["security.protocol", "enable.ssl.certificate.verification"].contains(&option)

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use forebay_stream::NodeKind;
-use proptest::prelude::*;
 
 use super::{ModelPlan, Plan};
 
@@ -375,21 +374,4 @@ fn what_a_variable_holds_is_in_no_message() {
     let text = kafka("options = { \"sasl.pasword\" = \"${PASSWORD}\" }\n[sink.stdout]\n");
     let error = Plan::parse(Path::new("pipeline.toml"), &text, &lookup).unwrap_err().to_string();
     assert!(error.contains("sasl.pasword") && !error.contains("hunter2"), "{error}");
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_a_plan_or_an_error(text: String) {
-        parse(&text).ok();
-    }
-
-    #[test]
-    fn a_file_with_one_byte_changed_is_a_plan_or_an_error(at: prop::sample::Index, byte in 0_u8..128) {
-        let mut text = include_bytes!("../../../../config/sentiment.toml").to_vec();
-        let at = at.index(text.len());
-        text[at] = byte;
-        if let Ok(text) = String::from_utf8(text) {
-            parse(&text).ok();
-        }
-    }
 }

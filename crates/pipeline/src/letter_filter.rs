@@ -1,0 +1,126 @@
+//! `LetterFilter`: which dead letters to replay, as a jq expression.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use forebay_kafka::Letter;
+use forebay_stream::Failure;
+
+use crate::jq::Jq;
+use crate::json::Json;
+
+/// A jq expression over what a dead letter tells of itself, compiled.
+///
+/// `.` is an object of `topic`, `partition`, `offset`, `code`, `stage`, `message`, `attempts`, `time` (seconds since 1970,
+/// as jq's `now`), `key` (text), and `value`: what the JSON in it says, else text. What is not there is null.
+#[derive(Clone, Debug)]
+pub struct LetterFilter(Jq);
+
+impl LetterFilter {
+    /// Whether the result for the letter is true: anything but `false` and `null`, as in jq.
+    ///
+    /// # Errors
+    ///
+    /// `jq_error` or `jq_results`, where the expression has no result for the letter, or more than one.
+    pub fn passes(&self, letter: &Letter) -> Result<bool, Failure> {
+        self.0.holds(&describe(letter))
+    }
+}
+
+impl FromStr for LetterFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let jq = Jq::compile(text, &[]);
+        jq.map(Self).map_err(|error| format!("not a jq expression: {error}"))
+    }
+}
+
+fn describe(letter: &Letter) -> Json {
+    let about = &letter.about;
+    let time = about.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let value =
+        letter.value.as_ref().map(|value| Json::parse(value).unwrap_or_else(|_| text(value)));
+    let partition = about.origin.partition.and_then(|partition| u64::try_from(partition).ok());
+    let fields = [
+        ("topic", Some(Json::text(&about.origin.source))),
+        ("partition", partition.map(Json::from)),
+        ("offset", Some(Json::from(about.origin.position))),
+        ("code", Some(Json::text(&about.code))),
+        ("stage", Some(Json::text(&about.stage))),
+        ("message", Some(Json::text(&about.message))),
+        ("attempts", Some(Json::from(u64::from(about.attempts)))),
+        ("time", time.map(|time| Json::from(time.as_secs_f64()))),
+        ("key", letter.key.as_ref().map(text)),
+        ("value", value),
+    ];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.unwrap_or_default()));
+    Json::object(fields)
+}
+
+fn text(bytes: &Bytes) -> Json {
+    Json::text(&String::from_utf8_lossy(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use bytes::Bytes;
+    use forebay_kafka::{DeadLetter, Letter};
+    use forebay_stream::Origin;
+    use proptest::prelude::*;
+
+    use super::{LetterFilter, describe};
+
+    fn letter(key: Option<&[u8]>, value: Option<&[u8]>) -> Letter {
+        let origin =
+            |source: &str| Origin { source: source.into(), partition: Some(3), position: 1042 };
+        let copy = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+        let about = DeadLetter {
+            origin: origin("requests"),
+            timestamp: None,
+            stage: "score".to_owned(),
+            code: "device_failed".to_owned(),
+            message: "no memory".to_owned(),
+            attempts: 3,
+            time: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)),
+        };
+        let (key, value) = (copy(key), copy(value));
+        Letter { about, key, value, headers: Vec::new(), at: origin("letters") }
+    }
+
+    #[test]
+    fn a_letter_is_described() {
+        assert_eq!(
+            describe(&letter(Some(b"k\xff"), Some(b"{\"n\": 1}"))).to_string(),
+            "{\"topic\":\"requests\",\"partition\":3,\"offset\":1042,\"code\":\"device_failed\",\
+             \"stage\":\"score\",\"message\":\"no memory\",\"attempts\":3,\"time\":1.5,\
+             \"key\":\"k\u{fffd}\",\"value\":{\"n\":1}}"
+        );
+        let bare = describe(&letter(None, Some(b"no json"))).to_string();
+        assert!(bare.ends_with("\"key\":null,\"value\":\"no json\"}"), "{bare}");
+    }
+
+    #[test]
+    fn an_expression_picks_letters() {
+        let passes = |text: &str| {
+            let filter: LetterFilter = text.parse().unwrap();
+            filter.passes(&letter(None, Some(b"{\"n\": 1}")))
+        };
+        assert!(passes(".code | startswith(\"device\")").unwrap());
+        assert!(!passes(".value.n > 1").unwrap());
+        assert!(passes("now - .time > 3600").unwrap());
+        assert_eq!(passes(".value.n.m").unwrap_err().code(), "jq_error");
+        let error = ".value |".parse::<LetterFilter>().unwrap_err();
+        assert_eq!(error, "not a jq expression: it ends where term should follow");
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_any_letter_is_described(key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+            describe(&letter(key.as_deref(), value.as_deref()));
+        }
+    }
+}

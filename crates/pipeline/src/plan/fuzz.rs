@@ -1,0 +1,146 @@
+//! Random pipeline files, most of them almost right: a plan, or a diagnostic that names the file, and never a panic.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::Plan;
+
+/// The shipped files, and one with all that they leave out.
+const FILES: [&str; 7] = [
+    include_str!("../../../../config/embed.toml"),
+    include_str!("../../../../config/files.toml"),
+    include_str!("../../../../config/lines.toml"),
+    include_str!("../../../../config/one-by-one.toml"),
+    include_str!("../../../../config/sentiment.toml"),
+    include_str!("../../../../config/triage.toml"),
+    concat!(
+        "delivery = \"exactly_once\"\norder = \"key\"\n[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n",
+        "[[step]]\nname = \"é\"\nsplit = \".a\"\n[[step]]\nfrom = [\"é.true\", \"é.false\"]\nunion = {}\n",
+        "[[step]]\nrate_limit = \"5ms\"\n[sink.kafka]\ntopic = \"out\"\n[transactions]\nid = \"x\"\n[on_failure]\n",
+        "policy = { dead_letter = { topic = \"dead\", reply = true } }\nretry = { attempts = 3, backoff = \"1ms\" }\n",
+        "breaker = { ratio = 0.5, of = 100 }\n",
+    ),
+];
+
+/// What a hand, or a merge, may leave in a file.
+const PIECES: [&str; 40] = [
+    "\"",
+    "'",
+    "\"\"\"",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    ",",
+    ".",
+    "#",
+    "\n",
+    "\r\n",
+    "\t",
+    "\u{0}",
+    "é",
+    "\u{202e}",
+    "-1",
+    "0",
+    "1e400",
+    "9223372036854775807",
+    "true",
+    "inf",
+    "\"0s\"",
+    "\"99999999999999999999y\"",
+    "${HOST}",
+    "${",
+    "$$",
+    "${file:/}",
+    "[[step]]\n",
+    "map = \".\"\n",
+    "from = \"stdin\"\n",
+    "feedback = { capacity = 1 }\n",
+    "name = \"a\"\n",
+    "[sink.drop]\n",
+    "[source.stdin]\n",
+    "partition = { size = 2 }\n",
+    "policy = \"stop\"\n",
+];
+
+#[derive(Clone, Debug)]
+enum Change {
+    Insert(usize),
+    Delete(usize),
+    Repeat(usize),
+    Swap(prop::sample::Index),
+    Replace(char),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (0..PIECES.len()).prop_map(Change::Insert),
+        (1..20_usize).prop_map(Change::Delete),
+        (1..60_usize).prop_map(Change::Repeat),
+        any::<prop::sample::Index>().prop_map(Change::Swap),
+        any::<char>().prop_map(Change::Replace),
+    ]
+}
+
+fn changed(text: &str, changes: &[(prop::sample::Index, Change)]) -> String {
+    let mut text: Vec<char> = text.chars().collect();
+    for (at, change) in changes {
+        let at = at.index(text.len() + 1);
+        match change {
+            Change::Insert(piece) => drop(text.splice(at..at, PIECES[*piece].chars())),
+            Change::Delete(count) => drop(text.drain(at..text.len().min(at + count))),
+            Change::Repeat(count) => {
+                let part = text[at..text.len().min(at + count)].to_vec();
+                drop(text.splice(at..at, part));
+            }
+            Change::Swap(other) => {
+                let mut lines: Vec<String> =
+                    text.iter().collect::<String>().lines().map(str::to_owned).collect();
+                if !lines.is_empty() {
+                    let (one, other) = (at % lines.len(), other.index(lines.len()));
+                    lines.swap(one, other);
+                }
+                text = lines.join("\n").chars().collect();
+            }
+            Change::Replace(other) => drop(text.splice(at..text.len().min(at + 1), [*other])),
+        }
+    }
+    text.into_iter().collect()
+}
+
+/// Parses; an error has to name the file.
+fn check(text: &str) {
+    let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
+    match Plan::parse(Path::new("pipeline.toml"), text, &lookup) {
+        // A plan that was made can be drawn.
+        Ok(plan) => assert!(!plan.graph().nodes().is_empty()),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.contains("pipeline.toml") && error.starts_with("error: "), "{error}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn fuzz_any_text_is_a_plan_or_an_error(text: String) {
+        check(&text);
+    }
+
+    #[test]
+    fn fuzz_a_changed_file_is_a_plan_or_an_error(
+        file in prop::sample::select(&FILES[..]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), change()), 1..4),
+    ) {
+        check(&changed(file, &changes));
+    }
+
+    #[test]
+    fn fuzz_random_pieces_are_a_plan_or_an_error(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24)) {
+        check(&pieces.concat());
+    }
+}
