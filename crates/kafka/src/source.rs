@@ -103,23 +103,19 @@ impl Source {
         }
         let mut plain = config.client()?;
         let broker = probe::check_topic(plain.clone(), config.topic.clone()).await?;
-        let transactions = match &self.transactions {
-            Some((transactions, _)) => {
-                if !transactions.writes_with(&client) {
-                    let reason = "all sinks of one source have to have the same".to_owned();
-                    return Err(Error::Setting { setting: "options", reason });
-                }
-                Arc::clone(transactions)
+        let transactions = if let Some((transactions, _)) = &self.transactions {
+            if !transactions.writes_with(&client) {
+                let reason = "all sinks of one source have to have the same".to_owned();
+                return Err(Error::Setting { setting: "options", reason });
             }
-            None => {
-                batches::fit(&mut plain, &config.topic, broker).await;
-                let batch_size = plain.get("batch.size").map(str::to_owned);
-                let (shared, settings) = (Arc::clone(&self.shared), settings.clone());
-                let connected =
-                    Transactions::connect(shared, client, batch_size, settings, id).await?;
-                self.shared.write_with(&connected.0);
-                Arc::clone(&self.transactions.insert(connected).0)
-            }
+            Arc::clone(transactions)
+        } else {
+            batches::fit(&mut plain, &config.topic, broker).await;
+            let batch_size = plain.get("batch.size").map(str::to_owned);
+            let (shared, settings) = (Arc::clone(&self.shared), settings.clone());
+            let connected = Transactions::connect(shared, client, batch_size, settings, id).await?;
+            self.shared.write_with(&connected.0);
+            Arc::clone(&self.transactions.insert(connected).0)
         };
         Ok(TransactionalSink::new(transactions, config, plain))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use forebay_stream::{Event, Failure, Header, Receipt};
 use rdkafka::config::ClientConfig;
 
@@ -136,6 +137,6 @@ impl std::fmt::Debug for TransactionalSink {
 }
 
 fn headers_size(headers: &[Header]) -> usize {
-    let size = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, |v| v.len());
+    let size = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len);
     headers.iter().map(size).sum()
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::client::Offsets;
 use crate::lab::Lab;
 use crate::ledger::{Duplicates, Figures, Order, Rules, SharedLedger};
 use crate::load::Load;
@@ -233,6 +234,12 @@ impl<'a> Field<'a> {
         let before = self.ledger.lock().figures.answered;
         self.wait_for("answers", |field| field.ledger.lock().figures.answered >= before + count)
             .await
+    }
+
+    /// I5, now: nothing is committed that has no answer.
+    pub(crate) async fn check_commits(&mut self) -> Result<()> {
+        self.oracle().check_commits(&mut Offsets::new()).await?;
+        self.check()
     }
 
     /// Starts the oracle's memory of commits anew.

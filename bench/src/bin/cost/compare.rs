@@ -12,8 +12,8 @@ use crate::topics::Topics;
 /// Records that a throughput run reads: at least five seconds of the slowest, and a backlog from which memory is to be
 /// safe.
 const COUNT: usize = 1_000_000;
-/// What a user who wants throughput would set: what the source may have in flight by its bytes anyway.
-const TUNED: NonZeroUsize = NonZeroUsize::new(32_768).expect("32768 is not zero");
+/// What a user who wants throughput would set: less than `max_uncommitted`, so that no partition stops by itself.
+const TUNED: NonZeroUsize = NonZeroUsize::new(8192).expect("8192 is not zero");
 const WARM_UP: usize = 50;
 const LONE: usize = 500;
 

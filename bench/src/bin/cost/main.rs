@@ -27,6 +27,14 @@ fn main() -> anyhow::Result<()> {
     match arguments[..] {
         ["compare", rounds] => compare::compare(&brokers, rounds.parse()?),
         ["parts", rounds] => compare::parts(&brokers, rounds.parse()?),
+        // For a look at one contender with a profiler.
+        ["topic", count] => {
+            let mut topics = topics::Topics::new(&brokers)?;
+            let topic = topics.make()?;
+            topics.fill(&topic, count.parse()?)?;
+            println!("{topic}");
+            Ok(())
+        }
         [contender, requests, replies, count, in_flight] => {
             let contender = Contender::named(contender).context("there is no such contender")?;
             let in_flight = match in_flight {
@@ -37,6 +45,8 @@ fn main() -> anyhow::Result<()> {
             let job = Job { brokers, requests, replies, count: count.parse()?, in_flight };
             child::run(contender, &job)
         }
-        _ => bail!("usage: cost compare|parts ROUNDS"),
+        _ => bail!(
+            "usage: cost compare|parts ROUNDS, cost topic COUNT, cost CONTENDER REQUESTS REPLIES COUNT IN_FLIGHT|default"
+        ),
     }
 }

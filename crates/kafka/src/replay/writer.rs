@@ -110,14 +110,12 @@ impl Writer {
         let delivery = match destination.producer.send_result(record) {
             Ok(delivery) => delivery,
             Err((error, _)) => {
-                return match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::QueueFull) => Ok(false),
-                    _ => {
-                        self.bytes += bytes;
-                        self.sent.push(Box::pin(async move { about(Err(error)) }));
-                        Ok(true)
-                    }
-                };
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
+                    return Ok(false);
+                }
+                self.bytes += bytes;
+                self.sent.push(Box::pin(async move { about(Err(error)) }));
+                return Ok(true);
             }
         };
         self.bytes += bytes;

@@ -22,8 +22,9 @@ use crate::error::ClientError;
 use crate::{Error, native};
 
 /// How long a source that is full waits for room before it pauses its partitions. Pausing drops what librdkafka has
-/// fetched ahead, so it is for pipelines that are stuck, not for those that are merely busy.
-const PAUSE_AFTER: Duration = Duration::from_millis(100);
+/// fetched ahead, and librdkafka may take a second to notice that it is over. A pipeline that took as long for the half
+/// of its records that made room has as much to do with the other half meanwhile, so it does not run dry.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Poller {
     pub(super) consumer: Arc<BaseConsumer<Group>>,
@@ -96,7 +97,7 @@ impl Poller {
             match rewind(&self.consumer, &self.shared) {
                 Ok(()) => transactions.rewound(),
                 Err(error) => {
-                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again")
+                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again");
                 }
             }
         }
@@ -208,10 +209,10 @@ impl Poller {
         let unresolved = self.shared.taken();
         let topic = self.shared.topic.to_string();
         let report = match &self.transactions {
-            Some(transactions) => match self.flush_at_last(transactions) {
-                true => Ok(CloseReport { unresolved, held }),
-                false => Err(Error::Uncommitted { topic }),
-            },
+            Some(transactions) if self.flush_at_last(transactions) => {
+                Ok(CloseReport { unresolved, held })
+            }
+            Some(_) => Err(Error::Uncommitted { topic }),
             None => match self.commit_at_last() {
                 Ok(()) => Ok(CloseReport { unresolved, held }),
                 Err(source) => Err(Error::Commit { topic, source }),

@@ -1,6 +1,7 @@
 //! `Intake`: the records of the poll thread, handed out as a stream of events.
 
 use std::sync::Arc;
+use std::vec;
 
 use futures::stream::{self, Stream};
 use tokio::sync::mpsc;
@@ -10,8 +11,13 @@ use super::SourceItem;
 use super::record::Record;
 use super::shared::Shared;
 
+/// Most records that are taken from the poll thread together, which costs little more than taking one.
+const TOGETHER: usize = 64;
+
 pub(super) struct Intake {
     records: mpsc::Receiver<Record>,
+    // Taken from the poll thread and not handed out yet.
+    taken: vec::IntoIter<Record>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     over: bool,
@@ -23,7 +29,7 @@ impl Intake {
         shared: Arc<Shared>,
         stop: CancellationToken,
     ) -> Self {
-        Self { records, shared, stop, over: false }
+        Self { records, taken: Vec::new().into_iter(), shared, stop, over: false }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
@@ -34,6 +40,17 @@ impl Intake {
     /// is answered twice.
     async fn next(&mut self) -> Option<SourceItem> {
         while !self.over {
+            if !self.stop.is_cancelled()
+                && !self.shared.has_failed()
+                && let Some(record) = self.taken.next()
+            {
+                match record.hand_out() {
+                    Some(event) => return Some(Ok(event)),
+                    // Its partition is being given back.
+                    None => continue,
+                }
+            }
+            let mut taken = Vec::new();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => self.over = true,
@@ -41,15 +58,13 @@ impl Intake {
                     self.over = true;
                     return self.shared.take_failure().map(Err);
                 }
-                record = self.records.recv() => match record.map(Record::hand_out) {
-                    Some(Some(event)) => return Some(Ok(event)),
-                    // Its partition is being given back.
-                    Some(None) => {}
-                    None => {
+                count = self.records.recv_many(&mut taken, TOGETHER) => {
+                    if count == 0 {
                         self.over = true;
                         return self.shared.take_failure().map(Err);
                     }
-                },
+                    self.taken = taken.into_iter();
+                }
             }
         }
         None

@@ -87,7 +87,9 @@ async fn no_more_bytes_than_the_bound_are_in_flight() {
             }
         }
     }
-    taken.into_iter().for_each(|event| event.receipt.done());
+    for event in taken {
+        event.receipt.done();
+    }
     assert_eq!(handle.close(PATIENCE).await.unwrap().unresolved, 0);
 }
 

@@ -90,7 +90,9 @@ async fn fuzz_records_of_any_bytes_are_read_as_they_are() {
         left -= count;
         let sample = |_| strategy.new_tree(&mut runner).unwrap().current();
         let round: Vec<Raw> = (0..count).map(sample).collect();
-        round.iter().for_each(|record| produce(&producer, &topic, record));
+        for record in &round {
+            produce(&producer, &topic, record);
+        }
         producer.flush(PATIENCE).unwrap();
         for record in round {
             let event = next(&mut events).await;

@@ -263,7 +263,9 @@ async fn partitions_move_when_what_is_in_flight_of_them_has_ended() {
     assert_eq!(a.stats().handing_over, 2, "it waits for what is in flight");
     let waiting = tokio::time::timeout(Duration::from_millis(500), b_events.next()).await;
     assert!(waiting.is_err(), "the second member got something that the first one holds");
-    held.into_iter().for_each(|event| event.receipt.done());
+    for event in held {
+        event.receipt.done();
+    }
     // Each begins where the first has ended, with the second record of each partition.
     for events in [&mut a_events, &mut b_events] {
         for _ in 0..2 {

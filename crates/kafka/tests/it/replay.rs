@@ -222,11 +222,11 @@ async fn a_letter_that_was_not_confirmed_is_not_noted() {
     let mut sink = SinkConfig::new(away.bootstrap_servers(), "requests");
     sink.delivery_timeout = Duration::from_millis(300);
     let config = ReplayConfig { to: ReplayTo::Topic(sink), ..topics.config() };
-    let mut broken = Replay::connect(config).await.unwrap();
-    let letter = next(&mut broken).await.unwrap();
+    let mut refused_replay = Replay::connect(config).await.unwrap();
+    let letter = next(&mut refused_replay).await.unwrap();
     drop(away);
-    broken.send(&letter).await.unwrap();
-    let (replayed, closed) = broken.close().await;
+    refused_replay.send(&letter).await.unwrap();
+    let (replayed, closed) = refused_replay.close().await;
     assert!(matches!(closed, Err(Error::Write { .. })), "{closed:?}");
     assert_eq!(replayed.written, 0);
     assert_eq!(replay(topics.config(), |_| true).await.0, ["1"]);

@@ -246,7 +246,7 @@ async fn what_answers_no_request_is_refused() {
         (broker.topic(1).await, broker.topic(1).await, unique("group"));
     let mut source =
         Source::connect(exactly_once(&broker, &requests, &group, &unique("id"))).await.unwrap();
-    let mut sink = source.sink(SinkConfig::new(&source_brokers(&broker), &replies)).await.unwrap();
+    let mut sink = source.sink(SinkConfig::new(source_brokers(&broker), &replies)).await.unwrap();
     let error = sink.send(Event::detached(Reply::default())).await.unwrap_err();
     assert!(matches!(error, Error::NoRequest { .. }), "{error}");
 }

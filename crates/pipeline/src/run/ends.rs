@@ -77,15 +77,12 @@ pub(super) async fn open_dead_letters(
         return Ok(None);
     };
     let config = SinkConfig::clone(sink);
-    Ok(Some(match transactional(plan, connected) {
-        Some(source) => {
-            let sink = source.sink(config).await.map_err(RunError::Connect)?;
-            Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
-        }
-        None => {
-            let sink = KafkaSink::connect(config).await.map_err(RunError::Connect)?;
-            Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
-        }
+    Ok(Some(if let Some(source) = transactional(plan, connected) {
+        let sink = source.sink(config).await.map_err(RunError::Connect)?;
+        Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
+    } else {
+        let sink = KafkaSink::connect(config).await.map_err(RunError::Connect)?;
+        Box::new(move |letters| letters.sink(name, DeadLetters(sink)))
     }))
 }
 
@@ -128,16 +125,16 @@ pub(super) async fn open_sink(
         .all(|source| matches!(source, SourcePlan::Stdin | SourcePlan::File { follow: false, .. }));
     let confirm = if from_lines { Confirm::Buffered } else { Confirm::Flushed };
     Ok(match sink {
-        SinkEnd::Kafka(config) => match transactional(plan, connected) {
-            Some(source) => {
-                let sink = source.sink(config.clone()).await.map_err(RunError::Connect)?;
+        SinkEnd::Kafka(config) => {
+            let config = config.clone();
+            if let Some(source) = transactional(plan, connected) {
+                let sink = source.sink(config).await.map_err(RunError::Connect)?;
+                Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
+            } else {
+                let sink = KafkaSink::connect(config).await.map_err(RunError::Connect)?;
                 Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
             }
-            None => {
-                let sink = KafkaSink::connect(config.clone()).await.map_err(RunError::Connect)?;
-                Box::new(|answers| answers.named("reply").map(Into::into).sink(name, sink))
-            }
-        },
+        }
         SinkEnd::Stdout => {
             let sink = LinesSink::new(tokio::io::stdout(), confirm);
             Box::new(|answers| answers.sink(name, sink))

@@ -88,8 +88,9 @@ impl Worker {
     /// Writes until the source ends, or this worker is given up.
     pub(super) fn run(mut self) {
         while !self.is_over() {
-            // Before looking for work: whoever has some from here on wakes this thread.
-            self.transactions.asleep.store(true, Ordering::SeqCst);
+            // Before looking for work: whoever has some from here on wakes this thread. An open transaction looks for
+            // it by itself, so that not every answer has to.
+            self.transactions.asleep.store(self.open.is_none(), Ordering::SeqCst);
             let flush = self.transactions.flush.load(Ordering::Acquire);
             let turned = match self.producer {
                 Some(_) => self.turn(flush),
@@ -102,7 +103,12 @@ impl Worker {
                 self.transactions.flushed.fetch_max(flush, Ordering::AcqRel);
                 self.transactions.shared.wake();
             }
-            thread::park_timeout(if self.open.is_some() { LOOK } else { BACKSTOP });
+            if self.open.is_some() {
+                thread::park_timeout(LOOK);
+            } else if self.transactions.asleep.load(Ordering::SeqCst) {
+                thread::park_timeout(BACKSTOP);
+            }
+            // Else there was something to do meanwhile, and the wake-up may have ended a wait within this turn.
         }
         self.end();
     }
