@@ -235,16 +235,17 @@ mod tests {
         assert!(shown.chars().count() == 80 && shown.ends_with("x…"), "{shown}");
         let shown = row(&letter("requests", &"é".repeat(34)), now);
         assert!(shown.chars().count() == 80 && shown.ends_with('é'), "{shown}");
-        let shown = row(&letter(&"t".repeat(90), "why it failed"), now);
-        assert!(shown.ends_with("why it failed"), "{shown}");
+        let shown = row(&letter(&"t".repeat(90), "why it is so"), now);
+        assert!(shown.ends_with("why it is so"), "{shown}");
     }
 
     #[test]
     fn times_are_points_or_how_long_ago() {
         let at = |text| time(text).map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
         assert_eq!(at("1970-01-02T00:00:01Z"), Ok(Duration::from_secs(86_401)));
-        assert_eq!(at("1970-01-02"), Ok(Duration::from_hours(24)));
-        let ago = SystemTime::now().duration_since(time("2h").unwrap()).unwrap();
+        assert_eq!(at("1970-01-02"), Ok(Duration::from_secs(86_400)));
+        let then = time("2h").unwrap();
+        let ago = SystemTime::now().duration_since(then).unwrap();
         assert!(ago >= Duration::from_hours(2) && ago < Duration::from_secs(7_300));
         assert!(time("yesterday").is_err() && time("").is_err());
         assert!(time("9999999999999999y").is_err());
