@@ -195,13 +195,15 @@ impl Bench {
 
 fn throughput(lines: &[Line], target: f64) {
     head(
-        "contender | max_in_flight | records/s | spread | ratio | spread | target | CPU µs/record | peak MiB | steady MiB",
+        "contender | max_in_flight | records/s | spread | ratio | spread | ratio of the fastest | target | CPU µs/record | peak MiB | steady MiB",
     );
     let count = f64::from(u32::try_from(COUNT).unwrap_or(u32::MAX));
     let bare: Vec<f64> = lines[0].seconds().collect();
     for line in lines {
         let rate = Spread::of(line.seconds().map(|seconds| count / seconds));
         let ratio = Spread::of(line.seconds().zip(&bare).map(|(seconds, bare)| bare / seconds));
+        // Of the rounds that were disturbed least.
+        let fastest = Spread::of(bare.iter().copied()).lowest / Spread::of(line.seconds()).lowest;
         let cpu = Spread::of(line.reports.iter().map(|one| one.usage.cpu * 1e6 / count)).median;
         let peak = Spread::of(line.reports.iter().map(|one| mib(one.usage.peak))).highest;
         let steady = Spread::of(line.reports.iter().map(|one| mib(one.usage.quarters[3]))).median;
@@ -217,6 +219,7 @@ fn throughput(lines: &[Line], target: f64) {
             &in_flight,
             &rate.cells(0),
             &ratio.cells(2),
+            &format_args!("{fastest:.2}"),
             &met,
             &format_args!("{cpu:.1}"),
             &format_args!("{peak:.0}"),
