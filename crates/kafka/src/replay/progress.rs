@@ -135,7 +135,7 @@ mod tests {
         fn fuzz_progress_is_a_set_of_offsets(
             position in 0..50_i64, ranges in prop::collection::vec((0..100_i64, 0..9_i64), 0..30),
         ) {
-            let (mut progress, mut model) = (Progress::at(position), BTreeSet::from_iter(0..position));
+            let (mut progress, mut model) = (Progress::at(position), (0..position).collect::<BTreeSet<_>>());
             for (start, length) in ranges {
                 progress.add(start..start + length);
                 model.extend(start..start + length);
