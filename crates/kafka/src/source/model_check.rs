@@ -90,9 +90,12 @@ impl Partition {
 
     /// Records and bytes in flight.
     fn load(&self, with_outputs: bool) -> (usize, usize) {
-        let counts = |offset: &i64, resolved: bool| match with_outputs {
-            true => self.written.is_none_or(|written| *offset >= written),
-            false => !resolved,
+        let counts = |offset: &i64, resolved: bool| {
+            if with_outputs {
+                self.written.is_none_or(|written| *offset >= written)
+            } else {
+                !resolved
+            }
         };
         let counted = self.read.iter().filter(|(offset, resolved)| counts(offset, **resolved));
         counted
@@ -112,6 +115,10 @@ fn output(offset: i64) -> Output {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each step, which are told best side by side"
+)]
 fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
     let with_outputs = delivery != Delivery::AtLeastOnce;
     let mut config = SourceConfig::new("localhost:9092", "requests", "group");
