@@ -243,7 +243,7 @@ mod tests {
     fn times_are_points_or_how_long_ago() {
         let at = |text| time(text).map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
         assert_eq!(at("1970-01-02T00:00:01Z"), Ok(Duration::from_secs(86_401)));
-        assert_eq!(at("1970-01-02"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(at("1970-01-02"), Ok(Duration::from_hours(24)));
         let then = time("2h").unwrap();
         let ago = SystemTime::now().duration_since(then).unwrap();
         assert!(ago >= Duration::from_hours(2) && ago < Duration::from_secs(7_300));
