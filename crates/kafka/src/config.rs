@@ -225,6 +225,8 @@ impl SinkConfig {
         let mut client = self.unbounded_client()?;
         client.set("transactional.id", id);
         client.set("transaction.timeout.ms", timeout.as_millis().to_string());
+        // A transaction is committed once nothing of it is on its way; what was written is not looked at one by one.
+        client.set("delivery.report.only.error", "true");
         Ok(client)
     }
 
@@ -242,6 +244,7 @@ const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered
 const BROKERS: &str = "use `brokers`";
 const DELIVERY: &str = "use `delivery_timeout`";
 const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
+const DELIVERIES: &str = "Forebay waits for the delivery of every reply";
 const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
 
 /// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
@@ -304,6 +307,7 @@ const SINK_RESERVED: &[(&str, &str)] = &[
     ("delivery.timeout.ms", DELIVERY),
     ("transactional.id", TRANSACTIONS),
     ("transaction.timeout.ms", TRANSACTIONS),
+    ("delivery.report.only.error", DELIVERIES),
 ];
 
 type Settings = &'static [(&'static str, &'static str)];

@@ -19,7 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use self::delivery::{Deliveries, PollThread};
 use crate::{Error, SinkConfig, probe};
 
-pub(crate) use self::outgoing::{Addressed, Outgoing};
+pub(crate) use self::outgoing::{Addressed, Outgoing, headers};
+pub(crate) use self::places::Place;
 
 /// What is written for one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl forebay_stream::Sink<Reply> for Sink {
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
-        let Addressed { place, headers } = match self.outgoing.address(&meta, &reply).await {
+        let Addressed { place, traceparent } = match self.outgoing.address(&meta, &reply).await {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
@@ -118,7 +119,7 @@ impl forebay_stream::Sink<Reply> for Sink {
         record.partition = place.partition;
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
-        record.headers = headers;
+        record.headers = headers(&meta, traceparent.as_deref(), &reply.headers);
         while let Err((error, back)) = self.thread.producer().send(record) {
             match error.rdkafka_error_code() {
                 // The record waits here, so none overtakes it.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use forebay_stream::{Event, Failure, Header, Receipt};
+use forebay_stream::{Event, Failure, Receipt};
 use rdkafka::config::ClientConfig;
 
 use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
@@ -38,6 +37,9 @@ impl TransactionalSink {
 
     /// What the brokers have against a result of the request, if they would not take it.
     fn refusal(&self, receipt: &Receipt) -> Option<Failure> {
+        if !self.transactions.has_refused() {
+            return None;
+        }
         let mut refusal = None;
         receipt.visit(&mut |ticket: &Ticket| {
             if ticket.is_of(&self.transactions) {
@@ -93,25 +95,17 @@ impl forebay_stream::Sink<Reply> for TransactionalSink {
         let addressed = match (self.refusal(&receipt), reply.kind) {
             (Some(refusal), ReplyKind::Result) => Err(refusal),
             // Where the request asks for it may be what the brokers had something against.
-            (Some(_), ReplyKind::Error) => Ok(self.outgoing.at_home(&meta, &reply)),
+            (Some(_), ReplyKind::Error) => Ok(self.outgoing.at_home(&meta)),
             _ => self.outgoing.address(&meta, &reply).await,
         };
-        let Addressed { place, headers } = match addressed {
+        let Addressed { place, traceparent } = match addressed {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
                 return Ok(());
             }
         };
-        let output = Output {
-            kind: reply.kind,
-            topic: place.topic,
-            partition: place.partition,
-            key: meta.key.clone(),
-            headers_size: headers_size(&meta.headers) + headers_size(&reply.headers),
-            headers,
-            value: reply.value,
-        };
+        let output = Output { place, reply, traceparent, meta };
         match self.keep(&receipt, output)? {
             Ok(()) => receipt.done(),
             Err(failure) => receipt.fail(failure),
@@ -134,9 +128,4 @@ impl std::fmt::Debug for TransactionalSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TransactionalSink").field("topic", &self.topic).finish_non_exhaustive()
     }
-}
-
-fn headers_size(headers: &[Header]) -> usize {
-    let size = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len);
-    headers.iter().map(size).sum()
 }

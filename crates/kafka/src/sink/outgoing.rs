@@ -14,10 +14,11 @@ pub(crate) struct Outgoing {
     spans: Spans,
 }
 
-/// What a record has beside its key and value.
+/// Where a reply goes, and what is changed of its request's headers.
 pub(crate) struct Addressed {
     pub(crate) place: Place,
-    pub(crate) headers: Option<OwnedHeaders>,
+    /// The reply's place in its request's trace.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Outgoing {
@@ -35,8 +36,7 @@ impl Outgoing {
         reply: &Reply,
     ) -> Result<Addressed, Failure> {
         if reply.kind == ReplyKind::Copy {
-            let headers = headers(meta, None, &reply.headers);
-            return Ok(Addressed { place: self.places.own(), headers });
+            return Ok(Addressed { place: self.places.own(), traceparent: None });
         }
         let place = match (self.places.of(meta).await, reply.kind) {
             (Ok(place), _) => place,
@@ -46,23 +46,26 @@ impl Outgoing {
                 self.places.own()
             }
         };
-        Ok(self.at(place, meta, reply))
+        Ok(self.at(place, meta))
     }
 
     /// The sink's own topic, whatever the request asks for.
-    pub(crate) fn at_home(&mut self, meta: &Meta, reply: &Reply) -> Addressed {
-        self.at(self.places.own(), meta, reply)
+    pub(crate) fn at_home(&mut self, meta: &Meta) -> Addressed {
+        self.at(self.places.own(), meta)
     }
 
-    fn at(&mut self, place: Place, meta: &Meta, reply: &Reply) -> Addressed {
-        let traceparent = self.spans.continued(&meta.headers);
-        Addressed { place, headers: headers(meta, traceparent.as_deref(), &reply.headers) }
+    fn at(&mut self, place: Place, meta: &Meta) -> Addressed {
+        Addressed { place, traceparent: self.spans.continued(&meta.headers) }
     }
 }
 
 /// The request's headers, its place in a trace replaced by that of the reply, then the reply's own; `None` where there
 /// are none at all.
-fn headers(meta: &Meta, traceparent: Option<&str>, own: &[Header]) -> Option<OwnedHeaders> {
+pub(crate) fn headers(
+    meta: &Meta,
+    traceparent: Option<&str>,
+    own: &[Header],
+) -> Option<OwnedHeaders> {
     let count = meta.headers.len() + own.len();
     if count == 0 {
         return None;

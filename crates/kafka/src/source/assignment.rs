@@ -75,8 +75,8 @@ pub(super) struct Ready {
     pub(super) outputs: Vec<(i64, Output)>,
     /// What is to be committed with it.
     pub(super) position: i64,
-    /// How many records lie before the position and are not committed.
-    pub(super) inputs: usize,
+    /// What these inputs and outputs weigh.
+    pub(super) bytes: usize,
 }
 
 impl Assignment {
@@ -95,15 +95,18 @@ impl Assignment {
         Self { partition, state: Mutex::new(state) }
     }
 
-    /// A record of so many bytes was read.
-    pub(super) fn open(&self, offset: i64, bytes: usize) -> Slot {
+    /// A record of so many bytes was read; `None` if the assignment has ended.
+    pub(super) fn open(&self, offset: i64, bytes: usize) -> Option<Slot> {
         let mut state = lock(&self.state);
+        if state.phase == Phase::Fenced {
+            return None;
+        }
         state.began.get_or_insert(offset);
         state.load += Load::of_one(bytes);
         if let Some(staged) = &mut state.staged {
             staged.read(offset, bytes);
         }
-        state.offsets.open(offset, Instant::now())
+        Some(state.offsets.open(offset, Instant::now()))
     }
 
     /// Whether a record that was read may be handed out; from then on its outcome is waited for. If not, the record
@@ -115,7 +118,7 @@ impl Assignment {
                 state.taken += 1;
                 Ok(())
             }
-            // With outputs, everything in flight is counted until the assignment ends.
+            // With outputs, what was read is counted until the assignment ends.
             Phase::Closed if state.staged.is_none() => {
                 let load = Load::of_one(bytes);
                 state.load -= load;
@@ -134,10 +137,9 @@ impl Assignment {
         }
         state.taken -= 1;
         state.offsets.resolve(slot);
-        if state.staged.is_some() {
-            return Some(Load::default());
-        }
-        let load = Load::of_one(bytes);
+        // With outputs, its bytes are in flight until they are committed.
+        let bytes = if state.staged.is_some() { 0 } else { bytes };
+        let load = Load { records: 1, bytes };
         state.load -= load;
         Some(load)
     }
@@ -230,14 +232,16 @@ impl Assignment {
     }
 
     /// Keeps what was made of the record at `offset` for the transaction that commits it. Dropped if the assignment
-    /// has ended: another member makes it again.
-    pub(crate) fn stage(&self, offset: i64, output: Output) {
+    /// has ended: another member makes it again. Returns what more is in flight.
+    pub(super) fn stage(&self, offset: i64, output: Output) -> Load {
         let mut state = lock(&self.state);
-        if state.phase != Phase::Fenced
-            && let Some(staged) = &mut state.staged
-        {
-            staged.add(offset, output);
+        if state.phase == Phase::Fenced {
+            return Load::default();
         }
+        let Some(staged) = &mut state.staged else { return Load::default() };
+        let load = Load { records: 0, bytes: staged.add(offset, output) };
+        state.load += load;
+        load
     }
 
     /// What can be written and committed now, if the position moved.
@@ -248,8 +252,8 @@ impl Assignment {
         }
         let position = state.next_commit()?;
         let staged = state.staged.as_mut()?;
-        let (outputs, inputs) = (staged.take_before(position), staged.unwritten_before(position));
-        Some(Ready { outputs, position, inputs })
+        let (outputs, bytes) = staged.take_before(position);
+        Some(Ready { outputs, position, bytes })
     }
 
     /// A transaction has committed `position`. Returns what is in flight no longer.
@@ -299,8 +303,7 @@ mod tests {
     #[test]
     fn an_outcome_after_the_fence_changes_nothing() {
         let assignment = assignment();
-        let first = assignment.open(7, SIZE);
-        let second = assignment.open(8, SIZE);
+        let [first, second] = [7, 8].map(|offset| assignment.open(offset, SIZE).unwrap());
         assert!(assignment.take(SIZE).is_ok() && assignment.take(SIZE).is_ok());
         assert_eq!(assignment.resolve(first, SIZE), Some(load(1)));
         let remains = assignment.fence();
@@ -308,12 +311,13 @@ mod tests {
         assert_eq!(assignment.resolve(second, SIZE), None);
         assert_eq!(assignment.take(SIZE), Err(load(0)));
         assert_eq!(assignment.next_commit(), None);
+        assert_eq!(assignment.open(9, SIZE), None, "it is not counted either");
     }
 
     #[test]
     fn a_held_record_keeps_its_offset_and_is_not_waited_for() {
         let assignment = assignment();
-        let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE));
+        let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE).unwrap());
         assert!(slots.iter().all(|_| assignment.take(SIZE).is_ok()));
         assert!(assignment.resolve(slots[0], SIZE).is_some());
         assert_eq!(assignment.hold(), Some(1));
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn a_failed_commit_is_made_again() {
         let assignment = assignment();
-        let slot = assignment.open(5, SIZE);
+        let slot = assignment.open(5, SIZE).unwrap();
         assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assignment.commit_failed();
@@ -347,7 +351,7 @@ mod tests {
     #[test]
     fn the_last_commit_repeats_one_that_may_still_fail() {
         let assignment = assignment();
-        let slot = assignment.open(5, SIZE);
+        let slot = assignment.open(5, SIZE).unwrap();
         assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assert_eq!(assignment.fence().commit, Some(6));

@@ -30,7 +30,8 @@ impl SubAssign for Load {
     }
 }
 
-/// The load of a whole source, known to all of its threads.
+/// The load of a whole source, known to all of its threads. For a moment it may be off by what an assignment has just
+/// counted, or has ended with.
 #[derive(Debug, Default)]
 pub(super) struct TotalLoad {
     records: AtomicUsize,

@@ -10,7 +10,7 @@ use super::assignment::Assignment;
 use super::offsets::Slot;
 use super::shared::Shared;
 use super::staged::Output;
-use crate::sink::ReplyKind;
+use crate::sink::{Place, Reply};
 use crate::{Delivery, SourceConfig, Transactions};
 
 const PARTITIONS: i32 = 3;
@@ -88,31 +88,28 @@ impl Partition {
         moved.then(|| *self.committed.insert(position))
     }
 
+    /// An output is kept for the record.
+    fn stage(&mut self, offset: i64) {
+        *self.sizes.entry(offset).or_default() += output(offset).weight();
+    }
+
     /// Records and bytes in flight.
     fn load(&self, with_outputs: bool) -> (usize, usize) {
-        let counts = |offset: &i64, resolved: bool| {
-            if with_outputs {
-                self.written.is_none_or(|written| *offset >= written)
-            } else {
-                !resolved
-            }
+        let unresolved = self.read.values().filter(|resolved| !**resolved).count();
+        // With outputs, what a record and its outputs weigh counts until it is committed.
+        let counts = |offset: &i64, resolved: bool| match self.written {
+            _ if !with_outputs => !resolved,
+            written => written.is_none_or(|written| *offset >= written),
         };
         let counted = self.read.iter().filter(|(offset, resolved)| counts(offset, **resolved));
-        counted
-            .fold((0, 0), |(records, bytes), (offset, _)| (records + 1, bytes + self.sizes[offset]))
+        (unresolved, counted.map(|(offset, _)| self.sizes[offset]).sum())
     }
 }
 
 fn output(offset: i64) -> Output {
-    Output {
-        kind: ReplyKind::Result,
-        topic: "replies".into(),
-        partition: None,
-        key: None,
-        value: Some(offset.to_string().into()),
-        headers: None,
-        headers_size: 0,
-    }
+    let reply = Reply { value: Some(offset.to_string().into()), ..Reply::default() };
+    let place = Place { topic: "replies".into(), partition: None, asked: false };
+    Output { place, reply, traceparent: None, meta: Arc::default() }
 }
 
 #[expect(
@@ -179,7 +176,11 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 record.taken = true;
                 // Some outputs are there long before all work on their input is over.
                 if record.offset % 2 == 0 {
-                    record.assignment.stage(record.offset, output(record.offset));
+                    shared.stage(&record.assignment, record.offset, output(record.offset));
+                    if current && with_outputs {
+                        let of = model.get_mut(&record.partition).expect("it was read");
+                        of.stage(record.offset);
+                    }
                 }
                 if !current {
                     record.taken = false;
@@ -210,7 +211,10 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 }
                 // Late outputs of an old epoch are dropped with it.
                 if record.offset % 2 == 1 {
-                    record.assignment.stage(record.offset, output(record.offset));
+                    shared.stage(&record.assignment, record.offset, output(record.offset));
+                    if current && with_outputs {
+                        of.stage(record.offset);
+                    }
                 }
                 let resolved = record.assignment.resolve(record.slot, record.bytes);
                 prop_assert_eq!(resolved.is_some(), current);

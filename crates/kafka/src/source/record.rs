@@ -78,7 +78,7 @@ impl Ticket {
 
     /// Keeps an answer for the transaction that commits the offset.
     pub(crate) fn keep(&self, output: Output) {
-        self.assignment.stage(self.offset, output);
+        self.shared.stage(&self.assignment, self.offset, output);
     }
 }
 

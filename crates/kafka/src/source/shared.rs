@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::assignment::{Assignment, Commits, Remains};
 use super::load::{Load, TotalLoad};
+use super::staged::Output;
 use super::transactions::Transactions;
 use super::{Oldest, Stats};
 use crate::config::{OnUnanswered, SourceConfig};
@@ -101,7 +102,7 @@ impl Shared {
         bytes: usize,
     ) -> Option<(Arc<Assignment>, usize)> {
         let assignment = Arc::clone(lock(&self.assignments).get(&partition)?);
-        let slot = assignment.open(offset, bytes);
+        let slot = assignment.open(offset, bytes)?;
         self.in_flight.add(Load::of_one(bytes));
         Some((assignment, slot))
     }
@@ -128,9 +129,14 @@ impl Shared {
         }
     }
 
-    /// Whether the source waits for these inputs to be committed.
-    pub(super) fn waits_for(&self, inputs: usize) -> bool {
-        inputs >= self.limit.records.div_ceil(2) || (inputs > 0 && self.is_full())
+    /// Whether a transaction that weighs so much leaves too little room to wait for more.
+    pub(super) fn waits_for(&self, bytes: usize) -> bool {
+        bytes >= self.limit.bytes / 2
+    }
+
+    /// Keeps an answer for the transaction that commits its record.
+    pub(super) fn stage(&self, assignment: &Assignment, offset: i64, output: Output) {
+        self.in_flight.add(assignment.stage(offset, output));
     }
 
     /// An input has been answered.
@@ -149,7 +155,9 @@ impl Shared {
     pub(super) fn resolved(&self, load: Load) {
         let before = self.in_flight.remove(load);
         let (low, half) = (self.low_water(), self.limit.bytes / 2);
-        let fell = |before: usize, by: usize, mark: usize| before > mark && before - by <= mark;
+        let fell = |before: usize, by: usize, mark: usize| {
+            before > mark && before.saturating_sub(by) <= mark
+        };
         if fell(before.records, load.records, low)
             || fell(before.bytes, load.bytes, half)
             || self.draining.load(Ordering::Acquire)

@@ -1,72 +1,106 @@
 //! `Staged`: what was made of an assignment's records and waits for the transaction that commits them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use forebay_stream::{Header, Meta};
 use rdkafka::message::OwnedHeaders;
+use smallvec::SmallVec;
 
 use super::load::Load;
-use crate::sink::ReplyKind;
+use crate::sink::{Place, Reply, headers};
 
 /// A record to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
-    pub(crate) kind: ReplyKind,
-    pub(crate) topic: Arc<str>,
-    /// `None` leaves it to the key.
-    pub(crate) partition: Option<i32>,
-    pub(crate) key: Option<Bytes>,
-    pub(crate) value: Option<Bytes>,
-    pub(crate) headers: Option<OwnedHeaders>,
-    /// The bytes of the headers' names and values.
-    pub(crate) headers_size: usize,
+    pub(crate) place: Place,
+    pub(crate) reply: Reply,
+    /// The reply's place in its request's trace.
+    pub(crate) traceparent: Option<String>,
+    /// What its request came with.
+    pub(crate) meta: Arc<Meta>,
 }
 
 impl Output {
+    pub(crate) fn headers(&self) -> Option<OwnedHeaders> {
+        headers(&self.meta, self.traceparent.as_deref(), &self.reply.headers)
+    }
+
     /// What librdkafka's `message.max.bytes` is about.
     pub(crate) fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        length(&self.key) + length(&self.value) + self.headers_size
+        let headers = |headers: &[Header]| -> usize {
+            headers.iter().map(|header| header.name.len() + length(&header.value)).sum()
+        };
+        length(&self.meta.key)
+            + length(&self.reply.value)
+            + headers(&self.meta.headers)
+            + headers(&self.reply.headers)
+    }
+
+    /// What it takes of the memory that its source may use, beside what it shares with its request.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.size()
     }
 }
 
-/// Outputs by the offset that they answer. A transaction takes those before the first offset that is not answered, so
-/// whatever it commits is exactly what it has written the answers of.
+/// The records of an assignment that are not committed, and what was made of them. A transaction takes the outputs of
+/// those before the first that is not answered, so whatever it commits is exactly what it has written the answers of.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    outputs: BTreeMap<i64, Vec<Output>>,
-    // The sizes of the records that were read and are not committed, in the order of their offsets.
-    unwritten: VecDeque<(i64, usize)>,
+    // In the order of their offsets.
+    records: VecDeque<Uncommitted>,
+    // How many of them the open transaction has taken.
+    taken: usize,
+}
+
+#[derive(Debug)]
+struct Uncommitted {
+    offset: i64,
+    // What it weighs, with its outputs.
+    bytes: usize,
+    outputs: SmallVec<[Output; 1]>,
 }
 
 impl Staged {
     pub(super) fn read(&mut self, offset: i64, bytes: usize) {
-        self.unwritten.push_back((offset, bytes));
+        self.records.push_back(Uncommitted { offset, bytes, outputs: SmallVec::new() });
     }
 
-    pub(super) fn add(&mut self, offset: i64, output: Output) {
-        self.outputs.entry(offset).or_default().push(output);
-    }
-
-    /// The outputs of all offsets less than `position`, in their order.
-    pub(super) fn take_before(&mut self, position: i64) -> Vec<(i64, Output)> {
-        let later = self.outputs.split_off(&position);
-        let ready = std::mem::replace(&mut self.outputs, later);
-        ready.into_iter().flat_map(|(at, of)| of.into_iter().map(move |one| (at, one))).collect()
-    }
-
-    /// How many records before `position` are not committed.
-    pub(super) fn unwritten_before(&self, position: i64) -> usize {
-        self.unwritten.partition_point(|(offset, _)| *offset < position)
-    }
-
-    /// All offsets less than `position` are committed. Returns what they weighed.
-    pub(super) fn written(&mut self, position: i64) -> Load {
-        let mut load = Load::default();
-        while let Some((_, bytes)) = self.unwritten.pop_front_if(|(offset, _)| *offset < position) {
-            load += Load::of_one(bytes);
+    /// Keeps an output of a record that is not answered. Returns what it weighs.
+    pub(super) fn add(&mut self, offset: i64, output: Output) -> usize {
+        let bytes = output.weight();
+        if let Ok(at) = self.records.binary_search_by_key(&offset, |record| record.offset) {
+            self.records[at].bytes += bytes;
+            self.records[at].outputs.push(output);
         }
-        load
+        bytes
+    }
+
+    /// The outputs of all records before `position` that were not taken before, in the records' order, and what these
+    /// records weigh.
+    pub(super) fn take_before(&mut self, position: i64) -> (Vec<(i64, Output)>, usize) {
+        let mut outputs = Vec::new();
+        let mut bytes = 0;
+        let ready =
+            self.records.iter_mut().skip(self.taken).take_while(|record| record.offset < position);
+        for record in ready {
+            self.taken += 1;
+            bytes += record.bytes;
+            outputs.extend(record.outputs.drain(..).map(|output| (record.offset, output)));
+        }
+        (outputs, bytes)
+    }
+
+    /// All records before `position` are committed. Returns what they weighed.
+    pub(super) fn written(&mut self, position: i64) -> Load {
+        let mut bytes = 0;
+        while let Some(record) = self.records.pop_front_if(|record| record.offset < position) {
+            bytes += record.bytes;
+            self.taken -= 1;
+        }
+        // Each was counted as a record until it was answered.
+        Load { records: 0, bytes }
     }
 }

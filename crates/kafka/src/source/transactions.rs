@@ -21,7 +21,7 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
 
 pub(super) use self::worker::Producer;
-use self::worker::{Input, Worker};
+use self::worker::{Answer, Worker};
 use super::group::Group;
 use super::shared::{Shared, lock};
 use crate::Error;
@@ -54,6 +54,7 @@ pub(crate) struct Transactions {
     failed: AtomicBool,
     // The inputs whose results the brokers will not take, and why, until their offsets are committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
+    has_poison: AtomicBool,
 }
 
 impl Transactions {
@@ -84,6 +85,7 @@ impl Transactions {
             rewind: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             poison: Mutex::default(),
+            has_poison: AtomicBool::new(false),
         });
         let connecting = Arc::clone(&transactions);
         let producer = tokio::task::spawn_blocking(move || connecting.producer())
@@ -134,6 +136,11 @@ impl Transactions {
         {
             worker.unpark();
         }
+    }
+
+    /// Whether there are inputs whose results the brokers would not take.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.has_poison.load(Ordering::Acquire)
     }
 
     /// What a result of this input has to fail with, if the brokers would not take it.
@@ -210,10 +217,12 @@ impl Transactions {
 
     /// The brokers will not take an output. A result fails when it comes again; where it was what told of a failure,
     /// nothing can answer its input.
-    fn poisoned(&self, input: Input, failure: Failure) {
-        let Input { partition, offset, kind } = input;
-        if kind == ReplyKind::Result {
+    fn poisoned(&self, answer: &Answer, failure: Failure) {
+        let Answer { partition, offset, output } = answer;
+        let (partition, offset) = (*partition, *offset);
+        if output.reply.kind == ReplyKind::Result {
             lock(&self.poison).insert((partition, offset), failure);
+            self.has_poison.store(true, Ordering::Release);
             return;
         }
         let origin = self.shared.origin(partition, offset);
@@ -222,6 +231,10 @@ impl Transactions {
 
     /// Forgets the poison that is committed.
     fn committed(&self, partition: i32, position: i64) {
-        lock(&self.poison).retain(|(of, offset), _| *of != partition || *offset >= position);
+        if self.has_refused() {
+            let mut poison = lock(&self.poison);
+            poison.retain(|(of, offset), _| *of != partition || *offset >= position);
+            self.has_poison.store(!poison.is_empty(), Ordering::Release);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! `Worker`: the thread that writes transactions.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{self, Thread};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use forebay_stream::Failure;
@@ -18,7 +18,6 @@ use super::Transactions;
 use super::trouble::{Trouble, is_of_the_group, of_the_record};
 use crate::Error;
 use crate::error::ClientError;
-use crate::sink::ReplyKind;
 use crate::source::assignment::{Assignment, Ready};
 use crate::source::group::offset_list;
 use crate::source::shared::lock;
@@ -26,6 +25,8 @@ use crate::source::staged::Output;
 
 /// How often an open transaction looks for more to write.
 const LOOK: Duration = Duration::from_millis(2);
+/// How often deliveries are looked for.
+const SOON: Duration = Duration::from_micros(200);
 /// How long nothing to do lasts if a wake-up were lost.
 const BACKSTOP: Duration = Duration::from_millis(100);
 /// What a call is given beyond its own timeout before it is given up.
@@ -48,30 +49,38 @@ struct Open {
     since: Instant,
     // What it commits.
     parts: Vec<Part>,
+    // What has been produced, in this order: for another try, and to name what could not be written.
+    answers: Vec<Answer>,
+    // What all that weighs.
+    bytes: usize,
 }
 
 struct Part {
     assignment: Arc<Assignment>,
     position: i64,
-    // How many inputs it has answers of.
-    inputs: usize,
-    // What has been produced, for another try.
-    outputs: Vec<(i64, Output)>,
+}
+
+/// An output, and the input that it answers.
+pub(super) struct Answer {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) output: Output,
 }
 
 impl Open {
-    fn inputs(&self) -> usize {
-        self.parts.iter().map(|part| part.inputs).sum()
+    fn new() -> Self {
+        Self { since: Instant::now(), parts: Vec::new(), answers: Vec::new(), bytes: 0 }
     }
 
     fn add(&mut self, assignment: Arc<Assignment>, ready: Ready) {
-        let Ready { position, inputs, outputs } = ready;
+        let Ready { position, bytes, outputs } = ready;
+        let partition = assignment.partition;
+        let answers = outputs.into_iter();
+        self.answers.extend(answers.map(|(offset, output)| Answer { partition, offset, output }));
+        self.bytes += bytes;
         match self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment)) {
-            Some(part) => {
-                (part.position, part.inputs) = (position, inputs);
-                part.outputs.extend(outputs);
-            }
-            None => self.parts.push(Part { assignment, position, inputs, outputs }),
+            Some(part) => part.position = position,
+            None => self.parts.push(Part { assignment, position }),
         }
     }
 }
@@ -147,7 +156,7 @@ impl Worker {
         let flushing = flush > self.transactions.flushed.load(Ordering::Acquire);
         if flushing
             || open.since.elapsed() >= self.transactions.commit_interval
-            || self.transactions.shared.waits_for(open.inputs())
+            || self.transactions.shared.waits_for(open.bytes)
         {
             self.commit()?;
         }
@@ -182,47 +191,42 @@ impl Worker {
             return Err(Trouble::Lost);
         }
         self.producer()?.begin_transaction()?;
-        for Part { assignment, outputs, .. } in &open.parts {
-            for (offset, output) in outputs {
-                self.produce(assignment.partition, *offset, output)?;
-            }
-        }
-        Ok(())
+        self.produce_from(0)
     }
 
     fn write(&mut self, assignment: Arc<Assignment>, ready: Ready) -> Result<(), Trouble> {
         if self.open.is_none() {
             self.producer()?.begin_transaction()?;
-            self.open = Some(Open { since: Instant::now(), parts: Vec::new() });
         }
-        let produced = ready
-            .outputs
-            .iter()
-            .try_for_each(|(offset, output)| self.produce(assignment.partition, *offset, output));
-        // Also where that failed: nothing written stays without its offset.
-        if let Some(open) = &mut self.open {
-            open.add(assignment, ready);
-        }
-        produced
+        let open = self.open.get_or_insert_with(Open::new);
+        let first = open.answers.len();
+        open.add(assignment, ready);
+        self.produce_from(first)
     }
 
-    fn produce(&self, partition: i32, offset: i64, output: &Output) -> Result<(), Trouble> {
+    /// Produces what the open transaction has from its answer number `first` on.
+    fn produce_from(&self, first: usize) -> Result<(), Trouble> {
+        let Some(open) = &self.open else { return Ok(()) };
+        for (number, answer) in open.answers.iter().enumerate().skip(first) {
+            self.produce(number, &answer.output)?;
+        }
+        Ok(())
+    }
+
+    fn produce(&self, number: usize, output: &Output) -> Result<(), Trouble> {
         let producer = self.producer()?;
-        let input = Input { partition, offset, kind: output.kind };
-        let deadline = Instant::now() + self.transactions.timeout;
-        let written = producer.context();
-        written.begin();
-        let mut record =
-            BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.topic, Box::new(input));
-        record.key = output.key.as_deref();
-        record.payload = output.value.as_deref();
-        record.partition = output.partition;
-        record.headers.clone_from(&output.headers);
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.place.topic, number);
+        record.key = output.meta.key.as_deref();
+        record.payload = output.reply.value.as_deref();
+        record.partition = output.place.partition;
+        record.headers = output.headers();
+        let mut deadline = None;
         while let Err((error, back)) = producer.send(record) {
+            let deadline = *deadline.get_or_insert(Instant::now() + self.transactions.timeout);
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull)
                 || Instant::now() >= deadline
             {
-                written.end(Some((error.clone(), input)));
+                producer.context().failed(error.clone(), number);
                 return Err(error.into());
             }
             if self.is_over() {
@@ -252,8 +256,7 @@ impl Worker {
             producer.send_offsets_to_transaction(&offsets, &group, timeout)
         })?;
         self.persist("commit_transaction", |producer| producer.commit_transaction(timeout))?;
-        for Part { assignment, position, .. } in self.open.take().into_iter().flat_map(|o| o.parts)
-        {
+        for Part { assignment, position } in self.open.take().into_iter().flat_map(|o| o.parts) {
             self.transactions.shared.resolved(assignment.written(position));
             self.transactions.committed(assignment.partition, position);
         }
@@ -263,14 +266,15 @@ impl Worker {
     }
 
     fn await_deliveries(&self) -> Result<(), Trouble> {
-        let written = self.written()?;
-        written.wake_here();
+        let producer = self.producer()?;
         let deadline = Instant::now() + self.transactions.timeout;
         loop {
-            if let Some((error, _)) = written.first_failure() {
+            // In this order: a failure is reported before its record counts no more.
+            let outstanding = producer.in_flight_count();
+            if let Some((error, _)) = producer.context().first_failure() {
                 return Err(error.into());
             }
-            match written.outstanding.load(Ordering::Acquire) {
+            match outstanding {
                 0 => return Ok(()),
                 _ if self.is_given_up() => return Err(Trouble::Over),
                 _ if Instant::now() >= deadline => {
@@ -278,7 +282,7 @@ impl Worker {
                         RDKafkaErrorCode::OperationTimedOut,
                     )));
                 }
-                _ => thread::park_timeout(LOOK),
+                _ => thread::park_timeout(SOON),
             }
         }
     }
@@ -330,8 +334,8 @@ impl Worker {
         }
         tracing::warn!(id = %self.transactions.id, %trouble, "a transaction failed, its requests are read again");
         self.transactions.void();
-        self.open = None;
         self.note_poison();
+        self.open = None;
         let ended = match trouble {
             Trouble::Rebuild(_) => Err(trouble),
             _ => self.abort(),
@@ -363,12 +367,12 @@ impl Worker {
             }
         })?;
         // What was not delivered is reported as such, by another thread.
-        let written = self.written()?;
+        let producer = self.producer()?;
         let deadline = Instant::now() + timeout;
-        while written.outstanding.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            thread::park_timeout(LOOK);
+        while producer.in_flight_count() > 0 && Instant::now() < deadline {
+            thread::park_timeout(SOON);
         }
-        written.reset();
+        producer.context().reset();
         Ok(())
     }
 
@@ -411,12 +415,13 @@ impl Worker {
 
     /// The answer that the brokers would not take, if that is what failed.
     fn note_poison(&self) {
-        let Ok(written) = self.written() else { return };
-        if let Some((error, input)) = written.first_failure()
+        let (Ok(written), Some(open)) = (self.written(), &self.open) else { return };
+        if let Some((error, number)) = written.first_failure()
             && let Some(code) = of_the_record(&error)
+            && let Some(answer) = open.answers.get(number)
         {
             let message = format_args!("the reply was not written: {}", ClientError::from(error));
-            self.transactions.poisoned(input, Failure::new(code, message));
+            self.transactions.poisoned(answer, Failure::new(code, message));
         }
     }
 
@@ -486,51 +491,24 @@ impl Transactions {
 /// How long a producer waits for its coordinator before it is made anew.
 const INIT: Duration = Duration::from_secs(30);
 
-/// What was produced in the open transaction and is not confirmed yet, and the first that failed.
+/// The first of the open transaction's answers that could not be written.
 #[derive(Default)]
-pub(in crate::source) struct Written {
-    outstanding: AtomicUsize,
-    failed: Mutex<Option<FailedOutput>>,
-    worker: OnceLock<Thread>,
-}
+pub(in crate::source) struct Written(Mutex<Option<Unwritten>>);
 
-/// Why an output was not written, and what it was an output of.
-type FailedOutput = (KafkaError, Input);
-
-/// The input of an output, and what kind of an output it is.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::source) struct Input {
-    pub(super) partition: i32,
-    pub(super) offset: i64,
-    pub(super) kind: ReplyKind,
-}
+/// Why an answer was not written, and its number.
+type Unwritten = (KafkaError, usize);
 
 impl Written {
-    fn begin(&self) {
-        self.outstanding.fetch_add(1, Ordering::AcqRel);
+    fn failed(&self, error: KafkaError, number: usize) {
+        lock(&self.0).get_or_insert((error, number));
     }
 
-    fn end(&self, failed: Option<FailedOutput>) {
-        if let Some(failed) = failed {
-            lock(&self.failed).get_or_insert(failed);
-        }
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(worker) = self.worker.get()
-        {
-            worker.unpark();
-        }
-    }
-
-    fn first_failure(&self) -> Option<FailedOutput> {
-        lock(&self.failed).clone()
+    fn first_failure(&self) -> Option<Unwritten> {
+        lock(&self.0).clone()
     }
 
     fn reset(&self) {
-        *lock(&self.failed) = None;
-    }
-
-    fn wake_here(&self) {
-        self.worker.get_or_init(thread::current);
+        *lock(&self.0) = None;
     }
 }
 
@@ -547,9 +525,12 @@ impl ClientContext for Written {
 }
 
 impl ProducerContext for Written {
-    type DeliveryOpaque = Box<Input>;
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, input: Box<Input>) {
-        self.end(result.as_ref().err().map(|(error, _)| (error.clone(), *input)));
+    /// Called where it failed only: so it is set.
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        if let Err((error, _)) = result {
+            self.failed(error.clone(), number);
+        }
     }
 }
