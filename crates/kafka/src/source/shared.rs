@@ -116,17 +116,21 @@ impl Shared {
     /// Whether enough has been resolved to read again. Held records keep their places, so they do not count here.
     pub(super) fn has_room(&self) -> bool {
         let Load { records, bytes } = self.in_flight.get();
-        records <= self.low_water() && bytes <= self.limit.bytes / 2
+        let low = self.low_water();
+        records <= low.records && bytes <= low.bytes
     }
 
-    fn low_water(&self) -> usize {
-        let most = self.limit.records;
+    /// Where a source that was full reads again: low enough that it reads some records at once, and high enough that
+    /// the pipeline has others meanwhile.
+    fn low_water(&self) -> Load {
+        let Load { records: most, bytes } = self.limit;
         let held = self.held.load(Ordering::Acquire).min(most);
-        match held + (most - held) / 2 {
+        let records = match most - (most - held).div_ceil(4) {
             // Not one place is free: every record is held.
             low if low >= most => most - 1,
             low => low,
-        }
+        };
+        Load { records, bytes: bytes - bytes.div_ceil(4) }
     }
 
     /// Whether a transaction that weighs so much leaves too little room to wait for more.
@@ -154,12 +158,12 @@ impl Shared {
     /// Something is in flight no longer.
     pub(super) fn resolved(&self, load: Load) {
         let before = self.in_flight.remove(load);
-        let (low, half) = (self.low_water(), self.limit.bytes / 2);
+        let low = self.low_water();
         let fell = |before: usize, by: usize, mark: usize| {
             before > mark && before.saturating_sub(by) <= mark
         };
-        if fell(before.records, load.records, low)
-            || fell(before.bytes, load.bytes, half)
+        if fell(before.records, load.records, low.records)
+            || fell(before.bytes, load.bytes, low.bytes)
             || self.draining.load(Ordering::Acquire)
         {
             self.wake();
