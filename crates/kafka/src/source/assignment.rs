@@ -95,8 +95,8 @@ impl Assignment {
         Self { partition, state: Mutex::new(state) }
     }
 
-    /// A record of so many bytes was read; `None` if the assignment has ended.
-    pub(super) fn open(&self, offset: i64, bytes: usize) -> Option<Slot> {
+    /// A record of so many bytes was read at `now`; `None` if the assignment has ended.
+    pub(super) fn open(&self, offset: i64, bytes: usize, now: Instant) -> Option<Slot> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
@@ -106,7 +106,7 @@ impl Assignment {
         if let Some(staged) = &mut state.staged {
             staged.read(offset, bytes);
         }
-        Some(state.offsets.open(offset, Instant::now()))
+        Some(state.offsets.open(offset, now))
     }
 
     /// Whether a record that was read may be handed out; from then on its outcome is waited for. If not, the record
@@ -287,7 +287,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::{Assignment, Commits, Load};
+    use super::{Assignment, Commits, Instant, Load};
 
     /// So many bytes has every record here.
     const SIZE: usize = 10;
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn an_outcome_after_the_fence_changes_nothing() {
         let assignment = assignment();
-        let [first, second] = [7, 8].map(|offset| assignment.open(offset, SIZE).unwrap());
+        let [first, second] = [7, 8].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
         assert!(assignment.take(SIZE).is_ok() && assignment.take(SIZE).is_ok());
         assert_eq!(assignment.resolve(first, SIZE), Some(load(1)));
         let remains = assignment.fence();
@@ -311,13 +311,13 @@ mod tests {
         assert_eq!(assignment.resolve(second, SIZE), None);
         assert_eq!(assignment.take(SIZE), Err(load(0)));
         assert_eq!(assignment.next_commit(), None);
-        assert_eq!(assignment.open(9, SIZE), None, "it is not counted either");
+        assert_eq!(assignment.open(9, SIZE, Instant::now()), None, "it is not counted either");
     }
 
     #[test]
     fn a_held_record_keeps_its_offset_and_is_not_waited_for() {
         let assignment = assignment();
-        let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE).unwrap());
+        let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
         assert!(slots.iter().all(|_| assignment.take(SIZE).is_ok()));
         assert!(assignment.resolve(slots[0], SIZE).is_some());
         assert_eq!(assignment.hold(), Some(1));
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_record_that_was_not_handed_out_holds_its_offset_without_being_waited_for() {
         let assignment = assignment();
-        assignment.open(5, SIZE);
+        assignment.open(5, SIZE, Instant::now());
         assignment.close();
         assert_eq!(assignment.take(SIZE), Err(load(1)), "it is in flight no longer");
         assert_eq!(assignment.taken(), 0);
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_failed_commit_is_made_again() {
         let assignment = assignment();
-        let slot = assignment.open(5, SIZE).unwrap();
+        let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
         assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assignment.commit_failed();
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn the_last_commit_repeats_one_that_may_still_fail() {
         let assignment = assignment();
-        let slot = assignment.open(5, SIZE).unwrap();
+        let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
         assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assert_eq!(assignment.fence().commit, Some(6));

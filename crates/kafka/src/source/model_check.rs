@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::assignment::Assignment;
 use super::offsets::Slot;
@@ -153,7 +154,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
             Step::Read { partition, gap, bytes } => {
                 let of = model.entry(partition).or_default();
                 let (offset, bytes) = (of.next + i64::from(gap), usize::from(bytes));
-                let opened = shared.open(partition, offset, bytes);
+                let opened = shared.open(partition, offset, bytes, Instant::now());
                 prop_assert_eq!(opened.is_some(), of.assigned);
                 let Some((assignment, slot)) = opened else { continue };
                 of.next = offset + 1;

@@ -26,6 +26,9 @@ use crate::{Error, native};
 /// of its records that made room has as much to do with the other half meanwhile, so it does not run dry.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
+/// Most records that are read before commits, handovers and the end are looked after.
+const TOGETHER: usize = 1000;
+
 pub(super) struct Poller {
     pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) shared: Arc<Shared>,
@@ -151,21 +154,25 @@ impl Poller {
     /// Serves whatever is waiting, up to as many records as there is room for.
     fn poll_all(&mut self) {
         let consumer = Arc::clone(&self.consumer);
-        while self.is_paused() || !self.is_full() {
+        let now = Instant::now();
+        for _ in 0..TOGETHER {
+            if self.is_full() && !self.is_paused() {
+                break;
+            }
             match consumer.poll(Duration::ZERO) {
-                Some(polled) => self.take(polled),
+                Some(polled) => self.take(polled, now),
                 None if self.consumer.context().take_served() => {}
                 None => return,
             }
         }
-        // Full: look again at once, so that the time until pausing starts now.
+        // There may be more. Or the source is full: the time until pausing starts now.
         thread::current().unpark();
     }
 
-    fn take(&mut self, polled: KafkaResult<BorrowedMessage<'_>>) {
+    fn take(&mut self, polled: KafkaResult<BorrowedMessage<'_>>, now: Instant) {
         match polled {
             Ok(message) if !self.is_over() => {
-                let Some(record) = Record::read(&message, &self.shared) else { return };
+                let Some(record) = Record::read(&message, &self.shared, now) else { return };
                 if let Err(error) = self.partitions.read(&self.consumer, record.assignment()) {
                     self.cannot_go_on(error);
                 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use forebay_stream::{Event, Failure, Meta, Outcome, Receipt, Settle};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use tokio::time::Instant;
 
 use super::assignment::Assignment;
 use super::offsets::Slot;
@@ -32,7 +33,11 @@ pub(crate) struct Ticket {
 
 impl Record {
     /// Copies a message out of librdkafka and counts it as in flight; `None` if its partition is not assigned any more.
-    pub(super) fn read(message: &BorrowedMessage<'_>, shared: &Arc<Shared>) -> Option<Self> {
+    pub(super) fn read(
+        message: &BorrowedMessage<'_>,
+        shared: &Arc<Shared>,
+        now: Instant,
+    ) -> Option<Self> {
         let (partition, offset) = (message.partition(), message.offset());
         let timestamp = message.timestamp().to_millis().and_then(|millis| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis.try_into().ok()?))
@@ -45,7 +50,7 @@ impl Record {
         };
         let value = message.payload().map(Bytes::copy_from_slice);
         let bytes = size(&meta, value.as_ref());
-        let (assignment, slot) = shared.open(partition, offset, bytes)?;
+        let (assignment, slot) = shared.open(partition, offset, bytes, now)?;
         let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset, bytes };
         Some(Self { value, meta, ticket })
     }

@@ -100,9 +100,10 @@ impl Shared {
         partition: i32,
         offset: i64,
         bytes: usize,
+        now: Instant,
     ) -> Option<(Arc<Assignment>, usize)> {
         let assignment = Arc::clone(lock(&self.assignments).get(&partition)?);
-        let slot = assignment.open(offset, bytes)?;
+        let slot = assignment.open(offset, bytes, now)?;
         self.in_flight.add(Load::of_one(bytes));
         Some((assignment, slot))
     }

@@ -39,9 +39,9 @@ impl Output {
             + headers(&self.reply.headers)
     }
 
-    /// What it takes of the memory that its source may use, beside what it shares with its request.
+    /// What it takes of the memory that its source may use: it is kept here, and librdkafka has a copy.
     pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.size()
+        size_of::<Self>() + 2 * self.size()
     }
 }
 

@@ -1,7 +1,6 @@
 //! `Intake`: the records of the poll thread, handed out as a stream of events.
 
 use std::sync::Arc;
-use std::vec;
 
 use futures::stream::{self, Stream};
 use tokio::sync::mpsc;
@@ -16,8 +15,8 @@ const TOGETHER: usize = 64;
 
 pub(super) struct Intake {
     records: mpsc::Receiver<Record>,
-    // Taken from the poll thread and not handed out yet.
-    taken: vec::IntoIter<Record>,
+    // Taken from the poll thread and not handed out yet, the next one last.
+    taken: Vec<Record>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     over: bool,
@@ -29,7 +28,7 @@ impl Intake {
         shared: Arc<Shared>,
         stop: CancellationToken,
     ) -> Self {
-        Self { records, taken: Vec::new().into_iter(), shared, stop, over: false }
+        Self { records, taken: Vec::with_capacity(TOGETHER), shared, stop, over: false }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
@@ -42,7 +41,7 @@ impl Intake {
         while !self.over {
             if !self.stop.is_cancelled()
                 && !self.shared.has_failed()
-                && let Some(record) = self.taken.next()
+                && let Some(record) = self.taken.pop()
             {
                 match record.hand_out() {
                     Some(event) => return Some(Ok(event)),
@@ -50,7 +49,6 @@ impl Intake {
                     None => continue,
                 }
             }
-            let mut taken = Vec::new();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => self.over = true,
@@ -58,12 +56,12 @@ impl Intake {
                     self.over = true;
                     return self.shared.take_failure().map(Err);
                 }
-                count = self.records.recv_many(&mut taken, TOGETHER) => {
+                count = self.records.recv_many(&mut self.taken, TOGETHER) => {
                     if count == 0 {
                         self.over = true;
                         return self.shared.take_failure().map(Err);
                     }
-                    self.taken = taken.into_iter();
+                    self.taken.reverse();
                 }
             }
         }
