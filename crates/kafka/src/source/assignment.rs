@@ -95,10 +95,17 @@ impl Assignment {
         Self { partition, state: Mutex::new(state) }
     }
 
-    /// A record of so many bytes was read at `now`; `None` if the assignment has ended.
+    /// A record of so many bytes was read at `now`; `None` if the assignment has ended, or has had the record.
+    ///
+    /// librdkafka may give a record twice: where it pauses a partition between handing a record out and noting so, the
+    /// partition goes on with that same record.
     pub(super) fn open(&self, offset: i64, bytes: usize, now: Instant) -> Option<Slot> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
+            return None;
+        }
+        if state.offsets.has_passed(offset) {
+            tracing::debug!(partition = self.partition, offset, "read a second time");
             return None;
         }
         state.began.get_or_insert(offset);
@@ -303,7 +310,8 @@ mod tests {
     #[test]
     fn an_outcome_after_the_fence_changes_nothing() {
         let assignment = assignment();
-        let [first, second] = [7, 8].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
+        let [first, second] =
+            [7, 8].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
         assert!(assignment.take(SIZE).is_ok() && assignment.take(SIZE).is_ok());
         assert_eq!(assignment.resolve(first, SIZE), Some(load(1)));
         let remains = assignment.fence();

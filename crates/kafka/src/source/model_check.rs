@@ -25,6 +25,11 @@ enum Step {
         gap: u8,
         bytes: u8,
     },
+    /// librdkafka gives a record again that it gave before.
+    ReadAgain {
+        partition: i32,
+        back: u8,
+    },
     Take(prop::sample::Index),
     Resolve(prop::sample::Index),
     Hold(prop::sample::Index),
@@ -40,6 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => partition.clone().prop_map(Step::Revoke),
         8 => (partition.clone(), 0_u8..3, any::<u8>())
             .prop_map(|(partition, gap, bytes)| Step::Read { partition, gap, bytes }),
+        1 => (partition.clone(), 1_u8..5)
+            .prop_map(|(partition, back)| Step::ReadAgain { partition, back }),
         8 => any::<prop::sample::Index>().prop_map(Step::Take),
         8 => any::<prop::sample::Index>().prop_map(Step::Resolve),
         1 => any::<prop::sample::Index>().prop_map(Step::Hold),
@@ -163,6 +170,15 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let (epoch, taken) = (of.epoch, false);
                 let record = Record { partition, epoch, offset, bytes, taken, assignment, slot };
                 records.push(record);
+            }
+            Step::ReadAgain { partition, back } => {
+                let of = model.entry(partition).or_default();
+                let last = of.read.keys().next_back().copied();
+                let offset = of.next - i64::from(back);
+                if last.is_some_and(|last| offset <= last) {
+                    let opened = shared.open(partition, offset, 1, Instant::now());
+                    prop_assert!(opened.is_none(), "{} was read twice", offset);
+                }
             }
             Step::Take(which) => {
                 let waiting: Vec<_> = records.iter_mut().filter(|record| !record.taken).collect();

@@ -32,6 +32,11 @@ struct Node {
 }
 
 impl Offsets {
+    /// Whether `offset`, or a larger one, was read before.
+    pub(super) fn has_passed(&self, offset: i64) -> bool {
+        self.next.is_some_and(|next| offset < next)
+    }
+
     /// Notes that `offset`, larger than any before it, has been read.
     pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
         let last = self.ends.map(|(_, last)| last);

@@ -96,13 +96,12 @@ impl Poller {
     fn look_after_transactions(&self) {
         let Some(transactions) = &self.transactions else { return };
         transactions.watch();
-        if transactions.wants_rewind() && self.shared.closing().is_none() {
-            match rewind(&self.consumer, &self.shared) {
-                Ok(()) => transactions.rewound(),
-                Err(error) => {
-                    tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again");
-                }
-            }
+        if self.shared.closing().is_none()
+            && transactions.take_rewind()
+            && let Err(error) = rewind(&self.consumer, &self.shared)
+        {
+            tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again");
+            transactions.not_rewound();
         }
     }
 

@@ -71,7 +71,9 @@ impl Staged {
     /// Keeps an output of a record that is not answered. Returns what it weighs.
     pub(super) fn add(&mut self, offset: i64, output: Output) -> usize {
         let bytes = output.weight();
-        if let Ok(at) = self.records.binary_search_by_key(&offset, |record| record.offset) {
+        let found = self.records.binary_search_by_key(&offset, |record| record.offset);
+        debug_assert!(found.is_ok(), "a record that is not answered is not committed");
+        if let Ok(at) = found {
             self.records[at].bytes += bytes;
             self.records[at].outputs.push(output);
         }

@@ -50,7 +50,7 @@ pub(crate) struct Transactions {
     flush: AtomicU64,
     flushed: AtomicU64,
     rewind: AtomicBool,
-    // Whether the last transaction failed: what it covered is read again.
+    // Whether a transaction failed, and what it covered is still to be read again.
     failed: AtomicBool,
     // The inputs whose results the brokers will not take, and why, until their offsets are committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
@@ -163,18 +163,24 @@ impl Transactions {
         self.flushed.load(Ordering::Acquire) >= number || self.ended.load(Ordering::Acquire)
     }
 
-    /// Whether the last transaction failed.
+    /// Whether a transaction failed and what it covered is still to be read again.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Whether the partitions have to be rewound to what is committed.
-    pub(super) fn wants_rewind(&self) -> bool {
-        self.rewind.load(Ordering::Acquire)
+    /// Whether the partitions have to be rewound to what is committed. Whoever asks does so, or
+    /// [says that it was not done](Self::not_rewound); from then on what failed is as if it had never been read.
+    pub(super) fn take_rewind(&self) -> bool {
+        let rewind = self.rewind.swap(false, Ordering::AcqRel);
+        if rewind {
+            self.failed.store(false, Ordering::Release);
+        }
+        rewind
     }
 
-    pub(super) fn rewound(&self) {
-        self.rewind.store(false, Ordering::Release);
+    pub(super) fn not_rewound(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.rewind.store(true, Ordering::Release);
     }
 
     /// Gives the worker up if it is in a call that should have returned, and starts another.
