@@ -19,8 +19,9 @@ const EVERY: Duration = Duration::from_millis(700);
 /// A transaction that is open for so long has outlived every timeout that a pipeline here sets.
 const TRANSACTION: Duration = Duration::from_secs(65);
 
-/// What a commit and the replies in its transaction may lie apart for a reader: markers are written one by one.
-const MARKERS: Duration = Duration::from_secs(5);
+/// What a commit and the replies in its transaction may lie apart for a reader: the brokers write a transaction's markers
+/// one by one, each when its replicas have it, and brokers that are short of time take seconds. What is lost stays so.
+const MARKERS: Duration = Duration::from_secs(30);
 
 /// Looks at everything again and again, and writes what is wrong into the ledger.
 pub(crate) struct Oracle {
@@ -136,14 +137,17 @@ impl Oracle {
             }
         }
         self.catch_up().await?;
-        let deadline = Instant::now() + MARKERS;
+        let start = Instant::now();
         while let Some(violation) = self.unanswered_commit(&committed) {
             let exactly_once = self.ledger.lock().rules.delivery == Delivery::ExactlyOnce;
-            if !exactly_once || Instant::now() > deadline {
+            if !exactly_once || start.elapsed() > MARKERS {
                 self.ledger.lock().add(violation);
-                break;
+                return Ok(());
             }
             sleep(Duration::from_millis(200)).await;
+        }
+        if start.elapsed() > Duration::from_secs(1) {
+            println!("     a commit was {:.1?} ahead of its answers for a reader", start.elapsed());
         }
         Ok(())
     }

@@ -16,3 +16,4 @@ mod secure;
 mod sizes;
 mod support;
 mod transactions;
+mod trouble;

@@ -1,14 +1,17 @@
 //! Exactly once, on a real Kafka: the embedded broker keeps no transactions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{
     Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle, Transactions,
 };
-use forebay_stream::{Event, Failure, Flow, Sink as _};
+use forebay_stream::{Event, Failure, Flow, PipelineError, Sink as _};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Broker, PATIENCE, unique};
@@ -23,7 +26,7 @@ fn broker() -> Option<Broker> {
     Some(broker)
 }
 
-fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) -> SourceConfig {
+pub(crate) fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) -> SourceConfig {
     let mut config = broker.source(topic, group);
     config.delivery = Delivery::ExactlyOnce(Transactions {
         id: Some(id.to_owned()),
@@ -44,14 +47,16 @@ fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
 }
 
 /// A member that answers each request with its own value, in no order.
-struct Member {
-    handle: SourceHandle,
-    running: JoinHandle<()>,
+pub(crate) struct Member {
+    pub(crate) handle: SourceHandle,
+    /// While it is empty, requests whose values begin with `held` are not answered.
+    pub(crate) gate: Arc<Semaphore>,
+    running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
 }
 
 impl Member {
-    async fn start(config: SourceConfig, replies: &str) -> Self {
+    pub(crate) async fn start(config: SourceConfig, replies: &str) -> Self {
         Self::with(config, replies, &[]).await
     }
 
@@ -66,11 +71,19 @@ impl Member {
         let capacity = 4096.try_into().unwrap();
         let flow = Flow::from_try_events("requests", events);
         let (requests, failures) = flow.catch(capacity, forebay_stream::Release::AtOnce);
-        let slowly = |value: Option<Bytes>| async move {
-            if value.as_ref().is_some_and(|value| value.starts_with(b"slow")) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        let gate = Arc::new(Semaphore::new(0));
+        let opened = Arc::clone(&gate);
+        let slowly = move |value: Option<Bytes>| {
+            let gate = Arc::clone(&opened);
+            async move {
+                if value.as_ref().is_some_and(|value| value.starts_with(b"slow")) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                if value.as_ref().is_some_and(|value| value.starts_with(b"held")) {
+                    drop(gate.acquire().await);
+                }
+                answer(value)
             }
-            answer(value)
         };
         let answers = requests.map_async_unordered(slowly, 64.try_into().unwrap());
         let answers = answers.map(|value| Reply { value: Some(value), ..Reply::default() });
@@ -81,16 +94,22 @@ impl Member {
         });
         let replies = answers.rejoin(errors);
         let pipeline = replies.sink("replies", sink);
-        // Its end is the handle's to tell.
-        let running = tokio::spawn(async move { drop(pipeline.run().await) });
-        Self { handle, running, stop }
+        let running = tokio::spawn(pipeline.run());
+        Self { handle, gate, running, stop }
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.stop.cancel();
-        self.running.await.unwrap();
+        // Its end is the handle's to tell.
+        self.running.await.unwrap().ok();
         let report = self.handle.close(PATIENCE).await.unwrap();
         assert_eq!((report.unresolved, report.held), (0, 0));
+    }
+
+    /// Waits until the source ends by itself, and says why it did.
+    pub(crate) async fn failed(self) -> PipelineError {
+        let end = timeout(PATIENCE, self.running).await.expect("it ends");
+        end.unwrap().expect_err("it fails")
     }
 
     /// As a crash would, as far as one process can: nothing more is committed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use forebay_stream::Failure;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -150,7 +150,7 @@ impl Worker {
             }
         }
         if let Some((error, _)) = self.written()?.first_failure() {
-            return Err(error.into());
+            return Err(self.cause(error));
         }
         let Some(open) = &self.open else { return Ok(()) };
         let flushing = flush > self.transactions.flushed.load(Ordering::Acquire);
@@ -249,12 +249,8 @@ impl Worker {
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
             return Err(Trouble::Lost);
         }
-        let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
-        let offsets = offset_list(&self.transactions.shared.topic, offsets);
+        self.send_offsets(open, &group)?;
         let timeout = self.transactions.timeout;
-        self.persist("send_offsets_to_transaction", |producer| {
-            producer.send_offsets_to_transaction(&offsets, &group, timeout)
-        })?;
         self.persist("commit_transaction", |producer| producer.commit_transaction(timeout))?;
         for Part { assignment, position } in self.open.take().into_iter().flat_map(|o| o.parts) {
             self.transactions.shared.resolved(assignment.written(position));
@@ -265,6 +261,15 @@ impl Worker {
         Ok(())
     }
 
+    fn send_offsets(&self, open: &Open, group: &ConsumerGroupMetadata) -> Result<(), Trouble> {
+        let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
+        let offsets = offset_list(&self.transactions.shared.topic, offsets);
+        let timeout = self.transactions.timeout;
+        self.persist("send_offsets_to_transaction", |producer| {
+            producer.send_offsets_to_transaction(&offsets, group, timeout)
+        })
+    }
+
     fn await_deliveries(&self) -> Result<(), Trouble> {
         let producer = self.producer()?;
         let deadline = Instant::now() + self.transactions.timeout;
@@ -272,7 +277,7 @@ impl Worker {
             // In this order: a failure is reported before its record counts no more.
             let outstanding = producer.in_flight_count();
             if let Some((error, _)) = producer.context().first_failure() {
-                return Err(error.into());
+                return Err(self.cause(error));
             }
             match outstanding {
                 0 => return Ok(()),
@@ -285,6 +290,24 @@ impl Worker {
                 _ => thread::park_timeout(SOON),
             }
         }
+    }
+
+    /// What is behind an answer that was not written: where a transaction fails as a whole, librdkafka drops what is not
+    /// sent, and the next call says why.
+    fn cause(&self, error: KafkaError) -> Trouble {
+        let dropped = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+        );
+        let consumer = lock(&self.transactions.consumer).clone();
+        if dropped
+            && let Some(open) = &self.open
+            && let Some(group) = consumer.and_then(|consumer| consumer.group_metadata())
+            && let Err(trouble) = self.send_offsets(open, &group)
+        {
+            return trouble;
+        }
+        error.into()
     }
 
     /// Makes a call again for as long as its error says that this may help, and the transaction can last.
