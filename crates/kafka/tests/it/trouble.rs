@@ -5,12 +5,13 @@
 //! those that were aborted too, which shows here whether one was.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_kafka::{Error, SourceConfig};
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
+use tokio::time::Instant;
 
 use crate::support::{Broker, PATIENCE, unique};
 use crate::transactions::{Member, exactly_once};

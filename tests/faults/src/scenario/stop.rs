@@ -32,12 +32,12 @@ pub(super) async fn under_load(lab: &Lab, seed: u64) -> Result<Summary> {
 /// At once: exit code 130, nothing lost, and what was in flight may be answered twice. A worker that has just drained
 /// when the second signal comes ends in order instead, so this repeats until one was stopped at once.
 pub(super) async fn twice(lab: &Lab, seed: u64) -> Result<Summary> {
+    const MOST: u32 = 20;
     let mut plan = Plan::new(lab, "term-twice");
     plan.duplicates = Duplicates::Counted;
     plan.pipeline.steps = format!("{ANSWER}{}{BATCH}", slow("700ms"));
     let mut field = Field::open(lab, plan, seed).await?;
     field.load.rate(RATE);
-    const MOST: u32 = 20;
     let (mut at_once, mut times) = (0, 0);
     while at_once < lab.times.unwrap_or(3) {
         ensure!(times < MOST, "no second signal in {MOST} came before the worker had drained");
