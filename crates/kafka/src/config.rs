@@ -20,8 +20,10 @@ pub struct SourceConfig {
     /// What a crash may cost.
     pub delivery: Delivery,
     /// The most records that are read but not yet resolved, those waiting in the source's own channel included.
+    /// Exactly once, a record whose answer waits for its transaction does not count.
     pub max_in_flight: NonZeroUsize,
-    /// The most bytes of them, their keys and headers included. A larger record is in flight alone.
+    /// The most bytes of them, their keys and headers included. A larger record is in flight alone. Exactly once, records
+    /// and their answers count until they are committed.
     pub max_in_flight_bytes: NonZeroUsize,
     /// The most records of one partition that are read past the oldest of them that is not answered. A partition that
     /// gets there is paused, by itself, until that one is answered: it bounds what a crash repeats.
@@ -57,7 +59,7 @@ pub struct Transactions {
     /// what a crash left open. `None` makes one up, and a crash's transaction stays open until its timeout.
     pub id: Option<String>,
     /// How long a transaction collects answers before it is committed: what an answer waits at most, beside its work.
-    /// It is committed sooner where half of what may be in flight waits for it.
+    /// It is committed sooner where half of [`max_in_flight_bytes`](SourceConfig::max_in_flight_bytes) waits for it.
     pub commit_interval: Duration,
     /// How long the brokers let a transaction be open: what a crash may hold up readers of committed records, and the
     /// longest that committing may take.
