@@ -244,3 +244,49 @@ impl Transactions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Transactions, lock};
+    use crate::source::shared::Shared;
+    use crate::{Delivery, EmbeddedBroker, SinkConfig, SourceConfig};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_call_that_does_not_return_is_given_up_and_another_producer_takes_over() {
+        let broker = EmbeddedBroker::start(&[("replies", 1)]).unwrap();
+        let settings = crate::Transactions::default();
+        let mut config = SourceConfig::new(broker.bootstrap_servers(), "requests", "group");
+        config.delivery = Delivery::ExactlyOnce(settings.clone());
+        let shared = Arc::new(Shared::new(&config));
+        shared.assign_anew(0);
+        let client = SinkConfig::new(&config.brokers, "replies")
+            .transactional_client("id", settings.timeout)
+            .unwrap();
+        let (transactions, _given_up) =
+            Transactions::connect(Arc::clone(&shared), client, None, settings, "id".to_owned())
+                .await
+                .unwrap();
+        // As a worker would that is in a call, and stays there.
+        *lock(&transactions.call) = Some(("commit_transaction", Instant::now() + PATIENCE));
+        transactions.watch();
+        assert_eq!(shared.assigned(), [0], "it has time");
+        let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
+        *lock(&transactions.call) = Some(("commit_transaction", past));
+        transactions.watch();
+        assert!(shared.assigned().is_empty(), "what is in flight is void");
+        let start = Instant::now();
+        while !transactions.take_rewind() {
+            assert!(start.elapsed() < PATIENCE, "no other producer");
+            thread::yield_now();
+        }
+        transactions.stop();
+    }
+}

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::Instant;
 
-use crate::support::{Broker, PATIENCE, positions, start, take, unique};
+use crate::support::{Broker, PATIENCE, Record, positions, start, take, unique};
 
 #[tokio::test]
 async fn records_from_the_smallest_unresolved_one_on_come_again() {
@@ -124,4 +124,46 @@ async fn a_commit_that_is_refused_is_made_again() {
         assert!(waiting.elapsed() < PATIENCE, "{:?}", broker.committed(&topic, &group, 1));
     }
     handle.close(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_compaction_removed_hold_nothing_up() {
+    let broker = Broker::start();
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.001"),
+        ("segment.ms", "100"),
+    ];
+    let Some(topic) = broker.topic_with(&settings).await else { return };
+    // Three keys again and again, until the brokers have removed some of them.
+    let (mut written, waiting) = (0, Instant::now());
+    while broker.read_committed(&topic, 0).len() == written {
+        assert!(waiting.elapsed() < 3 * PATIENCE, "no compaction of {written} records");
+        let number = |n: usize| (written + n).to_string();
+        let records: Vec<_> = (0..30)
+            .map(|n| Record {
+                key: Some((n % 3).to_string().into()),
+                value: Some(number(n).into()),
+                ..Record::default()
+            })
+            .collect();
+        broker.write(&topic, &records).await;
+        written += records.len();
+    }
+    let group = unique("group");
+    let (mut events, handle) = start(broker.source(&topic, &group)).await;
+    let last = (written - 1).to_string();
+    let mut read = Vec::new();
+    loop {
+        let event = take(&mut events, 1).await.pop().unwrap();
+        read.extend(positions(std::slice::from_ref(&event)));
+        let value = event.value.clone();
+        event.receipt.done();
+        if value.as_deref() == Some(last.as_bytes()) {
+            break;
+        }
+    }
+    assert!(read.len() < written && read.is_sorted(), "{read:?}");
+    handle.close(PATIENCE).await.unwrap();
+    assert_eq!(broker.committed(&topic, &group, 1)[&0], i64::try_from(written).unwrap());
 }
