@@ -142,7 +142,7 @@ pub enum Error {
     /// Another producer keeps taking over.
     #[error(
         "another producer with the transactional id {id:?} took over twice within a minute; give every instance an id of \
-         its own, or let transactions last longer if they time out"
+         its own"
     )]
     Fenced {
         /// The id.

@@ -7,7 +7,6 @@ use anyhow::Result;
 use crate::field::{Field, Plan, Summary};
 use crate::lab::Lab;
 use crate::ledger::Duplicates;
-use crate::pipeline::Delivery;
 
 const RATE: u32 = 300;
 
@@ -24,12 +23,7 @@ pub(super) async fn zombie(lab: &Lab, seed: u64, with_heir: bool) -> Result<Summ
     if with_heir {
         field.start("b").await?;
     }
-    // One whose transactions time out more than once a minute takes itself for one of two that share an id, and ends.
-    let most = match (lab.delivery, with_heir) {
-        (Delivery::ExactlyOnce, false) => 1,
-        _ => lab.times.unwrap_or(3),
-    };
-    for _ in 0..most {
+    for _ in 0..lab.times.unwrap_or(3) {
         field.await_answers(300).await?;
         field.sleep_between(0..1000).await?;
         field.worker("a")?.signal("STOP").await?;

@@ -39,6 +39,8 @@ pub(super) struct Worker {
     generation: u64,
     producer: Option<Producer>,
     open: Option<Open>,
+    // When the last transaction was begun.
+    begun: Option<Instant>,
     // When this id was last shut out by another.
     fenced: Option<Instant>,
     failures: u32,
@@ -91,7 +93,15 @@ impl Worker {
         generation: u64,
         producer: Option<Producer>,
     ) -> Self {
-        Self { transactions, generation, producer, open: None, fenced: None, failures: 0 }
+        Self {
+            transactions,
+            generation,
+            producer,
+            open: None,
+            begun: None,
+            fenced: None,
+            failures: 0,
+        }
     }
 
     /// Writes until the source ends, or this worker is given up.
@@ -185,23 +195,28 @@ impl Worker {
         }
     }
 
-    fn write_again(&self) -> Result<(), Trouble> {
+    fn write_again(&mut self) -> Result<(), Trouble> {
         let Some(open) = &self.open else { return Ok(()) };
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
             return Err(Trouble::Lost);
         }
-        self.producer()?.begin_transaction()?;
+        self.begin()?;
         self.produce_from(0)
     }
 
     fn write(&mut self, assignment: Arc<Assignment>, ready: Ready) -> Result<(), Trouble> {
         if self.open.is_none() {
-            self.producer()?.begin_transaction()?;
+            self.begin()?;
         }
         let open = self.open.get_or_insert_with(Open::new);
         let first = open.answers.len();
         open.add(assignment, ready);
         self.produce_from(first)
+    }
+
+    fn begin(&mut self) -> Result<(), Trouble> {
+        self.begun = Some(Instant::now());
+        Ok(self.producer()?.begin_transaction()?)
     }
 
     /// Produces what the open transaction has from its answer number `first` on.
@@ -366,7 +381,7 @@ impl Worker {
         match ended {
             _ if self.is_given_up() => return,
             Ok(()) => self.transactions.rewind.store(true, Ordering::Release),
-            Err(trouble) if trouble.is_fenced() && self.was_fenced_before() => {
+            Err(trouble) if trouble.is_fenced() && self.is_young() && self.was_fenced_before() => {
                 let id = self.transactions.id.clone();
                 return self.transactions.shared.fail(Error::Fenced { id });
             }
@@ -448,8 +463,12 @@ impl Worker {
         }
     }
 
-    /// Whether this is the second time in a minute. The first may have been the brokers' impatience; of two instances
-    /// with one id, each keeps shutting the other out.
+    /// Whether the brokers cannot have given the last transaction up for its age.
+    fn is_young(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() < self.transactions.timeout)
+    }
+
+    /// Whether this is the second time in a minute. Of two instances with one id, each keeps shutting the other out.
     fn was_fenced_before(&mut self) -> bool {
         const SOON: Duration = Duration::from_mins(1);
         let before = self.fenced.replace(Instant::now());
