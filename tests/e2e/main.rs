@@ -18,3 +18,4 @@ mod replay;
 mod round_trip;
 mod secure;
 mod software_gpu;
+mod stuck;

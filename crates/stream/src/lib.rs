@@ -27,6 +27,7 @@ mod receipt;
 mod recent;
 mod sink;
 mod source;
+mod stage;
 #[cfg(test)]
 mod testing;
 mod turns;
@@ -50,6 +51,6 @@ pub use ops::pluck::Missing;
 pub use ops::retry::Retry;
 pub use ops::sliding_window::Partial;
 pub use ops::tap::Tap;
-pub use receipt::{Outcome, Receipt, Settle};
+pub use receipt::{Outcome, Receipt, Settle, Watch};
 pub use sink::{Cause, Pipeline, PipelineError, Sink};
 pub use source::Source;

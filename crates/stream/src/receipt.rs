@@ -6,10 +6,11 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::Failure;
 use crate::loops::{Passes, Ring};
+use crate::stage::{Stage, StageCell};
 
 /// How the work on one input ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +85,26 @@ pub struct Receipt {
 struct Root {
     failure: OnceLock<Failure>,
     abandoned: AtomicBool,
+    stage: StageCell,
+    // Whether it stands for other inputs, which are wherever it is.
+    wraps: bool,
     // Taken by the drop.
     waits: Option<Box<dyn Settle>>,
+}
+
+/// Looks at an input without holding a share of it.
+#[derive(Clone, Debug)]
+pub struct Watch(Weak<Root>);
+
+impl Watch {
+    /// The stage that the input is in, or was last seen in if several events are made of it; `None` once its outcome
+    /// is settled, and for what has not left its source.
+    ///
+    /// Where the last share is resolved meanwhile, the outcome is settled in this call.
+    #[must_use]
+    pub fn stage(&self) -> Option<Arc<str>> {
+        self.0.upgrade()?.stage.get().name()
+    }
 }
 
 struct Closure<F>(F);
@@ -125,6 +144,8 @@ impl Receipt {
         let root = Root {
             failure: OnceLock::new(),
             abandoned: AtomicBool::new(false),
+            stage: StageCell::new(Stage::NONE),
+            wraps: !waits.stands_for().is_empty(),
             waits: Some(waits),
         };
         Self { root: Some(Arc::new(root)), passes: Passes::NONE }
@@ -157,6 +178,50 @@ impl Receipt {
     /// Another share in the same input, for an operator that makes several events of one.
     pub fn share(&self) -> Self {
         Self { root: self.root.clone(), passes: self.passes.clone() }
+    }
+
+    /// Looks at the input from now on; for who waits for its outcome and is asked why it takes so long.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::convert::Infallible;
+    ///
+    /// use forebay_stream::{Event, Flow, Receipt};
+    /// use futures::stream;
+    ///
+    /// let receipt = Receipt::new(|outcome| println!("{outcome:?}"));
+    /// let watch = receipt.watch();
+    /// let seen = watch.clone();
+    /// let event = Event { receipt, ..Event::detached("a") };
+    /// let flow = Flow::from_try_events("letters", stream::iter([Ok::<_, Infallible>(event)]));
+    /// let stages = flow.named("shout").map(move |_| seen.stage()).collect().await?;
+    /// assert_eq!(stages[0].as_deref(), Some("shout"));
+    /// assert_eq!(watch.stage(), None, "its outcome is settled");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(self.root.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
+    /// Notes the stage that the event comes into.
+    pub(crate) fn enters(&self, stage: Stage) {
+        // A loop may have wrapped it as often as it goes round.
+        const MOST: usize = 64;
+        let Some(root) = &self.root else { return };
+        root.stage.set(stage);
+        if !root.wraps {
+            return;
+        }
+        let mut left = MOST;
+        let walked = self.walk(&mut |receipt, _| {
+            receipt.root.iter().for_each(|root| root.stage.set(stage));
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        debug_assert!(walked.is_continue() || left == 0, "only the bound stops it");
     }
 
     /// Resolves this share: its work is over and delivered, or it was discarded on purpose.

@@ -131,8 +131,10 @@ impl<T: Send + 'static> Flow<T> {
     /// - **On failure** of one event, the sink fails its receipt; an error of the sink or a source, and a panic, end
     ///   the run.
     pub fn sink(self, name: impl Into<Arc<str>>, sink: impl Sink<T>) -> Pipeline {
-        let Chain { stream, mut graph, tail, fault, .. } = self.0;
         let node = Node::new(NodeKind::Sink, name);
+        let mut chain = self.0;
+        chain.leads_to(node.name());
+        let Chain { stream, mut graph, tail, fault, .. } = chain;
         let name = Arc::clone(node.name());
         graph.add(Some(tail), node);
         let run = Box::pin(async move {

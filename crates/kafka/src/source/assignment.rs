@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
+use forebay_stream::Watch;
 use tokio::time::Instant;
 
 use super::load::Load;
-use super::offsets::{Offsets, Slot};
+use super::offsets::{Head, Offsets, Slot};
 use super::shared::lock;
 use super::staged::{Output, Staged};
 
@@ -233,8 +234,13 @@ impl Assignment {
         lock(&self.state).committed = None;
     }
 
-    /// The smallest open offset, and since when it has been open.
-    pub(super) fn oldest(&self) -> Option<(i64, Instant)> {
+    /// A record that was handed out can be looked at.
+    pub(super) fn watch(&self, slot: Slot, watch: Watch) {
+        lock(&self.state).offsets.watch(slot, watch);
+    }
+
+    /// The smallest open offset.
+    pub(super) fn oldest(&self) -> Option<Head> {
         lock(&self.state).offsets.oldest()
     }
 

@@ -1,5 +1,6 @@
 //! `Offsets`: which offset of a partition may be committed, when work ends in any order.
 
+use forebay_stream::Watch;
 use tokio::time::Instant;
 
 /// The offsets of one partition that are read and not yet resolved.
@@ -21,12 +22,23 @@ pub(super) struct Offsets {
 /// Names an open offset until it is resolved; after that the slot may name another.
 pub(super) type Slot = usize;
 
+/// An offset that nothing before it holds up.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) offset: i64,
+    /// When it was read.
+    pub(super) since: Instant,
+    /// Sees where it is; none if it was not handed out.
+    pub(super) watch: Option<Watch>,
+}
+
 #[derive(Debug)]
 struct Node {
     offset: i64,
     // How many were seen before it.
     number: u64,
     since: Instant,
+    watch: Option<Watch>,
     before: Option<Slot>,
     after: Option<Slot>,
 }
@@ -40,7 +52,8 @@ impl Offsets {
     /// Notes that `offset`, larger than any before it, has been read.
     pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
         let last = self.ends.map(|(_, last)| last);
-        let node = Node { offset, number: self.seen, since, before: last, after: None };
+        let node =
+            Node { offset, number: self.seen, since, watch: None, before: last, after: None };
         let slot = self.free.pop().unwrap_or(self.nodes.len());
         if slot == self.nodes.len() {
             self.nodes.push(node);
@@ -56,9 +69,16 @@ impl Offsets {
         slot
     }
 
+    /// An open offset is at work, and this sees where.
+    pub(super) fn watch(&mut self, slot: Slot, watch: Watch) {
+        self.nodes[slot].watch = Some(watch);
+    }
+
     /// Notes that the work on an open offset is over. Each slot is resolved at most once.
     pub(super) fn resolve(&mut self, slot: Slot) {
-        let Node { before, after, .. } = self.nodes[slot];
+        let node = &mut self.nodes[slot];
+        let (before, after) = (node.before, node.after);
+        node.watch = None;
         if let Some(before) = before {
             self.nodes[before].after = after;
         }
@@ -75,14 +95,14 @@ impl Offsets {
 
     /// What may be committed: the smallest open offset, else one past the last; `None` before the first.
     pub(super) fn position(&self) -> Option<i64> {
-        self.oldest().map(|(offset, _)| offset).or(self.next)
+        self.oldest().map(|head| head.offset).or(self.next)
     }
 
-    /// The smallest open offset, and since when it has been open.
-    pub(super) fn oldest(&self) -> Option<(i64, Instant)> {
+    /// The smallest open offset.
+    pub(super) fn oldest(&self) -> Option<Head> {
         let (first, _) = self.ends?;
-        let node = &self.nodes[first];
-        Some((node.offset, node.since))
+        let Node { offset, since, ref watch, .. } = self.nodes[first];
+        Some(Head { offset, since, watch: watch.clone() })
     }
 
     /// How many offsets have been seen that are less than the [position](Self::position).
@@ -155,7 +175,7 @@ mod tests {
                 let seen = next > start;
                 let expected = unresolved.first().copied().or(seen.then_some(next));
                 prop_assert_eq!(offsets.position(), expected);
-                prop_assert_eq!(offsets.oldest().map(|(offset, _)| offset), unresolved.first().copied());
+                prop_assert_eq!(offsets.oldest().map(|head| head.offset), unresolved.first().copied());
                 prop_assert_eq!(offsets.len(), unresolved.len());
                 let passed = all.iter().filter(|offset| Some(**offset) < expected).count();
                 prop_assert_eq!(offsets.passed(), passed as u64);

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::assignment::Assignment;
 use super::group::Group;
+use super::offsets::Head;
 use super::shared::{Shared, after};
 
 /// Looks after each partition by itself: one that runs too far ahead of its oldest unanswered record is paused until
@@ -85,7 +86,7 @@ impl Partitions {
     fn report(&mut self, shared: &Shared) {
         for assignment in shared.assignments() {
             let partition = assignment.partition;
-            let Some((offset, since)) = assignment.oldest() else { continue };
+            let Some(Head { offset, since, watch }) = assignment.oldest() else { continue };
             let stuck_for = since.elapsed();
             let again = match self.stuck.get(&partition) {
                 Some((reported, at)) if *reported == offset => Instant::now() >= *at,
@@ -94,7 +95,9 @@ impl Partitions {
             if stuck_for >= self.stuck_after && again {
                 self.stuck.insert(partition, (offset, after(self.stuck_after)));
                 let (origin, behind) = (shared.origin(partition, offset), assignment.ahead() - 1);
-                tracing::warn!(%origin, ?stuck_for, behind, "no answer yet, nothing behind it is committed");
+                let stage = watch.map_or(Some("the source".into()), |watch| watch.stage());
+                let stage = stage.as_deref().unwrap_or("none, it failed or was abandoned");
+                tracing::warn!(%origin, ?stuck_for, %stage, behind, "no answer yet, nothing behind it is committed");
             }
         }
     }

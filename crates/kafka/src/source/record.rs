@@ -66,7 +66,10 @@ impl Record {
             ticket.shared.resolved(load);
             return None;
         }
-        Some(Event { value, meta: Arc::new(meta), receipt: Receipt::of(ticket) })
+        let (assignment, slot) = (Arc::clone(&ticket.assignment), ticket.slot);
+        let receipt = Receipt::of(ticket);
+        assignment.watch(slot, receipt.watch());
+        Some(Event { value, meta: Arc::new(meta), receipt })
     }
 }
 

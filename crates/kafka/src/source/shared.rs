@@ -318,10 +318,10 @@ impl Shared {
         let oldest = lock(&self.assignments)
             .values()
             .filter_map(|assignment| Some((assignment.partition, assignment.oldest()?)))
-            .min_by_key(|(_, (_, since))| *since)
-            .map(|(partition, (offset, since))| Oldest {
-                origin: self.origin(partition, offset),
-                age: since.elapsed(),
+            .min_by_key(|(_, head)| head.since)
+            .map(|(partition, head)| Oldest {
+                origin: self.origin(partition, head.offset),
+                age: head.since.elapsed(),
             });
         let Load { records, bytes } = self.in_flight.get();
         Stats {

@@ -79,7 +79,8 @@ impl<T: Send + 'static> Feedback<T> {
     /// come out of the loop, by [`split`](Flow::split) for example.
     ///
     /// Dropping all exits ends the task.
-    pub fn connect<U: Send + 'static>(self, again: Flow<T>, out: Flow<U>) -> Flow<U> {
+    pub fn connect<U: Send + 'static>(self, mut again: Flow<T>, out: Flow<U>) -> Flow<U> {
+        again.0.leads_to(&self.stage);
         let mut out = self.leave(out).0;
         let (mut events, again_tail) = out.absorb(again.0);
         out.graph.connect(again_tail, self.head);

@@ -1,0 +1,169 @@
+//! `Stage`: the stage that an event is in, small enough to be noted wherever the event goes.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Event;
+
+/// A stage by its name, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage(u32);
+
+/// Each name once, for as long as the process lives: there are no more than a program has names for its stages.
+static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
+
+impl Stage {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn named(name: &Arc<str>) -> Self {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(Arc::clone(name));
+            names.len() - 1
+        });
+        // Who has more names than that has none for the rest.
+        u32::try_from(index + 1).map_or(Self::NONE, Self)
+    }
+
+    pub(crate) fn name(self) -> Option<Arc<str>> {
+        let index = usize::try_from(self.0).ok()?.checked_sub(1)?;
+        NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+    }
+}
+
+/// A stage that changes, as seen by others. What it is of is not ordered with it.
+#[derive(Debug)]
+pub(crate) struct StageCell(AtomicU32);
+
+impl StageCell {
+    pub(crate) const fn new(stage: Stage) -> Self {
+        Self(AtomicU32::new(stage.0))
+    }
+
+    pub(crate) fn set(&self, stage: Stage) {
+        self.0.store(stage.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Stage {
+        Stage(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What passes from stage to stage.
+pub(crate) trait Passing: Send + 'static {
+    /// Notes the stage that it comes into.
+    fn enters(&self, stage: Stage);
+}
+
+impl<T: Send + 'static> Passing for Event<T> {
+    fn enters(&self, stage: Stage) {
+        self.receipt.enters(stage);
+    }
+}
+
+impl<T: Send + 'static> Passing for Vec<Event<T>> {
+    fn enters(&self, stage: Stage) {
+        for member in self {
+            member.enters(stage);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::num::NonZeroU32;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use futures::stream;
+
+    use crate::testing::{block_on, size};
+    use crate::{Batch, Event, Flow, Pipeline, Receipt, Release, Retry, Watch};
+
+    /// Where two inputs are whenever someone asks.
+    #[derive(Clone)]
+    struct Inputs {
+        watches: [Watch; 2],
+        seen: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Inputs {
+        fn flow() -> (Flow<usize>, Self) {
+            let receipts = [(); 2].map(|()| Receipt::new(drop));
+            let watches = receipts.each_ref().map(Receipt::watch);
+            let events = (0..).zip(receipts).map(|(value, receipt)| {
+                Ok::<_, Infallible>(Event { receipt, ..Event::detached(()) }.with(value))
+            });
+            let flow = Flow::from_try_events("numbers", stream::iter(events.collect::<Vec<_>>()));
+            (flow, Self { watches, seen: Arc::default() })
+        }
+
+        /// Notes where that input is now, and passes on its value.
+        fn look(&self) -> impl Fn(usize) -> usize + Send + Sync + Clone + 'static {
+            let inputs = self.clone();
+            move |value| {
+                let stage =
+                    inputs.watches[value].stage().map_or("-".into(), |stage| stage.to_string());
+                inputs.seen.lock().unwrap().push(stage);
+                value
+            }
+        }
+
+        fn after(self, pipeline: Pipeline) -> Vec<String> {
+            block_on(pipeline.run()).unwrap();
+            assert!(self.watches.iter().all(|watch| watch.stage().is_none()), "all are settled");
+            std::mem::take(&mut *self.seen.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn an_input_is_in_the_stage_that_works_on_it() {
+        let (flow, inputs) = Inputs::flow();
+        let (first, second, call, last) =
+            (inputs.look(), inputs.look(), inputs.look(), inputs.look());
+        let batched = flow
+            .named("parse")
+            .map(first)
+            .map(second)
+            .partition(size(2), None)
+            .named("model")
+            .map_batch(move |batch: Batch<usize>| {
+                let call = call.clone();
+                async move { Ok(batch.iter().map(|value| Ok(call(*value))).collect()) }
+            });
+        let seen = inputs.after(batched.sink_fn(move |value| _ = last(value)));
+        let expected = ["parse", "map", "parse", "map", "model", "model", "sink_fn", "sink_fn"];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn whatever_stands_for_an_input_takes_it_along() {
+        let (flow, inputs) = Inputs::flow();
+        let (inside, outside, caught) = (inputs.look(), inputs.look(), inputs.look());
+        let (flow, failures) = flow.catch(size(9), Release::AtOnce);
+        let retry = Retry {
+            attempts: NonZeroU32::MIN,
+            backoff: Duration::ZERO,
+            max_backoff: Duration::ZERO,
+        };
+        let flow = flow.retry(retry, size(9)).named("inside").map(inside);
+        let flow = flow.named("outside").map(outside);
+        let lists = flow.partition(size(2), None).into_lists().named("lists");
+        let listed = lists.map(move |list| _ = list.into_iter().map(&caught).collect::<Vec<_>>());
+        let all = listed.union(failures.map(|_| ()));
+        let seen = inputs.after(all.sink_fn(|()| {}));
+        assert_eq!(seen, ["inside", "outside", "inside", "outside", "lists", "lists"]);
+    }
+
+    #[test]
+    fn an_input_is_in_the_branch_that_it_took() {
+        let (flow, inputs) = Inputs::flow();
+        let (even, odd) = (inputs.look(), inputs.look());
+        let (evens, odds) = flow.split(|value| value % 2 == 0, size(9));
+        let joined = evens.named("even").map(even).union(odds.named("odd").map(odd));
+        let mut seen = inputs.after(joined.sink_fn(|_| {}));
+        seen.sort_unstable();
+        assert_eq!(seen, ["even", "odd"]);
+    }
+}
