@@ -208,20 +208,23 @@ impl Receipt {
 
     /// Notes the stage that the event comes into.
     pub(crate) fn enters(&self, stage: Stage) {
-        // A loop may have wrapped it as often as it goes round.
-        const MOST: usize = 64;
+        // A loop may have wrapped it as often as it goes round, and a window may be of any size: those beyond stay where
+        // they were seen last.
+        let mut most = 64;
+        self.note(stage, &mut most);
+    }
+
+    fn note(&self, stage: Stage, left: &mut usize) {
         let Some(root) = &self.root else { return };
         root.stage.set(stage);
         if !root.wraps {
             return;
         }
-        let mut left = MOST;
-        let walked = self.walk(&mut |receipt, _| {
-            receipt.root.iter().for_each(|root| root.stage.set(stage));
-            left -= 1;
-            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        debug_assert!(walked.is_continue() || left == 0, "only the bound stops it");
+        for inner in root.waits.iter().flat_map(|waits| waits.stands_for()) {
+            let Some(fewer) = left.checked_sub(1) else { return };
+            *left = fewer;
+            inner.note(stage, left);
+        }
     }
 
     /// Resolves this share: its work is over and delivered, or it was discarded on purpose.
