@@ -7,6 +7,7 @@
 
 mod architecture;
 pub mod checkpoint;
+mod cpu;
 mod device;
 pub mod encoder;
 mod error;

@@ -1,5 +1,6 @@
 //! `TextModel`: classifies or embeds texts with an encoder of the BERT family.
 
+mod backbone;
 mod check;
 mod load;
 mod options;
@@ -14,21 +15,22 @@ use forebay_stream::Failure;
 pub use options::{InvalidTask, Task, TextModelOptions};
 pub use output::TextOutput;
 
-use crate::encoder::{Encoder, Padded};
 use crate::{DeviceChoice, Error, Model, SelectedDevice, WarmUp};
+use backbone::Backbone;
 use output::Interpreter;
 use shapes::Shapes;
 use tokens::{Tokenizer, Tokens};
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
 ///
-/// A batch is cut into parts of like length, so that little is padded, and each part is one run of the encoder. On a
-/// GPU the shapes of the parts are rounded up to a few, all of which [`warm_up`](Model::warm_up) compiles.
+/// On the CPU a batch is one run, in which nothing is padded. For a GPU it is cut into parts of like length, so that
+/// little is padded, each part is one run, and their shapes are rounded up to a few, all of which
+/// [`warm_up`](Model::warm_up) compiles.
 ///
 /// A text of too many tokens fails alone with the code `text_too_long`, unless it is to be truncated. The empty text
 /// is a text.
 pub struct TextModel {
-    encoder: Encoder,
+    backbone: Backbone,
     interpreter: Interpreter,
     tokenizer: Tokenizer,
     shapes: Shapes,
@@ -77,13 +79,7 @@ impl TextModel {
 
     /// The numbers of such a run, a row for each text and for each row of padding, and how many a row has.
     fn compute(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<(Vec<f32>, usize), Failure> {
-        let padding = self.tokenizer.padding();
-        let batch = Padded::new(texts, shape, padding, self.device.is_gpu());
-        let hidden = self.encoder.forward(&batch);
-        let rows = self.interpreter.forward(hidden, &batch);
-        let values = rows.try_into_vec_as::<f32>().map_err(device_failure)?;
-        let width = values.len() / shape[0];
-        Ok((values, width))
+        self.backbone.compute(&self.interpreter, texts, shape)
     }
 
     /// The same model on the CPU, for a device whose results are to be checked.
@@ -135,9 +131,4 @@ impl Model for TextModel {
     fn describe(&self) -> String {
         format!("{} on {}", self.name, self.device.reason())
     }
-}
-
-fn device_failure(error: impl std::fmt::Display) -> Failure {
-    let message = format_args!("the device did not compute the batch: {error}");
-    Failure::new("device_failed", message).transient()
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::{Activation, HeadConfig};
 use crate::Error;
@@ -45,6 +45,12 @@ impl Head {
     #[must_use]
     pub fn new(dense: Linear, output: Linear, activation: Activation) -> Self {
         Self { dense, output, activation }
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.dense.weight.device()
     }
 
     /// `[batch, tokens, hidden]` to logits `[batch, classes]`.

@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
+use super::backbone::Backbone;
 use super::output::Interpreter;
 use super::pooling::Pooling;
 use super::shapes::Shapes;
 use super::tokens::Tokenizer;
 use super::{Task, TextModel, TextModelOptions};
 use crate::checkpoint::{self, JsonFile, Weights};
+use crate::cpu::CpuEncoder;
 use crate::encoder::{Encoder, Head};
 use crate::{Architecture, Error};
 
@@ -40,13 +42,19 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         Task::TextEmbedding => Interpreter::Vector(Pooling::read(directory)?),
     };
     let shapes = match (device.is_gpu(), device.is_software()) {
-        (false, _) => Shapes::exact(options.max_batch),
+        (false, _) => Shapes::any(),
         (true, false) => Shapes::ladder(options.max_batch, tokenizer.max_tokens()),
         (true, true) => Shapes::single(options.max_batch, tokenizer.max_tokens()),
     };
+    let backbone = if device.is_gpu() {
+        let padding = tokenizer.padding();
+        Backbone::Padded { encoder: Box::new(encoder), padding }
+    } else {
+        Backbone::Cpu(CpuEncoder::new(encoder, sizes, options.threads)?)
+    };
     let name = format!("{} ({model_type}, {task})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());
-    Ok(TextModel { encoder, interpreter, tokenizer, shapes, device, name, vocabulary, options })
+    Ok(TextModel { backbone, interpreter, tokenizer, shapes, device, name, vocabulary, options })
 }
 
 /// The task by the class that the weights were saved from, such as `BertForSequenceClassification`.

@@ -24,6 +24,8 @@ pub struct TextModelOptions {
     pub max_tokens: Option<NonZeroUsize>,
     /// Most texts in one batch. Larger batches are run in parts; a GPU's shapes are warmed up to here.
     pub max_batch: NonZeroUsize,
+    /// How many threads compute on the CPU; by default one for each core.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl TextModelOptions {
@@ -39,6 +41,7 @@ impl TextModelOptions {
             truncate: false,
             max_tokens: None,
             max_batch: MAX_BATCH,
+            threads: None,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! `TextOutput`: what a text model says about one text.
 
-use burn::tensor::Tensor;
+use std::fmt::Display;
+
+use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
 use super::Task;
 use super::pooling::Pooling;
+use crate::cpu::Pool;
 use crate::encoder::{Head, Padded};
 
 /// The result of one text, serialised as the value of its reply.
@@ -47,6 +50,26 @@ impl Interpreter {
             Self::Classes { head, .. } => head.forward(hidden),
             Self::Vector(pooling) => pooling.forward(hidden, batch),
         }
+    }
+
+    /// What of a text's vectors it needs.
+    pub(super) fn pool(&self) -> Pool {
+        match self {
+            Self::Classes { .. } => Pool::First,
+            Self::Vector(pooling) => pooling.pool(),
+        }
+    }
+
+    /// [`forward`](Self::forward) from the vectors that [`pool`](Self::pool) asks for, `[rows, hidden]`.
+    pub(super) fn forward_pooled(
+        &self,
+        pooled: Vec<f32>,
+        rows: usize,
+    ) -> Result<Vec<f32>, impl Display> {
+        let Self::Classes { head, .. } = self else { return Ok(pooled) };
+        let shape = [rows, 1, pooled.len() / rows];
+        let hidden = Tensor::from_data(TensorData::new(pooled, shape), &head.device());
+        head.forward(hidden).try_into_vec_as()
     }
 
     /// One row of [`forward`](Self::forward) as an output.

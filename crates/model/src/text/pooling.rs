@@ -7,22 +7,15 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::checkpoint::JsonFile;
+use crate::cpu::Pool;
 use crate::encoder::Padded;
 
 /// How token vectors become a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pooling {
-    kind: Kind,
+    kind: Pool,
     /// Whether the vector is scaled to length 1.
     normalize: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The mean of the tokens that are not padding.
-    Mean,
-    /// The first token, `[CLS]`.
-    First,
 }
 
 impl Pooling {
@@ -35,10 +28,14 @@ impl Pooling {
     pub(super) fn forward(self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         let [rows, _, width] = hidden.dims();
         let pooled = match self.kind {
-            Kind::Mean => batch.mean_weights(&hidden.device()).matmul(hidden),
-            Kind::First => hidden.slice([0..rows, 0..1]),
+            Pool::Mean => batch.mean_weights(&hidden.device()).matmul(hidden),
+            Pool::First => hidden.slice([0..rows, 0..1]),
         };
         pooled.reshape([rows, width])
+    }
+
+    pub(super) fn pool(self) -> Pool {
+        self.kind
     }
 
     /// The text's vector, scaled if it is to be. The zero vector stays zero.
@@ -49,9 +46,9 @@ impl Pooling {
     }
 }
 
-fn read_kind(directory: &Path) -> Result<Kind, Error> {
+fn read_kind(directory: &Path) -> Result<Pool, Error> {
     let Some(file) = JsonFile::read_if_there(&directory.join("1_Pooling/config.json"))? else {
-        return Ok(Kind::Mean);
+        return Ok(Pool::Mean);
     };
     let modes = file.value().as_object().into_iter().flatten();
     let on: Vec<_> = modes
@@ -59,8 +56,8 @@ fn read_kind(directory: &Path) -> Result<Kind, Error> {
         .map(|(key, _)| key.as_str())
         .collect();
     match on[..] {
-        ["pooling_mode_mean_tokens"] => Ok(Kind::Mean),
-        ["pooling_mode_cls_token"] => Ok(Kind::First),
+        ["pooling_mode_mean_tokens"] => Ok(Pool::Mean),
+        ["pooling_mode_cls_token"] => Ok(Pool::First),
         _ => {
             let supported = "pooling_mode_mean_tokens or pooling_mode_cls_token";
             Err(file.unsupported("pooling", &on.join(" and "), supported))
@@ -92,7 +89,7 @@ fn read_normalize(directory: &Path) -> Result<bool, Error> {
 mod tests {
     use std::fs;
 
-    use super::{Kind, Pooling};
+    use super::{Pool, Pooling};
 
     fn read(pooling: Option<&str>, modules: Option<&str>) -> Result<Pooling, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -108,7 +105,7 @@ mod tests {
 
     #[test]
     fn without_files_the_mean_is_normalised() {
-        assert_eq!(read(None, None), Ok(Pooling { kind: Kind::Mean, normalize: true }));
+        assert_eq!(read(None, None), Ok(Pooling { kind: Pool::Mean, normalize: true }));
     }
 
     #[test]
@@ -117,7 +114,7 @@ mod tests {
         let bare = r#"[{"type": "sentence_transformers.models.Transformer"}]"#;
         assert_eq!(
             read(Some(first), Some(bare)),
-            Ok(Pooling { kind: Kind::First, normalize: false })
+            Ok(Pooling { kind: Pool::First, normalize: false })
         );
     }
 
@@ -131,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_zero_vector_is_not_divided_by_zero() {
-        let pooling = Pooling { kind: Kind::Mean, normalize: true };
+        let pooling = Pooling { kind: Pool::Mean, normalize: true };
         assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
         assert_eq!(pooling.finish(&[3.0, 4.0]), [0.6, 0.8]);
     }

@@ -7,8 +7,8 @@ const LENGTHS: [usize; 9] = [16, 32, 64, 96, 128, 192, 256, 384, 512];
 
 /// Which rectangles `[texts, tokens]` a device is given, and how much of one may be padding.
 ///
-/// A GPU compiles and tunes its kernels for every new shape, so there are few; on the CPU shapes cost nothing, and
-/// padding costs in full.
+/// A GPU compiles and tunes its kernels for every new shape, so there are few; the CPU's encoder pads nothing, so that
+/// one rectangle holds whatever comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shapes {
     /// Lengths to round up to, ascending; any length is a shape where there are none.
@@ -24,14 +24,14 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    /// The CPU's: exact, and small enough to stay near the caches.
-    pub(super) fn exact(max_rows: NonZeroUsize) -> Self {
+    /// The CPU's: one for all.
+    pub(super) fn any() -> Self {
         Self {
             lengths: Vec::new(),
             rows: Vec::new(),
-            max_rows: max_rows.get(),
-            max_area: 2048,
-            max_waste: 15,
+            max_rows: usize::MAX,
+            max_area: usize::MAX,
+            max_waste: 100,
         }
     }
 
@@ -67,7 +67,7 @@ impl Shapes {
     /// Whether a text of `length` tokens may join `rows` shorter ones that have `tokens` tokens in all.
     pub(super) fn may_join(&self, rows: usize, tokens: usize, length: usize) -> bool {
         let [padded_rows, padded_length] = self.round_up(rows + 1, length);
-        let area = (rows + 1) * length;
+        let area = (rows + 1).saturating_mul(length);
         rows < self.max_rows
             && padded_rows.saturating_mul(padded_length) <= self.max_area
             && (area - tokens - length) * 100 <= area * self.max_waste

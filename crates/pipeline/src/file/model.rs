@@ -18,6 +18,8 @@ pub(crate) struct ModelTable {
     pub(crate) task: Option<Spanned<String>>,
     /// Most tokens of one text, special tokens counted in; what the model's files say where it is left out.
     pub(crate) max_tokens: Option<NonZeroUsize>,
+    /// Threads that compute on the CPU; one for each core where it is left out.
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Whether a longer text is cut instead of refused.
     #[serde(default)]
     pub(crate) truncate: bool,

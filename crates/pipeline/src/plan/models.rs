@@ -43,6 +43,7 @@ fn text(table: ModelTable) -> Result<ModelPlan, Problem> {
     }
     options.task = table.task.as_ref().map(named).transpose()?;
     options.max_tokens = table.max_tokens;
+    options.threads = table.threads;
     options.truncate = table.truncate;
     Ok(ModelPlan::Text(Box::new(options)))
 }

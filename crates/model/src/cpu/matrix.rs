@@ -1,0 +1,252 @@
+//! Matrix products, with the right factor packed beforehand.
+//!
+//! The scheme is that of GotoBLAS: the right factor lies in panels of [`PANEL`] columns, the left one is packed in tiles
+//! of a few rows, and the innermost loop keeps a tile of the product in registers. It is plain Rust that the compiler
+//! turns into vector instructions, for weights are packed once here and other libraries pack them for each product.
+
+use std::sync::LazyLock;
+
+use multiversion::multiversion;
+
+/// Columns that are computed together: two of the widest registers.
+const PANEL: usize = 32;
+
+/// Rows of the right factor that are gone through at once, so that their panel stays in the nearest cache.
+const DEPTH: usize = 256;
+
+/// A matrix in someone else's memory, of which only the numbers `[row * row_step + column * column_step]` are meant.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) numbers: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_step: usize,
+    pub(super) column_step: usize,
+}
+
+/// A matrix as the right factor of products.
+#[derive(Default)]
+pub(super) struct Packed {
+    /// One panel after the other, each `[rows, PANEL]`; columns beyond the last are 0.
+    panels: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+/// Where a product goes: rows of `columns` numbers, whose beginnings lie `step` apart.
+pub(super) struct Out<'a> {
+    pub(super) numbers: &'a mut [f32],
+    pub(super) step: usize,
+}
+
+/// Vector instructions that the processor has.
+#[derive(Clone, Copy)]
+enum Level {
+    Avx512,
+    Fused,
+    Plain,
+}
+
+static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq");
+        if wide {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Fused;
+        }
+    }
+    if cfg!(target_arch = "aarch64") { Level::Fused } else { Level::Plain }
+});
+
+impl<'a> View<'a> {
+    /// Rows that follow each other without a gap.
+    pub(super) fn dense(numbers: &'a [f32], columns: usize) -> Self {
+        let rows = numbers.len() / columns;
+        Self { numbers, rows, columns, row_step: columns, column_step: 1 }
+    }
+
+    /// The same with rows as columns.
+    pub(super) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_step: self.column_step,
+            column_step: self.row_step,
+            ..self
+        }
+    }
+}
+
+impl Packed {
+    pub(super) fn new(matrix: View<'_>) -> Self {
+        let mut packed = Self::default();
+        packed.pack(matrix);
+        packed
+    }
+
+    /// Takes another matrix, in the memory of the one before.
+    pub(super) fn pack(&mut self, matrix: View<'_>) {
+        let View { numbers, rows, columns, row_step, column_step } = matrix;
+        (self.rows, self.columns) = (rows, columns);
+        self.panels.clear();
+        self.panels.resize(columns.div_ceil(PANEL) * rows * PANEL, 0.0);
+        for (number, panel) in self.panels.chunks_exact_mut(rows * PANEL).enumerate() {
+            let first = number * PANEL;
+            let width = PANEL.min(columns - first);
+            for (row, packed) in panel.chunks_exact_mut(PANEL).enumerate() {
+                let source = &numbers[row * row_step + first * column_step..];
+                for (packed, number) in
+                    packed[..width].iter_mut().zip(source.iter().step_by(column_step))
+                {
+                    *packed = *number;
+                }
+            }
+        }
+    }
+
+    /// `out = left × self`. `tiles` is working memory.
+    pub(super) fn product(&self, left: View<'_>, out: Out<'_>, tiles: &mut Vec<f32>) {
+        debug_assert_eq!(left.columns, self.rows, "the factors fit each other");
+        match *LEVEL {
+            Level::Avx512 => product_avx512(self, left, out, tiles),
+            Level::Fused => product_fused(self, left, out, tiles),
+            Level::Plain => product::<4, false>(self, left, out, tiles),
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq"))]
+fn product_avx512<'a>(right: &'a Packed, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
+    product::<8, true>(right, left, out, tiles);
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn product_fused<'a>(right: &'a Packed, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
+    product::<3, true>(right, left, out, tiles);
+}
+
+/// Tiles of `ROWS` rows and [`PANEL`] columns, with fused multiplication and addition where that is one instruction.
+#[inline(always)]
+fn product<const ROWS: usize, const FUSED: bool>(
+    right: &Packed,
+    left: View<'_>,
+    out: Out<'_>,
+    tiles: &mut Vec<f32>,
+) {
+    for start in (0..right.rows).step_by(DEPTH) {
+        let depth = DEPTH.min(right.rows - start);
+        pack_tiles::<ROWS>(left, start, depth, tiles);
+        for (number, panel) in right.panels.chunks_exact(right.rows * PANEL).enumerate() {
+            let first = number * PANEL;
+            let width = PANEL.min(right.columns - first);
+            let (panel, _) = panel[start * PANEL..][..depth * PANEL].as_chunks::<PANEL>();
+            for (number, tile) in tiles.chunks_exact(depth * ROWS).enumerate() {
+                let row = number * ROWS;
+                let (tile, _) = tile.as_chunks::<ROWS>();
+                let sums = multiply::<ROWS, FUSED>(tile, panel);
+                let rows = ROWS.min(left.rows - row);
+                for (offset, sums) in sums[..rows].iter().enumerate() {
+                    let out = &mut out.numbers[(row + offset) * out.step + first..][..width];
+                    if start == 0 {
+                        out.copy_from_slice(&sums[..width]);
+                    } else {
+                        for (out, sum) in out.iter_mut().zip(sums) {
+                            *out += sum;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Columns `start..start + depth` of `left`, in tiles of `ROWS` rows, each `[depth, ROWS]`; rows beyond the last are 0.
+#[inline(always)]
+fn pack_tiles<const ROWS: usize>(left: View<'_>, start: usize, depth: usize, tiles: &mut Vec<f32>) {
+    tiles.clear();
+    tiles.resize(left.rows.div_ceil(ROWS) * depth * ROWS, 0.0);
+    for (number, tile) in tiles.chunks_exact_mut(depth * ROWS).enumerate() {
+        let (tile, _) = tile.as_chunks_mut::<ROWS>();
+        let row = number * ROWS;
+        for offset in 0..ROWS.min(left.rows - row) {
+            let source = &left.numbers[(row + offset) * left.row_step + start..][..depth];
+            for (packed, number) in tile.iter_mut().zip(source) {
+                packed[offset] = *number;
+            }
+        }
+    }
+}
+
+/// The innermost loop.
+#[inline(always)]
+fn multiply<const ROWS: usize, const FUSED: bool>(
+    tile: &[[f32; ROWS]],
+    panel: &[[f32; PANEL]],
+) -> [[f32; PANEL]; ROWS] {
+    let mut sums = [[0.0_f32; PANEL]; ROWS];
+    for (column, row) in tile.iter().zip(panel) {
+        for (sums, left) in sums.iter_mut().zip(column) {
+            // Taken out and put back, or else the compiler leaves them in memory.
+            let mut next = *sums;
+            for (sum, right) in next.iter_mut().zip(row) {
+                *sum = if FUSED { left.mul_add(*right, *sum) } else { left * right + *sum };
+            }
+            *sums = next;
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Out, Packed, View, product, product_avx512, product_fused};
+
+    /// Numbers whose products are exact, so that every order of adding them up gives the same.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|n| f32::from(u8::try_from((n * 7 + seed) % 11).unwrap()) - 5.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_size_is_multiplied_rightly_and_nothing_beside_it_is_touched(
+            rows in 1_usize..20, inner in 1_usize..300, columns in 1_usize..70, gap in 0_usize..5,
+            transposed: bool,
+        ) {
+            let left = numbers(rows * (inner + gap), 1);
+            let right = numbers(inner * columns, 2);
+            let view = View { numbers: &left, rows, columns: inner, row_step: inner + gap, column_step: 1 };
+            let right = if transposed {
+                View::dense(&right, inner).transposed()
+            } else {
+                View::dense(&right, columns)
+            };
+            let at = |view: View<'_>, row, column| {
+                view.numbers[row * view.row_step + column * view.column_step]
+            };
+            let step = columns + gap;
+            let mut expected = vec![0.5; rows * step];
+            for row in 0..rows {
+                for column in 0..columns {
+                    let sum = (0..inner).map(|n| at(view, row, n) * at(right, n, column)).sum();
+                    expected[row * step + column] = sum;
+                }
+            }
+            let packed = Packed::new(right);
+            // Each way of computing it is right on every processor, if not fast.
+            type Way = for<'a> fn(&'a Packed, View<'a>, Out<'a>, &'a mut Vec<f32>);
+            let plain: Way = |right, left, out, tiles| product::<4, false>(right, left, out, tiles);
+            for way in [product_avx512, product_fused, plain] {
+                let mut numbers = vec![0.5; rows * step];
+                way(&packed, view, Out { numbers: &mut numbers, step }, &mut Vec::new());
+                prop_assert_eq!(&numbers, &expected);
+            }
+        }
+    }
+}
