@@ -44,12 +44,12 @@ impl Attending {
                 self.keys.pack(part(1).transposed());
                 self.values.pack(part(2));
                 let scores = Out { numbers: &mut self.scores, step: length };
-                self.keys.product(part(0), scores, tiles);
+                self.keys.all().product(part(0), scores, tiles);
                 for row in self.scores.chunks_exact_mut(length) {
                     kernels::softmax(row, scale);
                 }
                 let mixed = Out { numbers: &mut mixed[start..], step: hidden };
-                self.values.product(View::dense(&self.scores, length), mixed, tiles);
+                self.values.all().product(View::dense(&self.scores, length), mixed, tiles);
             }
             first += length;
         }

@@ -3,6 +3,11 @@
 //! Each function that does work is compiled for several generations of x86-64, and the right one is chosen when it runs.
 //! Sums are kept in [`LANES`] parts, and there is no call in a loop: those are what would keep it from that.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the instructions of its caller"
+)]
+
 use burn::tensor::Tensor;
 use multiversion::multiversion;
 
@@ -75,7 +80,9 @@ pub(super) fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     let mut mean = vec![0.0; width];
     rows.chunks_exact(width).for_each(|row| add_bias(&mut mean, row));
     let share = count(width) / count(rows.len());
-    mean.iter_mut().for_each(|value| *value *= share);
+    for value in &mut mean {
+        *value *= share;
+    }
     mean
 }
 
@@ -135,7 +142,7 @@ fn erf(x: f32) -> f32 {
     let above = above * square - 2.101_024e-6;
     let above = above * square - 5.692_506_4e-5;
     let above = above * square - 7.349_906_3e-4;
-    let above = above * square - 2.954_599_8e-3;
+    let above = above * square - 2.954_6e-3;
     let above = above * square - 1.609_603_3e-2;
     let below = -1.456_607_2e-5;
     let below = below * square - 2.133_740_6e-4;
@@ -230,7 +237,6 @@ mod tests {
         assert!(exp(-1e9) < 1e-37 && exp(1e9).is_finite());
         let mut row = [1e9, 0.0, -1e9];
         softmax(&mut row, 1.0);
-        assert_eq!(row, [1.0, row[1], row[2]]);
-        assert!(row[1] < 1e-30 && row[2] < 1e-30);
+        assert!((row[0] - 1.0).abs() < 1e-6 && row[1] < 1e-30 && row[2] < 1e-30, "{row:?}");
     }
 }

@@ -1,13 +1,13 @@
 //! A matrix product with weights.
 
 use burn::nn::Linear;
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::ParallelSliceMut as _;
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 use super::kernels::values;
-use super::matrix::{Out, Packed, View};
+use super::matrix::{Columns, Out, Packed, View};
 
-/// Fewest rows that are worth a thread of their own.
+/// Fewest rows of a thread for which the arithmetic is more than reading the weights.
 const ROWS: usize = 32;
 
 /// `rows × weight`, without the bias: whoever takes the product adds it in passing.
@@ -38,15 +38,37 @@ impl CpuLinear {
         let (inputs, step) = (self.inputs, self.bias.len());
         let count = rows.len() / inputs;
         product.resize(count * step, 0.0);
-        let part = count.div_ceil(threads).max(ROWS);
-        if part >= count {
-            let out = Out { numbers: product, step };
-            return self.weight.product(View::dense(rows, inputs), out, tiles);
+        let view = View::dense(rows, inputs);
+        if threads == 1 {
+            return self.weight.all().product(view, Out { numbers: product, step }, tiles);
         }
-        let parts = product.par_chunks_mut(part * step).enumerate();
-        parts.for_each_init(Vec::new, |tiles, (number, numbers)| {
-            let rows = &rows[number * part * inputs..][..numbers.len() / step * inputs];
-            self.weight.product(View::dense(rows, inputs), Out { numbers, step }, tiles);
+        if count < threads * ROWS {
+            return self.product_by_columns(view, product, threads);
+        }
+        let part = count.div_ceil(threads);
+        let parts = product.par_chunks_mut(part * step).zip(rows.par_chunks(part * inputs));
+        parts.for_each_init(Vec::new, |tiles, (numbers, rows)| {
+            let out = Out { numbers, step };
+            self.weight.all().product(View::dense(rows, inputs), out, tiles);
         });
+    }
+
+    /// What few rows take is to read the weights, so each thread reads some of them.
+    fn product_by_columns(&self, rows: View<'_>, product: &mut [f32], threads: usize) {
+        let parts: Vec<_> = self.weight.parts(threads).collect();
+        let compute = |part: Columns<'_>| {
+            let mut numbers = vec![0.0; rows.rows * part.count];
+            let out = Out { numbers: &mut numbers, step: part.count };
+            part.product(rows, out, &mut Vec::new());
+            (numbers, part.count)
+        };
+        let computed: Vec<_> = parts.into_par_iter().with_max_len(1).map(compute).collect();
+        let mut first = 0;
+        for (numbers, count) in computed {
+            for (out, row) in product.chunks_mut(self.bias.len()).zip(numbers.chunks_exact(count)) {
+                out[first..][..count].copy_from_slice(row);
+            }
+            first += count;
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! Matrix products, with the right factor packed beforehand.
 //!
-//! The scheme is that of GotoBLAS: the right factor lies in panels of [`PANEL`] columns, the left one is packed in tiles
+//! The scheme is that of `GotoBLAS`: the right factor lies in panels of [`PANEL`] columns, the left one is packed in tiles
 //! of a few rows, and the innermost loop keeps a tile of the product in registers. It is plain Rust that the compiler
 //! turns into vector instructions, for weights are packed once here and other libraries pack them for each product.
+
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the instructions of its caller"
+)]
 
 use std::sync::LazyLock;
 
@@ -31,6 +36,14 @@ pub(super) struct Packed {
     panels: Vec<f32>,
     rows: usize,
     columns: usize,
+}
+
+/// Some columns of a packed matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    panels: &'a [f32],
+    rows: usize,
+    pub(super) count: usize,
 }
 
 /// Where a product goes: rows of `columns` numbers, whose beginnings lie `step` apart.
@@ -109,8 +122,25 @@ impl Packed {
         }
     }
 
+    /// All columns.
+    pub(super) fn all(&self) -> Columns<'_> {
+        Columns { panels: &self.panels, rows: self.rows, count: self.columns }
+    }
+
+    /// The columns in so many parts, or fewer, which follow each other.
+    pub(super) fn parts(&self, parts: usize) -> impl Iterator<Item = Columns<'_>> {
+        let panels = self.columns.div_ceil(PANEL).div_ceil(parts);
+        let most = panels * PANEL;
+        self.panels.chunks(self.rows * most).enumerate().map(move |(number, panels)| {
+            let count = most.min(self.columns - number * most);
+            Columns { panels, rows: self.rows, count }
+        })
+    }
+}
+
+impl Columns<'_> {
     /// `out = left × self`. `tiles` is working memory.
-    pub(super) fn product(&self, left: View<'_>, out: Out<'_>, tiles: &mut Vec<f32>) {
+    pub(super) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Vec<f32>) {
         debug_assert_eq!(left.columns, self.rows, "the factors fit each other");
         match *LEVEL {
             Level::Avx512 => product_avx512(self, left, out, tiles),
@@ -121,29 +151,30 @@ impl Packed {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq"))]
-fn product_avx512<'a>(right: &'a Packed, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
+fn product_avx512<'a>(right: Columns<'a>, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
     product::<8, true>(right, left, out, tiles);
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn product_fused<'a>(right: &'a Packed, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
+fn product_fused<'a>(right: Columns<'a>, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
     product::<3, true>(right, left, out, tiles);
 }
 
 /// Tiles of `ROWS` rows and [`PANEL`] columns, with fused multiplication and addition where that is one instruction.
 #[inline(always)]
 fn product<const ROWS: usize, const FUSED: bool>(
-    right: &Packed,
+    right: Columns<'_>,
     left: View<'_>,
     out: Out<'_>,
     tiles: &mut Vec<f32>,
 ) {
+    let Out { numbers, step } = out;
     for start in (0..right.rows).step_by(DEPTH) {
         let depth = DEPTH.min(right.rows - start);
         pack_tiles::<ROWS>(left, start, depth, tiles);
         for (number, panel) in right.panels.chunks_exact(right.rows * PANEL).enumerate() {
             let first = number * PANEL;
-            let width = PANEL.min(right.columns - first);
+            let width = PANEL.min(right.count - first);
             let (panel, _) = panel[start * PANEL..][..depth * PANEL].as_chunks::<PANEL>();
             for (number, tile) in tiles.chunks_exact(depth * ROWS).enumerate() {
                 let row = number * ROWS;
@@ -151,7 +182,7 @@ fn product<const ROWS: usize, const FUSED: bool>(
                 let sums = multiply::<ROWS, FUSED>(tile, panel);
                 let rows = ROWS.min(left.rows - row);
                 for (offset, sums) in sums[..rows].iter().enumerate() {
-                    let out = &mut out.numbers[(row + offset) * out.step + first..][..width];
+                    let out = &mut numbers[(row + offset) * step + first..][..width];
                     if start == 0 {
                         out.copy_from_slice(&sums[..width]);
                     } else {
@@ -206,7 +237,9 @@ fn multiply<const ROWS: usize, const FUSED: bool>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Out, Packed, View, product, product_avx512, product_fused};
+    use super::{Columns, Out, Packed, View, product, product_avx512, product_fused};
+
+    type Way = for<'a> fn(Columns<'a>, View<'a>, Out<'a>, &'a mut Vec<f32>);
 
     /// Numbers whose products are exact, so that every order of adding them up gives the same.
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -240,13 +273,23 @@ mod tests {
             }
             let packed = Packed::new(right);
             // Each way of computing it is right on every processor, if not fast.
-            type Way = for<'a> fn(&'a Packed, View<'a>, Out<'a>, &'a mut Vec<f32>);
             let plain: Way = |right, left, out, tiles| product::<4, false>(right, left, out, tiles);
             for way in [product_avx512, product_fused, plain] {
                 let mut numbers = vec![0.5; rows * step];
-                way(&packed, view, Out { numbers: &mut numbers, step }, &mut Vec::new());
+                way(packed.all(), view, Out { numbers: &mut numbers, step }, &mut Vec::new());
                 prop_assert_eq!(&numbers, &expected);
             }
+            let mut first = 0;
+            for part in packed.parts(3) {
+                let mut numbers = vec![0.0; rows * part.count];
+                let out = Out { numbers: &mut numbers, step: part.count };
+                part.product(view, out, &mut Vec::new());
+                for (row, expected) in numbers.chunks_exact(part.count).zip(expected.chunks(step)) {
+                    prop_assert_eq!(row, &expected[first..][..part.count]);
+                }
+                first += part.count;
+            }
+            prop_assert_eq!(first, columns);
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) enum Backbone {
         padding: u32,
     },
     /// The CPU's own, for which texts need no common length.
-    Cpu(CpuEncoder),
+    Cpu(Box<CpuEncoder>),
 }
 
 impl Backbone {

@@ -50,7 +50,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         let padding = tokenizer.padding();
         Backbone::Padded { encoder: Box::new(encoder), padding }
     } else {
-        Backbone::Cpu(CpuEncoder::new(encoder, sizes, options.threads)?)
+        Backbone::Cpu(Box::new(CpuEncoder::new(encoder, sizes, options.threads)?))
     };
     let name = format!("{} ({model_type}, {task})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());

@@ -1,0 +1,128 @@
+"""Texts and peers for bench/cpu.sh.
+
+    cpu_peers.py texts FOLDER            writes short.txt and mixed.txt
+    cpu_peers.py export MODEL FILE.onnx  the model for ONNX Runtime, from PyTorch
+    cpu_peers.py run MODEL FILE.onnx TEXTS THREADS   prints "CASE TEXTS/S" lines
+    cpu_peers.py table RESULTS           the tables of docs/performance.md
+"""
+
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+WORDS = (
+    "the order came late and broken so we sent it back on monday with a note about which part was missing "
+    "support answered within an hour which was good but nobody could say when another device would be there "
+    "please restart your router then check if every light is green before you call again thank you"
+).split()
+MOST_TOKENS = 256
+
+
+def write_texts(folder):
+    """512 texts of 11 tokens on average, and 512 of 40, a few of them as long as the model takes."""
+    draw = random.Random(7)
+    folder = Path(folder)
+    for name, mean, spread, most in [("short", 9, 0.35, 20), ("mixed", 38, 0.95, 254)]:
+        middle = mean / 2.718281828 ** (spread * spread / 2)
+        lengths = [min(most, max(2, round(middle * draw.lognormvariate(0, spread)))) for _ in range(512)]
+        lines = [" ".join(draw.choice(WORDS) for _ in range(length)) for length in lengths]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def export(model, target):
+    import torch
+    from transformers import AutoModel
+
+    class Bert(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = AutoModel.from_pretrained(model, attn_implementation="eager")
+
+        def forward(self, ids, mask, types):
+            return self.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+
+    bert = Bert().eval()
+    ids = torch.ones(2, 8, dtype=torch.long)
+    dynamic = {0: "batch", 1: "tokens"}
+    torch.onnx.export(
+        bert, (ids, ids, torch.zeros_like(ids)), target, dynamo=False, opset_version=17,
+        input_names=["input_ids", "attention_mask", "token_type_ids"], output_names=["hidden"],
+        dynamic_axes={"input_ids": dynamic, "attention_mask": dynamic, "token_type_ids": dynamic, "hidden": dynamic},
+    )
+
+
+def run(model, onnx, texts, threads):
+    import numpy as np
+    import onnxruntime
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+    threads = int(threads)
+    texts = Path(texts).read_text().splitlines()
+    tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MOST_TOKENS)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+    def infer(batch):
+        encoded = tokenizer.encode_batch(batch)
+        longest = max(len(text.ids) for text in encoded)
+        ids = np.zeros((len(batch), longest), np.int64)
+        mask = np.zeros_like(ids)
+        for row, text in enumerate(encoded):
+            ids[row, : len(text.ids)] = text.ids
+            mask[row, : len(text.ids)] = 1
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = session.run(None, feed)[0]
+        weights = mask[:, :, None].astype(np.float32)
+        vectors = (hidden * weights).sum(1) / weights.sum(1)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def measure(name, size, texts, call):
+        call(texts[: min(size, 32)])
+        started = time.perf_counter()
+        for first in range(0, len(texts), size):
+            call(texts[first : first + size])
+        print(name, f"{len(texts) / (time.perf_counter() - started):.1f}", flush=True)
+
+    by_length = sorted(texts, key=len)
+    measure("onnx-1", 1, texts, infer)
+    for size in (8, 32):
+        measure(f"onnx-{size}", size, texts, infer)
+        measure(f"onnx-{size}-sorted", size, by_length, infer)
+
+    torch.set_num_threads(threads)
+    sentences = SentenceTransformer(model, device="cpu")
+    sentences.max_seq_length = MOST_TOKENS
+    # Its own batching: sorted by length, then cut.
+    for size in (1, 8, 32):
+        call = lambda batch: sentences.encode(batch, batch_size=size)
+        measure(f"torch-{size}", 1 if size == 1 else len(texts), texts, call)
+
+
+def table(results):
+    """A row for each runtime and way of batching: medians of the rounds, and of their ratios to the best peer's."""
+    rounds = [json.loads(line) for line in Path(results).read_text().splitlines()]
+    for name in ("short", "mixed"):
+        mine = [one for one in rounds if one["texts"] == name]
+        cases = list(mine[0]["rates"])
+        peers = [case for case in cases if not case.startswith("forebay")]
+        print(f"\n| {name} | texts/s | spread | times the best of the peers in its round |\n|---|---|---|---|")
+        for case in cases:
+            rates = [one["rates"][case] for one in mine]
+            ratios = [one["rates"][case] / max(one["rates"][peer] for peer in peers) for one in mine]
+            spread = f"{min(rates):.0f} to {max(rates):.0f}"
+            print(f"| `{case}` | {statistics.median(rates):.0f} | {spread} | {statistics.median(ratios):.2f} |")
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    commands = {"texts": write_texts, "export": export, "run": run, "table": table}
+    commands[sys.argv[1]](*sys.argv[2:])
