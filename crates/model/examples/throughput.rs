@@ -6,10 +6,9 @@
 //!
 //! `bench/cpu.sh` runs it beside other runtimes.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use forebay_model::{Model, TextModel, TextModelOptions};
+use tokio::time::Instant;
 
 /// Texts in one batch; the last is all of them.
 const SIZES: [usize; 4] = [1, 8, 32, usize::MAX];
