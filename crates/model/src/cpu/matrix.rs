@@ -139,9 +139,9 @@ impl Packed {
 }
 
 impl Columns<'_> {
-    /// `out = left × self`. `tiles` is working memory.
+    /// `out = left × self`, where a row of `left` has no gaps. `tiles` is working memory.
     pub(super) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Vec<f32>) {
-        debug_assert_eq!(left.columns, self.rows, "the factors fit each other");
+        debug_assert_eq!((left.columns, left.column_step), (self.rows, 1), "the factors fit");
         match *LEVEL {
             Level::Avx512 => product_avx512(self, left, out, tiles),
             Level::Fused => product_fused(self, left, out, tiles),

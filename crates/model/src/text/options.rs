@@ -22,7 +22,7 @@ pub struct TextModelOptions {
     pub truncate: bool,
     /// Most tokens in one text, the special ones counted in; by default what the model's files say.
     pub max_tokens: Option<NonZeroUsize>,
-    /// Most texts in one batch. Larger batches are run in parts; a GPU's shapes are warmed up to here.
+    /// Most texts in one run on a GPU, whose shapes are warmed up to here; larger batches are run in parts.
     pub max_batch: NonZeroUsize,
     /// How many threads compute on the CPU; by default one for each core.
     pub threads: Option<NonZeroUsize>,

@@ -38,6 +38,34 @@ fn a_text_gets_the_same_vector_alone_and_in_a_batch() {
 }
 
 #[test]
+fn threads_change_no_vector() {
+    let vectors = |threads: usize, batch: &[String]| {
+        let path = common::reference("tiny-bert-classifier");
+        let (task, threads) = (Some(Task::TextEmbedding), NonZeroUsize::new(threads));
+        let options = common::options(&path, DeviceChoice::Cpu, 4);
+        let mut model =
+            TextModel::load(&TextModelOptions { task, threads, truncate: true, ..options })
+                .unwrap();
+        let outputs = model.infer(batch).unwrap();
+        outputs
+            .iter()
+            .flat_map(|output| vector(output.as_ref().unwrap()).to_vec())
+            .collect::<Vec<_>>()
+    };
+    // Many texts, which are dealt out; one short and one long one, for which all threads work together.
+    let long = "not so great ".repeat(30);
+    for batch in [texts(), vec!["boring".to_owned()], vec![long]] {
+        let alone = vectors(1, &batch);
+        for threads in [2, 3, 16] {
+            let found = vectors(threads, &batch);
+            assert_eq!(found.len(), alone.len());
+            let differences = found.iter().zip(&alone).map(|(a, b)| (a - b).abs());
+            assert!(differences.fold(0.0, f32::max) < 1e-5, "{threads} threads");
+        }
+    }
+}
+
+#[test]
 fn no_texts_give_no_results() {
     assert_eq!(embedder(DeviceChoice::Cpu).infer(&[]), Ok(vec![]));
 }
