@@ -239,11 +239,13 @@ impl Poller {
         (report, Leaving(self.consumer))
     }
 
-    /// Has the last transaction committed, and polls meanwhile. Whether it was.
+    /// Has the last transaction committed, and polls meanwhile. Whether it was. What failed before is void already, and
+    /// for whoever reads these partitions next it is as if it had never been read.
     fn flush_at_last(&self, transactions: &Arc<Transactions>) -> bool {
         const LIMIT: Duration = Duration::from_secs(12);
         const LOOK: Duration = Duration::from_millis(5);
         let deadline = Instant::now() + LIMIT;
+        transactions.take_failure();
         let flush = transactions.flush();
         while !transactions.is_flushed(flush) && Instant::now() < deadline {
             transactions.watch();

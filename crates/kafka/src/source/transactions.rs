@@ -168,12 +168,17 @@ impl Transactions {
         self.failed.load(Ordering::Acquire)
     }
 
+    /// Whether one had failed, which from now on counts no more.
+    pub(super) fn take_failure(&self) -> bool {
+        self.failed.swap(false, Ordering::AcqRel)
+    }
+
     /// Whether the partitions have to be rewound to what is committed. Whoever asks does so, or
     /// [says that it was not done](Self::not_rewound); from then on what failed is as if it had never been read.
     pub(super) fn take_rewind(&self) -> bool {
         let rewind = self.rewind.swap(false, Ordering::AcqRel);
         if rewind {
-            self.failed.store(false, Ordering::Release);
+            self.take_failure();
         }
         rewind
     }
