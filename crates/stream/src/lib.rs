@@ -7,6 +7,7 @@
 //! This crate does no IO and starts no runtime; time is tokio's, so tests run on a paused clock.
 
 mod batch;
+pub mod batching;
 mod clock;
 mod event;
 mod failure;

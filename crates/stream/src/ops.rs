@@ -2,6 +2,7 @@
 
 mod accumulate;
 pub(crate) mod adaptive_window;
+mod adaptive_window_by_length;
 mod admit;
 mod branch;
 pub(crate) mod breaker;

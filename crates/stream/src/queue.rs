@@ -130,3 +130,12 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Closes the queue when its producer has ended, however it has.
+pub(crate) struct Closing<T>(pub(crate) Arc<Queue<T>>);
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -518,7 +518,7 @@ mod tests {
                     prop_assert_eq!(found, leads_to.iter().copied().collect::<Vec<_>>());
                 }
                 let unsettled: BTreeSet<_> = open.iter().flat_map(|(_, inputs)| inputs.clone()).collect();
-                prop_assert_eq!(&*settled.lock().unwrap(), &(&(0..inputs).collect() - &unsettled));
+                prop_assert_eq!(&*settled.lock().unwrap(), &(&(0..inputs).collect::<BTreeSet<_>>() - &unsettled));
             }
         }
 

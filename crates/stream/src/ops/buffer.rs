@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 
 use crate::pump::Pump;
-use crate::queue::Queue;
+use crate::queue::{Closing, Queue};
 use crate::{Event, Failure, Flow, NodeKind};
 
 /// What a full [`buffer`](Flow::buffer) does with the next event.
@@ -105,15 +105,6 @@ impl<T: Send + 'static> Flow<T> {
             })
             .fuse()
         }))
-    }
-}
-
-/// Closes the queue when its producer has ended, however it has.
-struct Closing<T>(Arc<Queue<T>>);
-
-impl<T> Drop for Closing<T> {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

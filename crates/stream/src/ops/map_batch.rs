@@ -1,9 +1,15 @@
 //! `map_batch`: one call for a whole batch, one result for each of its members.
 
+use std::collections::VecDeque;
 use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures::stream::{self, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, Fuse, FuturesUnordered, Stream, StreamExt as _};
 
 use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
 
@@ -19,6 +25,11 @@ pub trait MapBatch<T>: Send + Sync + 'static {
     /// The outer error is about the batch as a whole (the device was lost, the function panicked); an inner one is
     /// about that member alone.
     fn call(&self, batch: Batch<T>) -> impl Future<Output = BatchResult<Self::Output>> + Send;
+
+    /// How many batches it takes at a time, such as one for each device.
+    fn slots(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
 }
 
 /// One result per member, or a failure of the batch as a whole.
@@ -40,9 +51,11 @@ where
 impl<T: Send + Sync + 'static> Batches<T> {
     /// Processes each batch in one call, and gives every member its own result.
     ///
-    /// - **Emits** the members' results as single events, in order, each under its own key and receipt. An empty batch
-    ///   has none, and makes no call.
-    /// - **Backpressures** when downstream does, and while a call is running: one batch at a time.
+    /// - **Emits** the members' results as single events, each under its own key and receipt: those of a batch in
+    ///   order, and the batches as they finish, which is in order where `f` has one [slot](MapBatch::slots). An empty
+    ///   batch has none, and makes no call.
+    /// - **Backpressures** when downstream does, and while as many calls run as `f` has slots. A batch is asked for
+    ///   when a slot is free, even while the results of the last one are still being taken.
     /// - **Completes** when upstream completes.
     /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again
     ///   in halves, until what cannot be processed is alone and fails alone. A wrong number of results fails every
@@ -65,14 +78,73 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// ```
     pub fn map_batch<F: MapBatch<T>>(self, f: F) -> Flow<F::Output> {
         let f = Arc::new(f);
-        Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| {
-            batches
-                .then(move |members| {
-                    let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
-                    async move { stream::iter(process(&*f, members, &stage).await) }
-                })
-                .flatten()
+        Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
+            batches: batches.fuse(),
+            slots: f.slots().get(),
+            call: move |members| {
+                let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
+                async move { process(&*f, members, &stage).await }.boxed()
+            },
+            running: FuturesUnordered::new(),
+            finished: VecDeque::new(),
         }))
+    }
+}
+
+/// State machine behind [`Batches::map_batch`].
+struct Calls<T, U, C> {
+    batches: Fuse<BoxStream<'static, Vec<Event<T>>>>,
+    call: C,
+    slots: usize,
+    running: FuturesUnordered<BoxFuture<'static, Vec<Event<U>>>>,
+    // The results of each call that is over. Invariant: with the running ones, one more than there are slots at most.
+    finished: VecDeque<std::vec::IntoIter<Event<U>>>,
+}
+
+impl<T, U, C> Unpin for Calls<T, U, C> {}
+
+impl<T, U, C> Calls<T, U, C>
+where
+    C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
+{
+    /// Gives every free slot a batch, as far as there are any, and keeps the calls going.
+    fn poll_calls(&mut self, cx: &mut Context<'_>) {
+        loop {
+            while self.running.len() < self.slots
+                && self.running.len() + self.finished.len() <= self.slots
+                && let Poll::Ready(Some(members)) = self.batches.poll_next_unpin(cx)
+            {
+                self.running.push((self.call)(members));
+            }
+            match self.running.poll_next_unpin(cx) {
+                Poll::Ready(Some(results)) => {
+                    if results.len() > 0 {
+                        self.finished.push_back(results.into_iter());
+                    }
+                }
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl<T, U, C> Stream for Calls<T, U, C>
+where
+    C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
+{
+    type Item = Event<U>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<U>>> {
+        self.poll_calls(cx);
+        while let Some(results) = self.finished.front_mut() {
+            if let Some(result) = results.next() {
+                return Poll::Ready(Some(result));
+            }
+            self.finished.pop_front();
+            self.poll_calls(cx);
+        }
+        let is_over = self.batches.is_done() && self.running.is_empty();
+        if is_over { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 

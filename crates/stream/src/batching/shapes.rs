@@ -1,0 +1,126 @@
+//! `Shapes`: what a device makes of a batch's lengths.
+
+use super::Load;
+
+/// Which rectangles of `size` x `length` a device is given.
+///
+/// A device that takes rectangles pads every member of a batch to the longest. One that compiles and tunes its kernels
+/// for every new rectangle is given few of them: sizes and lengths are rounded up to the rungs of two ladders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shapes {
+    pads: bool,
+    // Both ascending; nothing is rounded where there are none, nor beyond the last.
+    sizes: Vec<u64>,
+    lengths: Vec<u64>,
+    max_area: u64,
+}
+
+impl Shapes {
+    /// A device to which members of unlike length are no trouble: nothing is padded.
+    #[must_use]
+    pub fn ragged() -> Self {
+        Self { pads: false, sizes: Vec::new(), lengths: Vec::new(), max_area: u64::MAX }
+    }
+
+    /// Rectangles as small as the batch allows.
+    #[must_use]
+    pub fn padded() -> Self {
+        Self { pads: true, ..Self::ragged() }
+    }
+
+    /// Rectangles whose sides are rounded up to the next of `sizes` and of `lengths`, and none with more than
+    /// `max_area` elements, unless a single member alone has.
+    #[must_use]
+    pub fn ladder(mut sizes: Vec<u64>, mut lengths: Vec<u64>, max_area: u64) -> Self {
+        for ladder in [&mut sizes, &mut lengths] {
+            ladder.sort_unstable();
+            ladder.dedup();
+        }
+        Self { pads: true, sizes, lengths, max_area }
+    }
+
+    /// Whether members of unlike length cost each other anything.
+    #[must_use]
+    pub fn pads(&self) -> bool {
+        self.pads
+    }
+
+    /// The rectangle of a batch, `[size, length]`.
+    #[must_use]
+    pub fn round_up(&self, size: usize, longest: u64) -> [u64; 2] {
+        [next(&self.sizes, size as u64), next(&self.lengths, longest)]
+    }
+
+    /// Whether a batch may be one rectangle.
+    pub(super) fn admits(&self, load: Load) -> bool {
+        let most = self.sizes.last().copied().unwrap_or(u64::MAX);
+        load.size <= 1
+            || !self.pads
+            || load.size as u64 <= most && self.elements(load) <= self.max_area
+    }
+
+    /// How many elements the device computes for a batch, padding counted in.
+    #[must_use]
+    pub fn elements(&self, load: Load) -> u64 {
+        if !self.pads {
+            return load.total;
+        }
+        let [size, length] = self.round_up(load.size, load.longest);
+        size.saturating_mul(length)
+    }
+
+    /// How many pairs of elements of one member there are, which is what attention costs.
+    #[must_use]
+    pub fn pairs(&self, load: Load) -> u64 {
+        if !self.pads {
+            return load.squares;
+        }
+        let [size, length] = self.round_up(load.size, load.longest);
+        size.saturating_mul(length).saturating_mul(length)
+    }
+
+    /// Every rectangle that can occur, smallest first; none where nothing is rounded.
+    #[must_use]
+    pub fn all(&self) -> Vec<[u64; 2]> {
+        let lengths = self.lengths.iter().flat_map(|&length| {
+            let fits =
+                move |size: &&u64| **size == 1 || size.saturating_mul(length) <= self.max_area;
+            self.sizes.iter().filter(fits).map(move |&size| [size, length])
+        });
+        let mut all: Vec<_> = lengths.collect();
+        all.sort_by_key(|[size, length]| (size * length, *length));
+        all
+    }
+}
+
+fn next(ladder: &[u64], least: u64) -> u64 {
+    ladder.iter().copied().find(|&rung| rung >= least).unwrap_or(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Load, Shapes};
+
+    #[test]
+    fn without_padding_every_element_is_one_of_the_batch() {
+        let load: Load = [3, 5].into_iter().collect();
+        let ragged = Shapes::ragged();
+        assert_eq!((ragged.elements(load), ragged.pairs(load)), (8, 9 + 25));
+        let padded = Shapes::padded();
+        assert_eq!((padded.elements(load), padded.pairs(load)), (2 * 5, 2 * 25));
+        assert!(ragged.all().is_empty() && padded.all().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_ladder_admits_is_one_of_all_its_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
+            let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], 1024);
+            let load: Load = lengths.iter().copied().collect();
+            let shape = shapes.round_up(load.size, load.longest);
+            prop_assert!(shape[0] >= load.size as u64 && shape[1] >= load.longest);
+            prop_assert_eq!(shapes.admits(load), shapes.all().contains(&shape));
+        }
+    }
+}

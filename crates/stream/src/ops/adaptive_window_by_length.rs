@@ -1,0 +1,266 @@
+//! `adaptive_window_by_length`: batches of like lengths, chosen when whoever takes them can.
+
+mod choice;
+mod dispatch;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+
+use self::choice::{Candidate, choose};
+use self::dispatch::{Dispatches, Reason};
+use crate::batching::CostModel;
+use crate::clock::later;
+use crate::pump::Pump;
+use crate::queue::{Closing, Queue};
+use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind};
+
+/// How long an event without a deadline gives way to those that have one. So none waits for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most events among which a batch is chosen, unless a batch may be larger.
+const LOOKAHEAD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
+
+impl<T: Send + 'static> Flow<T> {
+    /// Gathers what waits into batches of like lengths, each chosen at the moment at which downstream can take it. The
+    /// window for a model whose device pads what it is given; to take what is there as it came, see
+    /// [`adaptive_window`](Flow::adaptive_window).
+    ///
+    /// `costs` predicts how long the device takes for a batch, in elements of `length`, and `limits.max_cost` is about
+    /// elements, padding counted in. `deadline` says until when an event is of use, or why it is of none.
+    ///
+    /// - **Emits**, as soon as downstream asks, one of the batches into which what waits is divided such that all take
+    ///   the device the least time: the one with the most urgent event, which is that of the earliest deadline. An
+    ///   event without a deadline is as urgent as if it had a second from when it came. Where nothing is padded, the
+    ///   most urgent events, up to the limits. A `max_wait` that is not zero runs from when the oldest event came,
+    ///   whether or not downstream was busy, and is cut short where a deadline would be missed.
+    /// - **Backpressures** when 1024 events (or `max_size`, if that is more) are to choose from and as many more wait;
+    ///   takes them from upstream in a task of its own, while downstream is busy.
+    /// - **Completes** when upstream completes, after what it holds.
+    /// - **On failure** of `deadline`, before an event is taken or when its deadline is over, that event's receipt
+    ///   fails, with this stage's name; its neighbours go on. A panic upstream ends the flow, after what it holds.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
+    /// use std::num::NonZeroUsize;
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use forebay_stream::batching::{CostModel, Shapes};
+    /// use forebay_stream::{AdaptiveWindow, Flow};
+    ///
+    /// let max_size = NonZeroUsize::new(64).expect("64 is not 0");
+    /// let limits = AdaptiveWindow { max_size, max_wait: Duration::from_secs(1), max_cost: 16_384 };
+    /// let costs = Arc::new(CostModel::new(Shapes::padded()));
+    /// let texts = Flow::from_iter([vec![7; 900], vec![7; 3], vec![7; 800], vec![7; 2]]);
+    /// let batches = texts.adaptive_window_by_length(limits, costs, |text| text.len() as u64, |_| Ok(None));
+    /// let lengths = batches.into_lists().map(|batch| batch.iter().map(Vec::len).collect::<Vec<_>>());
+    /// assert_eq!(lengths.collect().await?, [[900, 800], [3, 2]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is run outside of a tokio runtime.
+    pub fn adaptive_window_by_length(
+        self,
+        limits: AdaptiveWindow,
+        costs: Arc<CostModel>,
+        length: impl Fn(&T) -> u64 + Send + 'static,
+        deadline: impl Fn(&Meta) -> Result<Option<Instant>, Failure> + Send + 'static,
+    ) -> Batches<T> {
+        let fault = self.0.fault.clone();
+        let name = "adaptive_window_by_length";
+        Batches(self.0.apply_node(NodeKind::Window, name, |events, node| {
+            let lookahead = LOOKAHEAD.max(limits.max_size);
+            let queue = Arc::new(Queue::new(lookahead, node.depth_gauge()));
+            let carry = carry(events, Arc::clone(&queue));
+            let end = Closing(Arc::clone(&queue));
+            let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
+            let pool = Pool {
+                queue,
+                stage: Arc::clone(node.name()),
+                dispatches: Dispatches::new(node.name()),
+                limits,
+                lookahead: lookahead.get(),
+                costs,
+                length,
+                deadline,
+                waiting: Vec::new(),
+                is_last: false,
+            };
+            stream::unfold((pool, pump), |(mut pool, pump)| async move {
+                pump.start();
+                tokio::task::consume_budget().await;
+                Some((pool.next().await?, (pool, pump)))
+            })
+            .fuse()
+        }))
+    }
+}
+
+/// An event, and when it came.
+type Arrival<T> = (Instant, Event<T>);
+
+async fn carry<T>(mut events: BoxStream<'static, Event<T>>, queue: Arc<Queue<Arrival<T>>>) {
+    loop {
+        queue.room().await;
+        let Some(event) = events.next().await else { break };
+        // There is room, and nobody else fills it.
+        drop(queue.try_push((Instant::now(), event)));
+        // An upstream that is always ready must not keep downstream from running.
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// What a batch is chosen from.
+struct Pool<T, L, D> {
+    queue: Arc<Queue<Arrival<T>>>,
+    stage: Arc<str>,
+    dispatches: Dispatches,
+    limits: AdaptiveWindow,
+    lookahead: usize,
+    costs: Arc<CostModel>,
+    length: L,
+    deadline: D,
+    // In the order in which they came. Invariant: no more than `lookahead`.
+    waiting: Vec<Waiting<T>>,
+    // Whether nothing comes any more.
+    is_last: bool,
+}
+
+struct Waiting<T> {
+    event: Event<T>,
+    came: Instant,
+    deadline: Option<Instant>,
+    length: u64,
+}
+
+impl<T> Waiting<T> {
+    fn candidate(&self) -> Candidate {
+        let urgent = self.deadline.unwrap_or_else(|| later(self.came, PATIENCE));
+        Candidate { length: self.length, urgent }
+    }
+}
+
+impl<T, L, D> Pool<T, L, D>
+where
+    L: Fn(&T) -> u64,
+    D: Fn(&Meta) -> Result<Option<Instant>, Failure>,
+{
+    /// The next batch; `None` once there are no more.
+    async fn next(&mut self) -> Option<Vec<Event<T>>> {
+        loop {
+            self.take_what_has_come();
+            self.expire();
+            if self.waiting.is_empty() {
+                if self.is_last {
+                    return None;
+                }
+                self.one_more().await;
+                continue;
+            }
+            let (wait_until, reason) = self.wait_until();
+            if self.is_last {
+                return Some(self.dispatch(Reason::Drain));
+            }
+            if wait_until <= Instant::now() {
+                return Some(self.dispatch(reason));
+            }
+            if self.waiting.len() == self.lookahead {
+                sleep_until(wait_until).await;
+            } else {
+                tokio::select! {
+                    () = self.one_more() => {}
+                    () = sleep_until(wait_until) => {}
+                }
+            }
+        }
+    }
+
+    fn take_what_has_come(&mut self) {
+        while self.waiting.len() < self.lookahead
+            && let Some(arrival) = self.queue.try_pop()
+        {
+            self.take(arrival);
+        }
+    }
+
+    /// Waits for the next event, or for the news that there is none.
+    async fn one_more(&mut self) {
+        match self.queue.pop().await {
+            Some(arrival) => self.take(arrival),
+            None => self.is_last = true,
+        }
+    }
+
+    fn take(&mut self, (came, event): Arrival<T>) {
+        match (self.deadline)(&event.meta) {
+            Ok(deadline) => {
+                let length = (self.length)(&event.value);
+                self.waiting.push(Waiting { event, came, deadline, length });
+            }
+            Err(failure) => event.receipt.fail(failure.at(Arc::clone(&self.stage))),
+        }
+    }
+
+    /// Lets go of what nobody waits for any more.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let is_over = |one: &mut Waiting<T>| one.deadline.is_some_and(|deadline| deadline <= now);
+        for one in self.waiting.extract_if(.., is_over) {
+            match (self.deadline)(&one.event.meta) {
+                Err(failure) => one.event.receipt.fail(failure.at(Arc::clone(&self.stage))),
+                Ok(_) => {
+                    let failure = Failure::new("deadline_exceeded", "the deadline is over");
+                    one.event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                }
+            }
+        }
+    }
+
+    /// Until when a batch may gather, although downstream could take it, and why no longer.
+    fn wait_until(&self) -> (Instant, Reason) {
+        let now = Instant::now();
+        let AdaptiveWindow { max_wait, max_size, max_cost } = self.limits;
+        let Some(oldest) = self.waiting.first().filter(|_| !max_wait.is_zero()) else {
+            return (now, Reason::Idle);
+        };
+        if self.waiting.len() >= max_size.get() {
+            return (now, Reason::Size);
+        }
+        let load = self.waiting.iter().map(|one| one.length).collect();
+        if self.costs.shapes().elements(load) >= max_cost {
+            return (now, Reason::Cost);
+        }
+        let patient = (later(oldest.came, max_wait), Reason::Wait);
+        let deadline = self.waiting.iter().filter_map(|one| one.deadline).min();
+        // Timers are late by up to a millisecond.
+        let takes = self.costs.predict(load).saturating_add(Duration::from_millis(1));
+        let in_time = |deadline: Instant| deadline.checked_sub(takes);
+        let in_time = deadline.map(|deadline| (in_time(deadline).unwrap_or(now), Reason::Deadline));
+        in_time.into_iter().chain([patient]).min_by_key(|(at, _)| *at).unwrap_or(patient)
+    }
+
+    /// Takes the next batch out of what waits, whose members stay in the order in which they came.
+    fn dispatch(&mut self, reason: Reason) -> Vec<Event<T>> {
+        let candidates: Vec<_> = self.waiting.iter().map(Waiting::candidate).collect();
+        let choice = choose(&candidates, self.limits, &self.costs);
+        let mut is_member = choice.is_member.into_iter();
+        let members = self.waiting.extract_if(.., |_| is_member.next().unwrap_or(false));
+        let (came, members): (Vec<_>, Vec<_>) =
+            members.map(|member| (member.came, member.event)).unzip();
+        let waited = came.first().map(Instant::elapsed).unwrap_or_default();
+        let reason = choice.limit.map_or(reason, Reason::from);
+        self.dispatches.count(reason, choice.load, waited, &self.costs);
+        members
+    }
+}
+
+#[cfg(test)]
+mod tests;

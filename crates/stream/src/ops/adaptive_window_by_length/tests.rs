@@ -1,0 +1,181 @@
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::StreamExt as _;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+
+use crate::batching::{CostModel, Load, Shapes};
+use crate::testing::{Tracked, block_on, size, timed};
+use crate::{AdaptiveWindow, Batches, Failure, Flow, Meta};
+
+/// A call costs 3 ms, an element 2 us.
+fn costs() -> Arc<CostModel> {
+    let costs = CostModel::new(Shapes::padded());
+    for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
+        let load: Load = std::iter::repeat_n(length, size).collect();
+        costs.seed(load, Duration::from_micros(3000 + 2 * costs.shapes().elements(load)));
+    }
+    Arc::new(costs)
+}
+
+fn limits(max_size: usize, max_wait: u64, max_cost: u64) -> AdaptiveWindow {
+    AdaptiveWindow { max_size: size(max_size), max_wait: Duration::from_millis(max_wait), max_cost }
+}
+
+/// Values that are their own lengths, and need no answer by any time.
+fn windows(flow: Flow<u64>, limits: AdaptiveWindow) -> Batches<u64> {
+    flow.adaptive_window_by_length(limits, costs(), |value| *value, |_| Ok(None))
+}
+
+/// What a device that takes 10 ms for anything is given, and when.
+async fn given(windows: Batches<u64>) -> Vec<(Vec<u64>, u128)> {
+    let start = Instant::now();
+    let device = move |list| async move {
+        let begun = start.elapsed().as_millis();
+        sleep(Duration::from_millis(10)).await;
+        Ok((list, begun))
+    };
+    windows.into_lists().map_async(device, NonZeroUsize::MIN).collect().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_device_gets_each_event_at_once_and_a_busy_one_what_has_gathered() {
+    let flow = Flow::from_stream(timed(vec![0, 1, 2, 3, 30]));
+    let seen = given(windows(flow, limits(64, 0, u64::MAX))).await;
+    assert_eq!(seen, [(vec![0], 0), (vec![1, 2, 3], 10), (vec![30], 30)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_runs_from_when_the_first_came_even_while_the_device_was_busy() {
+    let flow = Flow::from_stream(timed(vec![0, 20, 22, 34, 36, 100]));
+    let seen = given(windows(flow, limits(64, 15, u64::MAX))).await;
+    // 34 came while 20 was gathering; 36 while the device was busy, which counts in.
+    assert_eq!(seen, [(vec![0], 15), (vec![20, 22, 34], 35), (vec![36], 51), (vec![100], 100)]);
+}
+
+/// The deadline of an event is where it came from, in milliseconds after `start`.
+fn due(start: Instant) -> impl Fn(&Meta) -> Result<Option<Instant>, Failure> + Send + 'static {
+    move |meta| {
+        let due = start + Duration::from_millis(meta.origin.position);
+        if due <= Instant::now() { Err(Failure::new("late", "")) } else { Ok(Some(due)) }
+    }
+}
+
+/// Events whose deadlines are their values.
+fn with_deadlines(at: Vec<u64>, deadlines: Vec<u64>) -> (Flow<u64>, Tracked) {
+    let deadlines = std::sync::Mutex::new(deadlines.into_iter());
+    let (flow, outcomes) = Tracked::stream(timed(at));
+    let flow = Flow(flow.0.apply(crate::NodeKind::Element, "deadline", |events, _| {
+        events.map(move |mut event| {
+            let deadline = deadlines.lock().unwrap().next().unwrap();
+            let origin = crate::Origin { position: deadline, ..crate::Origin::default() };
+            event.meta = Arc::new(Meta { origin, ..Meta::default() });
+            event
+        })
+    }));
+    (flow, outcomes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earliest_deadline_goes_first_and_what_is_late_costs_no_time() {
+    let (flow, outcomes) = with_deadlines(vec![0, 1, 2, 3, 4], vec![50, 40, 30, 8, 35]);
+    let windows =
+        flow.adaptive_window_by_length(limits(2, 0, u64::MAX), costs(), |_| 8, due(Instant::now()));
+    let seen = given(windows).await;
+    assert_eq!(seen, [(vec![0], 0), (vec![2, 4], 10), (vec![1], 20)]);
+    assert_eq!(outcomes.codes(), ["done", "done", "done", "late", "done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_cut_short_by_a_deadline_that_would_be_missed() {
+    let (flow, _outcomes) = with_deadlines(vec![0, 10, 900], vec![500, 60, 2000]);
+    let windows = flow.adaptive_window_by_length(
+        limits(9, 100, u64::MAX),
+        costs(),
+        |_| 8,
+        due(Instant::now()),
+    );
+    let seen = given(windows).await;
+    // A call takes 3.04 ms.
+    assert_eq!(seen[0], (vec![0, 10], 56));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_an_event_gives_way_for_a_second_and_no_longer() {
+    // The first to be ignored has no deadline; all that come after have one that is near.
+    let count = 200;
+    let at: Vec<_> = [0].into_iter().chain((0..count).map(|n| 1 + n * 10)).collect();
+    let near = move |meta: &Meta| {
+        Ok(meta.header("near").map(|_| Instant::now() + Duration::from_millis(900)))
+    };
+    let flow = Flow::from_stream(timed(at));
+    let flow = Flow(flow.0.apply(crate::NodeKind::Element, "near", |events, _| {
+        events.map(|mut event| {
+            let header = crate::Header { name: "near".into(), value: Some(bytes::Bytes::new()) };
+            let headers = if event.value == 0 { vec![] } else { vec![header] };
+            event.meta = Arc::new(Meta { headers, ..Meta::default() });
+            event
+        })
+    }));
+    // One at a time, and as many come as go: behind the first busy spell there is always one with a deadline.
+    let windows = flow.adaptive_window_by_length(limits(1, 0, u64::MAX), costs(), |_| 8, near);
+    let seen = given(windows).await;
+    let (_, when) = seen.iter().find(|(list, _)| *list == [0]).unwrap();
+    assert!(*when < 1_100, "{when}");
+}
+
+#[test]
+fn the_reasons_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    metrics::with_local_recorder(&recorder, || {
+        block_on(async {
+            // One at once, and one; five while the device is busy; the next at once; and the last, for nothing comes.
+            let flow = Flow::from_stream(timed(vec![0, 31, 31, 31, 31, 31, 31, 60]));
+            assert_eq!(given(windows(flow, limits(5, 0, u64::MAX))).await.len(), 4);
+            let flow = Flow::from_stream(timed(vec![0, 1, 30]));
+            assert_eq!(given(windows(flow, limits(5, 9, u64::MAX))).await.len(), 2);
+        });
+    });
+    let mut counts: Vec<_> = recorder
+        .snapshotter()
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter(|(key, ..)| key.key().name() == "forebay_batches_total")
+        .filter_map(|(key, _, _, value)| match value {
+            DebugValue::Counter(count) if count > 0 => {
+                let reason = key.key().labels().find(|label| label.key() == "reason").unwrap();
+                Some((reason.value().to_owned(), count))
+            }
+            _ => None,
+        })
+        .collect();
+    counts.sort();
+    let expected = [("drain", 1), ("idle", 3), ("size", 1), ("wait", 1)];
+    assert_eq!(counts, expected.map(|(reason, count)| (reason.to_owned(), count)));
+}
+
+proptest! {
+    #[test]
+    fn every_event_is_in_one_batch_within_the_limits(
+        values in prop::collection::vec(1_u64..300, 0..200),
+        max_size in 1_usize..40, max_cost in 1_u64..3000, max_wait in 0_u64..3,
+    ) {
+        let (flow, outcomes) = Tracked::flow(values.clone());
+        let lists = block_on(windows(flow, limits(max_size, max_wait, max_cost)).into_lists().collect()).unwrap();
+        for list in &lists {
+            let load: Load = list.iter().copied().collect();
+            prop_assert!(!list.is_empty() && list.len() <= max_size);
+            prop_assert!(list.len() == 1 || Shapes::padded().elements(load) <= max_cost);
+        }
+        let mut seen = lists.concat();
+        let mut values = values;
+        seen.sort_unstable();
+        values.sort_unstable();
+        prop_assert_eq!(outcomes.codes(), vec!["done"; values.len()]);
+        prop_assert_eq!(seen, values);
+    }
+}
