@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use forebay_model::{DeviceChoice, Model as _, TextModel, TextModelOptions};
+use forebay_model::{DeviceChoice, TextModel, TextModelOptions};
 use serde_json::{Value, json};
 
 use crate::binary::{Service, forebay, root};
@@ -45,7 +45,7 @@ fn direct(numbers: impl Iterator<Item = usize>) -> HashMap<String, Value> {
     options.max_batch = NonZeroUsize::MIN;
     let mut model = TextModel::load(&options).unwrap();
     let answer = |number| {
-        let output = model.infer(&[text(number)]).unwrap().remove(0).unwrap();
+        let output = model.answer(&[text(number)]).unwrap().remove(0).unwrap();
         (format!("id-{number}"), serde_json::to_value(output).unwrap())
     };
     numbers.map(answer).collect()

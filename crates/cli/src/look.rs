@@ -4,12 +4,19 @@ use std::fmt::Write as _;
 
 use forebay_http::Pages;
 use forebay_pipeline::{View, svg};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::metrics;
 
 /// `/taps`: the last values at each `tap`. `/counts`: what has left each operator. `/graph.svg` and `/graph.mmd`.
-pub(crate) fn pages(view: &View) -> Pages {
+/// `/metrics`, for Prometheus.
+pub(crate) fn pages(view: &View, metrics: PrometheusHandle) -> Pages {
     let of = || view.clone();
-    let (taps, counts, picture, mermaid) = (of(), of(), of(), of());
+    let (taps, counts, picture, mermaid, measured) = (of(), of(), of(), of(), of());
     Pages::new()
+        .page("/metrics", "text/plain; version=0.0.4; charset=utf-8", move || {
+            metrics::render(&metrics, &measured)
+        })
         .page("/taps", "application/json", move || {
             serde_json::to_string(&taps.taps()).unwrap_or_default()
         })

@@ -7,6 +7,7 @@ mod exit;
 mod graph;
 mod load;
 mod look;
+mod metrics;
 mod print;
 mod progress;
 mod replay;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use forebay_model::Download;
 use forebay_pipeline::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -31,11 +32,34 @@ pub(crate) fn bar(length: u64, message: &str) -> ProgressBar {
     BARS.add(ProgressBar::new(length)).with_style(style).with_message(message.to_owned())
 }
 
+/// A bar of so many bytes.
+fn bytes_bar(length: u64, message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    BARS.add(ProgressBar::new(length)).with_style(style).with_message(message.to_owned())
+}
+
 /// Shows a pipeline's start.
 pub(crate) fn show() -> impl FnMut(Progress) + Send + 'static {
     let mut warm_up: Option<ProgressBar> = None;
+    let mut download: Option<(String, ProgressBar)> = None;
     move |progress| match progress {
         Progress::Loading { model } => tracing::info!(model, "loading"),
+        Progress::Download { model, download: Download { file, done, total } } => {
+            let is_new = download.as_ref().is_none_or(|(known, _)| *known != file);
+            if is_new && let Some((_, last)) = download.take() {
+                last.finish_and_clear();
+            }
+            let (_, bar) = download.get_or_insert_with(|| {
+                tracing::info!(model, file, bytes = total, "downloading");
+                (file.clone(), bytes_bar(total, &file))
+            });
+            bar.set_position(done);
+            if done == total {
+                bar.finish_and_clear();
+            }
+        }
         Progress::WarmUp { model, step } => {
             let bar = warm_up
                 .get_or_insert_with(|| bar(step.total as u64, &format!("warming up {model}")));

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use forebay_kafka::EmbeddedBroker;
 use forebay_pipeline::{Plan, Progress};
 
-use crate::{exit, look, print, progress, signals};
+use crate::{exit, look, metrics, print, progress, signals};
 
 /// Partitions of each topic that an embedded broker is given.
 const PARTITIONS: i32 = 4;
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// Create this file when requests are being taken and remove it at the end, for health checks
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Serve pages that show the running pipeline: /taps, /counts, /graph.svg and /graph.mmd. They are for people who
-    /// look into it: keep the address private
+    /// Serve pages that show the running pipeline: /metrics for Prometheus, /taps, /counts, /graph.svg and /graph.mmd.
+    /// They are for those who run it: keep the address private
     #[arg(long, value_name = "HOST:PORT")]
     debug_listen: Option<String>,
 }
@@ -75,9 +75,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             show(progress);
         };
+        let metrics = args.debug_listen.is_some().then(metrics::install).transpose()?;
         let pages = async {
-            match (&args.debug_listen, views.recv().await) {
-                (Some(listen), Some(view)) => look::pages(&view).serve(listen).await,
+            match (&args.debug_listen, metrics, views.recv().await) {
+                (Some(listen), Some(metrics), Some(view)) => {
+                    look::pages(&view, metrics).serve(listen).await
+                }
                 _ => std::future::pending().await,
             }
         };

@@ -18,8 +18,8 @@ pub use forebay_pipeline as pipeline;
 /// What most programs need.
 pub mod prelude {
     pub use forebay_kafka::{Reply, SinkConfig, SourceConfig};
-    pub use forebay_model::{Model, ModelHandle, TextModel, TextModelOptions};
-    pub use forebay_stream::{Batch, Failure, Flow, Release};
+    pub use forebay_model::{Model, ModelHandle, TextHandle, TextModel, TextModelOptions};
+    pub use forebay_stream::{AdaptiveWindow, Batch, Failure, Flow, Release};
 }
 
 // The README's example is compiled and run, as documentation tests are.

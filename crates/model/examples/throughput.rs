@@ -27,10 +27,10 @@ fn main() -> Result<()> {
     model.warm_up(&mut |step| eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape))?;
     for size in SIZES {
         let size = size.min(texts.len());
-        model.infer(&texts[..size])?;
+        model.answer(&texts[..size])?;
         let started = Instant::now();
         for batch in texts.chunks(size) {
-            for result in model.infer(batch)? {
+            for result in model.answer(batch)? {
                 result?;
             }
         }

@@ -39,6 +39,8 @@ pub(crate) enum Pool {
     Mean,
     /// The first, which is the special token.
     First,
+    /// The largest of each component.
+    Max,
 }
 
 impl CpuEncoder {
@@ -103,6 +105,7 @@ impl CpuEncoder {
             match pool {
                 Pool::First => pooled.extend(&tokens[..self.hidden]),
                 Pool::Mean => pooled.extend(kernels::mean(tokens, self.hidden)),
+                Pool::Max => pooled.extend(kernels::max(tokens, self.hidden)),
             }
             rest = after;
         }

@@ -11,7 +11,7 @@ mod layer;
 mod padded;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 pub use attention::Attention;
 pub use config::{Activation, EncoderConfig, HeadConfig, LayerNames, TensorNames};
@@ -54,12 +54,15 @@ impl Encoder {
         })
     }
 
-    /// The last layer's vectors, `[batch, tokens, hidden]`. Those of padding mean nothing.
+    /// The last layer's vectors, `[batch, tokens, hidden]`, in f32 whatever the weights are in. Those of padding mean nothing.
     #[must_use]
     pub fn forward(&self, batch: &Padded) -> Tensor<3> {
         let device = self.embeddings.device();
-        let bias = batch.attention_bias(&device);
         let hidden = self.embeddings.forward(batch.tokens(&device));
-        self.layers.iter().fold(hidden, |hidden, layer| layer.forward(hidden, bias.clone()))
+        let precision: FloatDType = hidden.dtype().into();
+        let bias = batch.attention_bias(&device).map(|bias| bias.cast(precision));
+        let layers = self.layers.iter();
+        let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, bias.clone()));
+        hidden.cast(FloatDType::F32)
     }
 }

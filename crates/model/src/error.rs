@@ -152,6 +152,82 @@ pub enum Error {
         most: usize,
     },
 
+    /// `dimensions` is more than the model's vectors have.
+    #[error("dimensions = {asked} is more than the {most} that this model has")]
+    Dimensions {
+        /// What was asked for.
+        asked: usize,
+        /// What there is.
+        most: usize,
+    },
+
+    /// The device does not compute in the precision.
+    #[error("precision = {asked} is not for this device ({device}); use f32")]
+    Precision {
+        /// What was asked for.
+        asked: crate::Precision,
+        /// The device and why it was chosen.
+        device: String,
+    },
+
+    /// An option that is of no use for the model's task.
+    #[error("`{option}` is not for {task}; leave it out, or set the task to {for_task}")]
+    OptionOfAnotherTask {
+        /// The option.
+        option: &'static str,
+        /// What the model does.
+        task: crate::Task,
+        /// What the option is for.
+        for_task: crate::Task,
+    },
+
+    /// A model of the Hub can be neither fetched nor found in the cache.
+    #[error(
+        "cannot fetch {model} from the Hub ({what}); check the network, or download it and set `path`"
+    )]
+    Hub {
+        /// What was to be done.
+        what: String,
+        /// The model and its revision.
+        model: String,
+        /// What the client of the Hub reported.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The Hub does not give the model out, or does not have it.
+    #[error(
+        "the Hub has no {model}, or not for you (status {status}); check its name and revision, and set HF_TOKEN if it \
+         is private or gated"
+    )]
+    HubRefused {
+        /// The model and its revision.
+        model: String,
+        /// The status of the Hub's response.
+        status: u16,
+    },
+
+    /// A model of the Hub is not one that can be run.
+    #[error("{model} has no {file} on the Hub; another revision may have it, or another model")]
+    NotOnHub {
+        /// The model and its revision.
+        model: String,
+        /// The file that is missing.
+        file: &'static str,
+    },
+
+    /// Offline, and the model is not in the cache.
+    #[error("{model} is not in the cache {}, and HF_HUB_OFFLINE forbids to fetch it", cache.display())]
+    NotCached {
+        /// The model and its revision.
+        model: String,
+        /// The cache.
+        cache: PathBuf,
+    },
+
+    /// Nothing tells where the Hub's cache is.
+    #[error("there is no home directory to keep models in; set HF_HOME")]
+    NoHubCache,
+
     /// The chosen device does not exist.
     #[error("no such device as `{asked}`: {found}; {advice}")]
     NoDevice {

@@ -12,6 +12,9 @@ use crate::{Error, Model, WarmUp};
 /// Batches that may wait while one computes: enough to keep the device busy, few enough to bind late.
 const WAITING_BATCHES: usize = 1;
 
+/// The code of what a thread that has ended did not take.
+pub(crate) const UNAVAILABLE: &str = "model_unavailable";
+
 /// A model on a thread of its own, called from anywhere.
 ///
 /// Clones share the one thread, which takes batches one at a time and ends when the last clone is dropped. At most one
@@ -69,9 +72,15 @@ impl<M: Model> ModelHandle<M> {
         self.unavailable()
     }
 
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.jobs.is_closed()
+    }
+
     fn unavailable(&self) -> Failure {
         let why = self.end.get().map_or("its thread has ended", String::as_str);
-        Failure::new("model_unavailable", format_args!("the model is gone: {why}"))
+        Failure::new(UNAVAILABLE, format_args!("the model is gone: {why}"))
     }
 }
 

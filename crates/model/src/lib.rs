@@ -12,7 +12,9 @@ mod device;
 pub mod encoder;
 mod error;
 mod handle;
+mod hub;
 mod model;
+mod replicas;
 mod text;
 mod worker;
 
@@ -21,5 +23,10 @@ pub use burn;
 pub use device::{DeviceChoice, InvalidDevice, SelectedDevice};
 pub use error::Error;
 pub use handle::ModelHandle;
+pub use hub::{Download, Hub, HubModel, is_hub_name};
 pub use model::{Model, WarmUp};
-pub use text::{InvalidTask, Task, TextModel, TextModelOptions, TextOutput};
+pub use replicas::Replicas;
+pub use text::{
+    ClassificationOptions, EmbeddingOptions, Label, PoolingMode, Precision, Scores, Task,
+    TextHandle, TextModel, TextModelOptions, TextOutput, Tokens, UnknownName,
+};

@@ -53,6 +53,12 @@ pub trait Model: 'static {
         Ok(())
     }
 
+    /// Whether the model cannot go on, such as when its device is lost, and has to be built again. Asked after each
+    /// batch.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// One line for start-up logs: what runs, and on which device.
     fn describe(&self) -> String {
         std::any::type_name::<Self>().to_owned()

@@ -2,29 +2,37 @@
 
 mod backbone;
 mod check;
+mod handle;
 mod load;
 mod options;
 mod output;
 mod plan;
 mod pooling;
-mod shapes;
 mod tokens;
 
-use forebay_stream::Failure;
+use std::sync::Arc;
 
-pub use options::{InvalidTask, Task, TextModelOptions};
-pub use output::TextOutput;
+use forebay_stream::Failure;
+use forebay_stream::batching::{CostModel, Load};
+use tokio::time::Instant;
+
+pub use handle::TextHandle;
+pub use options::{
+    ClassificationOptions, EmbeddingOptions, PoolingMode, Precision, Scores, Task,
+    TextModelOptions, UnknownName,
+};
+pub use output::{Label, TextOutput};
+pub use tokens::Tokens;
 
 use crate::{DeviceChoice, Error, Model, SelectedDevice, WarmUp};
 use backbone::Backbone;
 use output::Interpreter;
-use shapes::Shapes;
-use tokens::{Tokenizer, Tokens};
+use tokens::Tokenizer;
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
 ///
-/// On the CPU a batch is one run, in which nothing is padded. For a GPU it is cut into parts of like length, so that
-/// little is padded, each part is one run, and their shapes are rounded up to a few, all of which
+/// On the CPU a batch is one run, in which nothing is padded. For a GPU it is cut into the parts that take it the least
+/// time, by a [`CostModel`] that learns from every run; their shapes are rounded up to a few, all of which
 /// [`warm_up`](Model::warm_up) compiles.
 ///
 /// A text of too many tokens fails alone with the code `text_too_long`, unless it is to be truncated. The empty text
@@ -32,12 +40,20 @@ use tokens::{Tokenizer, Tokens};
 pub struct TextModel {
     backbone: Backbone,
     interpreter: Interpreter,
-    tokenizer: Tokenizer,
-    shapes: Shapes,
+    face: TextFace,
     device: SelectedDevice,
     name: String,
     vocabulary: usize,
     options: TextModelOptions,
+    // Whether the device has failed.
+    lost: bool,
+}
+
+/// What those need of a text model who call it from other threads.
+#[derive(Clone)]
+struct TextFace {
+    tokenizer: Arc<Tokenizer>,
+    costs: Arc<CostModel>,
 }
 
 impl TextModel {
@@ -59,22 +75,50 @@ impl TextModel {
     /// The most tokens one text may have, the special ones counted in.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
-        self.tokenizer.max_tokens()
+        self.face.tokenizer.max_tokens()
     }
 
     /// Token ids of one text, as the encoder gets them.
     ///
     /// # Errors
     ///
-    /// The failure that [`infer`](Model::infer) would give this text.
-    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, Failure> {
-        self.tokenizer.encode(text)
+    /// `text_too_long`, or `invalid_text` for what cannot be tokenised.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens, Failure> {
+        self.face.tokenizer.encode(text)
     }
 
-    /// One run of the encoder over texts that fit `shape`, `[rows, tokens]`.
-    fn run(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<Vec<TextOutput>, Failure> {
-        let (values, width) = self.compute(texts, shape)?;
+    /// Tokenises texts and [`infer`](Model::infer)s what they say, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`infer`](Model::infer); an inner failure may be [`tokenize`](Self::tokenize)'s.
+    pub fn answer(
+        &mut self,
+        texts: &[impl AsRef<str>],
+    ) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
+        let tokens: Vec<_> = texts.iter().map(|text| self.tokenize(text.as_ref())).collect();
+        let good: Vec<_> = tokens.iter().flatten().cloned().collect();
+        let mut answers = self.infer(&good)?.into_iter();
+        let missing = || Err(Failure::new("internal", "a text was left out of its batch"));
+        let answer =
+            |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
+        Ok(tokens.into_iter().map(answer).collect())
+    }
+
+    /// One run of the encoder over texts with this load.
+    fn run(&mut self, texts: &[&[u32]], load: Load) -> Result<Vec<TextOutput>, Failure> {
+        let started = Instant::now();
+        let computed = self.compute(texts, self.shape(load));
+        self.lost = computed.is_err();
+        let (values, width) = computed?;
+        self.face.costs.observe(load, started.elapsed());
         Ok(values.chunks(width).take(texts.len()).map(|row| self.interpreter.output(row)).collect())
+    }
+
+    /// The rectangle of a run, `[rows, tokens]`; of no meaning where nothing is padded.
+    fn shape(&self, load: Load) -> [usize; 2] {
+        let shape = self.face.costs.shapes().round_up(load.size, load.longest);
+        shape.map(|side| usize::try_from(side).unwrap_or(usize::MAX))
     }
 
     /// The numbers of such a run, a row for each text and for each row of padding, and how many a row has.
@@ -82,30 +126,40 @@ impl TextModel {
         self.backbone.compute(&self.interpreter, texts, shape)
     }
 
+    /// Learns what the device costs from runs of unlike shapes.
+    fn try_out(&self, shapes: &[[usize; 2]]) -> Result<(), Error> {
+        for &[rows, length] in shapes {
+            let text = check::some_text(length.min(self.max_tokens()), self.vocabulary);
+            let texts = vec![text.as_slice(); rows];
+            let load: Load = texts.iter().map(|text| text.len() as u64).collect();
+            let started = Instant::now();
+            self.compute(&texts, self.shape(load)).map_err(check::failed)?;
+            self.face.costs.seed(load, started.elapsed());
+        }
+        Ok(())
+    }
+
     /// The same model on the CPU, for a device whose results are to be checked.
     fn on_cpu(&self) -> Result<Self, Error> {
-        Self::load(&TextModelOptions { device: DeviceChoice::Cpu, ..self.options.clone() })
+        let (device, precision) = (DeviceChoice::Cpu, Precision::F32);
+        Self::load(&TextModelOptions { device, precision, ..self.options.clone() })
     }
 }
 
 impl Model for TextModel {
-    type Input = String;
+    type Input = Tokens;
     type Output = TextOutput;
 
-    fn infer(&mut self, batch: &[String]) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
-        let tokens: Vec<Result<Tokens, Failure>> =
-            batch.iter().map(|text| self.tokenizer.encode(text)).collect();
-        let mut results: Vec<_> =
-            tokens.iter().map(|text| text.as_ref().err().cloned().map(Err)).collect();
-        let lengths: Vec<_> = tokens
+    fn infer(&mut self, batch: &[Tokens]) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
+        let lengths = batch
             .iter()
             .enumerate()
-            .filter_map(|(index, text)| text.as_ref().ok().map(|text| (index, text.len())))
+            .map(|(place, text)| (place, text.ids().len() as u64))
             .collect();
-        for part in plan::parts(lengths, &self.shapes) {
-            let texts: Vec<_> =
-                part.members.iter().filter_map(|&member| tokens[member].as_deref().ok()).collect();
-            for (&member, output) in part.members.iter().zip(self.run(&texts, part.shape)?) {
+        let mut results: Vec<_> = batch.iter().map(|_| None).collect();
+        for part in plan::parts(lengths, &self.face.costs) {
+            let texts: Vec<_> = part.members.iter().map(|&member| batch[member].ids()).collect();
+            for (&member, output) in part.members.iter().zip(self.run(&texts, part.load)?) {
                 results[member] = Some(Ok(output));
             }
         }
@@ -113,22 +167,32 @@ impl Model for TextModel {
         Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
     }
 
-    /// Compiles the kernels of every shape, and checks that the device gives the CPU's numbers for it.
+    /// Compiles the kernels of every shape, checks that the device gives the CPU's numbers for it, and learns what it
+    /// costs.
     fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
-        let shapes = self.shapes.all();
-        let cpu = if shapes.is_empty() { None } else { Some(self.on_cpu()?) };
+        const ON_CPU: [[usize; 2]; 4] = [[1, 8], [1, 48], [8, 8], [4, 48]];
+        let side = |side| usize::try_from(side).unwrap_or(usize::MAX);
+        let shapes: Vec<_> =
+            self.face.costs.shapes().all().into_iter().map(|shape| shape.map(side)).collect();
+        if shapes.is_empty() {
+            return self.try_out(&ON_CPU);
+        }
+        let cpu = self.on_cpu()?;
         let total = shapes.len();
-        for (index, [rows, length]) in shapes.into_iter().enumerate() {
+        for (index, &[rows, length]) in shapes.iter().enumerate() {
             let shape = format!("{rows} texts of {length} tokens");
-            if let Some(cpu) = &cpu {
-                check::check(self, cpu, [rows, length], &shape)?;
-            }
+            check::check(self, &cpu, [rows, length], &shape)?;
             progress(WarmUp { done: index + 1, total, shape });
         }
-        Ok(())
+        // With a single shape there is nothing to choose.
+        if total > 1 { self.try_out(&shapes) } else { Ok(()) }
     }
 
     fn describe(&self) -> String {
         format!("{} on {}", self.name, self.device.reason())
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost
     }
 }

@@ -1,11 +1,14 @@
-//! The loop on a model's thread: build, warm up, serve, and build again after a panic.
+//! The loop on a model's thread: build, warm up, serve, and build again when it is lost.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use forebay_stream::{Batch, BatchResult, Failure};
+use metrics::{Histogram, histogram};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{Error, Model, WarmUp};
@@ -50,16 +53,22 @@ impl<B, P> Worker<B, P> {
         if ready.send(Ok(model.describe())).is_err() {
             return;
         }
+        let metrics = Metrics::new(&self.name);
         while let Some(Job { batch, reply }) = jobs.blocking_recv() {
             // The caller may have given up while the batch waited.
             if reply.is_closed() {
                 continue;
             }
+            let started = Instant::now();
             let outcome = catch_unwind(AssertUnwindSafe(|| model.infer(&batch)));
-            let panicked = outcome.is_err();
+            metrics.count(started.elapsed());
+            let why_lost = match outcome {
+                Err(_) => Some("it panicked"),
+                Ok(_) => model.is_lost().then_some("its device failed"),
+            };
             drop(reply.send(checked(outcome, batch.len())));
-            if panicked {
-                error!(model = self.name, "the model panicked and is built again");
+            if let Some(why) = why_lost {
+                error!(model = self.name, "the model is built again: {why}");
                 forget(model);
                 model = match self.start() {
                     Ok(model) => model,
@@ -94,7 +103,23 @@ impl<B, P> Worker<B, P> {
         }
         error!(model = self.name, why, "the model could not be built again, its thread ends");
         // This is the only place that sets it.
-        drop(self.end.set(format!("it could not be built again after a panic: {why}")));
+        drop(self.end.set(format!("it could not be built again after a failure: {why}")));
+    }
+}
+
+/// What a model's thread does, as metrics. The device idles for what is missing from the time that has passed.
+struct Metrics {
+    seconds: Histogram,
+}
+
+impl Metrics {
+    fn new(model: &str) -> Self {
+        let seconds = histogram!("forebay_model_batch_seconds", "model" => model.to_owned());
+        Self { seconds }
+    }
+
+    fn count(&self, took: Duration) {
+        self.seconds.record(took.as_secs_f64());
     }
 }
 

@@ -4,23 +4,60 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use forebay_stream::{Batches, Event, Failed, Feedback, Flow, Graph, Pipeline, Release, Tap};
+use forebay_model::Tokens;
+use forebay_stream::{
+    AdaptiveWindow, Batches, Event, Failed, Feedback, Flow, Graph, Meta, Pipeline, Release, Tap,
+};
 
 use crate::answer::Answer;
+use crate::deadline::Deadlines;
 use crate::file::Order;
 use crate::json::Json;
 use crate::nowhere::Nowhere;
-use crate::plan::{Loop, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way};
+use crate::plan::{
+    Loop, ModelPlan, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way,
+};
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
-use crate::step::{Branch, Operator};
-use crate::task::{self, Task};
+use crate::step::{Branch, Operator, Window};
+use crate::task::{Task, TextTask};
 
 /// What flows between two steps.
 enum Stage {
     Values(Flow<Json>),
     Batched(Batches<Json>),
+    Gathering(Gathering),
+}
+
+/// What a window is to gather, which leaves it to a model that takes its batches how they are chosen.
+struct Gathering {
+    flow: Flow<Json>,
+    window: Arc<dyn Window>,
+    name: String,
+    limits: AdaptiveWindow,
+}
+
+impl Gathering {
+    /// By the window itself.
+    fn batches(self) -> Batches<Json> {
+        self.window.apply(self.flow.named(self.name))
+    }
+
+    /// By the lengths of the texts' tokens, which are made before.
+    fn tokens(self, task: &TextTask, deadlines: Option<Deadlines>) -> Batches<Tokens> {
+        let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let (costs, task) = (task.costs(), task.clone());
+        let tokenize = move |request| task.clone().tokenize(request);
+        let due = move |meta: &Meta| match &deadlines {
+            Some(deadlines) => deadlines.due(meta),
+            None => Ok(None),
+        };
+        let length = |tokens: &Tokens| tokens.ids().len() as u64;
+        let tokens = self.flow.named("tokenize").map_async(tokenize, parallelism);
+        tokens.named(self.name).adaptive_window_by_length(self.limits, costs, length, due)
+    }
 }
 
 impl Stage {
@@ -28,6 +65,7 @@ impl Stage {
     fn values(self) -> Flow<Json> {
         match self {
             Self::Values(flow) => flow,
+            Self::Gathering(gathering) => Self::Batched(gathering.batches()).values(),
             Self::Batched(batches) => {
                 batches.named("array").fold(Json::array([]), |array, value| Ok(array.pushed(value)))
             }
@@ -228,26 +266,23 @@ fn step(
             Stage::Values(flow)
         }
         Operator::Window(window) => {
-            Stage::Batched(window.apply(input(wires).values().named(name.as_str())))
+            let (flow, name, window) = (input(wires).values(), name.clone(), Arc::clone(window));
+            match window.limits() {
+                Some(limits) => Stage::Gathering(Gathering { flow, window, name, limits }),
+                None => Stage::Batched(window.apply(flow.named(name))),
+            }
         }
         Operator::Batches(operator) => Stage::Values(match input(wires) {
+            Stage::Gathering(gathering) => {
+                operator.of_batches(gathering.batches().named(name.as_str()))
+            }
             Stage::Batched(batches) => operator.of_batches(batches.named(name.as_str())),
             Stage::Values(flow) => operator.of_arrays(flow.named(name.as_str())),
         }),
         Operator::MapBatch(call) => {
-            let batches = match input(wires) {
-                Stage::Batched(batches) => batches,
-                // The plan has refused this; single values are what batches of one would be.
-                Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
-            };
-            // Nobody waits for the answer to a request that is late, so the model does not see it.
-            let batches = if wires.plan.sources.iter().any(SourcePlan::has_headers) {
-                let deadlines = wires.plan.deadlines.clone();
-                batches.named("deadline").admit(move |meta| deadlines.check(meta))
-            } else {
-                batches
-            };
-            Stage::Values(map_batch(call, name, batches, task))
+            let has_headers = wires.plan.sources.iter().any(SourcePlan::has_headers);
+            let deadlines = has_headers.then(|| wires.plan.deadlines.clone());
+            Stage::Values(map_batch(call, name, input(wires), deadlines, task))
         }
         Operator::Collect(collect) => {
             let flush = flush.map(|port| wires.take(port).values());
@@ -291,24 +326,48 @@ fn step(
 fn map_batch(
     call: &MapBatch,
     name: &str,
-    batches: Batches<Json>,
+    input: Stage,
+    deadlines: Option<Deadlines>,
     task: &dyn Fn(&str) -> Task,
 ) -> Flow<Json> {
-    match call {
-        MapBatch::Model(model) => {
-            let task = task(model.get_ref());
-            let model = model.get_ref();
-            // Unless it was given a name of its own, it is called after its model too.
-            let name =
-                if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
-            batches.named(name).map_batch(move |requests| task(requests))
-        }
+    let model = match call {
+        MapBatch::Model(model) => model.get_ref(),
         MapBatch::Jq(jq) => {
             let jq = jq.clone();
-            batches
-                .named(name)
-                .map_batch(move |values| std::future::ready(map_batch::call(&jq, &values)))
+            let call = move |values| std::future::ready(map_batch::call(&jq, &values));
+            return in_time(batched(input), deadlines).named(name).map_batch(call);
         }
+    };
+    // Unless it was given a name of its own, it is called after its model too.
+    let name = if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
+    match (task(model), input) {
+        (Task::Text(task), Stage::Gathering(gathering)) => {
+            let batches = gathering.tokens(&task, deadlines.clone());
+            in_time(batches, deadlines).named(name).map_batch(task)
+        }
+        (Task::Text(task), input) => {
+            in_time(batched(input), deadlines).named(name).map_batch::<TextTask>(task)
+        }
+        (Task::Json(task), input) => {
+            in_time(batched(input), deadlines).named(name).map_batch(move |batch| task(batch))
+        }
+    }
+}
+
+fn batched(stage: Stage) -> Batches<Json> {
+    match stage {
+        Stage::Batched(batches) => batches,
+        Stage::Gathering(gathering) => gathering.batches(),
+        // The plan has refused this; single values are what batches of one would be.
+        Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
+    }
+}
+
+/// Nobody waits for the answer to a request that is late, so the model does not see it.
+fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>) -> Batches<T> {
+    match deadlines {
+        Some(deadlines) => batches.named("deadline").admit(move |meta| deadlines.check(meta)),
+        None => batches,
     }
 }
 
@@ -414,6 +473,16 @@ fn places(source: &SourcePlan) -> NonZeroUsize {
     }
 }
 
+impl Plan {
+    /// Stands for a model where the pipeline is drawn and not run.
+    pub(crate) fn stub(&self, model: &str) -> Task {
+        match self.models.get(model) {
+            Some(ModelPlan::Text(_)) => Task::Text(TextTask::stub()),
+            Some(ModelPlan::Custom(_)) | None => Task::json_stub(),
+        }
+    }
+}
+
 /// The graph of a plan: the pipeline itself, over empty sources and sinks that take nothing.
 pub(crate) fn draw(plan: &Plan) -> Graph {
     let empty = |source: &SourcePlan| {
@@ -422,7 +491,7 @@ pub(crate) fn draw(plan: &Plan) -> Graph {
     };
     let records = plan.sources.iter().map(empty).collect();
     let Assembled { answers, dead_letters } =
-        assemble(plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
+        assemble(plan, records, &|model| plan.stub(model), &Counts::default(), &mut Taps::new());
     let answers = answers.into_iter().zip(&plan.sinks);
     let pipelines = answers.map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
     let dead_letters = dead_letters.zip(plan.on_failure.policy.title());

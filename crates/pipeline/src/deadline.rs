@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use forebay_stream::{Failure, Meta};
+use tokio::time::Instant;
 
 /// How requests tell their deadlines, and the clock that these are compared with.
 #[derive(Clone, Debug)]
@@ -37,6 +38,14 @@ impl Deadlines {
         let late = now.duration_since(deadline).unwrap_or_default();
         let message = format_args!("the deadline was {} ms ago", late.as_millis());
         Err(Failure::new("deadline_exceeded", message))
+    }
+
+    /// Until when an answer is waited for, on tokio's clock; fails as [`check`](Self::check) does.
+    pub(crate) fn due(&self, meta: &Meta) -> Result<Option<Instant>, Failure> {
+        let Some(deadline) = self.deadline(meta)? else { return Ok(None) };
+        self.check(meta)?;
+        let left = deadline.duration_since((self.now)()).unwrap_or_default();
+        Ok(Instant::now().checked_add(left))
     }
 
     /// The earlier one, where a request tells two. A header that is null tells nothing; of several with one name the

@@ -9,12 +9,12 @@ mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_kafka::{EmbeddedBroker, ReplyTopics, SinkConfig, SourceConfig};
-use forebay_model::TextModelOptions;
+use forebay_model::{DeviceChoice, HubModel, TextModelOptions};
 use forebay_stream::Graph;
 use toml::de::DeTable;
 
@@ -103,8 +103,19 @@ pub(crate) enum SinkEnd {
 /// A model, and what its steps will ask of it.
 #[derive(Clone)]
 pub(crate) enum ModelPlan {
-    Text(Box<TextModelOptions>),
+    Text(Box<TextPlan>),
     Custom(CustomModel),
+}
+
+/// A text model, and where it runs.
+#[derive(Clone)]
+pub(crate) struct TextPlan {
+    /// Its path is of no meaning where the model comes from the Hub.
+    pub(crate) options: TextModelOptions,
+    pub(crate) hub: Option<HubModel>,
+    pub(crate) devices: Vec<DeviceChoice>,
+    /// How many on each device.
+    pub(crate) replicas: NonZeroUsize,
 }
 
 impl Plan {
@@ -165,9 +176,11 @@ impl Plan {
     pub fn check_models(&self) -> Result<(), ConfigError> {
         for (name, model) in &self.models {
             if let ModelPlan::Text(model) = model
-                && !model.path.join("config.json").is_file()
+                && model.hub.is_none()
+                && !model.options.path.join("config.json").is_file()
             {
-                let path = std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone());
+                let path = std::path::absolute(&model.options.path)
+                    .unwrap_or_else(|_| model.options.path.clone());
                 return Err(ConfigError::NoModel { name: name.clone(), path });
             }
         }

@@ -193,10 +193,10 @@ impl Registry {
                     let (called, watched) = (handle.clone(), handle.clone());
                     Ok(LoadedModel {
                         description: handle.describe().to_owned(),
-                        task: Arc::new(move |batch| {
+                        task: Task::Json(Arc::new(move |batch| {
                             let handle = called.clone();
                             Box::pin(async move { handle.call(batch).await })
-                        }),
+                        })),
                         closed: Box::pin(async move { watched.closed().await }),
                     })
                 })

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_model::{ModelHandle, TextModel, TextModelOptions, WarmUp};
+use forebay_model::{Download, Error, Hub, TextHandle, WarmUp};
 use forebay_stream::{Failure, Pipeline};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all, select_all};
@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 pub use error::RunError;
 
 use crate::assemble::{Assembled, Counts, assemble, graph_of};
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{ModelPlan, Plan, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
-use crate::task::{self, Task};
+use crate::task::{Task, TextTask};
 use crate::view::View;
 
 /// What a starting pipeline tells.
@@ -31,6 +31,13 @@ pub enum Progress {
     Loading {
         /// The model's name.
         model: String,
+    },
+    /// A file of a model is being fetched.
+    Download {
+        /// The model's name.
+        model: String,
+        /// How far it is.
+        download: Download,
     },
     /// A step of a model's warm-up is done.
     WarmUp {
@@ -151,7 +158,13 @@ async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunErro
             Box::new(move |step| tell(&observer, Progress::WarmUp { model: model.clone(), step }))
         };
         let loaded = match model {
-            ModelPlan::Text(options) => load_text(name, options, on_warm_up).await,
+            ModelPlan::Text(plan) => {
+                let (observer, model) = (Arc::clone(observer), name.clone());
+                let on_download = move |download| {
+                    tell(&observer, Progress::Download { model: model.clone(), download });
+                };
+                load_text(name, plan, on_download, on_warm_up).await
+            }
             ModelPlan::Custom(model) => model.load(name.clone(), on_warm_up).await,
         };
         let loaded = loaded.map_err(|source| RunError::Model { name: name.clone(), source })?;
@@ -166,33 +179,37 @@ async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunErro
 
 async fn load_text(
     name: &str,
-    options: &TextModelOptions,
+    plan: &TextPlan,
+    on_download: impl FnMut(Download) + Send + 'static,
     on_warm_up: OnWarmUp,
-) -> Result<LoadedModel, forebay_model::Error> {
-    let build = {
-        let options = options.clone();
-        move || TextModel::load(&options)
-    };
-    let handle = ModelHandle::spawn(name, build, on_warm_up).await?;
+) -> Result<LoadedModel, Error> {
+    let TextPlan { options, hub, devices, replicas } = plan;
+    let mut options = options.clone();
+    if let Some(model) = hub {
+        let (model, mut tell) = (model.clone(), on_download);
+        let fetch = move || Hub::from_env()?.fetch(&model, &mut tell);
+        let fetched = tokio::task::spawn_blocking(fetch).await;
+        options.path = fetched.map_err(|error| Error::Custom(error.into()))??;
+    }
+    let handle = TextHandle::spawn_on(name, &options, devices, *replicas, on_warm_up).await?;
     Ok(LoadedModel {
-        description: handle.describe().to_owned(),
+        description: handle.describe(),
         closed: Box::pin({
             let handle = handle.clone();
             async move { handle.closed().await }
         }),
-        task: task::text(handle),
+        task: Task::Text(TextTask::new(handle)),
     })
 }
 
 /// A model's task, which tells of the batches that it is given.
 fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> Task {
     // Every model that a step names has been loaded.
-    let Some(task) = tasks.get(name) else { return task::stub() };
-    let (observer, name, task) = (Arc::clone(observer), name.to_owned(), Arc::clone(task));
-    Arc::new(move |batch| {
-        tell(&observer, Progress::Batch { model: name.clone(), size: batch.len() });
-        task(batch)
-    })
+    let Some(task) = tasks.get(name) else { return Task::json_stub() };
+    let (observer, name) = (Arc::clone(observer), name.to_owned());
+    task.telling(Arc::new(move |size| {
+        tell(&observer, Progress::Batch { model: name.clone(), size });
+    }))
 }
 
 /// Runs the pipelines to their end, to a model's end, or to the deadline after `stop`.

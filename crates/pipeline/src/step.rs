@@ -40,9 +40,10 @@ mod zip_latest;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
-use forebay_stream::{Batches, Failure, Flow};
+use forebay_stream::{AdaptiveWindow, Batches, Failure, Flow};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -95,6 +96,16 @@ pub(crate) trait OnValues: fmt::Debug + Send + Sync + 'static {
 /// An operator that gathers values into batches.
 pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json>;
+
+    /// The limits of a window that leaves it to the model that takes its batches how they are chosen.
+    fn limits(&self) -> Option<AdaptiveWindow> {
+        None
+    }
+
+    /// What in it only a text model can make sense of, and where that stands.
+    fn is_for_texts(&self) -> Option<(&'static str, Range<usize>)> {
+        None
+    }
 
     /// Most values in one batch.
     fn max_size(&self) -> NonZeroUsize;

@@ -47,6 +47,7 @@ mod tests {
 
     use futures::stream::{self, BoxStream, StreamExt as _};
 
+    use crate::batching::{CostModel, Shapes};
     use crate::testing::size;
     use crate::{
         AdaptiveWindow, Batch, Batches, Breaker, EmitOn, Empty, Event, Failure, Flow, Keep,
@@ -113,6 +114,10 @@ mod tests {
         let flush = Flow::from_iter([(); 2]);
         vec![
             window("adaptive_window", source().adaptive_window(limits, |_| 1)),
+            window("adaptive_window_by_length", {
+                let costs = CostModel::new(Shapes::padded()).into();
+                source().adaptive_window_by_length(limits, costs, |_| 1, |_| Ok(None))
+            }),
             window("collect_until", source().collect_until(flush, size(3), Empty::Emit)),
             window("partition", batches()),
             window("partition_unique", source().partition_unique(size(2), |v| v % 3, Keep::Last)),

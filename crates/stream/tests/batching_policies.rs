@@ -5,6 +5,7 @@
 //! lengths of all sorts: 40 tokens on average, at most 256. One microsecond is a millisecond of the paused clock, which
 //! knows nothing shorter.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -142,7 +143,7 @@ fn highest_stable_rate(policy: Policy) -> u64 {
         let tail = times[times.len() * 3 / 4..].to_vec();
         median(tail) < 100_000
     };
-    (5..).map(|step| 200 * step).take_while(is_stable).last().unwrap_or(0)
+    (5..50).map(|step| 200 * step).take_while(is_stable).last().unwrap_or(0)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `Weights`: the tensors of a safetensors file as Burn's layers, in f32.
+//! `Weights`: the tensors of a safetensors file as Burn's layers.
 
 use std::path::Path;
 
@@ -8,13 +8,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::Error;
+use crate::{Error, Precision};
 
-/// The tensors of one `model.safetensors`, converted to f32 as they are taken, on their way to one device.
+/// The tensors of one `model.safetensors`, converted as they are taken, on their way to one device.
 pub struct Weights<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
     device: &'a Device,
+    precision: Precision,
 }
 
 /// The bytes of the file at `path`.
@@ -35,7 +36,14 @@ impl<'a> Weights<'a> {
     pub fn parse(path: &'a Path, bytes: &'a [u8], device: &'a Device) -> Result<Self, Error> {
         let tensors = SafeTensors::deserialize(bytes)
             .map_err(|source| Error::Weights { path: path.into(), source })?;
-        Ok(Self { path, tensors, device })
+        Ok(Self { path, tensors, device, precision: Precision::F32 })
+    }
+
+    /// The same, for layers that compute in another precision than f32.
+    #[must_use]
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// Where the layers go.
@@ -131,7 +139,8 @@ impl<'a> Weights<'a> {
     }
 
     fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+        let tensor: Tensor<D> = Tensor::from_data(TensorData::new(values, shape), self.device);
+        Param::from_tensor(tensor.cast(self.precision.dtype()))
     }
 }
 

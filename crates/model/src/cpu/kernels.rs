@@ -86,6 +86,17 @@ pub(super) fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     mean
 }
 
+/// The largest of each column of `rows`, each of `width` numbers.
+pub(super) fn max(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut max = vec![f32::NEG_INFINITY; width];
+    for row in rows.chunks_exact(width) {
+        for (most, &value) in max.iter_mut().zip(row) {
+            *most = most.max(value);
+        }
+    }
+    max
+}
+
 #[expect(clippy::cast_precision_loss, reason = "no row has 2^23 numbers")]
 fn count(count: usize) -> f32 {
     count as f32

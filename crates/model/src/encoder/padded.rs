@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// What is added to the attention scores of padding. Large enough that `exp` makes it zero, small enough that a sum
-/// with any score stays finite, so that no row ever becomes NaN.
-const MASKED: f32 = -1e9;
+/// with any score stays finite even in f16, so that no row ever becomes NaN.
+const MASKED: f32 = -3e4;
 
 /// Token ids of several texts, each padded to the length of the rectangle, `[rows, length]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,14 @@ impl Padded {
         let values = self.per_token(|length| 1.0 / length as f32, 0.0);
         let [rows, length] = self.shape();
         Tensor::from_data(TensorData::new(values, [rows, 1, length]), device)
+    }
+
+    /// What padding is lowered by, `[rows, length, 1]`, so that it is never the largest.
+    #[must_use]
+    pub fn padding_bias(&self, device: &Device) -> Tensor<3> {
+        let [rows, length] = self.shape();
+        let values = self.per_token(|_| 0.0, MASKED);
+        Tensor::from_data(TensorData::new(values, [rows, length, 1]), device)
     }
 
     fn per_token(&self, token: impl Fn(usize) -> f32, padding: f32) -> Vec<f32> {

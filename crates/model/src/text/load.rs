@@ -1,17 +1,20 @@
 //! From a directory to a model on its device.
 
+use burn::tensor::DType;
+use forebay_stream::batching::{CostModel, Shapes};
 use serde_json::Value;
 
 use super::backbone::Backbone;
-use super::output::Interpreter;
+use super::output::{Interpreter, Labels};
 use super::pooling::Pooling;
-use super::shapes::Shapes;
 use super::tokens::Tokenizer;
-use super::{Task, TextModel, TextModelOptions};
+use super::{
+    ClassificationOptions, Precision, Scores, Task, TextFace, TextModel, TextModelOptions, plan,
+};
 use crate::checkpoint::{self, JsonFile, Weights};
 use crate::cpu::CpuEncoder;
 use crate::encoder::{Encoder, Head};
-use crate::{Architecture, Error};
+use crate::{Architecture, Error, SelectedDevice};
 
 /// Reads the small files first, so that a wrong directory fails before a device is opened.
 pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
@@ -20,31 +23,35 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let architecture = Architecture::from_config(&config)?;
     let Architecture { model_type, encoder: sizes, names, head } = &architecture;
     let task = options.task.map_or_else(|| infer_task(&config), Ok)?;
-    let labels = match task {
-        Task::TextClassification => labels(&config)?,
-        Task::TextEmbedding => Vec::new(),
+    check_options(options, task)?;
+    let answers = match task {
+        Task::TextClassification => Answers::Labels(labels(&config, options.classification)?),
+        Task::TextEmbedding => {
+            Answers::Vector(Pooling::read(directory, &options.embedding, sizes.hidden)?)
+        }
     };
-    let tokenizer =
-        Tokenizer::load(directory, &config, sizes, options.max_tokens, options.truncate)?;
+    let tokenizer = Tokenizer::load(directory, &config, sizes, options)?;
 
     let device = options.device.select()?;
     let path = directory.join("model.safetensors");
     let bytes = checkpoint::read(&path)?;
+    check_precision(options.precision, &device)?;
     let weights = Weights::parse(&path, &bytes, device.device())?;
     let prefixed = weights.contains(&format!("{}embeddings.word_embeddings.weight", names.prefix));
     let prefix = if prefixed { names.prefix } else { "" };
-    let encoder = Encoder::load(&weights, prefix, names, sizes)?;
-    let interpreter = match task {
-        Task::TextClassification => {
-            let head = Head::load(&weights, prefix, head, sizes.hidden, labels.len())?;
+    let interpreter = match answers {
+        Answers::Labels(labels) => {
+            let head = Head::load(&weights, prefix, head, sizes.hidden, labels.names.len())?;
             Interpreter::Classes { head: Box::new(head), labels }
         }
-        Task::TextEmbedding => Interpreter::Vector(Pooling::read(directory)?),
+        Answers::Vector(pooling) => Interpreter::Vector(pooling),
     };
+    let weights = weights.in_precision(options.precision);
+    let encoder = Encoder::load(&weights, prefix, names, sizes)?;
     let shapes = match (device.is_gpu(), device.is_software()) {
-        (false, _) => Shapes::any(),
-        (true, false) => Shapes::ladder(options.max_batch, tokenizer.max_tokens()),
-        (true, true) => Shapes::single(options.max_batch, tokenizer.max_tokens()),
+        (false, _) => Shapes::ragged(),
+        (true, false) => plan::ladder(options.max_batch, tokenizer.max_tokens()),
+        (true, true) => plan::single(options.max_batch, tokenizer.max_tokens()),
     };
     let backbone = if device.is_gpu() {
         let padding = tokenizer.padding();
@@ -54,7 +61,26 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     };
     let name = format!("{} ({model_type}, {task})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());
-    Ok(TextModel { backbone, interpreter, tokenizer, shapes, device, name, vocabulary, options })
+    let face = TextFace { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
+    Ok(TextModel { backbone, interpreter, face, device, name, vocabulary, options, lost: false })
+}
+
+/// Not every device computes in every precision.
+fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), Error> {
+    let can = match precision {
+        Precision::F32 => true,
+        Precision::F16 => device.is_gpu() && device.device().supports_dtype(DType::F16),
+    };
+    if can {
+        return Ok(());
+    }
+    Err(Error::Precision { asked: precision, device: device.reason().to_owned() })
+}
+
+/// What is answered, as the small files and the options say.
+enum Answers {
+    Labels(Labels),
+    Vector(Pooling),
 }
 
 /// The task by the class that the weights were saved from, such as `BertForSequenceClassification`.
@@ -70,13 +96,8 @@ fn infer_task(config: &JsonFile) -> Result<Task, Error> {
     Err(Error::UnknownTask { path: config.path().into() })
 }
 
-/// The labels in the order of their classes.
-fn labels(config: &JsonFile) -> Result<Vec<String>, Error> {
-    if let Some(kind) = config.get("problem_type").and_then(Value::as_str)
-        && kind != "single_label_classification"
-    {
-        return Err(config.unsupported("problem_type", kind, "single_label_classification"));
-    }
+/// The labels in the order of their classes, and how they are scored: as transformers' pipeline does it.
+fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, Error> {
     let none = || Error::NoLabels { path: config.path().into() };
     let names = config.get("id2label").and_then(Value::as_object).ok_or_else(none)?;
     let label = |class: usize| {
@@ -84,6 +105,38 @@ fn labels(config: &JsonFile) -> Result<Vec<String>, Error> {
         name.map(str::to_owned)
             .ok_or_else(|| config.bad("id2label", "a name for each class from \"0\" on"))
     };
-    let labels = (0..names.len()).map(label).collect::<Result<Vec<_>, _>>()?;
-    if labels.is_empty() { Err(none()) } else { Ok(labels) }
+    let names = (0..names.len()).map(label).collect::<Result<Vec<_>, _>>()?;
+    if names.is_empty() {
+        return Err(none());
+    }
+    let of_the_problem = match config.get("problem_type").and_then(Value::as_str) {
+        None | Some("single_label_classification") if names.len() > 1 => Scores::Softmax,
+        None | Some("single_label_classification" | "multi_label_classification") => {
+            Scores::Sigmoid
+        }
+        Some("regression") => Scores::None,
+        Some(kind) => {
+            let known = "single_label_classification, multi_label_classification, regression";
+            return Err(config.unsupported("problem_type", kind, known));
+        }
+    };
+    let ClassificationOptions { top_k, scores } = options;
+    Ok(Labels { names, scores: scores.unwrap_or(of_the_problem), top_k })
+}
+
+/// An option that would do nothing is a mistake.
+fn check_options(options: &TextModelOptions, task: Task) -> Result<(), Error> {
+    let embedding = &options.embedding;
+    let classification = &options.classification;
+    let given = [
+        ("pooling", embedding.pooling.is_some(), Task::TextEmbedding),
+        ("normalize", embedding.normalize.is_some(), Task::TextEmbedding),
+        ("dimensions", embedding.dimensions.is_some(), Task::TextEmbedding),
+        ("top_k", classification.top_k.is_some(), Task::TextClassification),
+        ("scores", classification.scores.is_some(), Task::TextClassification),
+    ];
+    match given.into_iter().find(|(_, given, for_task)| *given && *for_task != task) {
+        Some((option, _, for_task)) => Err(Error::OptionOfAnotherTask { option, task, for_task }),
+        None => Ok(()),
+    }
 }

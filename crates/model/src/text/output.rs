@@ -1,12 +1,13 @@
 //! `TextOutput`: what a text model says about one text.
 
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
-use super::Task;
 use super::pooling::Pooling;
+use super::{Scores, Task};
 use crate::cpu::Pool;
 use crate::encoder::{Head, Padded};
 
@@ -14,13 +15,10 @@ use crate::encoder::{Head, Padded};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum TextOutput {
-    /// `{"label": "positive", "score": 0.98}`.
-    Label {
-        /// The most likely label.
-        label: String,
-        /// Its probability, 0 to 1.
-        score: f32,
-    },
+    /// `{"label": "positive", "score": 0.98}`: the likeliest.
+    Label(Label),
+    /// `[{"label": "positive", "score": 0.98}, ..]`: as many as were asked for, the likeliest first.
+    Labels(Vec<Label>),
     /// `{"embedding": [..]}`.
     Embedding {
         /// The text's vector, `[hidden]`.
@@ -28,10 +26,19 @@ pub enum TextOutput {
     },
 }
 
+/// One of a classifier's labels.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Label {
+    /// Its name.
+    pub label: String,
+    /// Its probability, 0 to 1; of a regression, the number.
+    pub score: f32,
+}
+
 /// From the encoder's vectors to outputs.
 pub(super) enum Interpreter {
     /// One logit per label.
-    Classes { head: Box<Head>, labels: Vec<String> },
+    Classes { head: Box<Head>, labels: Labels },
     /// One vector per text.
     Vector(Pooling),
 }
@@ -75,42 +82,95 @@ impl Interpreter {
     /// One row of [`forward`](Self::forward) as an output.
     pub(super) fn output(&self, row: &[f32]) -> TextOutput {
         match self {
-            Self::Classes { labels, .. } => most_likely(row, labels),
+            Self::Classes { labels, .. } => labels.output(row),
             Self::Vector(pooling) => TextOutput::Embedding { embedding: pooling.finish(row) },
         }
     }
 }
 
-/// The label of the greatest logit, with its softmax. The first of equals, so that answers repeat.
-fn most_likely(logits: &[f32], labels: &[String]) -> TextOutput {
-    let (mut best, mut greatest) = (0, f32::NEG_INFINITY);
-    for (class, &logit) in logits.iter().enumerate() {
-        if logit > greatest {
-            (best, greatest) = (class, logit);
+/// The names of a classifier's classes, and how they are answered.
+pub(super) struct Labels {
+    pub(super) names: Vec<String>,
+    pub(super) scores: Scores,
+    pub(super) top_k: Option<NonZeroUsize>,
+}
+
+impl Labels {
+    fn output(&self, logits: &[f32]) -> TextOutput {
+        let scores = self.scores(logits);
+        let mut order: Vec<_> = (0..scores.len()).collect();
+        // Stable, so that of equals the first comes first and answers repeat.
+        order.sort_by(|&left, &right| scores[right].total_cmp(&scores[left]));
+        let label = |class: usize| Label { label: self.names[class].clone(), score: scores[class] };
+        match self.top_k {
+            // A classifier has a class at least.
+            None => TextOutput::Label(label(order[0])),
+            Some(top_k) => {
+                TextOutput::Labels(order.into_iter().take(top_k.get()).map(label).collect())
+            }
         }
     }
-    let total: f32 = logits.iter().map(|logit| (logit - greatest).exp()).sum();
-    TextOutput::Label { label: labels[best].clone(), score: 1.0 / total }
+
+    fn scores(&self, logits: &[f32]) -> Vec<f32> {
+        match self.scores {
+            Scores::None => logits.to_vec(),
+            Scores::Sigmoid => logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+            Scores::Softmax => {
+                let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<_> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
+                let total: f32 = powers.iter().sum();
+                powers.into_iter().map(|power| power / total).collect()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TextOutput, most_likely};
+    use std::num::NonZeroUsize;
 
-    #[test]
-    fn outputs_are_the_json_of_the_contract() {
-        let label = TextOutput::Label { label: "positive".into(), score: 0.5 };
-        assert_eq!(serde_json::to_string(&label).unwrap(), r#"{"label":"positive","score":0.5}"#);
-        let vector = TextOutput::Embedding { embedding: vec![0.5, -1.0] };
-        assert_eq!(serde_json::to_string(&vector).unwrap(), r#"{"embedding":[0.5,-1.0]}"#);
+    use super::{Label, Labels, Scores, TextOutput};
+
+    fn labels(scores: Scores, top_k: usize) -> Labels {
+        let names = ["low", "middle", "high"].map(str::to_owned).to_vec();
+        Labels { names, scores, top_k: NonZeroUsize::new(top_k) }
+    }
+
+    fn label(label: &str, score: f32) -> Label {
+        Label { label: label.to_owned(), score }
     }
 
     #[test]
-    fn the_score_is_a_softmax_that_does_not_overflow() {
-        let labels = ["low".to_owned(), "high".to_owned()];
-        let even = most_likely(&[1000.0, 1000.0], &labels);
-        assert_eq!(even, TextOutput::Label { label: "low".into(), score: 0.5 });
-        let sure = most_likely(&[-1000.0, 1000.0], &labels);
-        assert_eq!(sure, TextOutput::Label { label: "high".into(), score: 1.0 });
+    fn outputs_are_the_json_of_the_contract() {
+        let json = |output: &TextOutput| serde_json::to_string(output).unwrap();
+        let one = label("positive", 0.5);
+        assert_eq!(json(&TextOutput::Label(one.clone())), r#"{"label":"positive","score":0.5}"#);
+        assert_eq!(json(&TextOutput::Labels(vec![one])), r#"[{"label":"positive","score":0.5}]"#);
+        let vector = TextOutput::Embedding { embedding: vec![0.5, -1.0] };
+        assert_eq!(json(&vector), r#"{"embedding":[0.5,-1.0]}"#);
+    }
+
+    #[test]
+    fn softmax_does_not_overflow_and_the_first_of_equals_is_answered() {
+        let softmax = labels(Scores::Softmax, 0);
+        let even = softmax.output(&[1000.0, 1000.0, -1000.0]);
+        assert_eq!(even, TextOutput::Label(label("low", 0.5)));
+        let sure = softmax.output(&[-1000.0, -1000.0, 1000.0]);
+        assert_eq!(sure, TextOutput::Label(label("high", 1.0)));
+    }
+
+    #[test]
+    fn each_label_has_a_score_of_its_own_where_several_may_be_right() {
+        let both = labels(Scores::Sigmoid, 2).output(&[100.0, -100.0, 0.0]);
+        assert_eq!(both, TextOutput::Labels(vec![label("low", 1.0), label("high", 0.5)]));
+        let sigmoid = labels(Scores::Sigmoid, 9).output(&[f32::MIN, f32::MAX, 0.0]);
+        let all = vec![label("middle", 1.0), label("high", 0.5), label("low", 0.0)];
+        assert_eq!(sigmoid, TextOutput::Labels(all));
+    }
+
+    #[test]
+    fn the_numbers_of_a_regression_are_answered_as_they_are() {
+        let number = labels(Scores::None, 0).output(&[-3.0, -2.5, -9.0]);
+        assert_eq!(number, TextOutput::Label(label("middle", -2.5)));
     }
 }

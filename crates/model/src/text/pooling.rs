@@ -1,5 +1,6 @@
 //! Many token vectors to one text vector, as sentence-transformers does it.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use burn::tensor::Tensor;
@@ -9,6 +10,7 @@ use crate::Error;
 use crate::checkpoint::JsonFile;
 use crate::cpu::Pool;
 use crate::encoder::Padded;
+use crate::text::{EmbeddingOptions, PoolingMode};
 
 /// How token vectors become a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,20 +18,39 @@ pub(super) struct Pooling {
     kind: Pool,
     /// Whether the vector is scaled to length 1.
     normalize: bool,
+    /// How many of its numbers are kept.
+    dimensions: usize,
 }
 
 impl Pooling {
-    /// Reads `modules.json` and `1_Pooling/config.json`; without them the mean, normalised.
-    pub(super) fn read(directory: &Path) -> Result<Self, Error> {
-        Ok(Self { kind: read_kind(directory)?, normalize: read_normalize(directory)? })
+    /// What `options` say, else `modules.json` and `1_Pooling/config.json`; without them the mean, normalised.
+    pub(super) fn read(
+        directory: &Path,
+        options: &EmbeddingOptions,
+        hidden: usize,
+    ) -> Result<Self, Error> {
+        let kind = match options.pooling {
+            Some(PoolingMode::Mean) => Pool::Mean,
+            Some(PoolingMode::Cls) => Pool::First,
+            Some(PoolingMode::Max) => Pool::Max,
+            None => read_kind(directory)?,
+        };
+        let normalize = options.normalize.map_or_else(|| read_normalize(directory), Ok)?;
+        let dimensions = options.dimensions.map_or(hidden, NonZeroUsize::get);
+        if dimensions > hidden {
+            return Err(Error::Dimensions { asked: dimensions, most: hidden });
+        }
+        Ok(Self { kind, normalize, dimensions })
     }
 
     /// `[batch, tokens, hidden]` to `[batch, hidden]`.
     pub(super) fn forward(self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         let [rows, _, width] = hidden.dims();
+        let device = hidden.device();
         let pooled = match self.kind {
-            Pool::Mean => batch.mean_weights(&hidden.device()).matmul(hidden),
+            Pool::Mean => batch.mean_weights(&device).matmul(hidden),
             Pool::First => hidden.slice([0..rows, 0..1]),
+            Pool::Max => (hidden + batch.padding_bias(&device)).max_dim(1),
         };
         pooled.reshape([rows, width])
     }
@@ -38,8 +59,9 @@ impl Pooling {
         self.kind
     }
 
-    /// The text's vector, scaled if it is to be. The zero vector stays zero.
+    /// The text's vector, cut and scaled if it is to be. The zero vector stays zero.
     pub(super) fn finish(self, row: &[f32]) -> Vec<f32> {
+        let row = &row[..self.dimensions];
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         let scale = if self.normalize { 1.0 / length.max(1e-12) } else { 1.0 };
         row.iter().map(|value| value * scale).collect()
@@ -58,8 +80,9 @@ fn read_kind(directory: &Path) -> Result<Pool, Error> {
     match on[..] {
         ["pooling_mode_mean_tokens"] => Ok(Pool::Mean),
         ["pooling_mode_cls_token"] => Ok(Pool::First),
+        ["pooling_mode_max_tokens"] => Ok(Pool::Max),
         _ => {
-            let supported = "pooling_mode_mean_tokens or pooling_mode_cls_token";
+            let supported = "one of pooling_mode_mean_tokens, _cls_token and _max_tokens";
             Err(file.unsupported("pooling", &on.join(" and "), supported))
         }
     }
@@ -88,10 +111,15 @@ fn read_normalize(directory: &Path) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::num::NonZeroUsize;
 
-    use super::{Pool, Pooling};
+    use super::{EmbeddingOptions, Pool, Pooling, PoolingMode};
 
-    fn read(pooling: Option<&str>, modules: Option<&str>) -> Result<Pooling, String> {
+    fn read_with(
+        pooling: Option<&str>,
+        modules: Option<&str>,
+        options: &EmbeddingOptions,
+    ) -> Result<Pooling, String> {
         let directory = tempfile::tempdir().unwrap();
         if let Some(text) = pooling {
             fs::create_dir(directory.path().join("1_Pooling")).unwrap();
@@ -100,36 +128,53 @@ mod tests {
         if let Some(text) = modules {
             fs::write(directory.path().join("modules.json"), text).unwrap();
         }
-        Pooling::read(directory.path()).map_err(|error| error.to_string())
+        Pooling::read(directory.path(), options, 4).map_err(|error| error.to_string())
     }
+
+    fn read(pooling: Option<&str>, modules: Option<&str>) -> Result<Pooling, String> {
+        read_with(pooling, modules, &EmbeddingOptions::default())
+    }
+
+    const FIRST: &str = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
+    const BARE: &str = r#"[{"type": "sentence_transformers.models.Transformer"}]"#;
 
     #[test]
     fn without_files_the_mean_is_normalised() {
-        assert_eq!(read(None, None), Ok(Pooling { kind: Pool::Mean, normalize: true }));
+        let mean = Pooling { kind: Pool::Mean, normalize: true, dimensions: 4 };
+        assert_eq!(read(None, None), Ok(mean));
     }
 
     #[test]
-    fn the_files_of_sentence_transformers_decide() {
-        let first = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
-        let bare = r#"[{"type": "sentence_transformers.models.Transformer"}]"#;
-        assert_eq!(
-            read(Some(first), Some(bare)),
-            Ok(Pooling { kind: Pool::First, normalize: false })
-        );
+    fn the_files_of_sentence_transformers_decide_and_options_before_them() {
+        let first = Pooling { kind: Pool::First, normalize: false, dimensions: 4 };
+        assert_eq!(read(Some(FIRST), Some(BARE)), Ok(first));
+        let max = r#"{"pooling_mode_max_tokens": true}"#;
+        assert_eq!(read(Some(max), Some(BARE)), Ok(Pooling { kind: Pool::Max, ..first }));
+        let options = EmbeddingOptions {
+            pooling: Some(PoolingMode::Mean),
+            normalize: Some(true),
+            dimensions: NonZeroUsize::new(3),
+        };
+        let asked = Pooling { kind: Pool::Mean, normalize: true, dimensions: 3 };
+        assert_eq!(read_with(Some(FIRST), Some(BARE), &options), Ok(asked));
+        let options = EmbeddingOptions { dimensions: NonZeroUsize::new(5), ..options };
+        let message = read_with(None, None, &options).unwrap_err();
+        assert_eq!(message, "dimensions = 5 is more than the 4 that this model has");
     }
 
     #[test]
     fn what_is_not_supported_is_named() {
-        let message = read(Some(r#"{"pooling_mode_max_tokens": true}"#), None).unwrap_err();
-        assert!(message.contains("pooling = pooling_mode_max_tokens"), "{message}");
+        let message =
+            read(Some(r#"{"pooling_mode_weightedmean_tokens": true}"#), None).unwrap_err();
+        assert!(message.contains("pooling = pooling_mode_weightedmean_tokens"), "{message}");
         let message = read(None, Some(r#"[{"type": "models.Dense"}]"#)).unwrap_err();
         assert!(message.contains("type = Dense, supported: Transformer"), "{message}");
     }
 
     #[test]
     fn a_zero_vector_is_not_divided_by_zero() {
-        let pooling = Pooling { kind: Pool::Mean, normalize: true };
+        let pooling = Pooling { kind: Pool::Mean, normalize: true, dimensions: 2 };
         assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
-        assert_eq!(pooling.finish(&[3.0, 4.0]), [0.6, 0.8]);
+        assert_eq!(pooling.finish(&[3.0, 4.0, 9.0]), [0.6, 0.8], "it is cut, and then scaled");
     }
 }

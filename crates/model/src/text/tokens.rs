@@ -9,9 +9,19 @@ use tokenizers::TruncationParams;
 use crate::Error;
 use crate::checkpoint::JsonFile;
 use crate::encoder::EncoderConfig;
+use crate::text::TextModelOptions;
 
-/// Token ids of one text, the special tokens at both ends among them.
-pub(super) type Tokens = Vec<u32>;
+/// Token ids of one text, the special tokens at both ends among them. Never empty, and no more than the model takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens(Vec<u32>);
+
+impl Tokens {
+    /// The ids, in order.
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+}
 
 /// A model with this many positions or fewer could hold no text: two special tokens and one more.
 const LEAST_TOKENS: usize = 3;
@@ -21,6 +31,8 @@ pub(super) struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_tokens: usize,
     padding: u32,
+    /// What every text begins with.
+    prompt: String,
 }
 
 impl Tokenizer {
@@ -31,8 +43,7 @@ impl Tokenizer {
         directory: &Path,
         config: &JsonFile,
         encoder: &EncoderConfig,
-        asked: Option<NonZeroUsize>,
-        truncate: bool,
+        options: &TextModelOptions,
     ) -> Result<Self, Error> {
         let path = directory.join("tokenizer.json");
         let json =
@@ -43,16 +54,23 @@ impl Tokenizer {
         if highest as usize >= encoder.vocabulary {
             return Err(Error::Vocabulary { path, highest, rows: encoder.vocabulary });
         }
-        let max_tokens = max_tokens(directory, encoder, asked)?;
+        let max_tokens = max_tokens(directory, encoder, options.max_tokens)?;
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(truncate.then_some(truncation)).map_err(complain)?;
+        tokenizer.with_truncation(options.truncate.then_some(truncation)).map_err(complain)?;
         let padding = padding(config, encoder)?;
-        Ok(Self { inner: tokenizer, max_tokens, padding })
+        Ok(Self { inner: tokenizer, max_tokens, padding, prompt: options.prompt.clone() })
     }
 
     /// The ids of `text`, or the failure of a text that is too long or cannot be tokenised.
     pub(super) fn encode(&self, text: &str) -> Result<Tokens, Failure> {
+        let prompted;
+        let text = if self.prompt.is_empty() {
+            text
+        } else {
+            prompted = format!("{}{text}", self.prompt);
+            &prompted
+        };
         let encoding = self.inner.encode_fast(text, true).map_err(|error| {
             Failure::new("invalid_text", format_args!("cannot tokenise: {error}"))
         })?;
@@ -63,7 +81,7 @@ impl Tokenizer {
                 "text_too_long",
                 format_args!("the text has {count} tokens, the model takes {}", self.max_tokens),
             )),
-            _ => Ok(tokens),
+            _ => Ok(Tokens(tokens)),
         }
     }
 

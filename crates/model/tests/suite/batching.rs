@@ -26,9 +26,9 @@ fn vector(output: &TextOutput) -> &[f32] {
 fn a_text_gets_the_same_vector_alone_and_in_a_batch() {
     for device in common::devices() {
         let mut model = embedder(device);
-        let together = model.infer(&texts()).unwrap();
+        let together = model.answer(&texts()).unwrap();
         for (text, batched) in texts().into_iter().zip(together) {
-            let alone = model.infer(std::slice::from_ref(&text)).unwrap().remove(0).unwrap();
+            let alone = model.answer(std::slice::from_ref(&text)).unwrap().remove(0).unwrap();
             let batched = batched.unwrap();
             for (a, b) in vector(&alone).iter().zip(vector(&batched)) {
                 assert!((a - b).abs() < 1e-5, "{text}: {a} and {b} on {device}");
@@ -46,7 +46,7 @@ fn threads_change_no_vector() {
         let mut model =
             TextModel::load(&TextModelOptions { task, threads, truncate: true, ..options })
                 .unwrap();
-        let outputs = model.infer(batch).unwrap();
+        let outputs = model.answer(batch).unwrap();
         outputs
             .iter()
             .flat_map(|output| vector(output.as_ref().unwrap()).to_vec())
@@ -67,7 +67,7 @@ fn threads_change_no_vector() {
 
 #[test]
 fn no_texts_give_no_results() {
-    assert_eq!(embedder(DeviceChoice::Cpu).infer(&[]), Ok(vec![]));
+    assert_eq!(embedder(DeviceChoice::Cpu).answer(&[""; 0]), Ok(vec![]));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_text_that_is_too_long_fails_alone() {
     };
     let texts = ["boring".to_owned(), "boring ".repeat(4), "great".to_owned()];
     let mut model = TextModel::load(&options).unwrap();
-    let results = model.infer(&texts).unwrap();
+    let results = model.answer(&texts).unwrap();
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     let failure = results[1].as_ref().unwrap_err();
     assert_eq!(failure.code(), "text_too_long");
@@ -87,7 +87,7 @@ fn a_text_that_is_too_long_fails_alone() {
 
     let mut cut = TextModel::load(&TextModelOptions { truncate: true, ..options }).unwrap();
     assert_eq!(cut.tokenize(&texts[1]).unwrap(), cut.tokenize("boring boring boring").unwrap());
-    assert!(cut.infer(&texts).unwrap()[1].is_ok());
+    assert!(cut.answer(&texts).unwrap()[1].is_ok());
 }
 
 #[test]

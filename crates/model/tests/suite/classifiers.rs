@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use forebay_model::{Model, TextModel, TextModelOptions, TextOutput};
+use forebay_model::{Label, TextModel, TextModelOptions, TextOutput};
 use serde::Deserialize;
 
 use crate::common;
@@ -31,11 +31,13 @@ fn agrees_with_transformers(architecture: &str) {
             ..common::options(&directory, device, items.len())
         })
         .unwrap();
-        let outputs = model.infer(&texts).unwrap();
+        let outputs = model.answer(&texts).unwrap();
         assert_eq!(outputs.len(), items.len());
         for (item, output) in items.iter().zip(outputs) {
-            assert_eq!(model.tokenize(&item.text).unwrap(), item.input_ids, "{}", item.text);
-            let Ok(TextOutput::Label { label, score }) = output else { panic!("{output:?}") };
+            assert_eq!(model.tokenize(&item.text).unwrap().ids(), item.input_ids, "{}", item.text);
+            let Ok(TextOutput::Label(Label { label, score })) = output else {
+                panic!("{output:?}")
+            };
             assert_eq!(label, item.label, "{} on {device}", item.text);
             let best = item.probabilities.iter().copied().fold(0.0, f32::max);
             assert!((score - best).abs() < 1e-4, "{}: {score}, not {best}, on {device}", item.text);

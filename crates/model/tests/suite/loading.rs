@@ -172,8 +172,8 @@ fn truncation_and_padding_in_the_tokenizer_file_do_not_count() {
         });
     });
     let model = TextModel::load(&options(&directory)).unwrap();
-    assert_eq!(model.tokenize("boring").unwrap().len(), 3);
-    assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().len(), 12);
+    assert_eq!(model.tokenize("boring").unwrap().ids().len(), 3);
+    assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().ids().len(), 12);
 }
 
 /// Rewrites every tensor of the weights.

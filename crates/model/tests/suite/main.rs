@@ -6,6 +6,7 @@
 mod batching;
 mod classifiers;
 mod common;
+mod hub;
 mod loading;
 mod minilm;
 mod sentiment;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use forebay_model::{DeviceChoice, Model, TextModel, TextOutput};
+use forebay_model::{DeviceChoice, Label, TextModel, TextOutput};
 
 use crate::common;
 
@@ -20,8 +20,8 @@ fn the_shipped_model_knows_praise_from_blame() {
         ("boring, predictable and far too long", "negative"),
     ];
     let texts = expected.map(|(text, _)| text.to_owned());
-    for ((text, wanted), output) in expected.iter().zip(model.infer(&texts).unwrap()) {
-        let Ok(TextOutput::Label { label, score }) = output else { panic!("{output:?}") };
+    for ((text, wanted), output) in expected.iter().zip(model.answer(&texts).unwrap()) {
+        let Ok(TextOutput::Label(Label { label, score })) = output else { panic!("{output:?}") };
         assert_eq!(label, *wanted, "{text} ({score})");
         assert!(score > 0.5, "{text}: {score}");
     }

@@ -67,13 +67,13 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
     ];
     let calls = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&calls);
-    let model: Task = Arc::new(move |batch: Batch<Json>| {
+    let model = Task::Json(Arc::new(move |batch: Batch<Json>| {
         log.lock().unwrap().push(batch.iter().map(ToString::to_string).collect::<Vec<_>>());
         Box::pin(std::future::ready(Ok(batch.iter().cloned().map(Ok).collect())))
-    });
+    }));
     let records =
         vec![Flow::from_try_events("requests", stream::iter(requests.map(Ok::<_, Infallible>)))];
-    let task = |_: &str| Arc::clone(&model);
+    let task = |_: &str| model.clone();
     let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
     let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
 

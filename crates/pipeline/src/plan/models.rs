@@ -1,12 +1,16 @@
 //! Models, from what the file says of them.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use forebay_model::TextModelOptions;
+use forebay_model::{
+    ClassificationOptions, DeviceChoice, EmbeddingOptions, HubModel, TextModelOptions, is_hub_name,
+};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::ModelPlan;
+use super::{ModelPlan, TextPlan};
 use crate::diagnostic::Problem;
 use crate::file::{self, Entry, ModelTable};
 use crate::registry::Registry;
@@ -27,25 +31,93 @@ pub(super) fn model(entry: Entry<'_>, registry: &Registry) -> Result<ModelPlan, 
                 .unwrap_or_else(|| Err(Problem::new("there is no such model", span)))
                 .map(ModelPlan::Custom)
         }
-        settings => text(file::value(Spanned::new(span, settings))?),
+        settings => text(file::value(Spanned::new(span.clone(), settings))?, span),
     }
 }
 
-fn text(table: ModelTable) -> Result<ModelPlan, Problem> {
-    let span = table.path.span();
-    let path = table.path.into_inner();
-    if path.as_os_str().is_empty() {
-        return Err(Problem::new("the model's path is empty", span));
-    }
+fn text(table: ModelTable, span: Range<usize>) -> Result<ModelPlan, Problem> {
+    let (path, hub) = location(table.path, table.hub, table.revision, &span)?;
     let mut options = TextModelOptions::new(path);
-    if let Some(device) = table.device {
-        options.device = named(&device)?;
-    }
     options.task = table.task.as_ref().map(named).transpose()?;
     options.max_tokens = table.max_tokens;
     options.threads = table.threads;
     options.truncate = table.truncate;
-    Ok(ModelPlan::Text(Box::new(options)))
+    options.prompt = table.prompt;
+    if let Some(precision) = table.precision {
+        options.precision = named(&precision)?;
+    }
+    options.embedding = EmbeddingOptions {
+        pooling: table.pooling.as_ref().map(named).transpose()?,
+        normalize: table.normalize,
+        dimensions: table.dimensions,
+    };
+    options.classification = ClassificationOptions {
+        top_k: table.top_k,
+        scores: table.scores.as_ref().map(named).transpose()?,
+    };
+    let devices = devices(table.device.as_ref(), table.devices)?;
+    options.device = devices[0];
+    Ok(ModelPlan::Text(Box::new(TextPlan { options, hub, devices, replicas: table.replicas })))
+}
+
+/// A directory, or a model of the Hub.
+fn location(
+    path: Option<Spanned<PathBuf>>,
+    hub: Option<Spanned<String>>,
+    revision: Option<Spanned<String>>,
+    span: &Range<usize>,
+) -> Result<(PathBuf, Option<HubModel>), Problem> {
+    match (path, hub, revision) {
+        (Some(path), None, None) if path.get_ref().as_os_str().is_empty() => {
+            Err(Problem::new("the model's path is empty", path.span()))
+        }
+        (Some(path), None, None) => Ok((path.into_inner(), None)),
+        (None, Some(hub), _) if !is_hub_name(hub.get_ref()) => {
+            let problem = Problem::new("no model on the Hub is called so", hub.span());
+            Err(problem.help("write its name as in its address, such as `owner/model`"))
+        }
+        (None, Some(_), Some(revision)) if revision.get_ref().is_empty() => {
+            Err(Problem::new("the revision is empty", revision.span()))
+        }
+        (None, Some(hub), revision) => {
+            let mut model = HubModel::new(hub.into_inner());
+            if let Some(revision) = revision {
+                model.revision = revision.into_inner();
+            }
+            Ok((PathBuf::new(), Some(model)))
+        }
+        (Some(_), Some(hub), _) => {
+            let problem = Problem::new("the model has a `path` already", hub.span());
+            Err(problem.help("leave out `path`, or `hub`"))
+        }
+        (_, None, Some(revision)) => {
+            Err(Problem::new("`revision` is for a model with `hub`", revision.span()))
+        }
+        (None, None, None) => {
+            let problem = Problem::new("where is the model?", span.clone());
+            Err(problem.help("set `path`, a directory, or `hub`, a name on the Hugging Face Hub"))
+        }
+    }
+}
+
+/// At least one.
+fn devices(
+    one: Option<&Spanned<String>>,
+    several: Option<Spanned<Vec<Spanned<String>>>>,
+) -> Result<Vec<DeviceChoice>, Problem> {
+    match (one, several) {
+        (None, None) => Ok(vec![DeviceChoice::Auto]),
+        (Some(device), None) => Ok(vec![named(device)?]),
+        (Some(_), Some(several)) => {
+            let problem = Problem::new("`device` and `devices` say the same thing", several.span());
+            Err(problem.help("leave one of them out"))
+        }
+        (None, Some(several)) if several.get_ref().is_empty() => {
+            let problem = Problem::new("the model needs a device", several.span());
+            Err(problem.help("name some, such as `[\"gpu:0\", \"gpu:1\"]`"))
+        }
+        (None, Some(several)) => several.into_inner().iter().map(named).collect(),
+    }
 }
 
 /// A value that is written as its name.

@@ -257,11 +257,17 @@ impl Shapes<'_> {
             // Where several take them, batches go as arrays, for each taker has its own share of every value.
             let shared = self.used.iter().filter(|used| **used == port).count() > 1;
             let draft = &self.drafts[step];
+            if !matches!(draft.operator, Operator::MapBatch(_)) {
+                self.check_has_tokens(step)?;
+            }
             let size = match &draft.operator {
                 Operator::Window(window) => Some(window.max_size()),
                 Operator::Collect(collect) => Some(collect.max_size),
                 Operator::MapBatch(map_batch) => {
                     let size = input.ok_or_else(|| not_batched(draft))?;
+                    if !self.is_text(map_batch) {
+                        self.check_has_tokens(step)?;
+                    }
                     if let MapBatch::Model(name) = map_batch {
                         call(self.models, name, size, &mut called)?;
                     }
@@ -275,6 +281,31 @@ impl Shapes<'_> {
         }
         // A model that no step names is not loaded.
         self.models.retain(|name, _| called.contains(name));
+        Ok(())
+    }
+}
+
+impl Shapes<'_> {
+    fn is_text(&self, map_batch: &MapBatch) -> bool {
+        let MapBatch::Model(name) = map_batch else { return false };
+        matches!(self.models.get(name.get_ref()), Some(ModelPlan::Text(_)))
+    }
+
+    /// Only a text model can tell how many tokens a value has.
+    fn check_has_tokens(&self, step: usize) -> Result<(), Problem> {
+        for (port, _) in &self.inputs[step] {
+            if let Place::Step(from) = port.place
+                && let Operator::Window(window) = &self.drafts[from].operator
+                && let Some((key, span)) = window.is_for_texts()
+            {
+                let message = format_args!(
+                    "`{key}` is for a text model, and `{}` is none",
+                    self.drafts[step].kind
+                );
+                return Err(Problem::new(message, span)
+                    .help("limit it by `max_size`, or by `cost` and `max_cost`"));
+            }
+        }
         Ok(())
     }
 }
@@ -301,7 +332,8 @@ fn call(
             problem
         });
     };
-    if let ModelPlan::Text(options) = plan {
+    if let ModelPlan::Text(plan) = plan {
+        let options = &mut plan.options;
         // Larger batches are run in parts.
         let size = size.min(MAX_BATCH);
         let known = called.contains(name);

@@ -1,7 +1,12 @@
 //! What users see when a pipeline file is wrong, and that every shipped file is right.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
+use forebay_model::{
+    ClassificationOptions, DeviceChoice, EmbeddingOptions, HubModel, PoolingMode, Precision,
+    Scores, Task, TextModelOptions,
+};
 use forebay_stream::NodeKind;
 
 use super::{ModelPlan, Plan};
@@ -18,6 +23,12 @@ fn with_steps(steps: &[&str]) -> String {
     let steps = steps.join("\n[[step]]\n");
     let steps = if steps.is_empty() { steps } else { format!("[[step]]\n{steps}\n") };
     format!("[source.stdin]\n{steps}[sink.stdout]\n{MODEL}")
+}
+
+/// A pipeline that calls a model with these settings.
+fn with_model(settings: &str) -> String {
+    let steps = format!("[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n");
+    format!("[source.stdin]\n{steps}[sink.stdout]\n[model.sentiment]\n{settings}\n")
 }
 
 const WINDOW: &str = "timed_window = { interval = \"5ms\", max_size = 64 }";
@@ -51,6 +62,23 @@ fn wrong_files() -> Vec<(&'static str, String)> {
             "reserved_option",
             kafka("options = { \"enable.auto.commit\" = \"true\" }\n[sink.stdout]\n"),
         ),
+        ("tokens_of_no_text_model", {
+            let window = "adaptive_window = { max_tokens = 512 }";
+            with_steps(&[window, "map_batch = \"map(. * 2)\""])
+        }),
+        ("cost_and_tokens", {
+            let window = "adaptive_window = { cost = \".n\", max_cost = 9, max_tokens = 512 }";
+            with_steps(&[window, CALL])
+        }),
+        ("model_from_nowhere", with_model("device = \"cpu\"")),
+        ("model_from_two_places", with_model("path = \"a\"\nhub = \"b/c\"")),
+        ("revision_of_a_path", with_model("path = \"a\"\nrevision = \"main\"")),
+        ("no_name_on_the_hub", with_model("hub = \"https://huggingface.co/b/c\"")),
+        ("device_and_devices", with_model("path = \"a\"\ndevice = \"cpu\"\ndevices = [\"gpu\"]")),
+        ("no_devices", with_model("path = \"a\"\ndevices = []")),
+        ("unknown_device_of_several", with_model("path = \"a\"\ndevices = [\"cpu\", \"tpu\"]")),
+        ("unknown_pooling", with_model("path = \"a\"\npooling = \"sum\"")),
+        ("unknown_precision", with_model("path = \"a\"\nprecision = \"int8\"")),
         ("unknown_option", kafka("options = { \"no.such.option\" = \"1\" }\n[sink.stdout]\n")),
         ("replies_into_requests", kafka("[sink.kafka]\ntopic = \"in\"\n")),
         (
@@ -302,7 +330,7 @@ fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
         parse(&with_steps(&["partition = { size = 8 }", CALL, "partition = { size = 32 }", CALL]))
             .unwrap();
     let ModelPlan::Text(model) = &plan.models["sentiment"] else { panic!("it is a text model") };
-    assert_eq!(model.max_batch.get(), 32);
+    assert_eq!(model.options.max_batch.get(), 32);
 }
 
 #[test]
@@ -343,6 +371,55 @@ fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
     assert!(plan.kafka_sinks().eq(defaults.kafka_sinks()));
     assert_eq!(plan.deadlines.header, defaults.deadlines.header);
     assert_eq!(plan.deadlines.timeout_header, defaults.deadlines.timeout_header);
+}
+
+#[test]
+fn the_page_on_models_names_every_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/models.md")).unwrap();
+    for wrong in [with_model("nope = 1"), with_steps(&["adaptive_window = { nope = 1 }", CALL])] {
+        let error = parse(&wrong).unwrap_err();
+        let (_, known) = error.lines().next().unwrap().split_once("expected").unwrap();
+        let keys: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+        assert!(keys.len() >= 4, "{error}");
+        for key in keys {
+            assert!(page.contains(&format!("`{key}`")), "docs/models.md does not name {key}");
+        }
+    }
+}
+
+#[test]
+fn a_model_gets_its_options() {
+    let settings = "hub = \"a/b\"\nrevision = \"v1\"\ndevices = [\"gpu:0\", \"gpu:1\"]\nreplicas = 2\n\
+                    threads = 3\nprecision = \"f16\"\ntask = \"text-embedding\"\nmax_tokens = 128\n\
+                    truncate = true\nprompt = \"query: \"\npooling = \"max\"\nnormalize = false\n\
+                    dimensions = 64\ntop_k = 5\nscores = \"sigmoid\"";
+    let plan = parse(&with_model(settings)).unwrap();
+    let ModelPlan::Text(model) = &plan.models["sentiment"] else { panic!("it is a text model") };
+    let hub = HubModel { repo: "a/b".to_owned(), revision: "v1".to_owned() };
+    assert_eq!(model.hub, Some(hub));
+    assert_eq!(model.devices, [DeviceChoice::Gpu(Some(0)), DeviceChoice::Gpu(Some(1))]);
+    assert_eq!((model.replicas.get(), model.options.threads), (2, NonZeroUsize::new(3)));
+    let expected = TextModelOptions {
+        task: Some(Task::TextEmbedding),
+        device: DeviceChoice::Gpu(Some(0)),
+        truncate: true,
+        max_tokens: NonZeroUsize::new(128),
+        threads: NonZeroUsize::new(3),
+        precision: Precision::F16,
+        prompt: "query: ".to_owned(),
+        embedding: EmbeddingOptions {
+            pooling: Some(PoolingMode::Max),
+            normalize: Some(false),
+            dimensions: NonZeroUsize::new(64),
+        },
+        classification: ClassificationOptions {
+            top_k: NonZeroUsize::new(5),
+            scores: Some(Scores::Sigmoid),
+        },
+        ..TextModelOptions::new("")
+    };
+    assert_eq!(model.options, expected);
 }
 
 #[test]

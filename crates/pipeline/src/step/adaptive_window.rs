@@ -1,16 +1,19 @@
 //! `adaptive_window`: what is there when the next step can take it.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::Range;
 use std::time::Duration;
 
 use forebay_stream::{AdaptiveWindow as Limits, Batches, Failure, Flow};
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::Window;
 use crate::jq::Jq;
 use crate::json::Json;
 
-/// `adaptive_window = { max_size = 64, max_wait = "5ms", cost = ".text | length", max_cost = 4096 }`.
+/// `adaptive_window = { max_size = 64, max_wait = "5ms", max_tokens = 16384 }` before a text model, and
+/// `adaptive_window = { max_size = 64, cost = ".text | length", max_cost = 4096 }` before anything.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Settings")]
 pub(super) struct AdaptiveWindow(Settings);
@@ -28,6 +31,8 @@ struct Settings {
     cost: Option<Jq>,
     /// Most that the values of one window cost together.
     max_cost: Option<u64>,
+    /// Most tokens in one window, padding counted in.
+    max_tokens: Option<Spanned<NonZeroU64>>,
 }
 
 impl TryFrom<Settings> for AdaptiveWindow {
@@ -37,6 +42,9 @@ impl TryFrom<Settings> for AdaptiveWindow {
         match (&settings.cost, settings.max_cost) {
             (Some(_), None) => Err("`cost` says nothing without `max_cost`"),
             (None, Some(_)) => Err("`max_cost` needs a `cost`: what one value costs"),
+            (Some(_), _) if settings.max_tokens.is_some() => {
+                Err("`cost` and `max_tokens` exclude each other: one unit or the other")
+            }
             (Some(_), Some(0)) => Err("`max_cost` must be 1 or more"),
             _ => Ok(Self(settings)),
         }
@@ -62,6 +70,20 @@ impl Window for AdaptiveWindow {
                 })
             }
         })
+    }
+
+    /// A text model counts tokens, unless the user has something else counted.
+    fn limits(&self) -> Option<Limits> {
+        const MAX_TOKENS: u64 = 16_384;
+        let Settings { max_size, max_wait, cost: None, max_tokens, .. } = &self.0 else {
+            return None;
+        };
+        let max_cost = max_tokens.as_ref().map_or(MAX_TOKENS, |tokens| tokens.get_ref().get());
+        Some(Limits { max_size: *max_size, max_wait: *max_wait, max_cost })
+    }
+
+    fn is_for_texts(&self) -> Option<(&'static str, Range<usize>)> {
+        self.0.max_tokens.as_ref().map(|tokens| ("max_tokens", tokens.span()))
     }
 
     fn max_size(&self) -> NonZeroUsize {

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use crate::assemble::{Counts, Taps, assemble};
 use crate::lines::lines;
 use crate::plan::Plan;
-use crate::task;
 
 /// What a pipeline with these steps answers to these values, on a paused clock. Errors show as their codes.
 fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
@@ -24,8 +23,13 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
         let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
         let records = vec![Flow::from_try_events("stdin", lines)];
-        let flows =
-            assemble(&plan, records, &|_| task::stub(), &Counts::default(), &mut Taps::new());
+        let flows = assemble(
+            &plan,
+            records,
+            &|model| plan.stub(model),
+            &Counts::default(),
+            &mut Taps::new(),
+        );
         let seen = Arc::new(Mutex::new(Vec::new()));
         let runs = flows.answers.into_iter().map(|answers| {
             let seen = Arc::clone(&seen);

@@ -216,6 +216,7 @@ impl Sums {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "lengths are small")]
 mod tests {
     use std::time::Duration;
 

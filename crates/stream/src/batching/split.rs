@@ -8,7 +8,7 @@ use super::{CostModel, Load};
 /// Cuts members, given by their lengths in ascending order, into the batches that take the least time in all, each of at
 /// most `max_size` members and `max_elements` elements, unless a single one has more.
 ///
-/// That is the programme of TurboTransformers: the cheapest division of the first `n` members ends in some batch of the
+/// That is the programme of `TurboTransformers`: the cheapest division of the first `n` members ends in some batch of the
 /// last `k`, before which comes the cheapest division of the first `n - k`.
 #[must_use]
 pub fn split(
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn lengths_that_pad_each_other_too_much_go_apart() {
         let costs = costs(Shapes::padded());
-        assert_eq!(split(&[10, 10, 250], 64, u64::MAX, &costs), [0..3], "a call costs more");
+        assert_eq!(split(&[10, 10, 250], 64, u64::MAX, &costs).len(), 1, "a call costs more");
         let short_and_long: Vec<_> = [vec![10; 16], vec![250]].concat();
         assert_eq!(split(&short_and_long, 64, u64::MAX, &costs), [0..16, 16..17]);
     }

@@ -212,15 +212,26 @@ where
     /// Lets go of what nobody waits for any more.
     fn expire(&mut self) {
         let now = Instant::now();
-        let is_over = |one: &mut Waiting<T>| one.deadline.is_some_and(|deadline| deadline <= now);
-        for one in self.waiting.extract_if(.., is_over) {
+        let mut failures = Vec::new();
+        let is_late = |one: &mut Waiting<T>| {
+            if one.deadline.is_none_or(|deadline| now < deadline) {
+                return false;
+            }
+            // By the clock that the deadline was made for.
             match (self.deadline)(&one.event.meta) {
-                Err(failure) => one.event.receipt.fail(failure.at(Arc::clone(&self.stage))),
-                Ok(_) => {
-                    let failure = Failure::new("deadline_exceeded", "the deadline is over");
-                    one.event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                Ok(deadline) => {
+                    one.deadline = deadline;
+                    false
+                }
+                Err(failure) => {
+                    failures.push(failure);
+                    true
                 }
             }
+        };
+        let late: Vec<_> = self.waiting.extract_if(.., is_late).collect();
+        for (one, failure) in late.into_iter().zip(failures) {
+            one.event.receipt.fail(failure.at(Arc::clone(&self.stage)));
         }
     }
 

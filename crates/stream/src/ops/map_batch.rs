@@ -57,9 +57,10 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// - **Backpressures** when downstream does, and while as many calls run as `f` has slots. A batch is asked for
     ///   when a slot is free, even while the results of the last one are still being taken.
     /// - **Completes** when upstream completes.
-    /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again
-    ///   in halves, until what cannot be processed is alone and fails alone. A wrong number of results fails every
-    ///   member, for nobody could tell which result is whose.
+    /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again,
+    ///   once as it is if the failure is [transient](Failure::transient), and then in halves, until what cannot be
+    ///   processed is alone and fails alone. A wrong number of results fails every member, for nobody could tell which
+    ///   result is whose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -118,7 +119,7 @@ where
             }
             match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(results)) => {
-                    if results.len() > 0 {
+                    if !results.is_empty() {
                         self.finished.push_back(results.into_iter());
                     }
                 }
@@ -165,32 +166,38 @@ async fn process<T, F: MapBatch<T>>(
     answers.collect()
 }
 
-/// One result per member, whatever `f` does: failing parts are halved until the failure is alone.
+/// One result per member, whatever `f` does: what fails is tried again, once as a whole where that may help, and then in
+/// halves, until the failure is alone.
 async fn call_isolating<T, F: MapBatch<T>>(
     f: &F,
     batch: Batch<T>,
 ) -> Vec<Result<F::Output, Failure>> {
     let mut results = Vec::with_capacity(batch.len());
+    let mut may_try_again = true;
     // A stack of what is still to do, the next part on top; at most log2(len) + 1 deep.
     let mut parts = if batch.is_empty() { Vec::new() } else { vec![batch] };
     while let Some(part) = parts.pop() {
+        let members = part.len();
         match f.call(part.clone()).await {
-            Ok(answers) if answers.len() == part.len() => results.extend(answers),
+            Ok(answers) if answers.len() == members => results.extend(answers),
             Ok(answers) => {
-                let (got, wanted) = (answers.len(), part.len());
-                let failure = Failure::new(
-                    "wrong_result_count",
-                    format_args!(
-                        "the batch function returned {got} results for a batch of {wanted}"
-                    ),
+                let message = format_args!(
+                    "the batch function returned {} results for a batch of {members}",
+                    answers.len()
                 );
+                let failure = Failure::new("wrong_result_count", message);
                 results.extend(part.iter().map(|_| Err(failure.clone())));
             }
-            Err(failure) if part.len() <= 1 => {
+            Err(failure) if failure.is_transient() && may_try_again => {
+                tracing::warn!(%failure, members, "a batch failed; trying it again");
+                may_try_again = false;
+                parts.push(part);
+            }
+            Err(failure) if members <= 1 => {
                 results.extend(part.iter().map(|_| Err(failure.clone())));
             }
             Err(failure) => {
-                tracing::warn!(%failure, members = part.len(), "a batch failed; trying it again in halves");
+                tracing::warn!(%failure, members, "a batch failed; trying it again in halves");
                 let (first, second) = part.split();
                 parts.extend([second, first]);
             }
@@ -202,11 +209,16 @@ async fn call_isolating<T, F: MapBatch<T>>(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
+    use futures::stream::StreamExt as _;
     use proptest::prelude::*;
+    use tokio::sync::Barrier;
 
     use crate::testing::{Tracked, block_on, size};
-    use crate::{Batch, Empty, Failure, Flow};
+    use crate::{Batch, BatchResult, Empty, Failure, Flow, MapBatch};
 
     proptest! {
         #[test]
@@ -225,6 +237,76 @@ mod tests {
             let codes = values.iter().map(|v| match v { 13 => "poison", 7 => "seven", _ => "done" });
             prop_assert_eq!(outcomes.codes(), codes.collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_may_help_is_tried_once_and_nothing_is_lost_where_it_does_not() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        for (fails_at, expected) in [(1, vec![3, 3]), (2, vec![3, 3, 2, 1])] {
+            calls.lock().unwrap().clear();
+            let seen = Arc::clone(&calls);
+            let flaky = move |batch: Batch<u8>| {
+                seen.lock().unwrap().push(batch.len());
+                let fails = seen.lock().unwrap().len() <= fails_at;
+                async move {
+                    if fails {
+                        return Err(Failure::new("lost", "the device").transient());
+                    }
+                    Ok(batch.iter().map(|value| Ok(*value)).collect())
+                }
+            };
+            let values = Flow::from_iter([1, 2, 3]).partition(size(3), None).map_batch(flaky);
+            assert_eq!(block_on(values.collect()).unwrap(), [1, 2, 3]);
+            assert_eq!(*calls.lock().unwrap(), expected);
+        }
+    }
+
+    /// Takes two batches at a time, and lets go of none before it has both.
+    struct Pairs(Barrier);
+
+    impl MapBatch<u8> for Pairs {
+        type Output = u8;
+
+        async fn call(&self, batch: Batch<u8>) -> BatchResult<u8> {
+            self.0.wait().await;
+            Ok(batch.iter().map(|value| Ok(*value)).collect())
+        }
+
+        fn slots(&self) -> NonZeroUsize {
+            size(2)
+        }
+    }
+
+    #[test]
+    fn every_slot_has_a_batch() {
+        let pairs = Pairs(Barrier::new(2));
+        let flow = Flow::from_iter(0..12).partition(size(3), None).map_batch(pairs);
+        let mut values = block_on(flow.collect()).unwrap();
+        values.sort_unstable();
+        assert_eq!(values, (0..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_next_batch_is_under_way_while_results_are_taken_and_no_more_than_that() {
+        block_on(async {
+            let started = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&started);
+            let count = move |batch: Batch<i32>| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                async move { Ok(batch.iter().map(|value| Ok(*value)).collect()) }
+            };
+            let mut results =
+                Flow::from_iter(0..).partition(size(3), None).map_batch(count).0.stream;
+            for (taken, expected) in [(1, 2), (3, 2), (4, 3), (6, 3), (7, 4)] {
+                while started.load(Ordering::Relaxed) < 9 {
+                    let value = results.next().await.unwrap().value;
+                    if value + 1 == taken {
+                        break;
+                    }
+                }
+                assert_eq!(started.load(Ordering::Relaxed), expected, "after {taken}");
+            }
+        });
     }
 
     #[test]

@@ -1,0 +1,202 @@
+//! `Replicas`: one model several times, on one device or on several.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
+
+use crate::handle::UNAVAILABLE;
+use crate::{Model, ModelHandle};
+
+/// Handles of models that give the same answers; each batch goes to the one with the least to do.
+///
+/// One that is gone is left out, and the batch that it had is given to another, until none is left.
+pub struct Replicas<M: Model>(Arc<[Replica<M>]>);
+
+struct Replica<M: Model> {
+    handle: ModelHandle<M>,
+    /// Batches that it has been given and not yet answered.
+    busy: AtomicUsize,
+}
+
+impl<M: Model> Replicas<M> {
+    /// At least the first, and the others.
+    #[must_use]
+    pub fn new(first: ModelHandle<M>, others: impl IntoIterator<Item = ModelHandle<M>>) -> Self {
+        let handles = std::iter::once(first).chain(others);
+        Self(handles.map(|handle| Replica { handle, busy: AtomicUsize::new(0) }).collect())
+    }
+
+    /// One line on each of them, for start-up logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut lines: Vec<(&str, usize)> = Vec::new();
+        for Replica { handle, .. } in &*self.0 {
+            match lines.iter_mut().find(|(line, _)| *line == handle.describe()) {
+                Some((_, count)) => *count += 1,
+                None => lines.push((handle.describe(), 1)),
+            }
+        }
+        let times = |(line, count): (&str, usize)| match count {
+            1 => line.to_owned(),
+            _ => format!("{line}, {count} times"),
+        };
+        lines.into_iter().map(times).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Waits until the last of them has ended before its handles were dropped, and says why.
+    pub async fn closed(&self) -> Failure {
+        let mut why = gone();
+        for Replica { handle, .. } in &*self.0 {
+            why = handle.closed().await;
+        }
+        why
+    }
+
+    fn least_busy(&self) -> Option<&Replica<M>> {
+        let alive = self.0.iter().filter(|replica| !replica.handle.is_closed());
+        alive.min_by_key(|replica| replica.busy.load(Ordering::Relaxed))
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(UNAVAILABLE, "the model is gone")
+}
+
+/// Counts a batch for as long as a replica has it.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<M: Model> MapBatch<M::Input> for Replicas<M> {
+    type Output = M::Output;
+
+    async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
+        while let Some(replica) = self.least_busy() {
+            let result = {
+                let _busy = Busy::new(&replica.busy);
+                replica.handle.call(batch.clone()).await
+            };
+            match result {
+                // It has not been tried: the thread ended before it could take the batch.
+                Err(failure) if failure.code() == UNAVAILABLE && self.least_busy().is_some() => {}
+                result => return result,
+            }
+        }
+        Err(gone())
+    }
+
+    fn slots(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.0.len()).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+impl<M: Model> Clone for Replicas<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: Model> std::fmt::Debug for Replicas<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Replicas").field(&self.describe()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Barrier};
+
+    use forebay_stream::{Batch, Failure, MapBatch as _};
+
+    use super::Replicas;
+    use crate::{Error, Model, ModelHandle};
+
+    /// Names the thread that it is on; as told by the input, waits for another or ends its life.
+    struct Named(Arc<Barrier>);
+
+    impl Model for Named {
+        type Input = &'static str;
+        type Output = String;
+
+        fn infer(
+            &mut self,
+            batch: &[&'static str],
+        ) -> Result<Vec<Result<String, Failure>>, Failure> {
+            match batch {
+                ["together"] => drop(self.0.wait()),
+                ["die"] => panic!("as asked"),
+                _ => {}
+            }
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            Ok(batch.iter().map(|_| Ok(name.clone())).collect())
+        }
+    }
+
+    async fn replicas(count: usize) -> Replicas<Named> {
+        let barrier = Arc::new(Barrier::new(count));
+        let mut handles = Vec::new();
+        for number in 0..count {
+            let barrier = Arc::clone(&barrier);
+            let is_gone = AtomicBool::new(false);
+            // Can be built once only, so that a panic is its end.
+            let build = move || {
+                if is_gone.swap(true, Ordering::Relaxed) {
+                    return Err(Error::Stopped);
+                }
+                Ok(Named(Arc::clone(&barrier)))
+            };
+            handles
+                .push(ModelHandle::spawn(&format!("replica-{number}"), build, drop).await.unwrap());
+        }
+        let first = handles.remove(0);
+        Replicas::new(first, handles)
+    }
+
+    async fn name(replicas: &Replicas<Named>, input: &'static str) -> Result<String, Failure> {
+        let batch: Batch<&'static str> = vec![input].into();
+        replicas.call(batch).await.map(|mut names| names.remove(0).unwrap())
+    }
+
+    #[tokio::test]
+    async fn batches_at_the_same_time_go_to_different_replicas() {
+        let replicas = replicas(3).await;
+        assert_eq!(replicas.slots().get(), 3);
+        // Each waits for the others, so this ends only if no two are on one thread.
+        let names = futures::future::join_all((0..3).map(|_| name(&replicas, "together"))).await;
+        let mut names: Vec<_> = names.into_iter().map(Result::unwrap).collect();
+        names.sort();
+        assert_eq!(names, ["replica-0", "replica-1", "replica-2"]);
+    }
+
+    #[tokio::test]
+    async fn the_others_go_on_without_one_that_is_gone_and_the_last_says_that_it_is_over() {
+        let replicas = replicas(2).await;
+        assert_eq!(name(&replicas, "die").await.unwrap_err().code(), "model_panicked");
+        for _ in 0..9 {
+            assert_eq!(name(&replicas, "live").await.unwrap(), "replica-1");
+        }
+        assert_eq!(name(&replicas, "die").await.unwrap_err().code(), "model_panicked");
+        assert_eq!(replicas.closed().await.code(), "model_unavailable");
+        assert_eq!(name(&replicas, "live").await.unwrap_err().code(), "model_unavailable");
+    }
+
+    #[tokio::test]
+    async fn what_they_are_is_told_once() {
+        let described = replicas(2).await.describe();
+        assert!(described.ends_with("Named, 2 times"), "{described}");
+    }
+}

@@ -1,0 +1,192 @@
+//! `TextHandle`: a text model on threads of its own, called from anywhere.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use forebay_stream::batching::CostModel;
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
+use futures::future::{join_all, try_join_all};
+
+use super::{TextFace, TextModel, TextModelOptions, TextOutput, Tokens};
+use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp};
+
+/// A text model on threads of its own, with its tokenizer on those of whoever calls.
+///
+/// For a flow, [`tokenize`](Self::tokenize) texts as they come, gather them by their lengths with what
+/// [`costs`](Self::costs) knows, and run the batches:
+///
+/// ```no_run
+/// use std::num::NonZeroUsize;
+/// use std::time::Duration;
+///
+/// use forebay_model::{TextHandle, TextModelOptions};
+/// use forebay_stream::{AdaptiveWindow, Flow};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = TextHandle::spawn("sentiment", &TextModelOptions::new("models/sentiment"), drop).await?;
+/// let parallelism = std::thread::available_parallelism()?;
+/// let max_size = NonZeroUsize::new(64).ok_or("64 is not 0")?;
+/// let limits = AdaptiveWindow { max_size, max_wait: Duration::ZERO, max_cost: 16_384 };
+/// let (tokenizer, costs) = (model.clone(), model.costs());
+/// let answers = Flow::from_iter(["fine".to_owned(), "awful".to_owned()])
+///     .map_async(move |text| tokenizer.clone().tokenize(text), parallelism)
+///     .adaptive_window_by_length(limits, costs, |text| text.ids().len() as u64, |_| Ok(None))
+///     .map_batch(model);
+/// println!("{:?}", answers.collect().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TextHandle {
+    face: TextFace,
+    replicas: Replicas<TextModel>,
+}
+
+impl TextHandle {
+    /// Loads and warms up the model on a new thread called `name`, and returns when it is ready to serve. The thread
+    /// loads it anew when it is lost. `on_warm_up` hears of every step of the warm-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelHandle::spawn`].
+    pub async fn spawn(
+        name: &str,
+        options: &TextModelOptions,
+        on_warm_up: impl FnMut(WarmUp) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let devices = [options.device];
+        Self::spawn_on(name, options, &devices, NonZeroUsize::MIN, on_warm_up).await
+    }
+
+    /// [`spawn`](Self::spawn), with so many `replicas` on each of several devices instead of the options' one. On the
+    /// CPU, where the options do not say how many threads compute, all replicas share the cores.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelHandle::spawn`], of the first that cannot be started; and without any device.
+    pub async fn spawn_on(
+        name: &str,
+        options: &TextModelOptions,
+        devices: &[DeviceChoice],
+        replicas: NonZeroUsize,
+        on_warm_up: impl FnMut(WarmUp) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let all = devices.len() * replicas.get();
+        let on_warm_up = Arc::new(Mutex::new(on_warm_up));
+        let spawned = devices.iter().flat_map(|&device| vec![device; replicas.get()]).enumerate();
+        let spawned = spawned.map(|(number, device)| {
+            let name = if all == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            let threads = options.threads.or_else(|| threads_each(all));
+            let options = TextModelOptions { device, threads, ..options.clone() };
+            spawn_one(name, options, Arc::clone(&on_warm_up))
+        });
+        let mut spawned = try_join_all(spawned).await?.into_iter();
+        let (face, first) = spawned.next().ok_or(Error::Stopped)?;
+        Ok(Self { face, replicas: Replicas::new(first, spawned.map(|(_, handle)| handle)) })
+    }
+
+    /// What the model is and where it runs, in one line, for start-up logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.replicas.describe()
+    }
+
+    /// Waits until the model's last thread has ended before its handles were dropped, and says why.
+    pub async fn closed(&self) -> Failure {
+        self.replicas.closed().await
+    }
+
+    /// What the model's device costs; of several, what the first does.
+    #[must_use]
+    pub fn costs(&self) -> Arc<CostModel> {
+        Arc::clone(&self.face.costs)
+    }
+
+    /// The token ids of one text, made by another of the runtime's threads than the caller's, so that those of several
+    /// texts are made in parallel.
+    ///
+    /// # Errors
+    ///
+    /// `text_too_long`, or `invalid_text` for what cannot be tokenised.
+    pub async fn tokenize(self, text: String) -> Result<Tokens, Failure> {
+        // From here on the other tasks of a thread would have to wait too long.
+        const LONG: usize = 16 * 1024;
+        let tokenizer = Arc::clone(&self.face.tokenizer);
+        let is_long = text.len() > LONG;
+        let encode = move || tokenizer.encode(&text);
+        let task = if is_long {
+            tokio::task::spawn_blocking(encode)
+        } else {
+            tokio::spawn(async move { encode() })
+        };
+        task.await.unwrap_or_else(|error| {
+            Err(Failure::new("invalid_text", format_args!("cannot tokenise: {error}")))
+        })
+    }
+}
+
+async fn spawn_one<P: FnMut(WarmUp) + Send + 'static>(
+    name: String,
+    options: TextModelOptions,
+    on_warm_up: Arc<Mutex<P>>,
+) -> Result<(TextFace, ModelHandle<TextModel>), Error> {
+    let face: Arc<OnceLock<TextFace>> = Arc::default();
+    let build = {
+        let face = Arc::clone(&face);
+        move || {
+            let mut model = TextModel::load(&options)?;
+            // A model that is loaded again goes on with what was learnt of its device.
+            model.face = face.get_or_init(|| model.face.clone()).clone();
+            Ok(model)
+        }
+    };
+    let tell = move |step| on_warm_up.lock().unwrap_or_else(PoisonError::into_inner)(step);
+    let handle = ModelHandle::spawn(&name, build, tell).await?;
+    let face = face.get().cloned().ok_or(Error::Stopped)?;
+    Ok((face, handle))
+}
+
+/// The cores that each of several replicas has for itself; one alone has all.
+fn threads_each(replicas: usize) -> Option<NonZeroUsize> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if replicas > 1 { NonZeroUsize::new((cores / replicas).max(1)) } else { None }
+}
+
+impl MapBatch<Tokens> for TextHandle {
+    type Output = TextOutput;
+
+    async fn call(&self, batch: Batch<Tokens>) -> BatchResult<TextOutput> {
+        self.replicas.call(batch).await
+    }
+
+    fn slots(&self) -> NonZeroUsize {
+        self.replicas.slots()
+    }
+}
+
+impl MapBatch<String> for TextHandle {
+    type Output = TextOutput;
+
+    /// Tokenises the texts in parallel; one that cannot be fails alone, and costs the model nothing.
+    async fn call(&self, batch: Batch<String>) -> BatchResult<TextOutput> {
+        let tokens = join_all(batch.iter().map(|text| self.clone().tokenize(text.clone()))).await;
+        let good: Vec<_> = tokens.iter().flatten().cloned().collect();
+        let answers =
+            if good.is_empty() { Vec::new() } else { self.replicas.call(good.into()).await? };
+        let mut answers = answers.into_iter();
+        let missing = || Err(Failure::new("internal", "the model gave too few results"));
+        let answer =
+            |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
+        Ok(tokens.into_iter().map(answer).collect())
+    }
+
+    fn slots(&self) -> NonZeroUsize {
+        self.replicas.slots()
+    }
+}
+
+impl std::fmt::Debug for TextHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TextHandle").field(&self.replicas).finish()
+    }
+}
