@@ -245,10 +245,11 @@ fn metrics_say_why_batches_left_and_what_they_were_like() {
             };
             let batches = value("forebay_batches_total{");
             assert!(batches >= 25.0, "a hundred answers in batches of four at most: {page}");
-            assert_eq!(value("forebay_batch_size_count{"), batches, "{page}");
+            // One may leave while the page is made.
+            assert!((value("forebay_batch_size_count{") - batches).abs() < 1.5, "{page}");
             assert!(value("forebay_batch_size_sum{") >= 100.0, "{page}");
             assert!(value("forebay_batch_elements_total{") >= 600.0, "{page}");
-            assert_eq!(value("forebay_batch_padding_total{"), 0.0, "nothing is padded on the CPU");
+            assert!(value("forebay_batch_padding_total{") < 0.5, "nothing is padded on the CPU");
             assert!(value("forebay_model_batch_seconds_sum{") > 0.0, "{page}");
             assert!(value("forebay_batch_predicted_seconds_sum{") > 0.0, "{page}");
             assert!(value("forebay_events_total{stage=\"tokenize\"}") >= 100.0, "{page}");
