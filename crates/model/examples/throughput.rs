@@ -1,4 +1,5 @@
-//! Prints how many texts a model answers in a second, tokenising included, by batch size. Each line of a file is a text.
+//! Prints how many texts a model answers in a second, tokenising included: by batch size, and with the batches that an
+//! adaptive window chooses. Each line of a file is a text.
 //!
 //! ```sh
 //! cargo run -p forebay-model --example throughput -- models/sentiment cpu texts.txt
@@ -6,14 +7,19 @@
 //!
 //! `bench/cpu.sh` runs it beside other runtimes.
 
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use forebay_model::{Model, TextModel, TextModelOptions};
+use forebay_model::{Model, TextHandle, TextModel, TextModelOptions};
+use forebay_stream::{AdaptiveWindow, Flow};
 use tokio::time::Instant;
 
 /// Texts in one batch; the last is all of them.
 const SIZES: [usize; 4] = [1, 8, 32, usize::MAX];
 
-fn main() -> Result<()> {
+#[tokio::main]
+async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context("usage: throughput MODEL DEVICE TEXTS");
     let (model, device, file) = (next()?, next()?.parse()?, next()?);
@@ -37,5 +43,27 @@ fn main() -> Result<()> {
         let rate = f64::from(u32::try_from(texts.len())?) / started.elapsed().as_secs_f64();
         println!("{size} {rate:.1}");
     }
+    drop(model);
+    println!("window {:.1}", through_a_window(&options, texts).await?);
     Ok(())
+}
+
+/// The rate of a flow that tokenises texts as they come and batches what is there when the model is free.
+async fn through_a_window(options: &TextModelOptions, texts: Vec<String>) -> Result<f64> {
+    let model = TextHandle::spawn("throughput", options, |_| {}).await?;
+    let count = texts.len();
+    let parallelism = std::thread::available_parallelism()?;
+    let max_size = NonZeroUsize::new(64).context("64 is not 0")?;
+    let limits = AdaptiveWindow { max_size, max_wait: Duration::ZERO, max_cost: 16_384 };
+    let (tokenizer, costs) = (model.clone(), model.costs());
+    let started = Instant::now();
+    let answers = Flow::from_iter(texts)
+        .map_async(move |text| tokenizer.clone().tokenize(text), parallelism)
+        .adaptive_window_by_length(limits, costs, |tokens| tokens.ids().len() as u64, |_| Ok(None))
+        .map_batch(model)
+        .collect()
+        .await?;
+    let seconds = started.elapsed().as_secs_f64();
+    ensure!(answers.len() == count, "{} answers to {count} texts", answers.len());
+    Ok(f64::from(u32::try_from(count)?) / seconds)
 }

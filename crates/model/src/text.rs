@@ -11,6 +11,7 @@ mod pooling;
 mod tokens;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_stream::Failure;
 use forebay_stream::batching::{CostModel, Load};
@@ -103,6 +104,12 @@ impl TextModel {
         let answer =
             |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
         Ok(tokens.into_iter().map(answer).collect())
+    }
+
+    /// How long a run over texts of these lengths is expected to take.
+    #[must_use]
+    pub fn predict(&self, load: Load) -> Duration {
+        self.face.costs.predict(load)
     }
 
     /// One run of the encoder over texts with this load.

@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
+use cubecl_environment::config::RuntimeConfig as _;
+use cubecl_runtime::config::CubeClRuntimeConfig;
+use cubecl_runtime::config::cache::CacheConfig;
 
 use super::adapters::Adapter;
 use crate::Error;
@@ -15,6 +18,7 @@ pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
     if let Some((_, device)) = opened.iter().find(|(seen, _)| seen == adapter) {
         return Ok(device.clone());
     }
+    keep_what_is_tuned();
     let device = Device::wgpu_options()
         .device_kind(adapter.burn_kind())
         .graphics_api(adapter.api.burn_api())
@@ -22,4 +26,15 @@ pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
         .map_err(|source| Error::OpenDevice { name: adapter.name.clone(), source })?;
     opened.push((adapter.clone(), device.clone()));
     Ok(device)
+}
+
+/// Has the choices of autotuning kept in the user's cache folder, so that the next start need not make them again.
+fn keep_what_is_tuned() {
+    let Some(cache) = dirs::cache_dir() else { return };
+    let mut config = CubeClRuntimeConfig::default();
+    config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));
+    // A program that has set up Burn for itself is left with what it wanted.
+    if !CubeClRuntimeConfig::try_set(config) {
+        tracing::debug!("Burn has been configured already; its caches stay where they are");
+    }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use forebay_stream::{Batch, Failure, MapBatch};
+use forebay_stream::{Batch, Failure, Flow, MapBatch};
 
 use super::ModelHandle;
 use crate::{Error, Model, WarmUp};
@@ -62,6 +62,52 @@ async fn a_panic_fails_its_batch_alone_and_the_model_is_built_again() {
     assert_eq!(failure.code(), "model_panicked");
     assert_eq!(failure.message(), "thirteen is not a number");
     assert_eq!(handle.call(Batch::from(vec![1])).await, Ok(vec![Ok((2, 1))]));
+}
+
+/// Loses its device on 13, and answers with how often it was built.
+struct Fragile {
+    generation: usize,
+    is_lost: bool,
+}
+
+impl Model for Fragile {
+    type Input = u32;
+    type Output = usize;
+
+    fn infer(&mut self, batch: &[u32]) -> Result<Vec<Result<usize, Failure>>, Failure> {
+        assert!(!self.is_lost, "nothing is asked of a lost device");
+        self.is_lost = batch.contains(&13);
+        if self.is_lost {
+            return Err(Failure::new("device_failed", "it is gone").transient());
+        }
+        Ok(batch.iter().map(|_| Ok(self.generation)).collect())
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+}
+
+#[tokio::test]
+async fn a_model_whose_device_is_lost_is_built_again_and_what_loses_it_fails_alone() {
+    let times_built = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&times_built);
+    let build = move || {
+        let generation = count.fetch_add(1, Ordering::Relaxed);
+        Ok(Fragile { generation, is_lost: false })
+    };
+    let handle = ModelHandle::spawn("fragile", build, drop).await.unwrap();
+    let size = std::num::NonZeroUsize::new(4).unwrap();
+    let (flow, failures) =
+        Flow::from_iter([1, 2, 13, 4, 5]).catch(size, forebay_stream::Release::AtOnce);
+    let answers = flow.partition(size, None).map_batch(handle).map(|_| None);
+    let failed = failures.map(|failed| Some((failed.failure.code().to_owned(), failed.input)));
+    let mut seen = answers.rejoin(failed).collect().await.unwrap();
+    seen.sort();
+    let poison = Some(("device_failed".to_owned(), 13));
+    assert_eq!(seen, [None, None, None, None, poison]);
+    // The whole batch twice, the half with the poison, and the poison.
+    assert_eq!(times_built.load(Ordering::Relaxed), 1 + 2 + 1 + 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,227 @@
+//! Measures a device with random weights: texts per second by batch size and length, a lone text's latency, and what a
+//! call costs.
+//!
+//! ```sh
+//! cargo run -p forebay-model --example device_bench -- gpu f16 minilm 1,8,64,256 32,128,512
+//! ```
+//!
+//! Prints lines of JSON; `bench/gpu.sh` runs it beside `PyTorch`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use forebay_model::{Model as _, Task, TextHandle, TextModel, TextModelOptions, Tokens};
+use forebay_stream::batching::Load;
+use forebay_stream::{AdaptiveWindow, Batch, Flow, MapBatch as _};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+use tokio::time::Instant;
+
+const VOCABULARY: usize = 30_522;
+const POSITIONS: usize = 512;
+/// A measurement takes about this long.
+const SECONDS: f64 = 1.5;
+
+/// The sizes of an encoder.
+#[derive(Clone, Copy)]
+struct Sizes {
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    feed_forward: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || {
+        arguments
+            .next()
+            .context("usage: device_bench DEVICE f32|f16 minilm|bert-base BATCHES LENGTHS")
+    };
+    let (device, precision) = (next()?.parse()?, next()?.parse()?);
+    let name = next()?;
+    let sizes = match name.as_str() {
+        "minilm" => Sizes { layers: 6, hidden: 384, heads: 12, feed_forward: 1536 },
+        "bert-base" => Sizes { layers: 12, hidden: 768, heads: 12, feed_forward: 3072 },
+        other => bail!("unknown shape {other}, expected minilm or bert-base"),
+    };
+    let (batches, lengths) = (numbers(&next()?)?, numbers(&next()?)?);
+    let folder = tempfile::tempdir()?;
+    write_model(folder.path(), sizes)?;
+    let most = |numbers: &[usize]| numbers.iter().copied().max().and_then(NonZeroUsize::new);
+    let options = TextModelOptions {
+        task: Some(Task::TextEmbedding),
+        device,
+        precision,
+        max_batch: most(&batches).context("no batch size")?,
+        max_tokens: most(&lengths),
+        ..TextModelOptions::new(folder.path())
+    };
+    let mut model = TextModel::load(&options)?;
+    let started = Instant::now();
+    model.warm_up(&mut |step| eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape))?;
+    let warm_up = started.elapsed().as_secs_f64();
+    let description = model.describe();
+    println!("{}", json!({ "case": "start", "device": description, "warm_up_s": warm_up }));
+    for &length in &lengths {
+        let text = model.tokenize(&"a ".repeat(length - 2))?;
+        for &batch in &batches {
+            measure(&mut model, &name, &text, batch)?;
+        }
+    }
+    let call = model.predict([1].into_iter().collect::<Load>());
+    println!("{}", json!({ "case": "call", "shape": name, "fixed_ms": 1e3 * call.as_secs_f64() }));
+    drop(model);
+    flow(&options, &name).await
+}
+
+/// The share of time in which the device has no batch, while a flow has more texts of all lengths than it can take.
+async fn flow(options: &TextModelOptions, shape: &str) -> Result<()> {
+    const TEXTS: usize = 2000;
+    let model = TextHandle::spawn("device-bench", options, |_| {}).await?;
+    let longest = options.max_tokens.map_or(POSITIONS, NonZeroUsize::get);
+    let texts = (0..TEXTS).map(move |n| "a ".repeat(1 + n * n * 7 % (longest / 4)));
+    let limits =
+        AdaptiveWindow { max_size: options.max_batch, max_wait: Duration::ZERO, max_cost: 16_384 };
+    let (tokenizer, costs, busy) = (model.clone(), model.costs(), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&busy);
+    let timed = move |batch: Batch<Tokens>| {
+        let (model, busy) = (model.clone(), Arc::clone(&counted));
+        async move {
+            let started = Instant::now();
+            let results = model.call(batch).await;
+            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            busy.fetch_add(micros, Ordering::Relaxed);
+            results
+        }
+    };
+    let started = Instant::now();
+    let answers = Flow::from_iter(texts)
+        .map_async(
+            move |text| tokenizer.clone().tokenize(text),
+            std::thread::available_parallelism()?,
+        )
+        .adaptive_window_by_length(limits, costs, |tokens| tokens.ids().len() as u64, |_| Ok(None))
+        .map_batch(timed)
+        .collect()
+        .await?;
+    let seconds = started.elapsed().as_secs_f64();
+    ensure!(answers.len() == TEXTS, "{} answers to {TEXTS} texts", answers.len());
+    let idle = 1.0 - Duration::from_micros(busy.load(Ordering::Relaxed)).as_secs_f64() / seconds;
+    let rate = f64::from(u32::try_from(TEXTS)?) / seconds;
+    println!(
+        "{}",
+        json!({ "case": "flow", "shape": shape, "texts_per_s": rate, "idle_share": idle })
+    );
+    Ok(())
+}
+
+fn numbers(list: &str) -> Result<Vec<usize>> {
+    list.split(',').map(|number| number.parse().with_context(|| number.to_owned())).collect()
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn measure(model: &mut TextModel, shape: &str, text: &Tokens, batch: usize) -> Result<()> {
+    let texts = vec![text.clone(); batch];
+    model.infer(&texts)?;
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while times.len() < 5 || started.elapsed().as_secs_f64() < SECONDS {
+        let one = Instant::now();
+        model.infer(&texts)?;
+        times.push(one.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let (rate, length) = (batch as f64 / at(0.5), text.ids().len());
+    let (p50, p99) = (1e3 * at(0.5), 1e3 * at(0.99));
+    println!(
+        "{}",
+        json!({ "case": "batch", "shape": shape, "batch": batch, "length": length, "texts_per_s": rate,
+                "p50_ms": p50, "p99_ms": p99 })
+    );
+    Ok(())
+}
+
+/// A model directory: a tokenizer that knows a word, and random weights.
+fn write_model(folder: &Path, sizes: Sizes) -> Result<()> {
+    let Sizes { layers, hidden, heads, feed_forward } = sizes;
+    let config = json!({
+        "model_type": "bert", "architectures": ["BertModel"], "vocab_size": VOCABULARY, "type_vocab_size": 2,
+        "max_position_embeddings": POSITIONS, "hidden_size": hidden, "num_attention_heads": heads,
+        "num_hidden_layers": layers, "intermediate_size": feed_forward, "hidden_act": "gelu", "pad_token_id": 0,
+    });
+    fs::write(folder.join("config.json"), config.to_string())?;
+    let vocabulary = json!({ "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4 });
+    let special = |id: usize, content: &str| {
+        json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+    };
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+        "added_tokens": [special(0, "[PAD]"), special(1, "[UNK]"), special(2, "[CLS]"), special(3, "[SEP]")],
+        "pre_tokenizer": { "type": "Whitespace" }, "decoder": null,
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]" },
+    });
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string())?;
+
+    let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut add = |name: String, shape: &[usize]| drop(tensors.insert(name, shape.to_vec()));
+    for (table, rows) in [("word", VOCABULARY), ("position", POSITIONS), ("token_type", 2)] {
+        add(format!("embeddings.{table}_embeddings.weight"), &[rows, hidden]);
+    }
+    let norm = |name: &str| [format!("{name}.LayerNorm.weight"), format!("{name}.LayerNorm.bias")];
+    for name in norm("embeddings") {
+        add(name, &[hidden]);
+    }
+    for layer in 0..layers {
+        let layer = format!("encoder.layer.{layer}");
+        for (name, outputs, inputs) in [
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", feed_forward, hidden),
+            ("output.dense", hidden, feed_forward),
+        ] {
+            add(format!("{layer}.{name}.weight"), &[outputs, inputs]);
+            add(format!("{layer}.{name}.bias"), &[outputs]);
+        }
+        for part in ["attention.output", "output"] {
+            for name in norm(&format!("{layer}.{part}")) {
+                add(name, &[hidden]);
+            }
+        }
+    }
+    let mut seed = 7_u32;
+    let values: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape)| {
+            let around = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 };
+            let count: usize = shape.iter().product();
+            let values = (0..count).flat_map(|_| (around + random(&mut seed)).to_le_bytes());
+            let values = values.collect();
+            (name, shape, values)
+        })
+        .collect();
+    let views: Vec<(&String, TensorView<'_>)> = values
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<_>>()?;
+    fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None)?)?;
+    Ok(())
+}
+
+/// Between -0.04 and 0.04, which keeps activations as small as those of trained weights.
+#[expect(clippy::cast_precision_loss)]
+fn random(seed: &mut u32) -> f32 {
+    *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    ((*seed >> 8) as f32 / (1 << 24) as f32 - 0.5) * 0.08
+}
