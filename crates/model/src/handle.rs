@@ -1,16 +1,19 @@
 //! `ModelHandle`: the asynchronous face of a model that lives on its own thread.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::worker::{Job, Worker};
-use crate::{Error, Model, WarmUp};
+use crate::schedule::Schedule;
+use crate::worker::{Job, Ready, Started, Worker};
+use crate::{Error, Launched, Model, WarmUp};
 
-/// Batches that may wait while one computes: enough to keep the device busy, few enough to bind late.
-const WAITING_BATCHES: usize = 1;
+/// Batches in hand, one of which computes: enough to keep the device busy, few enough to bind late.
+const IN_HAND: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
 
 /// The code of what a thread that has ended did not take.
 pub(crate) const UNAVAILABLE: &str = "model_unavailable";
@@ -18,7 +21,8 @@ pub(crate) const UNAVAILABLE: &str = "model_unavailable";
 /// A model on a thread of its own, called from anywhere.
 ///
 /// Clones share the one thread, which takes batches one at a time and ends when the last clone is dropped. At most one
-/// batch waits while another computes; further callers wait in [`call`](MapBatch::call).
+/// batch waits, or is prepared if the model [overlaps](Model::overlaps) them, while another computes; further callers wait
+/// in [`call`](MapBatch::call).
 ///
 /// A panic inside [`Model::infer`] fails that batch with the code `model_panicked`, and the model is built anew before
 /// the next one. A model that returns another number of results than it was given inputs fails its batch with
@@ -27,6 +31,9 @@ pub(crate) const UNAVAILABLE: &str = "model_unavailable";
 pub struct ModelHandle<M: Model> {
     jobs: mpsc::Sender<Job<M>>,
     description: Arc<str>,
+    overlaps: bool,
+    in_hand: Arc<Semaphore>,
+    schedule: Arc<Schedule>,
     /// Why the thread ended early. Set before the thread drops its end of `jobs`.
     end: Arc<OnceLock<String>>,
 }
@@ -46,7 +53,7 @@ impl<M: Model> ModelHandle<M> {
         build: impl Fn() -> Result<M, Error> + Send + 'static,
         on_warm_up: impl FnMut(WarmUp) + Send + 'static,
     ) -> Result<Self, Error> {
-        let (jobs, waiting) = mpsc::channel(WAITING_BATCHES);
+        let (jobs, waiting) = mpsc::channel(IN_HAND.get());
         let (ready, until_ready) = oneshot::channel();
         let end = Arc::new(OnceLock::new());
         let worker = Worker::new(name, build, on_warm_up, Arc::clone(&end));
@@ -54,8 +61,15 @@ impl<M: Model> ModelHandle<M> {
             .name(name.to_owned())
             .spawn(move || worker.run(waiting, ready))
             .map_err(|source| Error::Thread { name: name.to_owned(), source })?;
-        let description = until_ready.await.unwrap_or(Err(Error::Stopped))?;
-        Ok(Self { jobs, description: description.into(), end })
+        let Ready { description, overlaps } = until_ready.await.unwrap_or(Err(Error::Stopped))?;
+        Ok(Self {
+            jobs,
+            description: description.into(),
+            overlaps,
+            in_hand: Arc::new(Semaphore::new(IN_HAND.get())),
+            schedule: Arc::new(Schedule::new()),
+            end,
+        })
     }
 
     /// One line on the model and its device, for start-up logs.
@@ -78,6 +92,11 @@ impl<M: Model> ModelHandle<M> {
         self.jobs.is_closed()
     }
 
+    /// Less for a model that will be free sooner.
+    pub(crate) fn load(&self) -> (usize, Instant) {
+        self.schedule.load()
+    }
+
     fn unavailable(&self) -> Failure {
         let why = self.end.get().map_or("its thread has ended", String::as_str);
         Failure::new(UNAVAILABLE, format_args!("the model is gone: {why}"))
@@ -88,9 +107,32 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
     type Output = M::Output;
 
     async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
-        let (reply, result) = oneshot::channel();
+        let mut busy = self.schedule.begin();
+        // Given back when the results are there. It is never closed.
+        let permit = Arc::clone(&self.in_hand).acquire_owned().await;
+        let (reply, started) = oneshot::channel();
         self.jobs.send(Job { batch, reply }).await.map_err(|_| self.unavailable())?;
-        result.await.unwrap_or_else(|_| Err(self.unavailable()))
+        let Started { launched, launch } = started.await.map_err(|_| self.unavailable())?;
+        match launched {
+            Launched::Done(results) => results,
+            Launched::Running { results, takes } => {
+                busy.launched(launch, takes);
+                // On a task of its own, so that the time it took is known whenever somebody asks for the results.
+                let results = tokio::spawn(async move {
+                    let _in_hand = (permit, busy);
+                    results.await
+                });
+                results.await.unwrap_or_else(|_| Err(self.unavailable()))
+            }
+        }
+    }
+
+    fn slots(&self) -> NonZeroUsize {
+        if self.overlaps { IN_HAND } else { NonZeroUsize::MIN }
+    }
+
+    async fn ready(&self) {
+        self.schedule.ready().await;
     }
 }
 
@@ -99,6 +141,9 @@ impl<M: Model> Clone for ModelHandle<M> {
         Self {
             jobs: self.jobs.clone(),
             description: Arc::clone(&self.description),
+            overlaps: self.overlaps,
+            in_hand: Arc::clone(&self.in_hand),
+            schedule: Arc::clone(&self.schedule),
             end: Arc::clone(&self.end),
         }
     }

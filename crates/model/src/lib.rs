@@ -6,6 +6,7 @@
 //! implement the trait, with [`burn`] re-exported for them.
 
 mod architecture;
+mod busy_clock;
 pub mod checkpoint;
 mod cpu;
 mod device;
@@ -15,6 +16,7 @@ mod handle;
 mod hub;
 mod model;
 mod replicas;
+mod schedule;
 mod text;
 mod worker;
 
@@ -24,7 +26,7 @@ pub use device::{DeviceChoice, InvalidDevice, SelectedDevice};
 pub use error::Error;
 pub use handle::ModelHandle;
 pub use hub::{Download, Hub, HubModel, is_hub_name};
-pub use model::{Model, WarmUp};
+pub use model::{Launched, Model, WarmUp};
 pub use replicas::Replicas;
 pub use text::{
     ClassificationOptions, EmbeddingOptions, Label, PoolingMode, Precision, Scores, Task,

@@ -1,6 +1,9 @@
 //! `Model`: a batch of inputs in, one result per input out.
 
-use forebay_stream::Failure;
+use std::time::Duration;
+
+use forebay_stream::{BatchResult, Failure};
+use futures::future::BoxFuture;
 
 use crate::Error;
 
@@ -44,6 +47,18 @@ pub trait Model: 'static {
         batch: &[Self::Input],
     ) -> Result<Vec<Result<Self::Output, Failure>>, Failure>;
 
+    /// Gives one batch to the device, and need not wait for its results: the next batch can be prepared in the meantime.
+    /// By default does all of [`infer`](Self::infer).
+    fn launch(&mut self, batch: &[Self::Input]) -> Launched<Self::Output> {
+        Launched::Done(self.infer(batch))
+    }
+
+    /// Whether [`launch`](Self::launch) comes back before the results are there, so that two batches at a time keep the
+    /// device busy.
+    fn overlaps(&self) -> bool {
+        false
+    }
+
     /// Does now what the first batches would otherwise pay for, such as compiling kernels. Does nothing by default.
     ///
     /// # Errors
@@ -53,8 +68,8 @@ pub trait Model: 'static {
         Ok(())
     }
 
-    /// Whether the model cannot go on, such as when its device is lost, and has to be built again. Asked after each
-    /// batch.
+    /// Whether the model cannot go on, such as when its device is lost, and has to be built again. Asked before and after
+    /// each batch.
     fn is_lost(&self) -> bool {
         false
     }
@@ -63,6 +78,19 @@ pub trait Model: 'static {
     fn describe(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }
+}
+
+/// A batch that a model has taken on.
+pub enum Launched<T> {
+    /// It is over.
+    Done(BatchResult<T>),
+    /// The device has it.
+    Running {
+        /// The results, which are waited for on another thread than the model's.
+        results: BoxFuture<'static, BatchResult<T>>,
+        /// How long the device is expected to take for it.
+        takes: Duration,
+    },
 }
 
 /// One step of a model's warm-up, reported when it is done.

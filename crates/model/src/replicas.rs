@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
+use futures::FutureExt as _;
+use futures::future::select_all;
 
 use crate::handle::UNAVAILABLE;
 use crate::{Model, ModelHandle};
@@ -12,27 +13,20 @@ use crate::{Model, ModelHandle};
 /// Handles of models that give the same answers; each batch goes to the one with the least to do.
 ///
 /// One that is gone is left out, and the batch that it had is given to another, until none is left.
-pub struct Replicas<M: Model>(Arc<[Replica<M>]>);
-
-struct Replica<M: Model> {
-    handle: ModelHandle<M>,
-    /// Batches that it has been given and not yet answered.
-    busy: AtomicUsize,
-}
+pub struct Replicas<M: Model>(Arc<[ModelHandle<M>]>);
 
 impl<M: Model> Replicas<M> {
     /// At least the first, and the others.
     #[must_use]
     pub fn new(first: ModelHandle<M>, others: impl IntoIterator<Item = ModelHandle<M>>) -> Self {
-        let handles = std::iter::once(first).chain(others);
-        Self(handles.map(|handle| Replica { handle, busy: AtomicUsize::new(0) }).collect())
+        Self(std::iter::once(first).chain(others).collect())
     }
 
     /// One line on each of them, for start-up logs.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut lines: Vec<(&str, usize)> = Vec::new();
-        for Replica { handle, .. } in &*self.0 {
+        for handle in &*self.0 {
             match lines.iter_mut().find(|(line, _)| *line == handle.describe()) {
                 Some((_, count)) => *count += 1,
                 None => lines.push((handle.describe(), 1)),
@@ -48,15 +42,14 @@ impl<M: Model> Replicas<M> {
     /// Waits until the last of them has ended before its handles were dropped, and says why.
     pub async fn closed(&self) -> Failure {
         let mut why = gone();
-        for Replica { handle, .. } in &*self.0 {
+        for handle in &*self.0 {
             why = handle.closed().await;
         }
         why
     }
 
-    fn least_busy(&self) -> Option<&Replica<M>> {
-        let alive = self.0.iter().filter(|replica| !replica.handle.is_closed());
-        alive.min_by_key(|replica| replica.busy.load(Ordering::Relaxed))
+    fn alive(&self) -> impl Iterator<Item = &ModelHandle<M>> {
+        self.0.iter().filter(|replica| !replica.is_closed())
     }
 }
 
@@ -64,34 +57,15 @@ fn gone() -> Failure {
     Failure::new(UNAVAILABLE, "the model is gone")
 }
 
-/// Counts a batch for as long as a replica has it.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl<'a> Busy<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl<M: Model> MapBatch<M::Input> for Replicas<M> {
     type Output = M::Output;
 
     async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
-        while let Some(replica) = self.least_busy() {
-            let result = {
-                let _busy = Busy::new(&replica.busy);
-                replica.handle.call(batch.clone()).await
-            };
+        while let Some(replica) = self.alive().min_by_key(|replica| replica.load()) {
+            let result = replica.call(batch.clone()).await;
             match result {
                 // It has not been tried: the thread ended before it could take the batch.
-                Err(failure) if failure.code() == UNAVAILABLE && self.least_busy().is_some() => {}
+                Err(failure) if failure.code() == UNAVAILABLE && self.alive().next().is_some() => {}
                 result => return result,
             }
         }
@@ -99,7 +73,16 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
     }
 
     fn slots(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.0.len()).unwrap_or(NonZeroUsize::MIN)
+        let slots = self.0.iter().map(|replica| replica.slots().get()).sum();
+        NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    async fn ready(&self) {
+        let ready: Vec<_> = self.alive().map(|replica| replica.ready().boxed()).collect();
+        // Without any, a call says what has become of them.
+        if !ready.is_empty() {
+            select_all(ready).await;
+        }
     }
 }
 

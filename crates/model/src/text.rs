@@ -11,10 +11,14 @@ mod pooling;
 mod tokens;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_stream::Failure;
+use cubecl_environment::future::block_on;
 use forebay_stream::batching::{CostModel, Load};
+use forebay_stream::{BatchResult, Failure};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use handle::TextHandle;
@@ -25,9 +29,11 @@ pub use options::{
 pub use output::{Label, TextOutput};
 pub use tokens::Tokens;
 
-use crate::{DeviceChoice, Error, Model, SelectedDevice, WarmUp};
+use crate::busy_clock::BusyClock;
+use crate::{DeviceChoice, Error, Launched, Model, SelectedDevice, WarmUp};
 use backbone::Backbone;
-use output::Interpreter;
+use output::{Answers, Reduce};
+use plan::Part;
 use tokens::Tokenizer;
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
@@ -40,14 +46,16 @@ use tokens::Tokenizer;
 /// is a text.
 pub struct TextModel {
     backbone: Backbone,
-    interpreter: Interpreter,
+    reduce: Reduce,
+    answers: Arc<Answers>,
     face: TextFace,
     device: SelectedDevice,
     name: String,
     vocabulary: usize,
     options: TextModelOptions,
     // Whether the device has failed.
-    lost: bool,
+    lost: Arc<AtomicBool>,
+    clock: Arc<BusyClock>,
 }
 
 /// What those need of a text model who call it from other threads.
@@ -70,7 +78,7 @@ impl TextModel {
     /// What the model does.
     #[must_use]
     pub fn task(&self) -> Task {
-        self.interpreter.task()
+        self.answers.task()
     }
 
     /// The most tokens one text may have, the special ones counted in.
@@ -112,14 +120,56 @@ impl TextModel {
         self.face.costs.predict(load)
     }
 
+    /// Gives the device a batch, a run for each part.
+    fn start(
+        &self,
+        batch: &[Tokens],
+        parts: Vec<Part>,
+    ) -> BoxFuture<'static, BatchResult<TextOutput>> {
+        let runs: Vec<_> = parts
+            .into_iter()
+            .map(|part| {
+                let texts: Vec<_> =
+                    part.members.iter().map(|&member| batch[member].ids()).collect();
+                (part.members, self.run(&texts, part.load))
+            })
+            .collect();
+        let mut results: Vec<_> = batch.iter().map(|_| None).collect();
+        let gather = async move {
+            for (members, run) in runs {
+                for (member, output) in members.into_iter().zip(run.await?) {
+                    results[member] = Some(Ok(output));
+                }
+            }
+            let missing = || Failure::new("internal", "a text was left out of its batch");
+            Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
+        };
+        gather.boxed()
+    }
+
+    /// The runs that take the device the least time.
+    fn parts(&self, batch: &[Tokens]) -> Vec<Part> {
+        let lengths = batch.iter().enumerate();
+        let lengths = lengths.map(|(place, text)| (place, text.ids().len() as u64)).collect();
+        plan::parts(lengths, &self.face.costs)
+    }
+
     /// One run of the encoder over texts with this load.
-    fn run(&mut self, texts: &[&[u32]], load: Load) -> Result<Vec<TextOutput>, Failure> {
-        let started = Instant::now();
-        let computed = self.compute(texts, self.shape(load));
-        self.lost = computed.is_err();
-        let (values, width) = computed?;
-        self.face.costs.observe(load, started.elapsed());
-        Ok(values.chunks(width).take(texts.len()).map(|row| self.interpreter.output(row)).collect())
+    fn run(
+        &self,
+        texts: &[&[u32]],
+        load: Load,
+    ) -> impl Future<Output = Result<Vec<TextOutput>, Failure>> + Send + use<> {
+        let (started, count) = (Instant::now(), texts.len());
+        let rows = self.backbone.launch(&self.reduce, texts, self.shape(load));
+        let (lost, clock) = (Arc::clone(&self.lost), Arc::clone(&self.clock));
+        let (costs, answers) = (Arc::clone(&self.face.costs), Arc::clone(&self.answers));
+        async move {
+            let (values, width) =
+                rows.await.inspect_err(|_| lost.store(true, Ordering::Relaxed))?;
+            costs.observe(load, clock.done(started));
+            Ok(values.chunks(width).take(count).map(|row| answers.output(row)).collect())
+        }
     }
 
     /// The rectangle of a run, `[rows, tokens]`; of no meaning where nothing is padded.
@@ -130,7 +180,7 @@ impl TextModel {
 
     /// The numbers of such a run, a row for each text and for each row of padding, and how many a row has.
     fn compute(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<(Vec<f32>, usize), Failure> {
-        self.backbone.compute(&self.interpreter, texts, shape)
+        block_on(self.backbone.launch(&self.reduce, texts, shape))
     }
 
     /// Learns what the device costs from runs of unlike shapes.
@@ -157,21 +207,22 @@ impl Model for TextModel {
     type Input = Tokens;
     type Output = TextOutput;
 
-    fn infer(&mut self, batch: &[Tokens]) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
-        let lengths = batch
-            .iter()
-            .enumerate()
-            .map(|(place, text)| (place, text.ids().len() as u64))
-            .collect();
-        let mut results: Vec<_> = batch.iter().map(|_| None).collect();
-        for part in plan::parts(lengths, &self.face.costs) {
-            let texts: Vec<_> = part.members.iter().map(|&member| batch[member].ids()).collect();
-            for (&member, output) in part.members.iter().zip(self.run(&texts, part.load)?) {
-                results[member] = Some(Ok(output));
-            }
+    fn infer(&mut self, batch: &[Tokens]) -> BatchResult<TextOutput> {
+        block_on(self.start(batch, self.parts(batch)))
+    }
+
+    fn launch(&mut self, batch: &[Tokens]) -> Launched<TextOutput> {
+        if !self.overlaps() {
+            return Launched::Done(self.infer(batch));
         }
-        let missing = || Failure::new("internal", "a text was left out of its batch");
-        Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
+        let parts = self.parts(batch);
+        let takes = parts.iter().map(|part| self.predict(part.load)).sum();
+        Launched::Running { results: self.start(batch, parts), takes }
+    }
+
+    /// On a GPU; a CPU has nothing to compute with meanwhile.
+    fn overlaps(&self) -> bool {
+        self.backbone.overlaps()
     }
 
     /// Compiles the kernels of every shape, checks that the device gives the CPU's numbers for it, and learns what it
@@ -200,6 +251,6 @@ impl Model for TextModel {
     }
 
     fn is_lost(&self) -> bool {
-        self.lost
+        self.lost.load(Ordering::Relaxed)
     }
 }

@@ -1,10 +1,13 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use forebay_stream::{Batch, Failure, Flow, MapBatch};
+use forebay_stream::{Batch, BatchResult, Failure, Flow, MapBatch};
+use futures::FutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::ModelHandle;
-use crate::{Error, Model, WarmUp};
+use crate::{Error, Launched, Model, WarmUp};
 
 /// Doubles numbers; panics on 13; answers one time too few when the batch holds 99.
 struct Doubler {
@@ -165,4 +168,129 @@ async fn the_thread_ends_with_the_last_handle() {
     );
     drop(other);
     assert_eq!(until_end.recv().await, None);
+}
+
+/// Reports each batch that it is given (and of one that it is being read), and has the results once there is a permit. Of what the batch says, it panics,
+/// loses its device, or forgets the results.
+struct Device {
+    generation: u32,
+    given: mpsc::UnboundedSender<&'static str>,
+    may_end: Arc<Semaphore>,
+    is_lost: Arc<AtomicBool>,
+    // Cloned for each batch.
+    running: Arc<()>,
+}
+
+impl Model for Device {
+    type Input = &'static str;
+    type Output = u32;
+
+    fn infer(&mut self, _: &[&'static str]) -> BatchResult<u32> {
+        unreachable!("batches are launched")
+    }
+
+    fn launch(&mut self, batch: &[&'static str]) -> Launched<u32> {
+        assert!(!self.is_lost(), "nothing is asked of a lost device");
+        assert!(Arc::strong_count(&self.running) <= 2, "two at a time are enough");
+        self.given.send(batch[0]).unwrap();
+        let (what, generation) = (batch[0], self.generation);
+        let (may_end, is_lost) = (Arc::clone(&self.may_end), Arc::clone(&self.is_lost));
+        let (running, given) = (Arc::clone(&self.running), self.given.clone());
+        let results = async move {
+            let _running = running;
+            if what == "watch" {
+                given.send("is being read").unwrap();
+            }
+            may_end.acquire().await.unwrap().forget();
+            match what {
+                "panic" => panic!("while reading"),
+                "forget" => Ok(vec![]),
+                "lose" => {
+                    is_lost.store(true, Ordering::Relaxed);
+                    Err(Failure::new("device_failed", "it is gone").transient())
+                }
+                _ => Ok(vec![Ok(generation)]),
+            }
+        };
+        Launched::Running { results: results.boxed(), takes: Duration::from_hours(1) }
+    }
+
+    fn overlaps(&self) -> bool {
+        true
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+}
+
+type Given = mpsc::UnboundedReceiver<&'static str>;
+
+async fn device(permits: usize) -> (ModelHandle<Device>, Given, Arc<Semaphore>) {
+    let (given, reported) = mpsc::unbounded_channel();
+    let may_end = Arc::new(Semaphore::new(permits));
+    let (builds, shared) = (AtomicU32::new(0), Arc::clone(&may_end));
+    let build = move || {
+        Ok(Device {
+            generation: builds.fetch_add(1, Ordering::Relaxed),
+            given: given.clone(),
+            may_end: Arc::clone(&shared),
+            is_lost: Arc::default(),
+            running: Arc::default(),
+        })
+    };
+    (ModelHandle::spawn("device", build, drop).await.unwrap(), reported, may_end)
+}
+
+#[tokio::test]
+async fn the_device_is_given_the_next_batch_before_it_is_done_with_the_last_one_and_no_more() {
+    let (handle, mut given, may_end) = device(0).await;
+    let call = |what| {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.call(Batch::from(vec![what])).await })
+    };
+    let first = call("first");
+    assert_eq!(given.recv().await, Some("first"));
+    let second = call("second");
+    assert_eq!(given.recv().await, Some("second"), "nobody has read the first");
+    let third = call("third");
+    assert_eq!(handle.in_hand.available_permits(), 0);
+    may_end.add_permits(1);
+    assert_eq!(first.await.unwrap(), Ok(vec![Ok(0)]));
+    assert_eq!(given.recv().await, Some("third"));
+    may_end.add_permits(2);
+    assert_eq!(second.await.unwrap(), Ok(vec![Ok(0)]));
+    assert_eq!(third.await.unwrap(), Ok(vec![Ok(0)]));
+    assert!(handle.ready().now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn what_goes_wrong_while_results_are_read_is_found_before_the_next_batch() {
+    let (handle, _given, _may_end) = device(9).await;
+    let call = |what| handle.call(Batch::from(vec![what]));
+    assert_eq!(call("fine").await, Ok(vec![Ok(0)]));
+    let failure = call("panic").await.unwrap_err();
+    assert_eq!((failure.code(), failure.message()), ("model_panicked", "while reading"));
+    assert_eq!(call("fine").await, Ok(vec![Ok(1)]));
+    assert_eq!(call("lose").await.unwrap_err().code(), "device_failed");
+    assert_eq!(call("fine").await, Ok(vec![Ok(2)]));
+    assert_eq!(call("forget").await.unwrap_err().code(), "wrong_result_count");
+    assert_eq!(call("fine").await, Ok(vec![Ok(2)]));
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_waits_for_any_more_is_still_in_hand() {
+    let (handle, mut given, may_end) = device(0).await;
+    let call = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.call(Batch::from(vec!["watch"])).await }
+    });
+    assert_eq!(given.recv().await, Some("watch"));
+    assert_eq!(given.recv().await, Some("is being read"));
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(handle.in_hand.available_permits(), 1);
+    assert!(handle.ready().now_or_never().is_none());
+    may_end.add_permits(1);
+    handle.ready().await;
 }

@@ -1,8 +1,12 @@
 //! `Backbone`: the encoder, in the form that suits its device.
 
-use forebay_stream::Failure;
+use std::future;
 
-use super::output::Interpreter;
+use forebay_stream::Failure;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::output::Reduce;
 use crate::cpu::CpuEncoder;
 use crate::encoder::{Encoder, Padded};
 
@@ -18,32 +22,46 @@ pub(super) enum Backbone {
     Cpu(Box<CpuEncoder>),
 }
 
+/// The numbers of a run, a row for each text and then for each row of padding, and how many a row has.
+pub(super) type Rows = BoxFuture<'static, Result<(Vec<f32>, usize), Failure>>;
+
 impl Backbone {
-    /// The rows of a run over texts that fit `shape`, `[rows, tokens]`, and how many numbers each has. Rows of padding
-    /// may follow those of the texts.
-    pub(super) fn compute(
-        &self,
-        interpreter: &Interpreter,
-        texts: &[&[u32]],
-        shape: [usize; 2],
-    ) -> Result<(Vec<f32>, usize), Failure> {
-        let (values, rows) = match self {
+    /// Whether [`launch`](Self::launch) comes back before the rows are there.
+    pub(super) fn overlaps(&self) -> bool {
+        matches!(self, Self::Padded { .. })
+    }
+
+    /// Has the device run over texts that fit `shape`, `[rows, tokens]`; its rows may be waited for anywhere.
+    pub(super) fn launch(&self, reduce: &Reduce, texts: &[&[u32]], shape: [usize; 2]) -> Rows {
+        match self {
             Self::Padded { encoder, padding } => {
                 let batch = Padded::new(texts, shape, *padding, true);
-                let rows = interpreter.forward(encoder.forward(&batch), &batch);
-                (rows.try_into_vec_as().map_err(device_failure)?, shape[0])
+                let rows = reduce.forward(encoder.forward(&batch), &batch).into_data_async();
+                let mut rows = Box::pin(rows);
+                // Asks the device for the rows now, before it is given anything else to do.
+                let early = rows.as_mut().now_or_never();
+                let read = async move {
+                    let rows = match early {
+                        Some(rows) => rows,
+                        None => rows.await,
+                    };
+                    let values = rows.map_err(device_failure)?.try_into_vec_as();
+                    of_width(values.map_err(device_failure)?, shape[0])
+                };
+                read.boxed()
             }
             Self::Cpu(encoder) => {
-                let pooled = encoder.forward(texts, interpreter.pool());
-                (
-                    interpreter.forward_pooled(pooled, texts.len()).map_err(device_failure)?,
-                    texts.len(),
-                )
+                let pooled = encoder.forward(texts, reduce.pool());
+                let values = reduce.forward_pooled(pooled, texts.len()).map_err(device_failure);
+                future::ready(values.and_then(|values| of_width(values, texts.len()))).boxed()
             }
-        };
-        let width = values.len() / rows;
-        Ok((values, width))
+        }
     }
+}
+
+fn of_width(values: Vec<f32>, rows: usize) -> Result<(Vec<f32>, usize), Failure> {
+    let width = values.len() / rows;
+    Ok((values, width))
 }
 
 fn device_failure(error: impl std::fmt::Display) -> Failure {

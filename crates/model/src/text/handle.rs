@@ -162,6 +162,10 @@ impl MapBatch<Tokens> for TextHandle {
     fn slots(&self) -> NonZeroUsize {
         self.replicas.slots()
     }
+
+    async fn ready(&self) {
+        self.replicas.ready().await;
+    }
 }
 
 impl MapBatch<String> for TextHandle {
@@ -182,6 +186,10 @@ impl MapBatch<String> for TextHandle {
 
     fn slots(&self) -> NonZeroUsize {
         self.replicas.slots()
+    }
+
+    async fn ready(&self) {
+        self.replicas.ready().await;
     }
 }
 

@@ -1,11 +1,13 @@
 //! From a directory to a model on its device.
 
+use std::sync::Arc;
+
 use burn::tensor::DType;
 use forebay_stream::batching::{CostModel, Shapes};
 use serde_json::Value;
 
 use super::backbone::Backbone;
-use super::output::{Interpreter, Labels};
+use super::output::{Answers, Labels, Reduce};
 use super::pooling::Pooling;
 use super::tokens::Tokenizer;
 use super::{
@@ -39,12 +41,12 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let weights = Weights::parse(&path, &bytes, device.device())?;
     let prefixed = weights.contains(&format!("{}embeddings.word_embeddings.weight", names.prefix));
     let prefix = if prefixed { names.prefix } else { "" };
-    let interpreter = match answers {
+    let reduce = match &answers {
         Answers::Labels(labels) => {
             let head = Head::load(&weights, prefix, head, sizes.hidden, labels.names.len())?;
-            Interpreter::Classes { head: Box::new(head), labels }
+            Reduce::Head(Box::new(head))
         }
-        Answers::Vector(pooling) => Interpreter::Vector(pooling),
+        Answers::Vector(pooling) => Reduce::Pooling(*pooling),
     };
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
@@ -62,7 +64,19 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let name = format!("{} ({model_type}, {task})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());
     let face = TextFace { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
-    Ok(TextModel { backbone, interpreter, face, device, name, vocabulary, options, lost: false })
+    let (answers, lost) = (answers.into(), Arc::default());
+    Ok(TextModel {
+        backbone,
+        reduce,
+        answers,
+        face,
+        device,
+        name,
+        vocabulary,
+        options,
+        lost,
+        clock: Arc::default(),
+    })
 }
 
 /// Not every device computes in every precision.
@@ -75,12 +89,6 @@ fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), 
         return Ok(());
     }
     Err(Error::Precision { asked: precision, device: device.reason().to_owned() })
-}
-
-/// What is answered, as the small files and the options say.
-enum Answers {
-    Labels(Labels),
-    Vector(Pooling),
 }
 
 /// The task by the class that the weights were saved from, such as `BertForSequenceClassification`.

@@ -35,35 +35,34 @@ pub struct Label {
     pub score: f32,
 }
 
-/// From the encoder's vectors to outputs.
-pub(super) enum Interpreter {
+/// From the encoder's vectors to one row of numbers for each text.
+pub(super) enum Reduce {
     /// One logit per label.
-    Classes { head: Box<Head>, labels: Labels },
-    /// One vector per text.
+    Head(Box<Head>),
+    /// One vector.
+    Pooling(Pooling),
+}
+
+/// From such a row to an output.
+pub(super) enum Answers {
+    Labels(Labels),
     Vector(Pooling),
 }
 
-impl Interpreter {
-    pub(super) fn task(&self) -> Task {
-        match self {
-            Self::Classes { .. } => Task::TextClassification,
-            Self::Vector(_) => Task::TextEmbedding,
-        }
-    }
-
+impl Reduce {
     /// `[batch, tokens, hidden]` to one row per text, `[batch, labels]` or `[batch, hidden]`.
     pub(super) fn forward(&self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         match self {
-            Self::Classes { head, .. } => head.forward(hidden),
-            Self::Vector(pooling) => pooling.forward(hidden, batch),
+            Self::Head(head) => head.forward(hidden),
+            Self::Pooling(pooling) => pooling.forward(hidden, batch),
         }
     }
 
     /// What of a text's vectors it needs.
     pub(super) fn pool(&self) -> Pool {
         match self {
-            Self::Classes { .. } => Pool::First,
-            Self::Vector(pooling) => pooling.pool(),
+            Self::Head(_) => Pool::First,
+            Self::Pooling(pooling) => pooling.pool(),
         }
     }
 
@@ -73,16 +72,24 @@ impl Interpreter {
         pooled: Vec<f32>,
         rows: usize,
     ) -> Result<Vec<f32>, impl Display> {
-        let Self::Classes { head, .. } = self else { return Ok(pooled) };
+        let Self::Head(head) = self else { return Ok(pooled) };
         let shape = [rows, 1, pooled.len() / rows];
         let hidden = Tensor::from_data(TensorData::new(pooled, shape), &head.device());
         head.forward(hidden).try_into_vec_as()
     }
+}
 
-    /// One row of [`forward`](Self::forward) as an output.
+impl Answers {
+    pub(super) fn task(&self) -> Task {
+        match self {
+            Self::Labels(_) => Task::TextClassification,
+            Self::Vector(_) => Task::TextEmbedding,
+        }
+    }
+
     pub(super) fn output(&self, row: &[f32]) -> TextOutput {
         match self {
-            Self::Classes { labels, .. } => labels.output(row),
+            Self::Labels(labels) => labels.output(row),
             Self::Vector(pooling) => TextOutput::Embedding { embedding: pooling.finish(row) },
         }
     }

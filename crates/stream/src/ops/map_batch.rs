@@ -1,14 +1,14 @@
 //! `map_batch`: one call for a whole batch, one result for each of its members.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{self, Future};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use futures::stream::{BoxStream, Fuse, FuturesUnordered, Stream, StreamExt as _};
 
 use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
@@ -29,6 +29,12 @@ pub trait MapBatch<T>: Send + Sync + 'static {
     /// How many batches it takes at a time, such as one for each device.
     fn slots(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
+    }
+
+    /// Waits, while there is a slot, until a batch would be of use; what it is made of is chosen no sooner. By default
+    /// that is at once.
+    fn ready(&self) -> impl Future<Output = ()> + Send {
+        future::ready(())
     }
 }
 
@@ -54,8 +60,8 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// - **Emits** the members' results as single events, each under its own key and receipt: those of a batch in
     ///   order, and the batches as they finish, which is in order where `f` has one [slot](MapBatch::slots). An empty
     ///   batch has none, and makes no call.
-    /// - **Backpressures** when downstream does, and while as many calls run as `f` has slots. A batch is asked for
-    ///   when a slot is free, even while the results of the last one are still being taken.
+    /// - **Backpressures** when downstream does, while as many calls run as `f` has slots, and until `f` is
+    ///   [ready](MapBatch::ready). A batch is asked for even while the results of the last one are still being taken.
     /// - **Completes** when upstream completes.
     /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again,
     ///   once as it is if the failure is [transient](Failure::transient), and then in halves, until what cannot be
@@ -82,6 +88,14 @@ impl<T: Send + Sync + 'static> Batches<T> {
         Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
             batches: batches.fuse(),
             slots: f.slots().get(),
+            ready: {
+                let f = Arc::clone(&f);
+                move || {
+                    let f = Arc::clone(&f);
+                    async move { f.ready().await }.boxed()
+                }
+            },
+            until_ready: None,
             call: move |members| {
                 let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
                 async move { process(&*f, members, &stage).await }.boxed()
@@ -93,8 +107,11 @@ impl<T: Send + Sync + 'static> Batches<T> {
 }
 
 /// State machine behind [`Batches::map_batch`].
-struct Calls<T, U, C> {
+struct Calls<T, U, R, C> {
     batches: Fuse<BoxStream<'static, Vec<Event<T>>>>,
+    ready: R,
+    // Until the next call would be of use; kept when it is over, for there may be no batch yet.
+    until_ready: Option<MaybeDone<BoxFuture<'static, ()>>>,
     call: C,
     slots: usize,
     running: FuturesUnordered<BoxFuture<'static, Vec<Event<U>>>>,
@@ -102,10 +119,11 @@ struct Calls<T, U, C> {
     finished: VecDeque<std::vec::IntoIter<Event<U>>>,
 }
 
-impl<T, U, C> Unpin for Calls<T, U, C> {}
+impl<T, U, R, C> Unpin for Calls<T, U, R, C> {}
 
-impl<T, U, C> Calls<T, U, C>
+impl<T, U, R, C> Calls<T, U, R, C>
 where
+    R: FnMut() -> BoxFuture<'static, ()>,
     C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
 {
     /// Gives every free slot a batch, as far as there are any, and keeps the calls going.
@@ -113,8 +131,10 @@ where
         loop {
             while self.running.len() < self.slots
                 && self.running.len() + self.finished.len() <= self.slots
+                && self.poll_ready(cx).is_ready()
                 && let Poll::Ready(Some(members)) = self.batches.poll_next_unpin(cx)
             {
+                self.until_ready = None;
                 self.running.push((self.call)(members));
             }
             match self.running.poll_next_unpin(cx) {
@@ -127,10 +147,16 @@ where
             }
         }
     }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = self.until_ready.get_or_insert_with(|| maybe_done((self.ready)()));
+        Pin::new(ready).poll(cx)
+    }
 }
 
-impl<T, U, C> Stream for Calls<T, U, C>
+impl<T, U, R, C> Stream for Calls<T, U, R, C>
 where
+    R: FnMut() -> BoxFuture<'static, ()>,
     C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
 {
     type Item = Event<U>;
@@ -213,9 +239,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
+    use futures::FutureExt as _;
     use futures::stream::StreamExt as _;
     use proptest::prelude::*;
-    use tokio::sync::Barrier;
+    use tokio::sync::{Barrier, Semaphore};
 
     use crate::testing::{Tracked, block_on, size};
     use crate::{Batch, BatchResult, Empty, Failure, Flow, MapBatch};
@@ -306,6 +333,52 @@ mod tests {
                 }
                 assert_eq!(started.load(Ordering::Relaxed), expected, "after {taken}");
             }
+        });
+    }
+
+    /// Is ready once for each permit, and takes several batches at a time.
+    struct WhenTold {
+        permits: Arc<Semaphore>,
+        started: Arc<AtomicUsize>,
+    }
+
+    impl MapBatch<i32> for WhenTold {
+        type Output = i32;
+
+        async fn call(&self, batch: Batch<i32>) -> BatchResult<i32> {
+            self.started.fetch_add(1, Ordering::Relaxed);
+            Ok(batch.iter().map(|value| Ok(*value)).collect())
+        }
+
+        fn slots(&self) -> NonZeroUsize {
+            size(4)
+        }
+
+        async fn ready(&self) {
+            self.permits.acquire().await.unwrap().forget();
+        }
+    }
+
+    #[test]
+    fn no_batch_is_taken_before_it_would_be_of_use() {
+        block_on(async {
+            let (permits, started, taken) =
+                (Arc::new(Semaphore::new(2)), Arc::default(), Arc::default());
+            let (counted, told) = (Arc::clone(&taken), Arc::clone(&permits));
+            let when_told = WhenTold { permits: told, started: Arc::clone(&started) };
+            let values = Flow::from_iter(0..).map(move |value| {
+                AtomicUsize::fetch_add(&counted, 1, Ordering::Relaxed);
+                value
+            });
+            let mut results = values.partition(size(1), None).map_batch(when_told).0.stream;
+            let seen = || (started.load(Ordering::Relaxed), taken.load(Ordering::Relaxed));
+            assert_eq!(results.next().await.unwrap().value, 0);
+            assert_eq!(results.next().await.unwrap().value, 1);
+            assert!(results.next().now_or_never().is_none());
+            assert_eq!(seen(), (2, 2), "what has not been asked for can still be chosen");
+            permits.add_permits(1);
+            assert_eq!(results.next().await.unwrap().value, 2);
+            assert_eq!(seen(), (3, 3));
         });
     }
 

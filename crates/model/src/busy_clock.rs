@@ -1,0 +1,47 @@
+//! `BusyClock`: how long a device took for each of several batches that overlap.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Gives every moment to one batch at most: a batch that was launched while another computed begins when that is done.
+#[derive(Debug, Default)]
+pub(crate) struct BusyClock {
+    last_end: Mutex<Option<Instant>>,
+}
+
+impl BusyClock {
+    /// How long the device took for a batch that was launched at `started` and is done now.
+    pub(crate) fn done(&self, started: Instant) -> Duration {
+        let now = Instant::now();
+        let last = self.last_end.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        now.saturating_duration_since(last.map_or(started, |last| last.max(started)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance};
+
+    use super::BusyClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_moment_counts_twice() {
+        const MS: Duration = Duration::from_millis(1);
+        let clock = BusyClock::default();
+        let first = Instant::now();
+        advance(4 * MS).await;
+        let second = Instant::now();
+        advance(6 * MS).await;
+        assert_eq!(clock.done(first), 10 * MS);
+        advance(5 * MS).await;
+        assert_eq!(clock.done(second), 5 * MS);
+        advance(20 * MS).await;
+        let third = Instant::now();
+        advance(3 * MS).await;
+        assert_eq!(clock.done(third), 3 * MS, "it idled for 20");
+    }
+}
