@@ -5,7 +5,7 @@
 #
 # DEVICE_BENCH names a prebuilt binary (`cargo build --release --example device_bench -p forebay-model`), which is all that
 # it needs besides the Vulkan loader and the card's driver; without it, it is built. BATCHES, LENGTHS and SHAPES choose
-# what is measured.
+# what is measured, and TEXTS how many go through a flow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,7 @@ device=${1:-gpu}
 precision=${2:-f16}
 batches=${BATCHES:-1,4,16,64,256}
 lengths=${LENGTHS:-32,128,512}
+texts=${TEXTS:-2000}
 read -ra shapes <<<"${SHAPES:-minilm bert-base}"
 python=${PYTHON:-python3}
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/peers/bin/python
@@ -26,7 +27,7 @@ results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 label() { sed "s/^{/{\"by\": \"$1\", /"; }
 for shape in "${shapes[@]}"; do
-    "$DEVICE_BENCH" "$device" "$precision" "$shape" "$batches" "$lengths" | label forebay >>"$results"
+    "$DEVICE_BENCH" "$device" "$precision" "$shape" "$batches" "$lengths" "$texts" | label forebay >>"$results"
     if "$python" -c 'import torch, transformers' 2>/dev/null; then
         "$python" bench/gpu_peer.py run "$precision" "$shape" "$batches" "$lengths" | label pytorch >>"$results"
     else

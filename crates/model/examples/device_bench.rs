@@ -2,7 +2,7 @@
 //! call costs.
 //!
 //! ```sh
-//! cargo run -p forebay-model --example device_bench -- gpu f16 minilm 1,8,64,256 32,128,512
+//! cargo run -p forebay-model --example device_bench -- gpu f16 minilm 1,8,64,256 32,128,512 2000
 //! ```
 //!
 //! Prints lines of JSON; `bench/gpu.sh` runs it beside `PyTorch`.
@@ -11,14 +11,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use forebay_model::{Model as _, Task, TextHandle, TextModel, TextModelOptions, Tokens};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use forebay_model::{
+    Model as _, Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens,
+};
 use forebay_stream::batching::Load;
-use forebay_stream::{AdaptiveWindow, Batch, Flow, MapBatch as _};
+use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Flow, MapBatch};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tokio::time::Instant;
@@ -43,7 +44,7 @@ async fn main() -> Result<()> {
     let mut next = || {
         arguments
             .next()
-            .context("usage: device_bench DEVICE f32|f16 minilm|bert-base BATCHES LENGTHS")
+            .context("usage: device_bench DEVICE f32|f16 minilm|bert-base BATCHES LENGTHS TEXTS")
     };
     let (device, precision) = (next()?.parse()?, next()?.parse()?);
     let name = next()?;
@@ -53,6 +54,7 @@ async fn main() -> Result<()> {
         other => bail!("unknown shape {other}, expected minilm or bert-base"),
     };
     let (batches, lengths) = (numbers(&next()?)?, numbers(&next()?)?);
+    let texts = next()?.parse().context("TEXTS is how many go through a flow")?;
     let folder = tempfile::tempdir()?;
     write_model(folder.path(), sizes)?;
     let most = |numbers: &[usize]| numbers.iter().copied().max().and_then(NonZeroUsize::new);
@@ -79,29 +81,19 @@ async fn main() -> Result<()> {
     let call = model.predict([1].into_iter().collect::<Load>());
     println!("{}", json!({ "case": "call", "shape": name, "fixed_ms": 1e3 * call.as_secs_f64() }));
     drop(model);
-    flow(&options, &name).await
+    flow(&options, &name, texts).await
 }
 
 /// The share of time in which the device has no batch, while a flow has more texts of all lengths than it can take.
-async fn flow(options: &TextModelOptions, shape: &str) -> Result<()> {
-    const TEXTS: usize = 2000;
+async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<()> {
     let model = TextHandle::spawn("device-bench", options, |_| {}).await?;
     let longest = options.max_tokens.map_or(POSITIONS, NonZeroUsize::get);
-    let texts = (0..TEXTS).map(move |n| "a ".repeat(1 + n * n * 7 % (longest / 4)));
+    let texts = (0..count).map(move |n| "a ".repeat(1 + n * n * 7 % (longest / 4)));
     let limits =
         AdaptiveWindow { max_size: options.max_batch, max_wait: Duration::ZERO, max_cost: 16_384 };
-    let (tokenizer, costs, busy) = (model.clone(), model.costs(), Arc::new(AtomicU64::new(0)));
-    let counted = Arc::clone(&busy);
-    let timed = move |batch: Batch<Tokens>| {
-        let (model, busy) = (model.clone(), Arc::clone(&counted));
-        async move {
-            let started = Instant::now();
-            let results = model.call(batch).await;
-            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            busy.fetch_add(micros, Ordering::Relaxed);
-            results
-        }
-    };
+    let (tokenizer, costs) = (model.clone(), model.costs());
+    let in_hand = Arc::new(Mutex::new(InHand::default()));
+    let timed = Timed { model, in_hand: Arc::clone(&in_hand) };
     let started = Instant::now();
     let answers = Flow::from_iter(texts)
         .map_async(
@@ -113,14 +105,62 @@ async fn flow(options: &TextModelOptions, shape: &str) -> Result<()> {
         .collect()
         .await?;
     let seconds = started.elapsed().as_secs_f64();
-    ensure!(answers.len() == TEXTS, "{} answers to {TEXTS} texts", answers.len());
-    let idle = 1.0 - Duration::from_micros(busy.load(Ordering::Relaxed)).as_secs_f64() / seconds;
-    let rate = f64::from(u32::try_from(TEXTS)?) / seconds;
+    ensure!(answers.len() == count, "{} answers to {count} texts", answers.len());
+    let busy = in_hand.lock().map_err(|_| anyhow!("a batch panicked"))?.busy;
+    let idle = 1.0 - busy.as_secs_f64() / seconds;
+    let rate = f64::from(u32::try_from(count)?) / seconds;
     println!(
         "{}",
         json!({ "case": "flow", "shape": shape, "texts_per_s": rate, "idle_share": idle })
     );
     Ok(())
+}
+
+/// How long a model had a batch at least.
+#[derive(Default)]
+struct InHand {
+    batches: usize,
+    since: Option<Instant>,
+    busy: Duration,
+}
+
+struct Timed {
+    model: TextHandle,
+    in_hand: Arc<Mutex<InHand>>,
+}
+
+impl Timed {
+    fn change(&self, change: impl FnOnce(&mut InHand)) {
+        change(&mut self.in_hand.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl MapBatch<Tokens> for Timed {
+    type Output = TextOutput;
+
+    async fn call(&self, batch: Batch<Tokens>) -> BatchResult<TextOutput> {
+        self.change(|in_hand| {
+            in_hand.batches += 1;
+            in_hand.since.get_or_insert_with(Instant::now);
+        });
+        let results = self.model.call(batch).await;
+        self.change(|in_hand| {
+            in_hand.batches -= 1;
+            if in_hand.batches == 0 {
+                in_hand.busy +=
+                    in_hand.since.take().map(|since| since.elapsed()).unwrap_or_default();
+            }
+        });
+        results
+    }
+
+    fn slots(&self) -> NonZeroUsize {
+        MapBatch::<Tokens>::slots(&self.model)
+    }
+
+    async fn ready(&self) {
+        MapBatch::<Tokens>::ready(&self.model).await;
+    }
 }
 
 fn numbers(list: &str) -> Result<Vec<usize>> {

@@ -14,6 +14,8 @@ pub(super) struct Adapter {
     pub(super) kind: Kind,
     /// Number among the adapters of the same API and kind, which is how Burn names it.
     pub(super) index: usize,
+    /// Most bytes in one buffer of a kernel.
+    pub(super) largest_buffer: u64,
 }
 
 /// A graphics API that computes. Best first: Vulkan is the one for which kernels are compiled natively.
@@ -49,18 +51,19 @@ fn enumerate() -> Vec<Adapter> {
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
     let found = futures::executor::block_on(instance.enumerate_adapters(backends));
-    numbered(found.iter().map(wgpu::Adapter::get_info))
+    numbered(found.iter().map(|adapter| (adapter.get_info(), adapter.limits())))
 }
 
 /// Counts the adapters of each API and kind, in the order in which the API lists them.
-fn numbered(found: impl Iterator<Item = wgpu::AdapterInfo>) -> Vec<Adapter> {
+fn numbered(found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits)>) -> Vec<Adapter> {
     let mut adapters: Vec<Adapter> = Vec::new();
-    for info in found {
+    for (info, limits) in found {
         let (Some(api), Some(kind)) = (Api::of(info.backend), Kind::of(info.device_type)) else {
             continue;
         };
         let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
-        adapters.push(Adapter { name: info.name, api, kind, index });
+        let largest_buffer = limits.max_storage_buffer_binding_size.into();
+        adapters.push(Adapter { name: info.name, api, kind, index, largest_buffer });
     }
     adapters
 }

@@ -11,6 +11,7 @@ use crate::Error;
 pub struct SelectedDevice {
     device: Device,
     gpu: Option<Kind>,
+    largest_buffer: u64,
     reason: String,
 }
 
@@ -25,9 +26,11 @@ impl DeviceChoice {
         let there = if self == Self::Cpu { &[] } else { adapters() };
         let Some((adapter, reason)) = pick(self, there)? else {
             let reason = reason_for_cpu(self, there);
-            return Ok(SelectedDevice { device: Device::flex(), gpu: None, reason });
+            let (device, largest_buffer) = (Device::flex(), u64::MAX);
+            return Ok(SelectedDevice { device, gpu: None, largest_buffer, reason });
         };
-        Ok(SelectedDevice { device: open::open(adapter)?, gpu: Some(adapter.kind), reason })
+        let (device, largest_buffer) = (open::open(adapter)?, adapter.largest_buffer);
+        Ok(SelectedDevice { device, gpu: Some(adapter.kind), largest_buffer, reason })
     }
 }
 
@@ -48,6 +51,12 @@ impl SelectedDevice {
     #[must_use]
     pub fn is_software(&self) -> bool {
         self.gpu == Some(Kind::Software)
+    }
+
+    /// Most bytes that one tensor may have.
+    #[must_use]
+    pub fn largest_buffer(&self) -> u64 {
+        self.largest_buffer
     }
 
     /// The device and why it was taken, in one line: `cpu: no GPU found`.
@@ -136,7 +145,7 @@ mod tests {
     use super::*;
 
     fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
-        Adapter { name: name.to_owned(), api, kind, index }
+        Adapter { name: name.to_owned(), api, kind, index, largest_buffer: 1 << 30 }
     }
 
     fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::backbone::Backbone;
 use super::output::{Answers, Labels, Reduce};
+use super::plan::Memory;
 use super::pooling::Pooling;
 use super::tokens::Tokenizer;
 use super::{
@@ -50,10 +51,16 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     };
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
+    let memory = Memory {
+        number: options.precision.bytes(),
+        token: sizes.feed_forward.max(3 * sizes.hidden) as u64,
+        pair: sizes.heads as u64,
+        most: device.largest_buffer(),
+    };
     let shapes = match (device.is_gpu(), device.is_software()) {
         (false, _) => Shapes::ragged(),
-        (true, false) => plan::ladder(options.max_batch, tokenizer.max_tokens()),
-        (true, true) => plan::single(options.max_batch, tokenizer.max_tokens()),
+        (true, false) => plan::ladder(options.max_batch, tokenizer.max_tokens(), memory),
+        (true, true) => plan::single(options.max_batch, tokenizer.max_tokens(), memory),
     };
     let backbone = if device.is_gpu() {
         let padding = tokenizer.padding();

@@ -54,6 +54,14 @@ impl Precision {
             Self::F16 => FloatDType::F16,
         }
     }
+
+    /// Bytes of one number.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
 }
 
 /// How token vectors become the vector that is answered; what is left out is as the model's files say.

@@ -2,7 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use forebay_model::{DeviceChoice, Model, Task, TextModel, TextModelOptions, TextOutput};
+use forebay_model::{
+    DeviceChoice, Model, Task, TextHandle, TextModel, TextModelOptions, TextOutput,
+};
+use forebay_stream::{Batch, MapBatch as _};
+use futures::future::join_all;
 
 use crate::common;
 
@@ -101,5 +105,30 @@ fn a_gpu_is_warmed_up_before_traffic_and_says_how_far_it_is() {
             _ => assert_eq!(shapes, ["4 texts of 64 tokens"]),
         }
         assert!(steps.iter().enumerate().all(|(n, step)| (step.done, step.total) == (n + 1, 1)));
+    }
+}
+
+#[tokio::test]
+async fn batches_that_overlap_on_a_device_get_their_own_results() {
+    let path = common::reference("tiny-bert-classifier");
+    let task = Some(Task::TextEmbedding);
+    for device in common::devices() {
+        let options = TextModelOptions { task, ..common::options(&path, device, 4) };
+        let model = TextHandle::spawn("tiny", &options, |_| {}).await.unwrap();
+        let calls = texts().into_iter().map(|text| {
+            let model = model.clone();
+            async move { model.call(Batch::from(vec![text.clone(), text + " but great"])).await }
+        });
+        let together: Vec<_> = join_all(calls).await;
+        let mut cpu = embedder(DeviceChoice::Cpu);
+        for (text, found) in texts().into_iter().zip(together) {
+            let expected = cpu.answer(&[text.clone(), text + " but great"]).unwrap();
+            for (found, expected) in found.unwrap().into_iter().zip(expected) {
+                let (found, expected) = (found.unwrap(), expected.unwrap());
+                for (a, b) in vector(&found).iter().zip(vector(&expected)) {
+                    assert!((a - b).abs() < 1e-4, "{a} and {b} on {device}");
+                }
+            }
+        }
     }
 }

@@ -9,17 +9,17 @@ use super::Load;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
     pads: bool,
-    // Both ascending; nothing is rounded where there are none, nor beyond the last.
+    // Both ascending; nothing is rounded where there are none, nor beyond the last. Each length with the largest size
+    // that goes with it.
     sizes: Vec<u64>,
-    lengths: Vec<u64>,
-    max_area: u64,
+    lengths: Vec<(u64, u64)>,
 }
 
 impl Shapes {
     /// A device to which members of unlike length are no trouble: nothing is padded.
     #[must_use]
     pub fn ragged() -> Self {
-        Self { pads: false, sizes: Vec::new(), lengths: Vec::new(), max_area: u64::MAX }
+        Self { pads: false, sizes: Vec::new(), lengths: Vec::new() }
     }
 
     /// Rectangles as small as the batch allows.
@@ -28,15 +28,21 @@ impl Shapes {
         Self { pads: true, ..Self::ragged() }
     }
 
-    /// Rectangles whose sides are rounded up to the next of `sizes` and of `lengths`, and none with more than
-    /// `max_area` elements, unless a single member alone has.
+    /// Rectangles whose sides are rounded up to the next of `sizes` and of `lengths`, and none but those that `fit`,
+    /// unless it is that of a single member. What does not fit does not with a longer side either.
     #[must_use]
-    pub fn ladder(mut sizes: Vec<u64>, mut lengths: Vec<u64>, max_area: u64) -> Self {
+    pub fn ladder(
+        mut sizes: Vec<u64>,
+        mut lengths: Vec<u64>,
+        fits: impl Fn([u64; 2]) -> bool,
+    ) -> Self {
         for ladder in [&mut sizes, &mut lengths] {
             ladder.sort_unstable();
             ladder.dedup();
         }
-        Self { pads: true, sizes, lengths, max_area }
+        let largest = |length| sizes.iter().copied().rev().find(|&size| fits([size, length]));
+        let lengths = lengths.into_iter().map(|length| (length, largest(length).unwrap_or(1)));
+        Self { pads: true, lengths: lengths.collect(), sizes }
     }
 
     /// Whether members of unlike length cost each other anything.
@@ -48,15 +54,20 @@ impl Shapes {
     /// The rectangle of a batch, `[size, length]`.
     #[must_use]
     pub fn round_up(&self, size: usize, longest: u64) -> [u64; 2] {
-        [next(&self.sizes, size as u64), next(&self.lengths, longest)]
+        let (size, length) = (size as u64, self.rung(longest).map(|(length, _)| length));
+        let next = self.sizes.iter().copied().find(|&rung| rung >= size);
+        [next.unwrap_or(size), length.unwrap_or(longest)]
+    }
+
+    /// The length that this one is rounded up to, and the largest size that goes with it.
+    fn rung(&self, longest: u64) -> Option<(u64, u64)> {
+        self.lengths.iter().copied().find(|&(length, _)| length >= longest)
     }
 
     /// Whether a batch may be one rectangle.
     pub(super) fn admits(&self, load: Load) -> bool {
-        let most = self.sizes.last().copied().unwrap_or(u64::MAX);
-        load.size <= 1
-            || !self.pads
-            || load.size as u64 <= most && self.elements(load) <= self.max_area
+        let most = self.rung(load.longest).map_or(u64::MAX, |(_, most)| most);
+        load.size <= 1 || load.size as u64 <= most
     }
 
     /// How many elements the device computes for a batch, padding counted in.
@@ -82,19 +93,14 @@ impl Shapes {
     /// Every rectangle that can occur, smallest first; none where nothing is rounded.
     #[must_use]
     pub fn all(&self) -> Vec<[u64; 2]> {
-        let lengths = self.lengths.iter().flat_map(|&length| {
-            let fits =
-                move |size: &&u64| **size == 1 || size.saturating_mul(length) <= self.max_area;
-            self.sizes.iter().filter(fits).map(move |&size| [size, length])
+        let lengths = self.lengths.iter().flat_map(|&(length, most)| {
+            let fits = move |size: &u64| *size <= most;
+            self.sizes.iter().copied().filter(fits).map(move |size| [size, length])
         });
         let mut all: Vec<_> = lengths.collect();
         all.sort_by_key(|[size, length]| (size * length, *length));
         all
     }
-}
-
-fn next(ladder: &[u64], least: u64) -> u64 {
-    ladder.iter().copied().find(|&rung| rung >= least).unwrap_or(least)
 }
 
 #[cfg(test)]
@@ -116,7 +122,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_a_ladder_admits_is_one_of_all_its_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
-            let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], 1024);
+            let fits = |[size, length]: [u64; 2]| size * length <= 1024;
+            let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], fits);
             let load: Load = lengths.iter().copied().collect();
             let shape = shapes.round_up(load.size, load.longest);
             prop_assert!(shape[0] >= load.size as u64 && shape[1] >= load.longest);

@@ -143,7 +143,7 @@ mod tests {
         #[test]
         fn no_division_is_cheaper(mut lengths in prop::collection::vec(1_u64..300, 1..11), max_size in 1_usize..12) {
             lengths.sort_unstable();
-            let ladder = Shapes::ladder(vec![1, 2, 4, 8, 16], vec![16, 64, 128, 300], u64::MAX);
+            let ladder = Shapes::ladder(vec![1, 2, 4, 8, 16], vec![16, 64, 128, 300], |_| true);
             for costs in [costs(Shapes::padded()), costs(ladder)] {
                 let found: f64 = split(&lengths, max_size, u64::MAX, &costs)
                     .into_iter()
@@ -159,7 +159,8 @@ mod tests {
             mut lengths in prop::collection::vec(1_u64..600, 0..80), max_size in 1_usize..20, max_elements in 1_u64..9000,
         ) {
             lengths.sort_unstable();
-            let ladder = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 128, 512], 4096);
+            let fits = |[size, length]: [u64; 2]| size * length <= 4096;
+            let ladder = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 128, 512], fits);
             for costs in [costs(Shapes::ragged()), costs(Shapes::padded()), costs(ladder)] {
                 let batches = split(&lengths, max_size, max_elements, &costs);
                 let members: Vec<_> = batches.iter().cloned().flatten().collect();
