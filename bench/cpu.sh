@@ -33,7 +33,8 @@ forebay=${CARGO_TARGET_DIR:-target}/debug/examples/throughput
 for round in $(seq "$rounds"); do
     for texts in short mixed; do
         echo "round $round of $rounds: $texts" >&2
-        "$forebay" "$model" cpu "$work/$texts.txt" 2>/dev/null | sed 's/^/forebay-/' >"$work/rates"
+        "$forebay" "$model" cpu f32 "$work/$texts.txt" 2>/dev/null | sed 's/^/forebay-/' >"$work/rates"
+        "$forebay" "$model" cpu bf16 "$work/$texts.txt" 2>/dev/null | sed 's/^/forebay-bf16-/' >>"$work/rates"
         "$python" bench/cpu_peers.py run "$model" "$work/model.onnx" "$work/$texts.txt" "$threads" \
             2>/dev/null >>"$work/rates"
         "$python" -c 'import json, sys

@@ -99,12 +99,13 @@ def run(model, onnx, texts, threads):
         measure(f"onnx-{size}-sorted", size, by_length, infer)
 
     torch.set_num_threads(threads)
-    sentences = SentenceTransformer(model, device="cpu")
-    sentences.max_seq_length = MOST_TOKENS
-    # Its own batching: sorted by length, then cut.
-    for size in (1, 8, 32):
-        call = lambda batch: sentences.encode(batch, batch_size=size)
-        measure(f"torch-{size}", 1 if size == 1 else len(texts), texts, call)
+    for name, precision, sizes in [("torch", torch.float32, (1, 8, 32)), ("torch-bf16", torch.bfloat16, (8, 32))]:
+        sentences = SentenceTransformer(model, device="cpu", model_kwargs={"dtype": precision})
+        sentences.max_seq_length = MOST_TOKENS
+        # Its own batching: sorted by length, then cut.
+        for size in sizes:
+            call = lambda batch: sentences.encode(batch, batch_size=size)
+            measure(f"{name}-{size}", 1 if size == 1 else len(texts), texts, call)
 
 
 def table(results):

@@ -2,7 +2,7 @@
 //! adaptive window chooses. Each line of a file is a text.
 //!
 //! ```sh
-//! cargo run -p forebay-model --example throughput -- models/sentiment cpu texts.txt
+//! cargo run -p forebay-model --example throughput -- models/sentiment cpu f32 texts.txt
 //! ```
 //!
 //! `bench/cpu.sh` runs it beside other runtimes.
@@ -21,13 +21,14 @@ const SIZES: [usize; 4] = [1, 8, 32, usize::MAX];
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().context("usage: throughput MODEL DEVICE TEXTS");
-    let (model, device, file) = (next()?, next()?.parse()?, next()?);
+    let mut next = || arguments.next().context("usage: throughput MODEL DEVICE f32|f16|bf16 TEXTS");
+    let (model, device, precision, file) = (next()?, next()?.parse()?, next()?.parse()?, next()?);
     let texts = std::fs::read_to_string(&file).with_context(|| file.clone())?;
     let texts: Vec<_> = texts.lines().map(str::to_owned).collect();
     ensure!(!texts.is_empty(), "{file} has no line");
 
-    let options = TextModelOptions { device, truncate: true, ..TextModelOptions::new(model) };
+    let options =
+        TextModelOptions { device, precision, truncate: true, ..TextModelOptions::new(model) };
     let mut model = TextModel::load(&options)?;
     eprintln!("{}", model.describe());
     model.warm_up(&mut |step| eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape))?;

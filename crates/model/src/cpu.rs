@@ -18,9 +18,10 @@ use std::num::NonZeroUsize;
 
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use tracing::warn;
 
-use crate::Error;
 use crate::encoder::{Encoder, EncoderConfig};
+use crate::{Error, Precision};
 use embeddings::CpuEmbeddings;
 use layer::{CpuLayer, Scratch};
 
@@ -49,7 +50,11 @@ impl CpuEncoder {
         encoder: Encoder,
         config: &EncoderConfig,
         threads: Option<NonZeroUsize>,
+        precision: Precision,
     ) -> Result<Self, Error> {
+        if precision == Precision::Bf16 && !matrix::has_dot_products() {
+            warn!("this processor has no instruction for bf16 (AVX512-BF16): f32 is faster here");
+        }
         let name = "model-cpu";
         let threads = ThreadPoolBuilder::new()
             .num_threads(threads.map_or(0, NonZeroUsize::get))
@@ -62,7 +67,10 @@ impl CpuEncoder {
         let Encoder { embeddings, layers } = encoder;
         Ok(Self {
             embeddings: CpuEmbeddings::new(embeddings, config),
-            layers: layers.into_iter().map(|layer| CpuLayer::new(layer, config)).collect(),
+            layers: layers
+                .into_iter()
+                .map(|layer| CpuLayer::new(layer, config, precision))
+                .collect(),
             hidden: config.hidden,
             threads,
         })

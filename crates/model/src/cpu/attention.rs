@@ -1,13 +1,13 @@
 //! Self-attention, text by text.
 
 use super::kernels;
-use super::matrix::{Out, Packed, View};
+use super::matrix::{Out, Packed, Tiles, View};
 
 /// Working memory, used again by the next text and the next layer.
 #[derive(Default)]
 pub(super) struct Attending {
-    keys: Packed,
-    values: Packed,
+    keys: Packed<f32>,
+    values: Packed<f32>,
     scores: Vec<f32>,
 }
 
@@ -22,7 +22,7 @@ impl Attending {
         lengths: &[usize],
         [heads, hidden]: [usize; 2],
         mixed: &mut Vec<f32>,
-        tiles: &mut Vec<f32>,
+        tiles: &mut Tiles,
     ) {
         let width = hidden / heads;
         #[expect(clippy::cast_precision_loss, reason = "no head has 2^23 numbers")]

@@ -4,6 +4,7 @@ use super::kernels::{add_bias, values};
 use super::layer::Scratch;
 use super::linear::CpuLinear;
 use super::norm::CpuNorm;
+use crate::Precision;
 use crate::encoder::{Embeddings, EncoderConfig};
 
 /// The sum of a token's and its place's vector, normalised, and projected where the widths differ.
@@ -30,7 +31,7 @@ impl CpuEmbeddings {
             words: values(words.weight.val()),
             places,
             norm: CpuNorm::new(norm, config.norm_epsilon),
-            project: project.map(CpuLinear::new),
+            project: project.map(|linear| CpuLinear::new(linear, Precision::F32)),
             width,
         }
     }

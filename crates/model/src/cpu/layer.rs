@@ -3,7 +3,9 @@
 use super::attention::Attending;
 use super::kernels;
 use super::linear::CpuLinear;
+use super::matrix::Tiles;
 use super::norm::CpuNorm;
+use crate::Precision;
 use crate::encoder::{Activation, EncoderConfig, Layer};
 
 /// As [`Layer`], for the tokens of texts that stand one below the other.
@@ -26,19 +28,20 @@ pub(super) struct Scratch {
     mixed: Vec<f32>,
     wide: Vec<f32>,
     product: Vec<f32>,
-    pub(super) tiles: Vec<f32>,
+    pub(super) tiles: Tiles,
 }
 
 impl CpuLayer {
-    pub(super) fn new(layer: Layer, config: &EncoderConfig) -> Self {
+    pub(super) fn new(layer: Layer, config: &EncoderConfig, precision: Precision) -> Self {
         let Layer { attention, attention_norm, feed_forward, output, output_norm, .. } = layer;
         let epsilon = config.norm_epsilon;
+        let linear = |linear| CpuLinear::new(linear, precision);
         Self {
-            query_key_value: CpuLinear::new(attention.query_key_value),
-            attention_output: CpuLinear::new(attention.output),
+            query_key_value: linear(attention.query_key_value),
+            attention_output: linear(attention.output),
             attention_norm: CpuNorm::new(attention_norm, epsilon),
-            feed_forward: CpuLinear::new(feed_forward),
-            output: CpuLinear::new(output),
+            feed_forward: linear(feed_forward),
+            output: linear(output),
             output_norm: CpuNorm::new(output_norm, epsilon),
             heads: config.heads,
             activation: config.activation,

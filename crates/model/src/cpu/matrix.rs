@@ -9,9 +9,13 @@
     reason = "what is not inlined is not compiled for the instructions of its caller"
 )]
 
+mod pair;
+
 use std::sync::LazyLock;
 
 use multiversion::multiversion;
+
+pub(super) use pair::{Pair, has_dot_products};
 
 /// Columns that are computed together: two of the widest registers.
 const PANEL: usize = 32;
@@ -29,21 +33,40 @@ pub(super) struct View<'a> {
     pub(super) column_step: usize,
 }
 
+/// What packed matrices are made of: a number, or several that are multiplied at once.
+pub(super) trait Element: Copy + Default + Send + Sync + 'static {
+    /// How many numbers; a power of two.
+    const NUMBERS: usize;
+
+    fn set(&mut self, place: usize, number: f32);
+
+    /// `out = left × right`, where a row of `left` has no gaps.
+    fn product(right: Columns<'_, Self>, left: View<'_>, out: Out<'_>, tiles: &mut Tiles);
+}
+
 /// A matrix as the right factor of products.
 #[derive(Default)]
-pub(super) struct Packed {
-    /// One panel after the other, each `[rows, PANEL]`; columns beyond the last are 0.
-    panels: Vec<f32>,
+pub(super) struct Packed<E> {
+    /// One panel after the other, each `[elements, PANEL]`, an element being of rows that follow each other; what is
+    /// beyond the last row and the last column is 0.
+    panels: Vec<E>,
     rows: usize,
     columns: usize,
 }
 
 /// Some columns of a packed matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Columns<'a> {
-    panels: &'a [f32],
+pub(super) struct Columns<'a, E> {
+    panels: &'a [E],
     rows: usize,
     pub(super) count: usize,
+}
+
+/// Working memory of products: the left factor.
+#[derive(Default)]
+pub(super) struct Tiles {
+    numbers: Vec<f32>,
+    pairs: Vec<Pair>,
 }
 
 /// Where a product goes: rows of `columns` numbers, whose beginnings lie `step` apart.
@@ -95,7 +118,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Packed {
+impl<E: Element> Packed<E> {
     pub(super) fn new(matrix: View<'_>) -> Self {
         let mut packed = Self::default();
         packed.pack(matrix);
@@ -106,80 +129,108 @@ impl Packed {
     pub(super) fn pack(&mut self, matrix: View<'_>) {
         let View { numbers, rows, columns, row_step, column_step } = matrix;
         (self.rows, self.columns) = (rows, columns);
+        let elements = rows.div_ceil(E::NUMBERS);
         self.panels.clear();
-        self.panels.resize(columns.div_ceil(PANEL) * rows * PANEL, 0.0);
-        for (number, panel) in self.panels.chunks_exact_mut(rows * PANEL).enumerate() {
+        self.panels.resize(columns.div_ceil(PANEL) * elements * PANEL, E::default());
+        for (number, panel) in self.panels.chunks_exact_mut(elements * PANEL).enumerate() {
             let first = number * PANEL;
             let width = PANEL.min(columns - first);
-            for (row, packed) in panel.chunks_exact_mut(PANEL).enumerate() {
+            for row in 0..rows {
+                let packed = &mut panel[row / E::NUMBERS * PANEL..][..width];
                 let source = &numbers[row * row_step + first * column_step..];
-                for (packed, number) in
-                    packed[..width].iter_mut().zip(source.iter().step_by(column_step))
-                {
-                    *packed = *number;
+                for (packed, number) in packed.iter_mut().zip(source.iter().step_by(column_step)) {
+                    packed.set(row % E::NUMBERS, *number);
                 }
             }
         }
     }
 
     /// All columns.
-    pub(super) fn all(&self) -> Columns<'_> {
+    pub(super) fn all(&self) -> Columns<'_, E> {
         Columns { panels: &self.panels, rows: self.rows, count: self.columns }
     }
 
     /// The columns in so many parts, or fewer, which follow each other.
-    pub(super) fn parts(&self, parts: usize) -> impl Iterator<Item = Columns<'_>> {
+    pub(super) fn parts(&self, parts: usize) -> impl Iterator<Item = Columns<'_, E>> {
         let panels = self.columns.div_ceil(PANEL).div_ceil(parts);
         let most = panels * PANEL;
-        self.panels.chunks(self.rows * most).enumerate().map(move |(number, panels)| {
-            let count = most.min(self.columns - number * most);
-            Columns { panels, rows: self.rows, count }
-        })
+        self.panels.chunks(self.rows.div_ceil(E::NUMBERS) * most).enumerate().map(
+            move |(number, panels)| {
+                let count = most.min(self.columns - number * most);
+                Columns { panels, rows: self.rows, count }
+            },
+        )
     }
 }
 
-impl Columns<'_> {
+impl<E: Element> Columns<'_, E> {
     /// `out = left × self`, where a row of `left` has no gaps. `tiles` is working memory.
-    pub(super) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Vec<f32>) {
+    pub(super) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
         debug_assert_eq!((left.columns, left.column_step), (self.rows, 1), "the factors fit");
+        E::product(self, left, out, tiles);
+    }
+}
+
+impl Element for f32 {
+    const NUMBERS: usize = 1;
+
+    #[inline(always)]
+    fn set(&mut self, _: usize, number: f32) {
+        *self = number;
+    }
+
+    fn product(right: Columns<'_, f32>, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
+        let tiles = &mut tiles.numbers;
         match *LEVEL {
-            Level::Avx512 => product_avx512(self, left, out, tiles),
-            Level::Fused => product_fused(self, left, out, tiles),
-            Level::Plain => product::<4, false>(self, left, out, tiles),
+            Level::Avx512 => product_avx512(right, left, out, tiles),
+            Level::Fused => product_fused(right, left, out, tiles),
+            Level::Plain => product(right, left, out, tiles, multiply::<4, false>),
         }
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq"))]
-fn product_avx512<'a>(right: Columns<'a>, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
-    product::<8, true>(right, left, out, tiles);
+fn product_avx512<'a>(
+    right: Columns<'a, f32>,
+    left: View<'a>,
+    out: Out<'a>,
+    tiles: &'a mut Vec<f32>,
+) {
+    product(right, left, out, tiles, multiply::<8, true>);
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn product_fused<'a>(right: Columns<'a>, left: View<'a>, out: Out<'a>, tiles: &'a mut Vec<f32>) {
-    product::<3, true>(right, left, out, tiles);
+fn product_fused<'a>(
+    right: Columns<'a, f32>,
+    left: View<'a>,
+    out: Out<'a>,
+    tiles: &'a mut Vec<f32>,
+) {
+    product(right, left, out, tiles, multiply::<3, true>);
 }
 
-/// Tiles of `ROWS` rows and [`PANEL`] columns, with fused multiplication and addition where that is one instruction.
+/// Tiles of `ROWS` rows and [`PANEL`] columns, each of which `multiply` computes from `ROWS` rows and a panel.
 #[inline(always)]
-fn product<const ROWS: usize, const FUSED: bool>(
-    right: Columns<'_>,
+fn product<E: Element, const ROWS: usize>(
+    right: Columns<'_, E>,
     left: View<'_>,
     out: Out<'_>,
-    tiles: &mut Vec<f32>,
+    tiles: &mut Vec<E>,
+    multiply: impl Fn(&[[E; ROWS]], &[[E; PANEL]]) -> [[f32; PANEL]; ROWS],
 ) {
     let Out { numbers, step } = out;
-    for start in (0..right.rows).step_by(DEPTH) {
-        let depth = DEPTH.min(right.rows - start);
-        pack_tiles::<ROWS>(left, start, depth, tiles);
-        for (number, panel) in right.panels.chunks_exact(right.rows * PANEL).enumerate() {
+    let elements = right.rows.div_ceil(E::NUMBERS);
+    for start in (0..elements).step_by(DEPTH) {
+        let depth = DEPTH.min(elements - start);
+        pack_tiles::<E, ROWS>(left, start, depth, tiles);
+        for (number, panel) in right.panels.chunks_exact(elements * PANEL).enumerate() {
             let first = number * PANEL;
             let width = PANEL.min(right.count - first);
             let (panel, _) = panel[start * PANEL..][..depth * PANEL].as_chunks::<PANEL>();
             for (number, tile) in tiles.chunks_exact(depth * ROWS).enumerate() {
                 let row = number * ROWS;
                 let (tile, _) = tile.as_chunks::<ROWS>();
-                let sums = multiply::<ROWS, FUSED>(tile, panel);
+                let sums = multiply(tile, panel);
                 let rows = ROWS.min(left.rows - row);
                 for (offset, sums) in sums[..rows].iter().enumerate() {
                     let out = &mut numbers[(row + offset) * step + first..][..width];
@@ -196,24 +247,33 @@ fn product<const ROWS: usize, const FUSED: bool>(
     }
 }
 
-/// Columns `start..start + depth` of `left`, in tiles of `ROWS` rows, each `[depth, ROWS]`; rows beyond the last are 0.
+/// The columns of the elements `start..start + depth` of `left`'s rows, in tiles of `ROWS` rows, each `[depth, ROWS]`;
+/// what is beyond the last row and the last column is 0.
 #[inline(always)]
-fn pack_tiles<const ROWS: usize>(left: View<'_>, start: usize, depth: usize, tiles: &mut Vec<f32>) {
+fn pack_tiles<E: Element, const ROWS: usize>(
+    left: View<'_>,
+    start: usize,
+    depth: usize,
+    tiles: &mut Vec<E>,
+) {
+    let columns = start * E::NUMBERS..left.columns.min((start + depth) * E::NUMBERS);
     tiles.clear();
-    tiles.resize(left.rows.div_ceil(ROWS) * depth * ROWS, 0.0);
+    tiles.resize(left.rows.div_ceil(ROWS) * depth * ROWS, E::default());
     for (number, tile) in tiles.chunks_exact_mut(depth * ROWS).enumerate() {
         let (tile, _) = tile.as_chunks_mut::<ROWS>();
         let row = number * ROWS;
         for offset in 0..ROWS.min(left.rows - row) {
-            let source = &left.numbers[(row + offset) * left.row_step + start..][..depth];
-            for (packed, number) in tile.iter_mut().zip(source) {
-                packed[offset] = *number;
+            let source = &left.numbers[(row + offset) * left.row_step..][columns.clone()];
+            for (packed, numbers) in tile.iter_mut().zip(source.chunks(E::NUMBERS)) {
+                for (place, number) in numbers.iter().enumerate() {
+                    packed[offset].set(place, *number);
+                }
             }
         }
     }
 }
 
-/// The innermost loop.
+/// The innermost loop, with fused multiplication and addition where that is one instruction.
 #[inline(always)]
 fn multiply<const ROWS: usize, const FUSED: bool>(
     tile: &[[f32; ROWS]],
@@ -237,9 +297,36 @@ fn multiply<const ROWS: usize, const FUSED: bool>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Columns, Out, Packed, View, product, product_avx512, product_fused};
+    use super::pair::{self, Pair};
+    use super::{
+        Columns, Element, Out, Packed, Tiles, View, multiply, product, product_avx512,
+        product_fused,
+    };
 
-    type Way = for<'a> fn(Columns<'a>, View<'a>, Out<'a>, &'a mut Vec<f32>);
+    /// A way to compute a product.
+    type Way<E> = for<'a> fn(Columns<'a, E>, View<'a>, Out<'a>, &'a mut Vec<E>);
+
+    /// By `ways`, in parts, and all at once: `(columns, rows of columns and a gap)`.
+    fn products<E: Element>(
+        left: View<'_>,
+        right: View<'_>,
+        step: usize,
+        ways: &[Way<E>],
+    ) -> (Vec<Vec<f32>>, Vec<(usize, Vec<f32>)>) {
+        let packed = Packed::new(right);
+        let by = |way: &Way<E>| {
+            let mut numbers = vec![0.5; left.rows * step];
+            way(packed.all(), left, Out { numbers: &mut numbers, step }, &mut Vec::new());
+            numbers
+        };
+        let part = |part: Columns<'_, E>| {
+            let mut numbers = vec![0.0; left.rows * part.count];
+            let out = Out { numbers: &mut numbers, step: part.count };
+            part.product(left, out, &mut Tiles::default());
+            (part.count, numbers)
+        };
+        (ways.iter().map(by).collect(), packed.parts(3).map(part).collect())
+    }
 
     /// Numbers whose products are exact, so that every order of adding them up gives the same.
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -249,7 +336,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_size_is_multiplied_rightly_and_nothing_beside_it_is_touched(
-            rows in 1_usize..20, inner in 1_usize..300, columns in 1_usize..70, gap in 0_usize..5,
+            rows in 1_usize..20, inner in 1_usize..600, columns in 1_usize..70, gap in 0_usize..5,
             transposed: bool,
         ) {
             let left = numbers(rows * (inner + gap), 1);
@@ -271,25 +358,24 @@ mod tests {
                     expected[row * step + column] = sum;
                 }
             }
-            let packed = Packed::new(right);
             // Each way of computing it is right on every processor, if not fast.
-            let plain: Way = |right, left, out, tiles| product::<4, false>(right, left, out, tiles);
-            for way in [product_avx512, product_fused, plain] {
-                let mut numbers = vec![0.5; rows * step];
-                way(packed.all(), view, Out { numbers: &mut numbers, step }, &mut Vec::new());
-                prop_assert_eq!(&numbers, &expected);
+            let plain: Way<f32> = |right, left, out, tiles| product(right, left, out, tiles, multiply::<4, false>);
+            let of_numbers = products(view, right, step, &[product_avx512, product_fused, plain]);
+            let plain: Way<Pair> = |right, left, out, tiles| product(right, left, out, tiles, pair::multiply::<4, false>);
+            let of_pairs = products(view, right, step, &[pair::product_fused, plain]);
+            for numbers in of_numbers.0.iter().chain(&of_pairs.0) {
+                prop_assert_eq!(numbers, &expected);
             }
-            let mut first = 0;
-            for part in packed.parts(3) {
-                let mut numbers = vec![0.0; rows * part.count];
-                let out = Out { numbers: &mut numbers, step: part.count };
-                part.product(view, out, &mut Vec::new());
-                for (row, expected) in numbers.chunks_exact(part.count).zip(expected.chunks(step)) {
-                    prop_assert_eq!(row, &expected[first..][..part.count]);
+            for parts in [of_numbers.1, of_pairs.1] {
+                let mut first = 0;
+                for (count, numbers) in parts {
+                    for (row, expected) in numbers.chunks_exact(count).zip(expected.chunks(step)) {
+                        prop_assert_eq!(row, &expected[first..][..count]);
+                    }
+                    first += count;
                 }
-                first += part.count;
+                prop_assert_eq!(first, columns);
             }
-            prop_assert_eq!(first, columns);
         }
     }
 }

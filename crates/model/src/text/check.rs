@@ -12,7 +12,7 @@ use crate::Error;
 fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 => 1e-3,
-        Precision::F16 => 5e-2,
+        Precision::F16 | Precision::Bf16 => 5e-2,
     }
 }
 

@@ -66,7 +66,12 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         let padding = tokenizer.padding();
         Backbone::Padded { encoder: Box::new(encoder), padding }
     } else {
-        Backbone::Cpu(Box::new(CpuEncoder::new(encoder, sizes, options.threads)?))
+        Backbone::Cpu(Box::new(CpuEncoder::new(
+            encoder,
+            sizes,
+            options.threads,
+            options.precision,
+        )?))
     };
     let name = format!("{} ({model_type}, {task})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());
@@ -90,6 +95,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
 fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), Error> {
     let can = match precision {
         Precision::F32 => true,
+        Precision::Bf16 => !device.is_gpu(),
         Precision::F16 => device.is_gpu() && device.device().supports_dtype(DType::F16),
     };
     if can {

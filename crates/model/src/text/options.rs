@@ -45,12 +45,16 @@ pub enum Precision {
     F32,
     /// `f16`: on GPUs, half the memory and up to twice the speed, for the fourth digit of the results.
     F16,
+    /// `bf16`: on the CPU, for what is multiplied with weights. Up to twice the speed on processors with AVX512-BF16, for
+    /// the third digit of the results.
+    Bf16,
 }
 
 impl Precision {
     pub(crate) fn dtype(self) -> FloatDType {
         match self {
-            Self::F32 => FloatDType::F32,
+            // The CPU's encoder converts what it multiplies by itself.
+            Self::F32 | Self::Bf16 => FloatDType::F32,
             Self::F16 => FloatDType::F16,
         }
     }
@@ -59,7 +63,7 @@ impl Precision {
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::Bf16 => 2,
         }
     }
 }
@@ -165,7 +169,7 @@ macro_rules! named {
 
 named!(Task, "task":
     TextClassification = "text-classification", TextEmbedding = "text-embedding");
-named!(Precision, "precision": F32 = "f32", F16 = "f16");
+named!(Precision, "precision": F32 = "f32", F16 = "f16", Bf16 = "bf16");
 named!(PoolingMode, "pooling": Mean = "mean", Cls = "cls", Max = "max");
 named!(Scores, "scores": Softmax = "softmax", Sigmoid = "sigmoid", None = "none");
 
@@ -191,7 +195,7 @@ mod tests {
         for task in [Task::TextClassification, Task::TextEmbedding] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }
-        for precision in [Precision::F32, Precision::F16] {
+        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
             assert_eq!(precision.to_string().parse(), Ok(precision));
         }
         for mode in [PoolingMode::Mean, PoolingMode::Cls, PoolingMode::Max] {

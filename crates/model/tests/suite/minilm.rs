@@ -77,6 +77,11 @@ fn embeddings_agree_on_the_cpu() {
 }
 
 #[test]
+fn embeddings_in_half_precision_agree_on_the_cpu() {
+    agrees_with_sentence_transformers(DeviceChoice::Cpu, Precision::Bf16, (0.999, 1e-2));
+}
+
+#[test]
 fn embeddings_agree_on_a_software_gpu() {
     if common::devices().contains(&DeviceChoice::Software) {
         agrees_with_sentence_transformers(DeviceChoice::Software, Precision::F32, EXACT);
