@@ -1,5 +1,6 @@
 //! `Schedule`: what a model has in hand, and until when it is expected to be busy.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,17 +55,19 @@ impl Schedule {
         let mut changes = self.0.subscribe();
         loop {
             let in_hand = *changes.borrow_and_update();
-            let changed = async { drop(changes.changed().await) };
             if in_hand.batches == 0 {
                 return;
             }
-            if in_hand.unknown > 0 {
-                changed.await;
-                continue;
-            }
+            let near_end = async {
+                match in_hand.unknown {
+                    0 => sleep_until(in_hand.near_end()).await,
+                    _ => pending().await,
+                }
+            };
             tokio::select! {
-                () = changed => {}
-                () = sleep_until(in_hand.near_end()) => return,
+                // Nobody drops the sender meanwhile: it is borrowed here.
+                _ = changes.changed() => {}
+                () = near_end => return,
             }
         }
     }

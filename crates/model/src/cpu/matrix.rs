@@ -40,6 +40,9 @@ pub(super) trait Element: Copy + Default + Send + Sync + 'static {
 
     fn set(&mut self, place: usize, number: f32);
 
+    /// The elements of numbers that follow each other, `DEPTH` at most.
+    fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self];
+
     /// `out = left × right`, where a row of `left` has no gaps.
     fn product(right: Columns<'_, Self>, left: View<'_>, out: Out<'_>, tiles: &mut Tiles);
 }
@@ -179,6 +182,11 @@ impl Element for f32 {
         *self = number;
     }
 
+    #[inline(always)]
+    fn row<'a>(numbers: &'a [f32], _: &'a mut [Self; DEPTH]) -> &'a [Self] {
+        numbers
+    }
+
     fn product(right: Columns<'_, f32>, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
         let tiles = &mut tiles.numbers;
         match *LEVEL {
@@ -259,15 +267,14 @@ fn pack_tiles<E: Element, const ROWS: usize>(
     let columns = start * E::NUMBERS..left.columns.min((start + depth) * E::NUMBERS);
     tiles.clear();
     tiles.resize(left.rows.div_ceil(ROWS) * depth * ROWS, E::default());
+    let mut buffer = [E::default(); DEPTH];
     for (number, tile) in tiles.chunks_exact_mut(depth * ROWS).enumerate() {
         let (tile, _) = tile.as_chunks_mut::<ROWS>();
         let row = number * ROWS;
         for offset in 0..ROWS.min(left.rows - row) {
             let source = &left.numbers[(row + offset) * left.row_step..][columns.clone()];
-            for (packed, numbers) in tile.iter_mut().zip(source.chunks(E::NUMBERS)) {
-                for (place, number) in numbers.iter().enumerate() {
-                    packed[offset].set(place, *number);
-                }
+            for (packed, element) in tile.iter_mut().zip(E::row(source, &mut buffer)) {
+                packed[offset] = *element;
             }
         }
     }
@@ -306,13 +313,16 @@ mod tests {
     /// A way to compute a product.
     type Way<E> = for<'a> fn(Columns<'a, E>, View<'a>, Out<'a>, &'a mut Vec<E>);
 
-    /// By `ways`, in parts, and all at once: `(columns, rows of columns and a gap)`.
+    /// Of some columns, how many they are and the rows of their product.
+    type Part = (usize, Vec<f32>);
+
+    /// The whole product by each of `ways`, and the product in parts.
     fn products<E: Element>(
         left: View<'_>,
         right: View<'_>,
         step: usize,
         ways: &[Way<E>],
-    ) -> (Vec<Vec<f32>>, Vec<(usize, Vec<f32>)>) {
+    ) -> (Vec<Vec<f32>>, Vec<Part>) {
         let packed = Packed::new(right);
         let by = |way: &Way<E>| {
             let mut numbers = vec![0.5; left.rows * step];

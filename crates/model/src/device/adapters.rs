@@ -62,7 +62,7 @@ fn numbered(found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits)>) -> V
             continue;
         };
         let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
-        let largest_buffer = limits.max_storage_buffer_binding_size.into();
+        let largest_buffer = limits.max_storage_buffer_binding_size;
         adapters.push(Adapter { name: info.name, api, kind, index, largest_buffer });
     }
     adapters

@@ -197,11 +197,11 @@ impl Model for Device {
         let (may_end, is_lost) = (Arc::clone(&self.may_end), Arc::clone(&self.is_lost));
         let (running, given) = (Arc::clone(&self.running), self.given.clone());
         let results = async move {
-            let _running = running;
             if what == "watch" {
                 given.send("is being read").unwrap();
             }
             may_end.acquire().await.unwrap().forget();
+            drop(running);
             match what {
                 "panic" => panic!("while reading"),
                 "forget" => Ok(vec![]),

@@ -46,22 +46,22 @@ impl Backbone {
                         None => rows.await,
                     };
                     let values = rows.map_err(device_failure)?.try_into_vec_as();
-                    of_width(values.map_err(device_failure)?, shape[0])
+                    Ok(of_width(values.map_err(device_failure)?, shape[0]))
                 };
                 read.boxed()
             }
             Self::Cpu(encoder) => {
                 let pooled = encoder.forward(texts, reduce.pool());
                 let values = reduce.forward_pooled(pooled, texts.len()).map_err(device_failure);
-                future::ready(values.and_then(|values| of_width(values, texts.len()))).boxed()
+                future::ready(values.map(|values| of_width(values, texts.len()))).boxed()
             }
         }
     }
 }
 
-fn of_width(values: Vec<f32>, rows: usize) -> Result<(Vec<f32>, usize), Failure> {
+fn of_width(values: Vec<f32>, rows: usize) -> (Vec<f32>, usize) {
     let width = values.len() / rows;
-    Ok((values, width))
+    (values, width)
 }
 
 fn device_failure(error: impl std::fmt::Display) -> Failure {

@@ -2,15 +2,35 @@
 //!
 //! All unsafe code of the crate is here: that instruction has no safe form, and the compiler does not find it by itself.
 
-use half::bf16;
 use multiversion::multiversion;
 
-use super::{Columns, Element, LEVEL, Level, Out, PANEL, Tiles, View, product};
+use super::{Columns, DEPTH, Element, LEVEL, Level, Out, PANEL, Tiles, View, product};
 
 /// Numbers of two rows of the right factor, or of two columns of the left one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(transparent)]
-pub(in crate::cpu) struct Pair([bf16; 2]);
+pub(in crate::cpu) struct Pair(u32);
+
+impl Pair {
+    #[inline(always)]
+    fn new(first: f32, second: f32) -> Self {
+        Self(narrow(first) | narrow(second) << 16)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [f32; 2] {
+        [f32::from_bits(self.0 << 16), f32::from_bits(self.0 & 0xffff_0000)]
+    }
+}
+
+/// The nearest bf16, of two that are as near the even one. Without a branch, so that many are converted at once.
+#[inline(always)]
+fn narrow(number: f32) -> u32 {
+    const NAN: u32 = 0x7fc0;
+    let bits = number.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if number.is_nan() { NAN } else { rounded }
+}
 
 /// Whether the processor has the instruction; without it, pairs are slower than single numbers.
 pub(in crate::cpu) fn has_dot_products() -> bool {
@@ -29,7 +49,21 @@ impl Element for Pair {
 
     #[inline(always)]
     fn set(&mut self, place: usize, number: f32) {
-        self.0[place] = bf16::from_f32(number);
+        let mut both = self.widen();
+        both[place] = number;
+        *self = Self::new(both[0], both[1]);
+    }
+
+    #[inline(always)]
+    fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self] {
+        let (pairs, last) = numbers.as_chunks::<2>();
+        for (pair, [first, second]) in buffer.iter_mut().zip(pairs) {
+            *pair = Self::new(*first, *second);
+        }
+        if let [last] = last {
+            buffer[pairs.len()] = Self::new(*last, 0.0);
+        }
+        &buffer[..pairs.len() + last.len()]
     }
 
     fn product(right: Columns<'_, Self>, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
@@ -83,11 +117,10 @@ fn multiply_dot<const ROWS: usize>(
             // are 512 bits that may be.
             unsafe { std::mem::transmute(_mm512_loadu_si512(row[first..].as_ptr().cast())) }
         });
-        for (sums, Pair([first, second])) in sums.iter_mut().zip(column) {
-            let both = u32::from(second.to_bits()) << 16 | u32::from(first.to_bits());
+        for (sums, pair) in sums.iter_mut().zip(column) {
             // SAFETY: both types are 512 bits that may be anything.
             let left: __m512bh =
-                unsafe { std::mem::transmute(_mm512_set1_epi32(both.cast_signed())) };
+                unsafe { std::mem::transmute(_mm512_set1_epi32(pair.0.cast_signed())) };
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum = _mm512_dpbf16_ps(*sum, left, right);
             }
@@ -113,9 +146,9 @@ pub(super) fn multiply<const ROWS: usize, const FUSED: bool>(
     let mut sums = [[0.0_f32; PANEL]; ROWS];
     for (column, row) in tile.iter().zip(panel) {
         for place in 0..2 {
-            let row = row.map(|pair| widen(pair.0[place]));
+            let row = row.map(|pair| pair.widen()[place]);
             for (sums, left) in sums.iter_mut().zip(column) {
-                let left = widen(left.0[place]);
+                let left = left.widen()[place];
                 let mut next = *sums;
                 for (sum, right) in next.iter_mut().zip(row) {
                     *sum = if FUSED { left.mul_add(right, *sum) } else { left * right + *sum };
@@ -127,7 +160,24 @@ pub(super) fn multiply<const ROWS: usize, const FUSED: bool>(
     sums
 }
 
-#[inline(always)]
-fn widen(number: bf16) -> f32 {
-    f32::from_bits(u32::from(number.to_bits()) << 16)
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::{DEPTH, Element as _, Pair};
+
+    proptest! {
+        #[test]
+        fn every_number_becomes_the_nearest(numbers in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..40)) {
+            let mut buffer = [Pair::default(); DEPTH];
+            let pairs = Pair::row(&numbers, &mut buffer);
+            let found: Vec<_> = pairs.iter().flat_map(|pair| pair.widen()).collect();
+            for (number, found) in numbers.iter().zip(&found) {
+                let expected = bf16::from_f32(*number).to_f32();
+                prop_assert!(expected.is_nan() && found.is_nan() || expected.to_bits() == found.to_bits());
+            }
+            prop_assert!(found[numbers.len()..].iter().all(|beyond| beyond.to_bits() == 0));
+        }
+    }
 }
