@@ -109,16 +109,18 @@ def run(model, onnx, texts, threads):
 
 
 def table(results):
-    """A row for each runtime and way of batching: medians of the rounds, and of their ratios to the best peer's."""
+    """A row for each runtime and way of batching: medians of the rounds, and of their ratios to the best peer's of the
+    same precision."""
     rounds = [json.loads(line) for line in Path(results).read_text().splitlines()]
     for name in ("short", "mixed"):
         mine = [one for one in rounds if one["texts"] == name]
         cases = list(mine[0]["rates"])
         peers = [case for case in cases if not case.startswith("forebay")]
-        print(f"\n| {name} | texts/s | spread | times the best of the peers in its round |\n|---|---|---|---|")
+        print(f"\n| {name} | texts/s | spread | times the best peer of its precision in its round |\n|---|---|---|---|")
         for case in cases:
+            like = [peer for peer in peers if ("bf16" in peer) == ("bf16" in case)]
             rates = [one["rates"][case] for one in mine]
-            ratios = [one["rates"][case] / max(one["rates"][peer] for peer in peers) for one in mine]
+            ratios = [one["rates"][case] / max(one["rates"][peer] for peer in like) for one in mine]
             spread = f"{min(rates):.0f} to {max(rates):.0f}"
             print(f"| `{case}` | {statistics.median(rates):.0f} | {spread} | {statistics.median(ratios):.2f} |")
 

@@ -3,6 +3,7 @@
 // Always on here; it tells clippy that helpers are tests too, and may unwrap.
 #![cfg(test)]
 
+mod answers;
 mod batching;
 mod classifiers;
 mod common;
