@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod crash;
 mod headers;
+mod hub;
 mod kcat;
 mod lines;
 mod operators;

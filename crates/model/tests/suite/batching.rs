@@ -132,3 +132,22 @@ async fn batches_that_overlap_on_a_device_get_their_own_results() {
         }
     }
 }
+
+#[tokio::test]
+async fn several_models_on_several_devices_give_the_same_answers() {
+    let path = common::reference("tiny-bert-classifier");
+    let task = Some(Task::TextEmbedding);
+    let options = TextModelOptions { task, ..common::options(&path, DeviceChoice::Cpu, 4) };
+    let (devices, twice) = (common::devices(), NonZeroUsize::new(2).unwrap());
+    let model = TextHandle::spawn_on("tiny", &options, &devices, twice, |_| {}).await.unwrap();
+    assert!(model.describe().contains(", 2 times"), "{}", model.describe());
+    let expected = embedder(DeviceChoice::Cpu).answer(&texts()).unwrap();
+    // As many batches at once as there are texts, so that each model has some.
+    let calls = texts().into_iter().map(|text| model.call(Batch::from(vec![text])));
+    for (found, expected) in join_all(calls).await.into_iter().zip(expected) {
+        let (found, expected) = (found.unwrap().remove(0).unwrap(), expected.unwrap());
+        for (a, b) in vector(&found).iter().zip(vector(&expected)) {
+            assert!((a - b).abs() < 1e-4, "{a} and {b}");
+        }
+    }
+}
