@@ -158,6 +158,10 @@ impl MapBatch<Tokens> for Timed {
         MapBatch::<Tokens>::slots(&self.model)
     }
 
+    fn keeps_order(&self) -> bool {
+        MapBatch::<Tokens>::keeps_order(&self.model)
+    }
+
     async fn ready(&self) {
         MapBatch::<Tokens>::ready(&self.model).await;
     }

@@ -162,7 +162,9 @@ pub enum Error {
     },
 
     /// The device does not compute in the precision.
-    #[error("precision = {asked} is not for this device ({device}); use f32")]
+    #[error(
+        "precision = {asked} is not for this device ({device}): f32 is for any, f16 for GPUs, bf16 for the CPU"
+    )]
     Precision {
         /// What was asked for.
         asked: crate::Precision,

@@ -131,6 +131,11 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
         if self.overlaps { IN_HAND } else { NonZeroUsize::MIN }
     }
 
+    /// A device computes one batch after the other.
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
     async fn ready(&self) {
         self.schedule.ready().await;
     }

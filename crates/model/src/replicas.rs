@@ -77,6 +77,11 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
         NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
     }
 
+    /// Several would have to wait for each other.
+    fn keeps_order(&self) -> bool {
+        self.0.len() == 1
+    }
+
     async fn ready(&self) {
         let ready: Vec<_> = self.alive().map(|replica| replica.ready().boxed()).collect();
         // Without any, a call says what has become of them.

@@ -92,6 +92,16 @@ impl MapBatch<Tokens> for TextTask {
     fn slots(&self) -> NonZeroUsize {
         self.model.as_ref().map_or(NonZeroUsize::MIN, MapBatch::<Tokens>::slots)
     }
+
+    fn keeps_order(&self) -> bool {
+        self.model.as_ref().is_some_and(MapBatch::<Tokens>::keeps_order)
+    }
+
+    async fn ready(&self) {
+        if let Some(model) = &self.model {
+            MapBatch::<Tokens>::ready(model).await;
+        }
+    }
 }
 
 impl MapBatch<Json> for TextTask {
@@ -113,6 +123,14 @@ impl MapBatch<Json> for TextTask {
 
     fn slots(&self) -> NonZeroUsize {
         MapBatch::<Tokens>::slots(self)
+    }
+
+    fn keeps_order(&self) -> bool {
+        MapBatch::<Tokens>::keeps_order(self)
+    }
+
+    async fn ready(&self) {
+        MapBatch::<Tokens>::ready(self).await;
     }
 }
 

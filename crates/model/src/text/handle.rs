@@ -163,6 +163,10 @@ impl MapBatch<Tokens> for TextHandle {
         self.replicas.slots()
     }
 
+    fn keeps_order(&self) -> bool {
+        self.replicas.keeps_order()
+    }
+
     async fn ready(&self) {
         self.replicas.ready().await;
     }
@@ -186,6 +190,10 @@ impl MapBatch<String> for TextHandle {
 
     fn slots(&self) -> NonZeroUsize {
         self.replicas.slots()
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.replicas.keeps_order()
     }
 
     async fn ready(&self) {

@@ -73,7 +73,11 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
             options.precision,
         )?))
     };
-    let name = format!("{} ({model_type}, {task})", directory.display());
+    let precision = match options.precision {
+        Precision::F32 => String::new(),
+        other => format!(", {other}"),
+    };
+    let name = format!("{} ({model_type}, {task}{precision})", directory.display());
     let (vocabulary, options) = (sizes.vocabulary, options.clone());
     let face = TextFace { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
     let (answers, lost) = (answers.into(), Arc::default());

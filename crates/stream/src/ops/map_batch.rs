@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
-use futures::stream::{BoxStream, Fuse, FuturesUnordered, Stream, StreamExt as _};
+use futures::stream::{BoxStream, Fuse, FuturesOrdered, FuturesUnordered, Stream, StreamExt as _};
 
 use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
 
@@ -29,6 +29,12 @@ pub trait MapBatch<T>: Send + Sync + 'static {
     /// How many batches it takes at a time, such as one for each device.
     fn slots(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
+    }
+
+    /// Whether results leave in the order of their batches although several batches are taken at a time, as from one
+    /// device that computes them one after the other. By default they do not wait for each other.
+    fn keeps_order(&self) -> bool {
+        false
     }
 
     /// Waits, while there is a slot, until a batch would be of use; what it is made of is chosen no sooner. By default
@@ -58,8 +64,8 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// Processes each batch in one call, and gives every member its own result.
     ///
     /// - **Emits** the members' results as single events, each under its own key and receipt: those of a batch in
-    ///   order, and the batches as they finish, which is in order where `f` has one [slot](MapBatch::slots). An empty
-    ///   batch has none, and makes no call.
+    ///   order, and the batches in order where `f` has one [slot](MapBatch::slots) or [keeps](MapBatch::keeps_order) the
+    ///   order, else as they finish. An empty batch has none, and makes no call.
     /// - **Backpressures** when downstream does, while as many calls run as `f` has slots, and until `f` is
     ///   [ready](MapBatch::ready). A batch is asked for even while the results of the last one are still being taken.
     /// - **Completes** when upstream completes.
@@ -88,6 +94,7 @@ impl<T: Send + Sync + 'static> Batches<T> {
         Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
             batches: batches.fuse(),
             slots: f.slots().get(),
+            running: Running::new(f.keeps_order()),
             ready: {
                 let f = Arc::clone(&f);
                 move || {
@@ -100,7 +107,6 @@ impl<T: Send + Sync + 'static> Batches<T> {
                 let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
                 async move { process(&*f, members, &stage).await }.boxed()
             },
-            running: FuturesUnordered::new(),
             finished: VecDeque::new(),
         }))
     }
@@ -114,12 +120,49 @@ struct Calls<T, U, R, C> {
     until_ready: Option<MaybeDone<BoxFuture<'static, ()>>>,
     call: C,
     slots: usize,
-    running: FuturesUnordered<BoxFuture<'static, Vec<Event<U>>>>,
+    running: Running<BoxFuture<'static, Vec<Event<U>>>>,
     // The results of each call that is over. Invariant: with the running ones, one more than there are slots at most.
     finished: VecDeque<std::vec::IntoIter<Event<U>>>,
 }
 
 impl<T, U, R, C> Unpin for Calls<T, U, R, C> {}
+
+/// Calls under way.
+enum Running<F: Future> {
+    InOrder(FuturesOrdered<F>),
+    AsTheyFinish(FuturesUnordered<F>),
+}
+
+impl<F: Future + Unpin> Running<F> {
+    fn new(keeps_order: bool) -> Self {
+        if keeps_order {
+            Self::InOrder(FuturesOrdered::new())
+        } else {
+            Self::AsTheyFinish(FuturesUnordered::new())
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::InOrder(calls) => calls.len(),
+            Self::AsTheyFinish(calls) => calls.len(),
+        }
+    }
+
+    fn push(&mut self, call: F) {
+        match self {
+            Self::InOrder(calls) => calls.push_back(call),
+            Self::AsTheyFinish(calls) => calls.push(call),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        match self {
+            Self::InOrder(calls) => calls.poll_next_unpin(cx),
+            Self::AsTheyFinish(calls) => calls.poll_next_unpin(cx),
+        }
+    }
+}
 
 impl<T, U, R, C> Calls<T, U, R, C>
 where
@@ -137,7 +180,7 @@ where
                 self.until_ready = None;
                 self.running.push((self.call)(members));
             }
-            match self.running.poll_next_unpin(cx) {
+            match self.running.poll_next(cx) {
                 Poll::Ready(Some(results)) => {
                     if !results.is_empty() {
                         self.finished.push_back(results.into_iter());
@@ -170,7 +213,7 @@ where
             self.finished.pop_front();
             self.poll_calls(cx);
         }
-        let is_over = self.batches.is_done() && self.running.is_empty();
+        let is_over = self.batches.is_done() && self.running.len() == 0;
         if is_over { Poll::Ready(None) } else { Poll::Pending }
     }
 }
@@ -301,6 +344,42 @@ mod tests {
 
         fn slots(&self) -> NonZeroUsize {
             size(2)
+        }
+    }
+
+    /// Takes two batches at a time, and is done with 0 after all others.
+    struct FirstIsLast {
+        keeps_order: bool,
+        others: Semaphore,
+    }
+
+    impl MapBatch<u8> for FirstIsLast {
+        type Output = u8;
+
+        async fn call(&self, batch: Batch<u8>) -> BatchResult<u8> {
+            if batch[0] == 0 {
+                self.others.acquire().await.unwrap().forget();
+            } else {
+                self.others.add_permits(1);
+            }
+            Ok(batch.iter().map(|value| Ok(*value)).collect())
+        }
+
+        fn slots(&self) -> NonZeroUsize {
+            size(2)
+        }
+
+        fn keeps_order(&self) -> bool {
+            self.keeps_order
+        }
+    }
+
+    #[test]
+    fn results_wait_for_those_before_them_where_the_order_is_kept_and_nowhere_else() {
+        for (keeps_order, expected) in [(true, [0, 1, 2, 3]), (false, [2, 3, 0, 1])] {
+            let last = FirstIsLast { keeps_order, others: Semaphore::new(0) };
+            let flow = Flow::from_iter(0..4).partition(size(2), None).map_batch(last);
+            assert_eq!(block_on(flow.collect()).unwrap(), expected);
         }
     }
 
