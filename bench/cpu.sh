@@ -27,8 +27,8 @@ trap 'rm -rf "$work"' EXIT
 "$python" bench/cpu_peers.py texts "$work"
 "$python" bench/cpu_peers.py export "$model" "$work/model.onnx" >"$work/export.log" 2>&1 ||
     { cat "$work/export.log" >&2 && exit 1; }
-cargo build --quiet --workspace --examples
-forebay=${CARGO_TARGET_DIR:-target}/debug/examples/throughput
+cargo build --quiet --release --package forebay-model --example throughput
+forebay=${CARGO_TARGET_DIR:-target}/release/examples/throughput
 
 for round in $(seq "$rounds"); do
     for texts in short mixed; do

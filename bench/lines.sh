@@ -3,10 +3,16 @@
 # no step at all, which is the limit that reading, parsing and writing set.
 #
 #   bench/lines.sh [rounds] [forebay binary]
+#
+# Without a binary the release build is made and measured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}
-forebay=${2:-${CARGO_TARGET_DIR:-target}/release/forebay}
+forebay=${2:-}
+if [[ -z "$forebay" ]]; then
+  cargo build --quiet --release
+  forebay=${CARGO_TARGET_DIR:-target}/release/forebay
+fi
 lines=600000
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -10,7 +10,7 @@ use crate::load::{Load, Measured};
 use crate::print::line;
 use crate::running::{Running, mean_size};
 use crate::sentiment::{self, ModelArgs};
-use crate::signals;
+use crate::{profile, signals};
 
 /// Measure the sentiment pipeline at several levels of concurrency, batched and one by one
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,8 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     let mut unbatched = Running::start(plan, unbatched).await?;
 
     line(format_args!("{}", batched.description))?;
-    line(format_args!("broker: {}\n", args.brokers.as_deref().unwrap_or("embedded")))?;
+    line(format_args!("broker: {}", args.brokers.as_deref().unwrap_or("embedded")))?;
+    line(format_args!("build: {}\n", profile::describe()))?;
     line(format_args!(
         "{:>7}  {:^31}  {:^25}  {:>5}",
         "clients", "batched", "one by one", "ratio"

@@ -12,7 +12,7 @@ use crate::load::{Load, Measured};
 use crate::print::line;
 use crate::running::{BatchSizes, Running, describe_sizes};
 use crate::sentiment::{self, ModelArgs};
-use crate::{progress, signals};
+use crate::{profile, progress, signals};
 
 /// Show requests going through an embedded Kafka broker and a sentiment model, batched and one by one
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
     // `models/sentiment (bert, text-classification) on cpu: as asked`
     let (model, device) =
         batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
-    line(format_args!("Model    {model}\nDevice   {device}"))?;
+    line(format_args!("Model    {model}\nDevice   {device}\nBuild    {}", profile::describe()))?;
     line(format_args!("Load     {} requests, {} at once\n", load.requests, load.concurrency))?;
     let with = measure(&mut batched, load, args.rows).await?;
 

@@ -9,6 +9,7 @@ mod load;
 mod look;
 mod metrics;
 mod print;
+mod profile;
 mod progress;
 mod replay;
 mod run;

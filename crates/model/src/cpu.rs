@@ -1,122 +1,96 @@
-//! `CpuEncoder`: the encoder on a CPU, without padding.
+//! From Burn's [`Encoder`] to the encoder that computes on the CPU without padding.
 //!
-//! Burn's own CPU backend computes the padded rectangle that a GPU wants, one operation after the other. Here the tokens
-//! of all texts stand one below the other in one matrix, so that no padding is computed, and what is not a matrix
-//! product is fused into one pass. The weights are those of Burn's [`Encoder`], which stays the reference that the tests
-//! compare with.
+//! Burn's stays the reference that tests compare with.
 
-mod attention;
-mod embeddings;
-mod kernels;
-mod layer;
-mod linear;
-mod matrix;
-mod norm;
-mod share;
-
-use std::num::NonZeroUsize;
-
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::Tensor;
+use forebay_cpu_encoder::{
+    Activation, EmbeddingWeights, Encoder as CpuEncoder, EncoderWeights, LayerWeights,
+    LinearWeights, NormWeights, Options, Precision, bf16_is_faster,
+};
 use tracing::warn;
 
-use crate::encoder::{Encoder, EncoderConfig};
-use crate::{Error, Precision};
-use embeddings::CpuEmbeddings;
-use layer::{CpuLayer, Scratch};
+use crate::encoder::{self, Embeddings, Encoder, EncoderConfig, Layer};
+use crate::text::TextModelOptions;
+use crate::{Error, Precision as TextPrecision};
 
-/// From token ids to one vector for each text, on threads of its own.
-pub(crate) struct CpuEncoder {
-    embeddings: CpuEmbeddings,
-    layers: Vec<CpuLayer>,
-    hidden: usize,
-    threads: ThreadPool,
+/// Takes over the weights of `encoder`, which were loaded by `config`.
+pub(crate) fn cpu_encoder(
+    encoder: Encoder,
+    config: &EncoderConfig,
+    options: &TextModelOptions,
+) -> Result<CpuEncoder, Error> {
+    let precision = match options.precision {
+        TextPrecision::Bf16 => Precision::Bf16,
+        TextPrecision::F32 | TextPrecision::F16 => Precision::F32,
+    };
+    if precision == Precision::Bf16 && !bf16_is_faster() {
+        warn!("precision = \"f32\" is faster than \"bf16\" on this processor");
+    }
+    let Encoder { embeddings, layers } = encoder;
+    let weights = EncoderWeights {
+        embeddings: embedding_weights(embeddings, config),
+        layers: layers.into_iter().map(|layer| layer_weights(layer, config)).collect(),
+        heads: config.heads,
+        activation: match config.activation {
+            encoder::Activation::Gelu => Activation::Gelu,
+            encoder::Activation::GeluApproximate => Activation::GeluApproximate,
+            encoder::Activation::Relu => Activation::Relu,
+            encoder::Activation::Tanh => Activation::Tanh,
+        },
+    };
+    CpuEncoder::new(weights, Options { threads: options.threads, precision }).map_err(|error| {
+        Error::Thread { name: "model-cpu".into(), source: std::io::Error::other(error) }
+    })
 }
 
-/// How a text's token vectors become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pool {
-    /// Their mean.
-    Mean,
-    /// The first, which is the special token.
-    First,
-    /// The largest of each component.
-    Max,
+fn embedding_weights(embeddings: Embeddings, config: &EncoderConfig) -> EmbeddingWeights {
+    let Embeddings { words, positions, token_types, norm, project, .. } = embeddings;
+    let width = config.embedding;
+    let mut positions = values(positions.weight.val()).split_off(config.first_position * width);
+    if let Some(types) = token_types {
+        // A request is one text, so all tokens are of the first type.
+        let types = values(types.weight.val());
+        for position in positions.chunks_exact_mut(width) {
+            for (value, first) in position.iter_mut().zip(&types) {
+                *value += first;
+            }
+        }
+    }
+    EmbeddingWeights {
+        tokens: values(words.weight.val()),
+        positions,
+        norm: norm_weights(norm, config),
+        projection: project.map(linear_weights),
+    }
 }
 
-impl CpuEncoder {
-    /// Takes over the weights of `encoder`, which were loaded by `config`; by default as many threads as there are cores.
-    pub(crate) fn new(
-        encoder: Encoder,
-        config: &EncoderConfig,
-        threads: Option<NonZeroUsize>,
-        precision: Precision,
-    ) -> Result<Self, Error> {
-        if precision == Precision::Bf16 && !matrix::has_dot_products() {
-            warn!("this processor has no instruction for bf16 (AVX512-BF16): f32 is faster here");
-        }
-        let name = "model-cpu";
-        let threads = ThreadPoolBuilder::new()
-            .num_threads(threads.map_or(0, NonZeroUsize::get))
-            .thread_name(move |number| format!("{name}-{number}"))
-            .build()
-            .map_err(|error| Error::Thread {
-                name: name.into(),
-                source: std::io::Error::other(error),
-            })?;
-        let Encoder { embeddings, layers } = encoder;
-        Ok(Self {
-            embeddings: CpuEmbeddings::new(embeddings, config),
-            layers: layers
-                .into_iter()
-                .map(|layer| CpuLayer::new(layer, config, precision))
-                .collect(),
-            hidden: config.hidden,
-            threads,
-        })
+fn layer_weights(layer: Layer, config: &EncoderConfig) -> LayerWeights {
+    let Layer { attention, attention_norm, feed_forward, output, output_norm, .. } = layer;
+    LayerWeights {
+        query_key_value: linear_weights(attention.query_key_value),
+        attention_output: linear_weights(attention.output),
+        attention_norm: norm_weights(attention_norm, config),
+        feed_forward: linear_weights(feed_forward),
+        output: linear_weights(output),
+        output_norm: norm_weights(output_norm, config),
     }
+}
 
-    /// One row of `hidden` numbers for each text, in their order.
-    pub(crate) fn forward(&self, texts: &[&[u32]], pool: Pool) -> Vec<f32> {
-        let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
-        let threads = self.threads.current_num_threads();
-        let shares = share::shares(&lengths, threads);
-        // A single share has all threads for itself; several have one each, and need not wait for each other.
-        let each = if shares.len() == 1 { threads } else { 1 };
-        let computed: Vec<_> = self.threads.install(|| {
-            let one = |share: Vec<usize>| {
-                let members: Vec<_> = share.iter().map(|&place| texts[place]).collect();
-                (self.forward_share(&members, pool, each), share)
-            };
-            shares.into_par_iter().with_max_len(1).map(one).collect()
-        });
-        let mut rows = vec![0.0; texts.len() * self.hidden];
-        for (vectors, share) in computed {
-            for (vector, place) in vectors.chunks_exact(self.hidden).zip(share) {
-                rows[place * self.hidden..][..self.hidden].copy_from_slice(vector);
-            }
-        }
-        rows
-    }
+fn linear_weights(linear: Linear) -> LinearWeights {
+    let [_, outputs] = linear.weight.dims();
+    let bias = linear.bias.map_or_else(|| vec![0.0; outputs], |bias| values(bias.val()));
+    LinearWeights { weight: values(linear.weight.val()), bias }
+}
 
-    fn forward_share(&self, texts: &[&[u32]], pool: Pool, threads: usize) -> Vec<f32> {
-        let mut scratch = Scratch::default();
-        let mut hidden = self.embeddings.forward(texts, &mut scratch);
-        let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
-        for layer in &self.layers {
-            layer.forward(&mut hidden, &lengths, &mut scratch, threads);
-        }
-        let mut rest = hidden.as_slice();
-        let mut pooled = Vec::with_capacity(texts.len() * self.hidden);
-        for length in lengths {
-            let (tokens, after) = rest.split_at(length * self.hidden);
-            match pool {
-                Pool::First => pooled.extend(&tokens[..self.hidden]),
-                Pool::Mean => pooled.extend(kernels::mean(tokens, self.hidden)),
-                Pool::Max => pooled.extend(kernels::max(tokens, self.hidden)),
-            }
-            rest = after;
-        }
-        pooled
-    }
+#[expect(clippy::cast_possible_truncation, reason = "it is added to numbers of that size")]
+fn norm_weights(norm: LayerNorm, config: &EncoderConfig) -> NormWeights {
+    let scale = values(norm.gamma.val());
+    let shift = norm.beta.map_or_else(|| vec![0.0; scale.len()], |beta| values(beta.val()));
+    NormWeights { scale, shift, epsilon: config.norm_epsilon as f32 }
+}
+
+/// A tensor's numbers, in the order of its memory.
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().expect("weights are on the CPU and of this type")
 }

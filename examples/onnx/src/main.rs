@@ -1,6 +1,6 @@
 //! A network from an ONNX file in a pipeline: four measures of an iris in, its kind out.
 //!
-//!     echo '[5.1, 3.5, 1.4, 0.2]' | cargo run -p forebay-example-onnx -- examples/onnx/iris.toml
+//!     echo '[5.1, 3.5, 1.4, 0.2]' | cargo run --manifest-path examples/onnx/Cargo.toml -- examples/onnx/iris.toml
 //!
 //! `build.rs` makes Rust of `model/iris.onnx`, which `train.py` writes; the weights become part of the binary. For Kafka,
 //! change the ends of `iris.toml`.

@@ -18,7 +18,7 @@ pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
     if let Some((_, device)) = opened.iter().find(|(seen, _)| seen == adapter) {
         return Ok(device.clone());
     }
-    keep_what_is_tuned();
+    remember_tuning();
     let device = Device::wgpu_options()
         .device_kind(adapter.burn_kind())
         .graphics_api(adapter.api.burn_api())
@@ -28,8 +28,14 @@ pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
     Ok(device)
 }
 
-/// Has the choices of autotuning kept in the user's cache folder, so that the next start need not make them again.
-fn keep_what_is_tuned() {
+/// Stores the choices of autotuning in the user's cache folder, so that the next start need not make them again.
+fn remember_tuning() {
+    if !cfg!(feature = "persistence") {
+        tracing::info!(
+            "every start tunes the GPU's kernels anew: build with `--features persistence` to store the result"
+        );
+        return;
+    }
     let Some(cache) = dirs::cache_dir() else { return };
     let mut config = CubeClRuntimeConfig::default();
     config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));

@@ -2,12 +2,12 @@
 
 use std::future;
 
+use forebay_cpu_encoder::Encoder as CpuEncoder;
 use forebay_stream::Failure;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::output::Reduce;
-use crate::cpu::CpuEncoder;
 use crate::encoder::{Encoder, Padded};
 
 /// From token ids to one row of numbers for each text.

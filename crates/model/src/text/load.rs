@@ -15,7 +15,7 @@ use super::{
     ClassificationOptions, Precision, Scores, Task, TextFace, TextModel, TextModelOptions, plan,
 };
 use crate::checkpoint::{self, JsonFile, Weights};
-use crate::cpu::CpuEncoder;
+use crate::cpu::cpu_encoder;
 use crate::encoder::{Encoder, Head};
 use crate::{Architecture, Error, SelectedDevice};
 
@@ -66,12 +66,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         let padding = tokenizer.padding();
         Backbone::Padded { encoder: Box::new(encoder), padding }
     } else {
-        Backbone::Cpu(Box::new(CpuEncoder::new(
-            encoder,
-            sizes,
-            options.threads,
-            options.precision,
-        )?))
+        Backbone::Cpu(Box::new(cpu_encoder(encoder, sizes, options)?))
     };
     let precision = match options.precision {
         Precision::F32 => String::new(),

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
+use forebay_cpu_encoder::Pool;
 use serde::Serialize;
 
 use super::pooling::Pooling;
 use super::{Scores, Task};
-use crate::cpu::Pool;
 use crate::encoder::{Head, Padded};
 
 /// The result of one text, serialised as the value of its reply.

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use burn::tensor::Tensor;
+use forebay_cpu_encoder::Pool;
 use serde_json::Value;
 
 use crate::Error;
 use crate::checkpoint::JsonFile;
-use crate::cpu::Pool;
 use crate::encoder::Padded;
 use crate::text::{EmbeddingOptions, PoolingMode};
 

@@ -1,54 +1,65 @@
 //! A matrix product with weights.
 
-use burn::nn::Linear;
+use std::iter;
+
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
-use super::kernels::values;
-use super::matrix::{Columns, Element, Out, Packed, Pair, Tiles, View};
-use crate::Precision;
+use crate::matrix::{Columns, Element, Out, Packed, Tiles, View};
+use crate::weights::{LinearWeights, Precision};
 
-/// Fewest rows of a thread for which the arithmetic is more than reading the weights.
+/// Fewest rows of a thread for which the arithmetic takes longer than reading the weights.
 const ROWS: usize = 32;
 
-/// `rows × weight`, without the bias: whoever takes the product adds it in passing.
-pub(super) struct CpuLinear {
+/// A linear layer with packed weights.
+pub struct Linear {
     /// `[inputs, outputs]`.
     weight: Weight,
     /// `[outputs]`.
-    pub(super) bias: Vec<f32>,
+    bias: Vec<f32>,
     inputs: usize,
 }
 
 enum Weight {
     F32(Packed<f32>),
-    Bf16(Packed<Pair>),
+    Bf16(Packed<u32>),
 }
 
-impl CpuLinear {
-    pub(super) fn new(linear: Linear, precision: Precision) -> Self {
-        let [inputs, outputs] = linear.weight.dims();
-        let bias = linear.bias.map_or_else(|| vec![0.0; outputs], |bias| values(bias.val()));
-        let weight = values(linear.weight.val());
-        let weight = View::dense(&weight, outputs);
+/// Working memory of products, used again by the next one.
+#[derive(Default)]
+pub struct Workspace(pub(crate) Tiles);
+
+impl Linear {
+    /// Packs the weights.
+    #[must_use]
+    pub fn new(weights: LinearWeights, precision: Precision) -> Self {
+        let LinearWeights { weight, bias } = weights;
+        let view = View::dense(&weight, bias.len());
+        let inputs = view.rows;
         let weight = match precision {
-            Precision::Bf16 => Weight::Bf16(Packed::new(weight)),
-            Precision::F32 | Precision::F16 => Weight::F32(Packed::new(weight)),
+            Precision::Bf16 => Weight::Bf16(Packed::new(view)),
+            Precision::F32 => Weight::F32(Packed::new(view)),
         };
         Self { weight, bias, inputs }
     }
 
-    /// `[rows, inputs]` to `[rows, outputs]`, in the place of what `product` held, on so many threads.
-    pub(super) fn product(
+    /// `[outputs]`.
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// `[rows, inputs]` to `[rows, outputs]` on `threads` threads of the current pool, in place of whatever `product`
+    /// held. The bias is left out: the pass over the product that follows adds it.
+    pub fn product(
         &self,
         rows: &[f32],
         product: &mut Vec<f32>,
-        tiles: &mut Tiles,
+        workspace: &mut Workspace,
         threads: usize,
     ) {
         match &self.weight {
-            Weight::F32(weight) => self.product_with(weight, rows, product, tiles, threads),
-            Weight::Bf16(weight) => self.product_with(weight, rows, product, tiles, threads),
+            Weight::F32(weight) => self.product_with(weight, rows, product, workspace, threads),
+            Weight::Bf16(weight) => self.product_with(weight, rows, product, workspace, threads),
         }
     }
 
@@ -57,15 +68,17 @@ impl CpuLinear {
         weight: &Packed<E>,
         rows: &[f32],
         product: &mut Vec<f32>,
-        tiles: &mut Tiles,
+        workspace: &mut Workspace,
         threads: usize,
     ) {
-        let (inputs, step) = (self.inputs, self.bias.len());
+        let inputs = self.inputs;
+        let step = self.bias.len();
         let count = rows.len() / inputs;
         product.resize(count * step, 0.0);
         let view = View::dense(rows, inputs);
         if threads == 1 {
-            return weight.all().product(view, Out { numbers: product, step }, tiles);
+            let out = Out { numbers: product, step };
+            return weight.all().product(view, out, &mut workspace.0);
         }
         if count < threads * ROWS {
             return self.product_by_columns(weight, view, product, threads);
@@ -78,7 +91,7 @@ impl CpuLinear {
         });
     }
 
-    /// What few rows take is to read the weights, so each thread reads some of them.
+    /// With few rows the time goes into reading the weights, so each thread reads some of their columns.
     fn product_by_columns<E: Element>(
         &self,
         weight: &Packed<E>,
@@ -96,7 +109,8 @@ impl CpuLinear {
         let computed: Vec<_> = parts.into_par_iter().with_max_len(1).map(compute).collect();
         let mut first = 0;
         for (numbers, count) in computed {
-            for (out, row) in product.chunks_mut(self.bias.len()).zip(numbers.chunks_exact(count)) {
+            let rows = product.chunks_mut(self.bias.len());
+            for (out, row) in iter::zip(rows, numbers.chunks_exact(count)) {
                 out[first..][..count].copy_from_slice(row);
             }
             first += count;

@@ -1,22 +1,22 @@
 //! Self-attention, text by text.
 
-use super::kernels;
-use super::matrix::{Out, Packed, Tiles, View};
+use crate::matrix::{Out, Packed, Tiles, View};
+use crate::rows;
 
-/// Working memory, used again by the next text and the next layer.
+/// Working memory of the attention, used again by the next text and the next layer.
 #[derive(Default)]
-pub(super) struct Attending {
+pub(crate) struct Attention {
     keys: Packed<f32>,
     values: Packed<f32>,
     scores: Vec<f32>,
 }
 
-impl Attending {
+impl Attention {
     /// Mixes the values of each text's tokens, head by head.
     ///
     /// `projected` is `[tokens, 3 * hidden]`: query, key and value of each token. `mixed` becomes `[tokens, hidden]`, the
     /// heads side by side.
-    pub(super) fn attend(
+    pub(crate) fn forward(
         &mut self,
         projected: &[f32],
         lengths: &[usize],
@@ -45,9 +45,7 @@ impl Attending {
                 self.values.pack(part(2));
                 let scores = Out { numbers: &mut self.scores, step: length };
                 self.keys.all().product(part(0), scores, tiles);
-                for row in self.scores.chunks_exact_mut(length) {
-                    kernels::softmax(row, scale);
-                }
+                rows::softmax(&mut self.scores, length, scale);
                 let mixed = Out { numbers: &mut mixed[start..], step: hidden };
                 self.values.all().product(View::dense(&self.scores, length), mixed, tiles);
             }

@@ -1,21 +1,22 @@
 //! Dealing texts out to threads.
 
-/// Tokens that a thread takes on at once: enough that its matrix products run at full speed, and few enough that what
-/// goes between them stays near the core.
+/// Tokens that a thread takes at once: enough that its matrix products run at full speed, and few enough that the
+/// intermediate results stay in the core's cache.
 const TOKENS: usize = 512;
 
-/// Shares of the texts that cost about the same, each by its places; as many as threads, or a multiple of it.
-pub(super) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
+/// Divides texts into shares that cost about the same, each a list of positions in `lengths`. There are as many shares as
+/// threads or a multiple of it, but never more than texts.
+pub(crate) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let rounds = lengths.iter().sum::<usize>().div_ceil(TOKENS * threads).max(1);
     let count = (rounds * threads).min(lengths.len());
     let mut shares = vec![(0, Vec::new()); count];
     let mut longest_first: Vec<_> = (0..lengths.len()).collect();
-    longest_first.sort_by_key(|&place| std::cmp::Reverse(lengths[place]));
-    for place in longest_first {
-        // The first of the smallest, so that the dealing is the same every time.
+    longest_first.sort_by_key(|&text| std::cmp::Reverse(lengths[text]));
+    for text in longest_first {
+        // The first of the smallest, so that equal input is dealt out equally each time.
         if let Some((tokens, share)) = shares.iter_mut().min_by_key(|(tokens, _)| *tokens) {
-            *tokens += lengths[place];
-            share.push(place);
+            *tokens += lengths[text];
+            share.push(text);
         }
     }
     shares.into_iter().map(|(_, share)| share).collect()
@@ -33,10 +34,10 @@ mod tests {
             lengths in prop::collection::vec(1_usize..512, 0..200), threads in 1_usize..9,
         ) {
             let shares = shares(&lengths, threads);
-            let mut places: Vec<_> = shares.iter().flatten().copied().collect();
-            places.sort_unstable();
-            prop_assert_eq!(places, (0..lengths.len()).collect::<Vec<_>>());
-            let tokens = |share: &Vec<usize>| share.iter().map(|&place| lengths[place]).sum::<usize>();
+            let mut texts: Vec<_> = shares.iter().flatten().copied().collect();
+            texts.sort_unstable();
+            prop_assert_eq!(texts, (0..lengths.len()).collect::<Vec<_>>());
+            let tokens = |share: &Vec<usize>| share.iter().map(|&text| lengths[text]).sum::<usize>();
             let (least, most) = (shares.iter().map(tokens).min(), shares.iter().map(tokens).max());
             let longest = lengths.iter().max().copied().unwrap_or(0);
             prop_assert!(most.unwrap_or(0) - least.unwrap_or(0) <= longest);

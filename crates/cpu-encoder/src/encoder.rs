@@ -1,0 +1,137 @@
+//! [`Encoder`]: all layers, on threads of its own.
+
+use std::num::NonZeroUsize;
+
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use crate::embeddings::Embeddings;
+use crate::layer::{Layer, Scratch};
+use crate::rows;
+use crate::shares::shares;
+use crate::weights::{EncoderWeights, Precision};
+
+/// From token ids to one vector for each text, without padding.
+///
+/// ```
+/// use forebay_cpu_encoder::{
+///     Activation, EmbeddingWeights, Encoder, EncoderWeights, NormWeights, Options, Pool,
+/// };
+///
+/// // No layers: the mean of the normalised embeddings of tokens and positions.
+/// let norm = NormWeights { scale: vec![1.0; 2], shift: vec![0.0; 2], epsilon: 1e-12 };
+/// let embeddings = EmbeddingWeights {
+///     tokens: vec![0.0, 1.0, 2.0, 0.0],
+///     positions: vec![0.0; 4],
+///     norm,
+///     projection: None,
+/// };
+/// let weights =
+///     EncoderWeights { embeddings, layers: Vec::new(), heads: 1, activation: Activation::Gelu };
+/// let encoder = Encoder::new(weights, Options::default())?;
+/// assert_eq!(encoder.forward(&[&[0], &[0, 1]], Pool::Mean), [-1.0, 1.0, 0.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Encoder {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    threads: ThreadPool,
+}
+
+/// How an [`Encoder`] computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Threads; by default one for each core.
+    pub threads: Option<NonZeroUsize>,
+    /// The numbers of the matrix products with weights.
+    pub precision: Precision,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Their mean.
+    Mean,
+    /// The first token's, which is the special token of the BERT family.
+    First,
+    /// The largest number of each component.
+    Max,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { threads: None, precision: Precision::F32 }
+    }
+}
+
+impl Encoder {
+    /// Packs the weights and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not start a thread.
+    pub fn new(weights: EncoderWeights, options: Options) -> Result<Self, ThreadPoolBuildError> {
+        let EncoderWeights { embeddings, layers, heads, activation } = weights;
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(options.threads.map_or(0, NonZeroUsize::get))
+            .thread_name(|number| format!("model-cpu-{number}"))
+            .build()?;
+        let layer = |weights| Layer::new(weights, heads, activation, options.precision);
+        Ok(Self {
+            embeddings: Embeddings::new(embeddings),
+            layers: layers.into_iter().map(layer).collect(),
+            threads,
+        })
+    }
+
+    /// The pooled vectors, `[texts, hidden]`, in the order of the texts.
+    ///
+    /// # Panics
+    ///
+    /// If a token id is not in the vocabulary. Tokens beyond the last position are ignored.
+    #[must_use]
+    pub fn forward(&self, texts: &[&[u32]], pool: Pool) -> Vec<f32> {
+        let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
+        let threads = self.threads.current_num_threads();
+        let shares = shares(&lengths, threads);
+        // A single share has all threads for itself; several have one each, and need not wait for each other.
+        let each = if shares.len() == 1 { threads } else { 1 };
+        let computed: Vec<_> = self.threads.install(|| {
+            let compute = |share: Vec<usize>| {
+                let members: Vec<_> = share.iter().map(|&text| texts[text]).collect();
+                (self.forward_share(&members, pool, each), share)
+            };
+            shares.into_par_iter().with_max_len(1).map(compute).collect()
+        });
+        let hidden = self.embeddings.hidden();
+        let mut rows = vec![0.0; texts.len() * hidden];
+        for (vectors, share) in computed {
+            for (vector, text) in vectors.chunks_exact(hidden).zip(share) {
+                rows[text * hidden..][..hidden].copy_from_slice(vector);
+            }
+        }
+        rows
+    }
+
+    fn forward_share(&self, texts: &[&[u32]], pool: Pool, threads: usize) -> Vec<f32> {
+        let mut scratch = Scratch::default();
+        let mut hidden = self.embeddings.forward(texts, &mut scratch);
+        let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
+        for layer in &self.layers {
+            layer.forward(&mut hidden, &lengths, &mut scratch, threads);
+        }
+        let width = self.embeddings.hidden();
+        let mut rest = hidden.as_slice();
+        let mut pooled = Vec::with_capacity(texts.len() * width);
+        for length in lengths {
+            let (tokens, after) = rest.split_at(length * width);
+            match pool {
+                Pool::First => pooled.extend(&tokens[..width]),
+                Pool::Mean => pooled.extend(rows::mean(tokens, width)),
+                Pool::Max => pooled.extend(rows::max(tokens, width)),
+            }
+            rest = after;
+        }
+        pooled
+    }
+}

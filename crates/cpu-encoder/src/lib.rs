@@ -1,0 +1,36 @@
+//! The transformer encoder of the BERT family on a CPU, from plain slices of weights.
+//!
+//! Frameworks compute the padded rectangle that a GPU wants, one operation after the other. [`Encoder`] puts the tokens of
+//! all texts below each other in one matrix, so that no padding is computed, packs each weight matrix once instead of for
+//! every product, and does in one pass over the rows whatever is not a matrix product.
+//!
+//! Speed does not depend on what the optimiser inlines: every kernel is compiled as a whole for each generation of vector
+//! instructions (`simd.rs`), and CI compares the result with another library's products (`bench/kernels`).
+
+mod attention;
+mod bf16;
+mod embeddings;
+mod encoder;
+mod layer;
+mod linear;
+mod matrix;
+mod norm;
+mod rows;
+mod shares;
+mod simd;
+mod weights;
+
+pub use bf16::bf16_is_faster;
+pub use encoder::{Encoder, Options, Pool};
+pub use simd::instructions;
+pub use weights::{
+    Activation, EmbeddingWeights, EncoderWeights, LayerWeights, LinearWeights, NormWeights,
+    Precision,
+};
+
+/// Parts that `bench/kernels` times. No part of the interface: anything here may change.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::linear::{Linear, Workspace};
+    pub use crate::simd::limit_lanes;
+}

@@ -1,0 +1,342 @@
+//! Matrix products, with the right factor packed beforehand.
+//!
+//! The scheme is that of `GotoBLAS` (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"): the right
+//! factor lies in panels of [`PANEL`] columns, the left one is packed in tiles of a few rows, and the innermost loop keeps
+//! a tile of the product in registers. Weights are packed once; other libraries pack them for every product.
+
+use std::iter;
+use std::ops::Range;
+use std::slice::ChunksMut;
+
+use crate::simd::{self, Kernel, Level, Vectors};
+
+/// Columns of the right factor that are computed together: two of the widest vectors.
+pub(crate) const PANEL: usize = 32;
+
+/// Rows of the right factor, in elements, that are multiplied in one go, so that their part of a panel stays in the
+/// nearest cache.
+pub(crate) const DEPTH: usize = 384;
+
+/// A matrix inside a slice: its number at `(row, column)` is `numbers[row * row_step + column * column_step]`.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) numbers: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_step: usize,
+    pub(crate) column_step: usize,
+}
+
+/// The elements of packed matrices: one number, or several that one instruction multiplies.
+pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+    /// How many numbers an element holds; a power of two.
+    const NUMBERS: usize;
+
+    /// Replaces one of the element's numbers.
+    fn set(&mut self, place: usize, number: f32);
+
+    /// The elements of a row of at most `DEPTH * NUMBERS` numbers. `buffer` has room for those that must be converted.
+    fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self];
+
+    /// Rows of a tile on this processor.
+    fn tile_rows() -> usize;
+
+    /// The working memory for tiles of such elements.
+    fn tiles(tiles: &mut Tiles) -> &mut Vec<Self>;
+
+    /// Computes the product of all tiles and a panel.
+    fn multiply(product: PanelProduct<'_, Self>);
+}
+
+/// A matrix as the right factor of products.
+#[derive(Default)]
+pub(crate) struct Packed<E> {
+    /// One panel after the other, each `[elements, PANEL]`; an element holds consecutive rows of one column. Beyond the
+    /// last row and the last column there are zeros.
+    panels: Vec<PanelRow<E>>,
+    rows: usize,
+    columns: usize,
+}
+
+/// A row of a panel, aligned so that no vector lies in two cache lines.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct PanelRow<E>(pub(crate) [E; PANEL]);
+
+/// Some columns of a packed matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a, E> {
+    panels: &'a [PanelRow<E>],
+    rows: usize,
+    pub(crate) count: usize,
+}
+
+/// Working memory for the left factor of a product, packed in tiles.
+#[derive(Default)]
+pub(crate) struct Tiles {
+    pub(crate) numbers: Vec<f32>,
+    pub(crate) pairs: Vec<u32>,
+}
+
+/// Where a product is written: rows whose first numbers lie `step` apart.
+pub(crate) struct Out<'a> {
+    pub(crate) numbers: &'a mut [f32],
+    pub(crate) step: usize,
+}
+
+/// The product of a left factor in tiles and a part of a panel.
+pub(crate) struct PanelProduct<'a, E> {
+    /// `[tiles, depth, tile rows]`; the last tile's missing rows are zero.
+    pub(crate) tiles: &'a [E],
+    /// `[depth, PANEL]`.
+    pub(crate) panel: &'a [PanelRow<E>],
+    pub(crate) depth: usize,
+    /// The product from the panel's first column to the end of its last row.
+    pub(crate) out: Out<'a>,
+    /// Columns that the product has of this panel.
+    pub(crate) width: usize,
+    /// Whether the product is added to the numbers in `out` instead of replacing them.
+    pub(crate) accumulate: bool,
+}
+
+impl<'a> View<'a> {
+    /// Rows that follow each other without a gap.
+    pub(crate) fn dense(numbers: &'a [f32], columns: usize) -> Self {
+        let rows = numbers.len() / columns;
+        Self { numbers, rows, columns, row_step: columns, column_step: 1 }
+    }
+
+    /// The transposed matrix.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_step: self.column_step,
+            column_step: self.row_step,
+            ..self
+        }
+    }
+}
+
+impl<E: Element> Packed<E> {
+    pub(crate) fn new(matrix: View<'_>) -> Self {
+        let mut packed = Self::default();
+        packed.pack(matrix);
+        packed
+    }
+
+    /// Replaces the matrix, and keeps the memory.
+    pub(crate) fn pack(&mut self, matrix: View<'_>) {
+        let View { numbers, rows, columns, row_step, column_step } = matrix;
+        self.rows = rows;
+        self.columns = columns;
+        let elements = rows.div_ceil(E::NUMBERS);
+        self.panels.clear();
+        self.panels.resize(columns.div_ceil(PANEL) * elements, PanelRow([E::default(); PANEL]));
+        for (number, panel) in self.panels.chunks_exact_mut(elements).enumerate() {
+            let first = number * PANEL;
+            let width = PANEL.min(columns - first);
+            for row in 0..rows {
+                let packed = &mut panel[row / E::NUMBERS].0[..width];
+                let source = &numbers[row * row_step + first * column_step..];
+                for (packed, number) in iter::zip(packed, source.iter().step_by(column_step)) {
+                    packed.set(row % E::NUMBERS, *number);
+                }
+            }
+        }
+    }
+
+    /// All columns.
+    pub(crate) fn all(&self) -> Columns<'_, E> {
+        Columns { panels: &self.panels, rows: self.rows, count: self.columns }
+    }
+
+    /// The columns in consecutive parts, `parts` of them or fewer.
+    pub(crate) fn parts(&self, parts: usize) -> impl Iterator<Item = Columns<'_, E>> {
+        let panels = self.columns.div_ceil(PANEL).div_ceil(parts);
+        let most = panels * PANEL;
+        self.panels.chunks(self.rows.div_ceil(E::NUMBERS) * panels).enumerate().map(
+            move |(number, panels)| {
+                let count = most.min(self.columns - number * most);
+                Columns { panels, rows: self.rows, count }
+            },
+        )
+    }
+}
+
+impl<E: Element> Columns<'_, E> {
+    /// `out = left × self`; the numbers of a row of `left` must lie next to each other.
+    pub(crate) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
+        debug_assert_eq!((left.columns, left.column_step), (self.rows, 1), "the factors fit");
+        let tiles = E::tiles(tiles);
+        let elements = self.rows.div_ceil(E::NUMBERS);
+        for start in (0..elements).step_by(DEPTH) {
+            let depth = DEPTH.min(elements - start);
+            pack_tiles(left, start, depth, tiles);
+            for (number, panel) in self.panels.chunks_exact(elements).enumerate() {
+                let first = number * PANEL;
+                E::multiply(PanelProduct {
+                    tiles,
+                    panel: &panel[start..][..depth],
+                    depth,
+                    out: Out { numbers: &mut out.numbers[first..], step: out.step },
+                    width: PANEL.min(self.count - first),
+                    accumulate: start > 0,
+                });
+            }
+        }
+    }
+}
+
+/// Packs the columns of `left` that belong to the elements `start..start + depth`.
+fn pack_tiles<E: Element>(left: View<'_>, start: usize, depth: usize, tiles: &mut Vec<E>) {
+    let columns = start * E::NUMBERS..left.columns.min((start + depth) * E::NUMBERS);
+    let tile_rows = E::tile_rows();
+    tiles.clear();
+    tiles.resize(left.rows.div_ceil(tile_rows) * depth * tile_rows, E::default());
+    let zeros = [E::default(); DEPTH];
+    let mut buffers = [zeros; MOST_TILE_ROWS];
+    for (number, tile) in tiles.chunks_exact_mut(depth * tile_rows).enumerate() {
+        let first = number * tile_rows;
+        let mut rows = [&zeros[..]; MOST_TILE_ROWS];
+        for (row, (to, buffer)) in
+            (first..left.rows).zip(iter::zip(&mut rows[..tile_rows], &mut buffers))
+        {
+            let source = &left.numbers[row * left.row_step..][columns.clone()];
+            *to = E::row(source, buffer);
+        }
+        match tile_rows {
+            8 => interleave(rows.first_chunk::<8>(), tile),
+            6 => interleave(rows.first_chunk::<6>(), tile),
+            rows => unreachable!("no tile has {rows} rows"),
+        }
+    }
+}
+
+/// The first numbers of all rows, then the second ones, and so on.
+fn interleave<E: Copy, const ROWS: usize>(rows: Option<&[&[E]; ROWS]>, tile: &mut [E]) {
+    let Some(rows) = rows else { unreachable!("a tile has more rows than any tile") };
+    let (tile, _) = tile.as_chunks_mut::<ROWS>();
+    let rows = rows.map(|row| &row[..tile.len()]);
+    for (place, column) in tile.iter_mut().enumerate() {
+        *column = rows.map(|row| row[place]);
+    }
+}
+
+/// The most rows that a tile has on any processor.
+const MOST_TILE_ROWS: usize = 8;
+
+/// Rows and columns of a tile, for a processor whose vectors have so many numbers.
+///
+/// A tile of the product, a row of its columns of the panel and a number of the left factor fit into the registers: 32
+/// with AVX-512, 16 with AVX2 and without any extension. Its sums are at least as many as a multiplication takes cycles,
+/// times the multiplications that begin in one.
+pub(crate) const fn tile(lanes: usize) -> [usize; 2] {
+    match lanes {
+        16 => [8, 32],
+        _ => [6, 2 * lanes],
+    }
+}
+
+impl Element for f32 {
+    const NUMBERS: usize = 1;
+
+    fn set(&mut self, _: usize, number: f32) {
+        *self = number;
+    }
+
+    fn row<'a>(numbers: &'a [f32], _: &'a mut [Self; DEPTH]) -> &'a [Self] {
+        numbers
+    }
+
+    fn tile_rows() -> usize {
+        tile(Level::best().lanes())[0]
+    }
+
+    fn tiles(tiles: &mut Tiles) -> &mut Vec<Self> {
+        &mut tiles.numbers
+    }
+
+    fn multiply(product: PanelProduct<'_, Self>) {
+        simd::run(product);
+    }
+}
+
+impl Kernel for PanelProduct<'_, f32> {
+    #[inline(always)]
+    fn run<V: Vectors>(self, simd: V) {
+        match V::F32_LANES {
+            16 => multiply::<V, { tile(16)[0] }, { tile(16)[1] / 16 }>(simd, self),
+            8 => multiply::<V, { tile(8)[0] }, { tile(8)[1] / 8 }>(simd, self),
+            4 => multiply::<V, { tile(4)[0] }, { tile(4)[1] / 4 }>(simd, self),
+            lanes => unreachable!("no processor has vectors of {lanes} numbers"),
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
+    simd: V,
+    product: PanelProduct<'_, f32>,
+) {
+    let PanelProduct { tiles, panel, depth, out, width, accumulate } = product;
+    let columns = VECTORS * V::F32_LANES;
+    for first in (0..width).step_by(columns) {
+        let last = width.min(first + columns);
+        for (number, tile) in tiles.chunks_exact(depth * ROWS).enumerate() {
+            let tile = tile.as_chunks().0;
+            let sums = multiply_tile::<V, ROWS, VECTORS>(simd, tile, panel, first / columns);
+            let rows = out.numbers[number * ROWS * out.step..].chunks_mut(out.step);
+            write(simd, &sums, rows, first..last, accumulate);
+        }
+    }
+}
+
+/// The product of a tile, `[depth, ROWS]`, and a strip of `VECTORS` vectors of each row of a panel.
+#[inline(always)]
+fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
+    simd: V,
+    tile: &[[f32; ROWS]],
+    panel: &[PanelRow<f32>],
+    strip: usize,
+) -> [[V::f32s; VECTORS]; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    for (left, PanelRow(right)) in iter::zip(tile, panel) {
+        let (right, _) = simd::split::<V>(right);
+        let Some(right) = right.as_chunks::<VECTORS>().0.get(strip) else { break };
+        for (sums, left) in iter::zip(&mut sums, left) {
+            // Taken out and put back, or else the compiler leaves the sums in memory.
+            let mut next = *sums;
+            for (sum, right) in iter::zip(&mut next, right) {
+                *sum = simd.multiply_add(simd.splat_f32s(*left), *right, *sum);
+            }
+            *sums = next;
+        }
+    }
+    sums
+}
+
+/// Writes a tile into the given columns of `rows`, as many rows as there are, or adds it.
+#[inline(always)]
+pub(crate) fn write<V: Vectors, const ROWS: usize, const VECTORS: usize>(
+    simd: V,
+    sums: &[[V::f32s; VECTORS]; ROWS],
+    rows: ChunksMut<'_, f32>,
+    columns: Range<usize>,
+    accumulate: bool,
+) {
+    for (row, sums) in iter::zip(rows, sums) {
+        let (vectors, rest) = simd::split_mut::<V>(&mut row[columns.clone()]);
+        let whole = vectors.len();
+        for (out, sum) in iter::zip(vectors, sums) {
+            *out = if accumulate { simd.add_f32s(*out, *sum) } else { *sum };
+        }
+        if !rest.is_empty() {
+            let old = if accumulate { simd.partial_load_f32s(rest) } else { simd.splat_f32s(0.0) };
+            simd.partial_store_f32s(rest, simd.add_f32s(old, sums[whole]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

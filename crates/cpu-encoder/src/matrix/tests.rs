@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+
+use super::{
+    Columns, DEPTH, Element, Out, PANEL, Packed, PanelProduct, PanelRow, Tiles, View, pack_tiles,
+    tile,
+};
+use crate::simd::Level;
+
+/// The column count of each part of a product, and its numbers.
+type Parts = Vec<(usize, Vec<f32>)>;
+
+/// A product in parts of its columns, into rows without gaps.
+fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
+    let multiply = |part: Columns<'_, E>| {
+        let mut numbers = vec![0.0; left.rows * part.count];
+        let out = Out { numbers: &mut numbers, step: part.count };
+        part.product(left, out, &mut Tiles::default());
+        (part.count, numbers)
+    };
+    Packed::<E>::new(right).parts(3).map(multiply).collect()
+}
+
+/// A product whose rows begin `step` apart.
+fn whole<E: Element>(left: View<'_>, right: View<'_>, step: usize) -> Vec<f32> {
+    let mut numbers = vec![0.5; left.rows * step];
+    let out = Out { numbers: &mut numbers, step };
+    Packed::<E>::new(right).all().product(left, out, &mut Tiles::default());
+    numbers
+}
+
+/// Numbers whose products are exact, so that every order of adding them up gives the same.
+fn numbers(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|n| f32::from(u8::try_from((n * 7 + seed) % 11).unwrap()) - 5.0).collect()
+}
+
+proptest! {
+    #[test]
+    fn every_size_is_multiplied_rightly_and_nothing_beside_it_is_touched(
+        rows in 1_usize..20, inner in 1_usize..600, columns in 1_usize..70, gap in 0_usize..5,
+        transposed: bool,
+    ) {
+        let left = numbers(rows * (inner + gap), 1);
+        let right = numbers(inner * columns, 2);
+        let left = View { numbers: &left, rows, columns: inner, row_step: inner + gap, column_step: 1 };
+        let right = if transposed {
+            View::dense(&right, inner).transposed()
+        } else {
+            View::dense(&right, columns)
+        };
+        let at = |view: View<'_>, row, column| {
+            view.numbers[row * view.row_step + column * view.column_step]
+        };
+        let step = columns + gap;
+        let mut expected = vec![0.5; rows * step];
+        for row in 0..rows {
+            for column in 0..columns {
+                let sum = (0..inner).map(|n| at(left, row, n) * at(right, n, column)).sum();
+                expected[row * step + column] = sum;
+            }
+        }
+        prop_assert_eq!(&whole::<f32>(left, right, step), &expected);
+        prop_assert_eq!(&whole::<u32>(left, right, step), &expected);
+        for parts in [in_parts::<f32>(left, right), in_parts::<u32>(left, right)] {
+            let mut first = 0;
+            for (count, numbers) in parts {
+                for (row, expected) in numbers.chunks_exact(count).zip(expected.chunks(step)) {
+                    prop_assert_eq!(row, &expected[first..][..count]);
+                }
+                first += count;
+            }
+            prop_assert_eq!(first, columns);
+        }
+    }
+
+    #[test]
+    fn every_generation_of_vectors_gives_the_same(
+        rows in 1_usize..20, depth in 1_usize..DEPTH, width in 1_usize..=PANEL, accumulate: bool,
+    ) {
+        let left = numbers(rows * depth, 3);
+        let panel = numbers(depth * PANEL, 4);
+        let rows_of = |numbers: &[f32]| -> Vec<_> { numbers.as_chunks().0.iter().map(|row| PanelRow(*row)).collect() };
+        let pairs: Vec<_> = rows_of(&panel).iter().map(|row| PanelRow(row.0.map(|number| crate::bf16::pair(number, -number)))).collect();
+        for level in Level::available() {
+            // The packed form depends on the generation, so the tiles are laid out here.
+            let [tile_rows, _] = tile(level.lanes());
+            let mut tiles = vec![0.0; rows.div_ceil(tile_rows) * depth * tile_rows];
+            for row in 0..rows {
+                for n in 0..depth {
+                    tiles[row / tile_rows * depth * tile_rows + n * tile_rows + row % tile_rows] = left[row * depth + n];
+                }
+            }
+            let mut found = vec![1.0; rows * PANEL];
+            let out = Out { numbers: &mut found, step: PANEL };
+            level.run(PanelProduct { tiles: &tiles, panel: &rows_of(&panel), depth, out, width, accumulate });
+            let mut paired = vec![1.0; rows * PANEL];
+            let tiles: Vec<_> = tiles.iter().map(|&number| crate::bf16::pair(number, -1.0)).collect();
+            let out = Out { numbers: &mut paired, step: PANEL };
+            level.run(PanelProduct { tiles: &tiles, panel: &pairs, depth, out, width, accumulate });
+            for row in 0..rows {
+                for column in 0..PANEL {
+                    let at = |n: usize| (left[row * depth + n], panel[n * PANEL + column]);
+                    let first = if accumulate { 1.0 } else { 0.0 };
+                    let sum: f32 = (0..depth).map(|n| at(n).0 * at(n).1).sum();
+                    let pairs: f32 = (0..depth).map(|n| at(n).0 * at(n).1 + at(n).1).sum();
+                    let inside = column < width;
+                    prop_assert_eq!(found[row * PANEL + column], if inside { first + sum } else { 1.0 });
+                    prop_assert_eq!(paired[row * PANEL + column], if inside { first + pairs } else { 1.0 });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tile_has_zeros_beyond_the_last_row_and_the_last_number() {
+    let left = numbers(3, 1);
+    let mut tiles = vec![7; 100];
+    pack_tiles::<u32>(View::dense(&left, 3), 0, 2, &mut tiles);
+    let rows = u32::tile_rows();
+    assert_eq!(tiles.len(), 2 * rows);
+    assert_eq!(tiles[0], crate::bf16::pair(left[0], left[1]));
+    assert_eq!(tiles[rows], crate::bf16::pair(left[2], 0.0));
+    assert!((0..2).all(|element| tiles[element * rows + 1..][..rows - 1].iter().all(|&x| x == 0)));
+}

@@ -1,0 +1,189 @@
+//! Vector instructions, and kernels that are compiled as a whole for each generation of them.
+//!
+//! Code is only compiled to vector instructions of a generation inside functions that carry its target features. A
+//! [`Kernel`] is inlined into such a function by attribute and not by the optimiser's choice, under one rule: `run`, and
+//! every function of this crate that it calls, is `#[inline(always)]`, and takes no closure and no function as a value,
+//! because the compiler calls those through a function of its own, which carries neither.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pulp::{NullaryFnOnce, Scalar128b, Simd};
+
+/// Work on rows of numbers, written once for vectors of any width.
+pub(crate) trait Kernel {
+    /// Must be `#[inline(always)]`.
+    fn run<V: Vectors>(self, simd: V);
+}
+
+/// The operations of one generation of vector instructions.
+pub(crate) trait Vectors: Simd {
+    /// `a * b + c`: one instruction where there is one, and a product and a sum elsewhere. Never a call to `fma`, which
+    /// computes in software what the processor has no instruction for.
+    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
+}
+
+/// A generation of vector instructions that this processor has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Level {
+    /// 16 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    /// 8 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    /// 4 numbers at once.
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+    /// The instructions that every processor of the architecture has.
+    Plain,
+}
+
+/// The widest generation that this processor has.
+static BEST: LazyLock<Level> = LazyLock::new(|| {
+    let most = MOST_LANES.load(Ordering::Relaxed);
+    let fits = |level: &Level| level.lanes() <= most;
+    Level::available().into_iter().find(fits).unwrap_or(Level::Plain)
+});
+
+/// Set by benchmarks before anything is computed.
+static MOST_LANES: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+impl Level {
+    /// All generations that this processor has, the widest first.
+    pub(crate) fn available() -> Vec<Self> {
+        vec![
+            #[cfg(target_arch = "x86_64")]
+            pulp::x86::V4::try_new().map(Self::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            pulp::x86::V3::try_new().map(Self::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            pulp::aarch64::Neon::try_new().map(Self::Neon),
+            Some(Self::Plain),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The widest generation that this processor has.
+    pub(crate) fn best() -> Self {
+        *BEST
+    }
+
+    /// How many `f32` a vector holds.
+    pub(crate) const fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => 8,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => 4,
+            Self::Plain => 4,
+        }
+    }
+
+    /// Runs `kernel` in a function that is compiled for this generation.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => simd.vectorize(Run { kernel, simd }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => simd.vectorize(Run { kernel, simd }),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => simd.vectorize(Run { kernel, simd }),
+            Self::Plain => kernel.run(Scalar128b),
+        }
+    }
+}
+
+/// The vector instructions that the encoder uses on this processor.
+#[must_use]
+pub fn instructions() -> &'static str {
+    match Level::best() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(_) => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(_) => "AVX2",
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(_) => "NEON",
+        Level::Plain => "baseline",
+    }
+}
+
+/// Leaves wider vectors unused, so that a benchmark can time narrower ones. Has no effect once anything was computed.
+pub fn limit_lanes(most: usize) {
+    MOST_LANES.store(most, Ordering::Relaxed);
+}
+
+/// Runs `kernel` for the widest vectors of this processor.
+pub(crate) fn run<K: Kernel>(kernel: K) {
+    Level::best().run(kernel);
+}
+
+/// A kernel with its vectors, in the form that `pulp` compiles for target features.
+struct Run<K, V> {
+    kernel: K,
+    simd: V,
+}
+
+impl<K: Kernel, V: Vectors> NullaryFnOnce for Run<K, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.kernel.run(self.simd);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Vectors for pulp::x86::V4 {
+    #[inline(always)]
+    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+        self.mul_add_e_f32s(a, b, c)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Vectors for pulp::x86::V3 {
+    #[inline(always)]
+    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+        self.mul_add_e_f32s(a, b, c)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Vectors for pulp::aarch64::Neon {
+    #[inline(always)]
+    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+        self.mul_add_e_f32s(a, b, c)
+    }
+}
+
+impl Vectors for Scalar128b {
+    #[inline(always)]
+    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+        self.add_f32s(self.mul_f32s(a, b), c)
+    }
+}
+
+/// The first vectors of a row, and the numbers after the last whole vector.
+#[inline(always)]
+pub(crate) fn split<V: Vectors>(row: &[f32]) -> (&[V::f32s], &[f32]) {
+    V::as_simd_f32s(row)
+}
+
+/// As [`split`], to write to.
+#[inline(always)]
+pub(crate) fn split_mut<V: Vectors>(row: &mut [f32]) -> (&mut [V::f32s], &mut [f32]) {
+    V::as_mut_simd_f32s(row)
+}
+
+/// A vector of the few numbers after the last whole one, with `fill` in the places that are left.
+#[inline(always)]
+pub(crate) fn load_rest<V: Vectors>(simd: V, rest: &[f32], fill: f32) -> V::f32s {
+    #[expect(clippy::cast_possible_truncation, reason = "fewer than a vector has")]
+    let mask = simd.mask_between_m32s(0, rest.len() as u32);
+    simd.select_f32s(mask.mask(), simd.partial_load_f32s(rest), simd.splat_f32s(fill))
+}
