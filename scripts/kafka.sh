@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs a real Apache Kafka (KRaft, one process a broker) on loopback, for tests and benchmarks. No containers: the
-# brokers come as Maven artefacts, once, into the cache folder. Needs Java 17 or newer, and Maven for the first start.
+# brokers come as Maven artefacts, once, into the cache folder. Needs a JDK, 17 or newer, and Maven for the first start.
 #
-#   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR] [--secure]   prints KAFKA_BROKERS=host:port,..
+#   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR] [--secure] [--topics NAME,NAME]
+#                                                                     prints KAFKA_BROKERS=host:port,..
 #   scripts/kafka.sh status [--dir DIR]
 #   scripts/kafka.sh stop   [--dir DIR]
 #   scripts/kafka.sh libs                                             prints where Kafka's jars lie
@@ -27,6 +28,7 @@ port=19092
 proxied=""
 dir="${TMPDIR:-/tmp}/forebay-kafka-$(id -u)"
 secure=
+topics=""
 
 usage() {
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
@@ -47,6 +49,7 @@ main() {
         --proxied) proxied="${2:?--proxied needs a number}" ;;
         --port) port="${2:?--port needs a number}" ;;
         --dir) dir="${2:?--dir needs a folder}" ;;
+        --topics) topics="${2:?--topics needs a list of names}" ;;
         --secure)
             secure=yes
             shift
@@ -119,7 +122,29 @@ start() {
     for ((id = 1; id <= brokers; id++)); do
         await_broker "$id"
     done
+    [[ -z "$topics" ]] || create_topics
     cat "$dir/env"
+}
+
+# Creates the topics of --topics, each with the brokers' default number of partitions.
+create_topics() {
+    cat >"$dir/Topics.java" <<'JAVA'
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+
+public class Topics {
+    public static void main(String[] args) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", args[0]))) {
+            var topics = Stream.of(args[1].split(",")).map(name -> new NewTopic(name, Optional.empty(), Optional.empty()));
+            admin.createTopics(topics.toList()).all().get();
+        }
+    }
+}
+JAVA
+    kafka_java "$dir/Topics.java" "$(addresses client_port)" "$topics" || fail "cannot create the topics $topics"
 }
 
 # Kafka and what it needs, resolved by Maven, once for each version.
