@@ -7,6 +7,11 @@
 //! Speed does not depend on what the optimiser inlines: every kernel is compiled as a whole for each generation of vector
 //! instructions (`simd.rs`), and CI compares the result with another library's products (`bench/kernels`).
 
+#![expect(
+    clippy::inline_always,
+    reason = "code that is not inlined into a kernel is not compiled for the kernel's instructions"
+)]
+
 mod attention;
 mod bf16;
 mod embeddings;

@@ -168,6 +168,7 @@ impl<E: Element> Columns<'_, E> {
     /// `out = left × self`; the numbers of a row of `left` must lie next to each other.
     pub(crate) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
         debug_assert_eq!((left.columns, left.column_step), (self.rows, 1), "the factors fit");
+        let Out { numbers, step } = out;
         let tiles = E::tiles(tiles);
         let elements = self.rows.div_ceil(E::NUMBERS);
         for start in (0..elements).step_by(DEPTH) {
@@ -179,7 +180,7 @@ impl<E: Element> Columns<'_, E> {
                     tiles,
                     panel: &panel[start..][..depth],
                     depth,
-                    out: Out { numbers: &mut out.numbers[first..], step: out.step },
+                    out: Out { numbers: &mut numbers[first..], step },
                     width: PANEL.min(self.count - first),
                     accumulate: start > 0,
                 });

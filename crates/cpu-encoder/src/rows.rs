@@ -294,14 +294,14 @@ fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     const WHOLE: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const COEFFICIENTS: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let x = simd.max_f32s(simd.splat_f32s(-87.0), simd.min_f32s(simd.splat_f32s(88.0), x));
     let log_2_e = simd.splat_f32s(std::f32::consts::LOG2_E);
     let shifted = simd.multiply_add(x, log_2_e, simd.splat_f32s(WHOLE));
     let whole = simd.sub_f32s(shifted, simd.splat_f32s(WHOLE));
     let rest = simd.multiply_add(whole, simd.splat_f32s(-LN_2_HIGH), x);
     let rest = simd.multiply_add(whole, simd.splat_f32s(-LN_2_LOW), rest);
-    const COEFFICIENTS: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let power = polynomial(simd, rest, COEFFICIENTS);
     let power = simd.multiply_add(
         simd.mul_f32s(power, rest),

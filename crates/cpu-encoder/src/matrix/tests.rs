@@ -4,6 +4,7 @@ use super::{
     Columns, DEPTH, Element, Out, PANEL, Packed, PanelProduct, PanelRow, Tiles, View, pack_tiles,
     tile,
 };
+use crate::bf16::pair;
 use crate::simd::Level;
 
 /// The column count of each part of a product, and its numbers.
@@ -78,37 +79,44 @@ proptest! {
     ) {
         let left = numbers(rows * depth, 3);
         let panel = numbers(depth * PANEL, 4);
-        let rows_of = |numbers: &[f32]| -> Vec<_> { numbers.as_chunks().0.iter().map(|row| PanelRow(*row)).collect() };
-        let pairs: Vec<_> = rows_of(&panel).iter().map(|row| PanelRow(row.0.map(|number| crate::bf16::pair(number, -number)))).collect();
-        for level in Level::available() {
-            // The packed form depends on the generation, so the tiles are laid out here.
-            let [tile_rows, _] = tile(level.lanes());
-            let mut tiles = vec![0.0; rows.div_ceil(tile_rows) * depth * tile_rows];
-            for row in 0..rows {
-                for n in 0..depth {
-                    tiles[row / tile_rows * depth * tile_rows + n * tile_rows + row % tile_rows] = left[row * depth + n];
-                }
-            }
-            let mut found = vec![1.0; rows * PANEL];
-            let out = Out { numbers: &mut found, step: PANEL };
-            level.run(PanelProduct { tiles: &tiles, panel: &rows_of(&panel), depth, out, width, accumulate });
-            let mut paired = vec![1.0; rows * PANEL];
-            let tiles: Vec<_> = tiles.iter().map(|&number| crate::bf16::pair(number, -1.0)).collect();
-            let out = Out { numbers: &mut paired, step: PANEL };
-            level.run(PanelProduct { tiles: &tiles, panel: &pairs, depth, out, width, accumulate });
-            for row in 0..rows {
-                for column in 0..PANEL {
-                    let at = |n: usize| (left[row * depth + n], panel[n * PANEL + column]);
-                    let first = if accumulate { 1.0 } else { 0.0 };
-                    let sum: f32 = (0..depth).map(|n| at(n).0 * at(n).1).sum();
-                    let pairs: f32 = (0..depth).map(|n| at(n).0 * at(n).1 + at(n).1).sum();
-                    let inside = column < width;
-                    prop_assert_eq!(found[row * PANEL + column], if inside { first + sum } else { 1.0 });
-                    prop_assert_eq!(paired[row * PANEL + column], if inside { first + pairs } else { 1.0 });
-                }
+        let (panel, _) = panel.as_chunks::<PANEL>();
+        let single: Vec<_> = panel.iter().map(|row| PanelRow(*row)).collect();
+        let pairs: Vec<_> = panel.iter().map(|row| PanelRow(row.map(|right| pair(right, -right)))).collect();
+        // A pair of the left factor is a number and -1, so each product of pairs has `right` added.
+        let mut expected = [vec![1.0; rows * PANEL], vec![1.0; rows * PANEL]];
+        for (row, left) in left.chunks_exact(depth).enumerate() {
+            for column in 0..width {
+                let of = |added| left.iter().zip(panel).map(|(left, right)| (left + added) * right[column]).sum::<f32>();
+                let old = if accumulate { 1.0 } else { 0.0 };
+                expected[0][row * PANEL + column] = old + of(0.0);
+                expected[1][row * PANEL + column] = old + of(1.0);
             }
         }
+        for level in Level::available() {
+            let tiles = in_tiles(&left, depth, tile(level.lanes())[0]);
+            let mut found = [vec![1.0; rows * PANEL], vec![1.0; rows * PANEL]];
+            let [first, second] = &mut found;
+            let out = Out { numbers: first, step: PANEL };
+            level.run(PanelProduct { tiles: &tiles, panel: &single, depth, out, width, accumulate });
+            let tiles: Vec<_> = tiles.iter().map(|&number| pair(number, -1.0)).collect();
+            let out = Out { numbers: second, step: PANEL };
+            level.run(PanelProduct { tiles: &tiles, panel: &pairs, depth, out, width, accumulate });
+            prop_assert_eq!(&found, &expected, "{:?}", level);
+        }
     }
+}
+
+/// Rows of `depth` numbers in tiles, as [`pack_tiles`] lays them out for one generation of vectors.
+fn in_tiles(rows: &[f32], depth: usize, tile_rows: usize) -> Vec<f32> {
+    let count = rows.len() / depth;
+    let mut tiles = vec![0.0; count.div_ceil(tile_rows) * depth * tile_rows];
+    for (row, numbers) in rows.chunks_exact(depth).enumerate() {
+        let tile = &mut tiles[row / tile_rows * depth * tile_rows..];
+        for (place, number) in numbers.iter().enumerate() {
+            tile[place * tile_rows + row % tile_rows] = *number;
+        }
+    }
+    tiles
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_tile_has_zeros_beyond_the_last_row_and_the_last_number() {
     pack_tiles::<u32>(View::dense(&left, 3), 0, 2, &mut tiles);
     let rows = u32::tile_rows();
     assert_eq!(tiles.len(), 2 * rows);
-    assert_eq!(tiles[0], crate::bf16::pair(left[0], left[1]));
-    assert_eq!(tiles[rows], crate::bf16::pair(left[2], 0.0));
+    assert_eq!(tiles[0], pair(left[0], left[1]));
+    assert_eq!(tiles[rows], pair(left[2], 0.0));
     assert!((0..2).all(|element| tiles[element * rows + 1..][..rows - 1].iter().all(|&x| x == 0)));
 }
