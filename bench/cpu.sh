@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 "$python" bench/cpu_peers.py texts "$work"
 "$python" bench/cpu_peers.py export "$model" "$work/model.onnx" >"$work/export.log" 2>&1 ||
     { cat "$work/export.log" >&2 && exit 1; }
-cargo build --quiet --release --package forebay-model --example throughput
+cargo build --quiet --release --example throughput
 forebay=${CARGO_TARGET_DIR:-target}/release/examples/throughput
 
 for round in $(seq "$rounds"); do

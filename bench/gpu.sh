@@ -3,7 +3,7 @@
 #
 #     bench/gpu.sh [DEVICE] [PRECISION]      gpu f16; `gpu:software f32` is for machines without one
 #
-# DEVICE_BENCH names a prebuilt binary (`cargo build --release --example device_bench -p forebay-model`), which is all that
+# DEVICE_BENCH names a prebuilt binary (`cargo build --release --example device_bench`), which is all that
 # it needs besides the Vulkan loader and the card's driver; without it, it is built. BATCHES, LENGTHS and SHAPES choose
 # what is measured, and TEXTS how many go through a flow.
 set -euo pipefail
@@ -20,7 +20,7 @@ peers=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/peers/bin/python
 [[ -x "$peers" ]] && python=$peers
 
 if [[ -z "${DEVICE_BENCH:-}" ]]; then
-    cargo build --quiet --release --package forebay-model --example device_bench
+    cargo build --quiet --release --example device_bench
     DEVICE_BENCH=${CARGO_TARGET_DIR:-target}/release/examples/device_bench
 fi
 results=$(mktemp)

@@ -1,8 +1,8 @@
 //! A network from an ONNX file in a pipeline: four measures of an iris in, its kind out.
 //!
-//!     echo '[5.1, 3.5, 1.4, 0.2]' | cargo run --manifest-path examples/onnx/Cargo.toml -- examples/onnx/iris.toml
+//!     echo '[5.1, 3.5, 1.4, 0.2]' | cargo run --example onnx -- crates/forebay/examples/onnx/iris.toml
 //!
-//! `build.rs` makes Rust of `model/iris.onnx`, which `train.py` writes; the weights become part of the binary. For Kafka,
+//! `network.rs` was generated from `model/iris.onnx`, which `train.py` writes; the weights become part of the binary. For Kafka,
 //! change the ends of `iris.toml`.
 
 use std::path::PathBuf;
@@ -15,7 +15,6 @@ use forebay::stream::Failure;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-/// What the generator has made of the ONNX file.
 #[expect(
     dead_code,
     unreachable_pub,
@@ -23,9 +22,8 @@ use tokio_util::sync::CancellationToken;
     clippy::default_trait_access,
     reason = "generated"
 )]
-mod network {
-    include!(concat!(env!("OUT_DIR"), "/model/iris.rs"));
-}
+#[rustfmt::skip]
+mod network;
 
 const KINDS: [&str; 3] = ["setosa", "versicolor", "virginica"];
 const MEASURES: usize = 4;
