@@ -195,6 +195,9 @@ def run_page(page, skipped):
                     file.write(block.text)
             elif block.language == "text" and block.follows and last:
                 check_output(block, last.output)
+                last = None
+            else:
+                last = None
     finally:
         for server in reversed(servers):
             server.signal(signal.SIGTERM)
