@@ -46,7 +46,7 @@ const LEAST_OF_THE_ENCODER: f64 = 0.5;
 const OF_BF16: f64 = 0.5;
 
 /// Interleaved runs of which the shortest counts, and how many when a measurement is repeated.
-const RUNS: [usize; 2] = [15, 45];
+const RUNS: [usize; 2] = [15, 100];
 
 /// A measurement beside its peer.
 struct Row {
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
             if lanes >= 16 {
                 1.0
             } else if lanes >= 8 {
-                0.5
+                0.4
             } else {
                 0.05
             }
