@@ -3,6 +3,11 @@
 //! Left out is what runs for ever, or in all memory, because it says so: `repeat`, `range` without an end, states that
 //! double in a `reduce`, multiples of texts by large numbers. Files are written by the pipeline's owner.
 
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use forebay_stream::Failure;
 use proptest::prelude::*;
 
 use super::Jq;
@@ -130,9 +135,12 @@ proptest! {
         expression in expressions(), inputs in prop::collection::vec(values(), 8),
     ) {
         let Ok(jq) = Jq::compile(&expression, &["$item"]) else { return Ok(()) };
+        let jq = Arc::new(jq);
         for input in inputs {
             let json = Json::parse(input.as_bytes()).unwrap();
-            match jq.call(json.clone(), [json]) {
+            // An expression may multiply its results without end, and nothing can interrupt it.
+            let Some(result) = call_in_time(&jq, json) else { return Ok(()) };
+            match result {
                 Ok(result) => {
                     // Whatever it is, it has a form that can be sent.
                     let text = result.to_string();
@@ -164,5 +172,17 @@ proptest! {
         let at = at.index(text.len());
         text.splice(at..=at, other.chars());
         Jq::compile(&text.into_iter().collect::<String>(), &["$item"]).ok();
+    }
+}
+
+/// The result of a call, or nothing if it takes too long; it then goes on until the process ends.
+fn call_in_time(jq: &Arc<Jq>, json: Json) -> Option<Result<Json, Failure>> {
+    let (send, receive) = mpsc::sync_channel(1);
+    let jq = Arc::clone(jq);
+    std::thread::spawn(move || send.send(jq.call(json.clone(), [json])));
+    match receive.recv_timeout(Duration::from_secs(20)) {
+        Ok(result) => Some(result),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => panic!("the call panicked"),
     }
 }
