@@ -12,7 +12,8 @@ Blocks run in the order of the page, each by `bash -euo pipefail`. What a page s
 - `<!-- ci: with the test servers -->`: the block gets the variables that name CI's own servers (`KAFKA_*`).
 - `<!-- ci: skip: REASON -->`: the block is not run. There may be ten of these in all pages.
 
-A Kafka that a page starts is stopped at its end, and files that it writes are removed; anything else that is then in the work tree is an error.
+A Kafka that a page starts is stopped at its end, and files that it writes are removed; anything else that is then in the
+work tree is an error.
 """
 
 import os

@@ -42,7 +42,7 @@ const LEAST_OF_A_PRODUCT: f64 = 0.8;
 /// computes attention, normalisation and activations.
 const LEAST_OF_THE_ENCODER: f64 = 0.5;
 
-/// What is asked of bf16, as a share of that: on Intel's processors its instruction is half as fast as f32.
+/// The bounds of bf16, as a share of those of f32: on Intel's processors its instruction is half as fast.
 const OF_BF16: f64 = 0.5;
 
 /// Interleaved runs of which the shortest counts, and how many when a measurement is repeated.
@@ -184,10 +184,9 @@ fn encoder(precision: Precision, share: f64, runs: usize) -> Row {
         [tokens, HIDDEN, FEED_FORWARD],
         [tokens, FEED_FORWARD, HIDDEN],
     ];
-    let factors = shapes.map(|[rows, inputs, outputs]| {
+    let mut factors = shapes.map(|[rows, inputs, outputs]| {
         (numbers(rows * inputs), numbers(inputs * outputs), vec![0.0; rows * outputs])
     });
-    let mut factors = factors;
     let (ours, theirs) = interleaved(
         runs,
         || drop(encoder.forward(&texts, Pool::Mean)),

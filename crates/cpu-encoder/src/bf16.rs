@@ -110,10 +110,6 @@ impl Element for u32 {
         pairs
     }
 
-    fn tile_rows() -> usize {
-        tile(Level::best().lanes())[0]
-    }
-
     fn tiles(tiles: &mut Tiles) -> &mut Vec<Self> {
         &mut tiles.pairs
     }

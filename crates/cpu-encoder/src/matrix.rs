@@ -38,9 +38,6 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// The elements of a row of at most `DEPTH * NUMBERS` numbers. `buffer` has room for those that must be converted.
     fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self];
 
-    /// Rows of a tile on this processor.
-    fn tile_rows() -> usize;
-
     /// The working memory for tiles of such elements.
     fn tiles(tiles: &mut Tiles) -> &mut Vec<Self>;
 
@@ -192,7 +189,7 @@ impl<E: Element> Columns<'_, E> {
 /// Packs the columns of `left` that belong to the elements `start..start + depth`.
 fn pack_tiles<E: Element>(left: View<'_>, start: usize, depth: usize, tiles: &mut Vec<E>) {
     let columns = start * E::NUMBERS..left.columns.min((start + depth) * E::NUMBERS);
-    let tile_rows = E::tile_rows();
+    let [tile_rows, _] = tile(Level::best().lanes());
     tiles.clear();
     tiles.resize(left.rows.div_ceil(tile_rows) * depth * tile_rows, E::default());
     let zeros = [E::default(); DEPTH];
@@ -248,10 +245,6 @@ impl Element for f32 {
 
     fn row<'a>(numbers: &'a [f32], _: &'a mut [Self; DEPTH]) -> &'a [Self] {
         numbers
-    }
-
-    fn tile_rows() -> usize {
-        tile(Level::best().lanes())[0]
     }
 
     fn tiles(tiles: &mut Tiles) -> &mut Vec<Self> {

@@ -124,7 +124,7 @@ fn a_tile_has_zeros_beyond_the_last_row_and_the_last_number() {
     let left = numbers(3, 1);
     let mut tiles = vec![7; 100];
     pack_tiles::<u32>(View::dense(&left, 3), 0, 2, &mut tiles);
-    let rows = u32::tile_rows();
+    let [rows, _] = tile(Level::best().lanes());
     assert_eq!(tiles.len(), 2 * rows);
     assert_eq!(tiles[0], pair(left[0], left[1]));
     assert_eq!(tiles[rows], pair(left[2], 0.0));

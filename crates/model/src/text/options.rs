@@ -45,8 +45,8 @@ pub enum Precision {
     F32,
     /// `f16`: on GPUs, half the memory and up to twice the speed, for the fourth digit of the results.
     F16,
-    /// `bf16`: on the CPU, for what is multiplied with weights. Up to twice the speed on processors with AVX512-BF16, for
-    /// the third digit of the results.
+    /// `bf16`: on the CPU, for what is multiplied with weights. Faster on AMD's processors with AVX512-BF16 and slower
+    /// on others, for the third digit of the results.
     Bf16,
 }
 
