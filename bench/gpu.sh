@@ -1,37 +1,135 @@
 #!/usr/bin/env bash
-# Measures a GPU with random weights of two shapes, beside PyTorch on the same card where Python has it, and prints a table.
+# Measures a GPU beside PyTorch on the same card, in steps, each bounded in time, with a table after each.
 #
-#     bench/gpu.sh [DEVICE] [PRECISION]      gpu f16; `gpu:software f32` is for machines without one
+#     bench/gpu.sh                 every step
+#     bench/gpu.sh facts lone      these
 #
-# DEVICE_BENCH names a prebuilt binary (`cargo build --release --example device_bench`), which is all that
-# it needs besides the Vulkan loader and the card's driver; without it, it is built. BATCHES, LENGTHS and SHAPES choose
-# what is measured, and TEXTS how many go through a flow.
+# A step whose results are there is not measured again, so that a run that was cut off goes on where it was: results are
+# in OUT (target/gpu). Steps: facts, rectangles, mixed, warm, lone, clients, tasks; at the end the bars that they decide.
+#
+# KIT names a folder with binaries that `bench/gpu-kit.sh` made (target/gpu-kit), which are all that is needed besides
+# the Vulkan loader and the card's driver. DEVICE (gpu) and SMALL=1 are for rehearsals: `DEVICE=gpu:software SMALL=1`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-device=${1:-gpu}
-precision=${2:-f16}
-batches=${BATCHES:-1,4,16,64,256}
-lengths=${LENGTHS:-32,128,512}
-texts=${TEXTS:-2000}
-read -ra shapes <<<"${SHAPES:-minilm bert-base}"
+out=${OUT:-target/gpu}
+kit=${KIT:-target/gpu-kit}
+device=${DEVICE:-gpu}
 python=${PYTHON:-python3}
-peers=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/peers/bin/python
-[[ -x "$peers" ]] && python=$peers
-
-if [[ -z "${DEVICE_BENCH:-}" ]]; then
-    cargo build --quiet --release --example device_bench
-    DEVICE_BENCH=${CARGO_TARGET_DIR:-target}/release/examples/device_bench
+seconds=0.4 minilm=1x32,8x32,64x32,256x32,1x128,8x128,64x128,256x128,1x512,8x512,32x512
+bert=1x32,8x32,64x32,1x128,8x128,64x128,256x128,8x512,32x512
+tokens=128 most=256 texts=20000 requests=300 clients=1,10,50,100,500 shapes=(minilm bert-base)
+if [[ -n "${SMALL:-}" ]]; then
+    seconds=0.1 minilm=1x32,2x32 bert=1x32 tokens=32 most=2 texts=8 requests=5 clients=1,10 shapes=(minilm)
 fi
-results=$(mktemp)
-trap 'rm -f "$results"' EXIT
-label() { sed "s/^{/{\"by\": \"$1\", /"; }
-for shape in "${shapes[@]}"; do
-    "$DEVICE_BENCH" "$device" "$precision" "$shape" "$batches" "$lengths" "$texts" | label forebay >>"$results"
-    if "$python" -c 'import torch, transformers' 2>/dev/null; then
-        "$python" bench/gpu_peer.py run "$precision" "$shape" "$batches" "$lengths" | label pytorch >>"$results"
-    else
-        echo "no PyTorch with transformers: Forebay alone" >&2
-    fi
+mkdir -p "$out"
+# Binaries are kept compressed; they run from a folder of their own.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for packed in "$kit"/*.xz; do
+    name=$(basename "$packed" .xz)
+    xz -dc "$packed" >"$work/$name" && chmod +x "$work/$name"
 done
-"$python" bench/gpu_peer.py table "$results"
+# What tuning has found is kept here from one step to the next.
+export XDG_CACHE_HOME=$out/cache
+
+# measure LIMIT WHO FILE COMMAND..: COMMAND's lines of JSON into FILE, each with `by`, for LIMIT seconds at most.
+measure() {
+    local limit=$1 who=$2 file=$3 rc=0
+    shift 3
+    timeout "$limit" "$@" 2>>"$out/log" | sed -u "s/^{/{\"by\": \"$who\", /" >>"$file" || rc=$?
+    ((rc == 0)) || echo "$who ended with $rc: $*" | tee -a "$out/log"
+}
+bench() { # LIMIT BUILD PRECISION FILE ARGUMENTS..
+    local limit=$1 build=$2 precision=$3 file=$4
+    shift 4
+    [[ -x "$work/device_bench-$build" ]] || return 0
+    DECISIONS="$out/decisions-$build-$precision.jsonl" \
+        measure "$limit" "$build $precision" "$file" "$work/device_bench-$build" "$device" "$precision" "$@"
+}
+peer() { # LIMIT PRECISION FILE ARGUMENTS..
+    measure "$1" "pytorch $2" "$3" "$python" bench/gpu_peer.py "$4" "$2" "${@:5}"
+}
+
+facts() {
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null || echo "no nvidia-smi"
+    bench 60 spirv f32 "$1" minilm rectangles 1x32 0.1
+    bench 60 wgsl f32 "$1" minilm rectangles 1x32 0.1
+}
+
+rectangles() {
+    local shape list
+    for shape in "${shapes[@]}"; do
+        list=$bert
+        [[ $shape == minilm ]] && list=$minilm
+        peer 40 f16 "$1" rectangles "$shape" "$list" "$seconds"
+        bench 90 spirv f16 "$1" "$shape" rectangles "$list" "$seconds"
+        bench 60 spirv f16-plain "$1" "$shape" rectangles 1x32,64x128,32x512 "$seconds"
+        bench 60 wgsl f16 "$1" "$shape" rectangles 1x32,64x128 "$seconds"
+        peer 30 f32 "$1" rectangles "$shape" 1x32,64x128 "$seconds"
+        bench 60 spirv f32 "$1" "$shape" rectangles 1x32,64x128 "$seconds"
+    done
+}
+
+mixed() {
+    peer 40 f16 "$1" mixed minilm "$tokens" "$texts"
+    bench 150 spirv f16 "$1" minilm flow "$most" "$tokens" "$texts"
+}
+
+# A second start finds what the first has tuned.
+warm() {
+    bench 60 spirv f16 "$1.again" minilm flow "$most" "$tokens" "$texts"
+    sed 's/"by": "spirv f16"/"by": "spirv f16 warm"/' "$1.again" >>"$1" && rm "$1.again"
+}
+
+lone() {
+    local folder=$work/model
+    "$work/device_bench-spirv" "$device" f16 minilm write "$folder"
+    cat >"$work/lone.toml" <<TOML
+[source.stdin]
+[[step]]
+adaptive_window = { max_size = 1 }
+[[step]]
+map_batch = { model = "minilm" }
+[sink.stdout]
+[model.minilm]
+path = "$folder"
+task = "text-embedding"
+device = "$device"
+precision = "f16"
+max_tokens = 32
+TOML
+    measure 60 "spirv f16" "$1" "$python" bench/gpu_peer.py lone "$requests" "$work/forebay-spirv" run "$work/lone.toml"
+}
+
+clients() {
+    timeout 150 "$work/forebay-spirv" bench --device "$device" --concurrency "$clients" 2>>"$out/log" | tee "$1.txt" ||
+        echo "clients ended with $?"
+}
+
+# How many kernels go to the device in one submission; Burn's default is 32.
+tasks() {
+    local most
+    for most in 16 64 256; do
+        CUBECL_WGPU_MAX_TASKS=$most bench 30 spirv f16 "$1.$most" minilm rectangles 1x32,64x128 "$seconds"
+        sed "s/\"by\": \"spirv f16\"/\"by\": \"spirv f16, $most at once\"/" "$1.$most" >>"$1" && rm "$1.$most"
+    done
+}
+
+steps=("$@")
+((${#steps[@]})) || steps=(facts rectangles mixed warm lone clients tasks)
+for step in "${steps[@]}"; do
+    file=$out/$step.jsonl
+    printf '\n== %s\n' "$step"
+    if [[ ! -e "$out/$step.done" ]]; then
+        began=$SECONDS
+        : >"$file"
+        "$step" "$file"
+        echo "$((SECONDS - began)) s" >"$out/$step.done"
+    fi
+    "$python" bench/gpu_peer.py table "$file"
+    echo "(took $(cat "$out/$step.done"))"
+done
+printf '\n== bars\n'
+cat "$out"/*.jsonl >"$work/all"
+"$python" bench/gpu_peer.py bars "$work/all"

@@ -1,19 +1,28 @@
-"""PyTorch beside device_bench, for bench/gpu.sh: the same shapes with random weights, eager.
+"""What bench/gpu.sh needs besides Forebay: PyTorch on the same card, a client for a lone request, and the tables.
 
-    gpu_peer.py run f32|f16 SHAPE BATCHES LENGTHS   prints lines of JSON
-    gpu_peer.py table FILE                          a table of both
+    gpu_peer.py rectangles f32|f16 SHAPE ROWSxTOKENS,.. SECONDS   eager PyTorch (sdpa), as lines of JSON
+    gpu_peer.py mixed f32|f16 SHAPE TOKENS TEXTS                  sentence-transformers' encode, texts of all lengths
+    gpu_peer.py lone TEXTS COMMAND..                              one request after the other through COMMAND's stdin
+    gpu_peer.py table FILE                                        a table of lines of JSON, each with `by`
+    gpu_peer.py bars FILE                                         the bars that these figures decide
 """
 
 import json
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 SHAPES = {"minilm": (6, 384, 12, 1536), "bert-base": (12, 768, 12, 3072)}
-SECONDS = 1.5
 
 
-def run(precision, shape, batches, lengths):
+def say(**row):
+    print(json.dumps(row), flush=True)
+
+
+def bert(precision, shape):
     import torch
     from transformers import BertConfig, BertModel
 
@@ -22,58 +31,174 @@ def run(precision, shape, batches, lengths):
         num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads, intermediate_size=feed_forward
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = torch.float16 if precision == "f16" and device == "cuda" else torch.float32
+    kind = torch.float16 if precision == "f16" else torch.float32
     model = BertModel(config, add_pooling_layer=False).eval().to(device, kind)
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    print(json.dumps({"case": "start", "device": f"PyTorch {torch.__version__} on {name}, {kind}"}), flush=True)
+    say(case="start", device=f"PyTorch {torch.__version__} on {name}, {kind}")
+    return torch, device, model
+
+
+def quantiles(times):
+    times = sorted(times)
+    return [1e3 * times[int((len(times) - 1) * share)] for share in (0.5, 0.99)]
+
+
+def rectangles(precision, shape, rectangles, seconds):
+    torch, device, model = bert(precision, shape)
 
     @torch.inference_mode()
-    def infer(batch, length):
-        ids = torch.full((batch, length), 4)
+    def infer(rows, tokens):
+        ids = torch.full((rows, tokens), 4)
         mask = torch.ones_like(ids)
         hidden = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
         # The mean, and back on the host: what an answer needs.
         return hidden.float().mean(1).cpu()
 
-    for length in map(int, lengths.split(",")):
-        for batch in map(int, batches.split(",")):
-            for _ in range(3):
-                infer(batch, length)
-            times, started = [], time.perf_counter()
-            while len(times) < 5 or time.perf_counter() - started < SECONDS:
-                one = time.perf_counter()
-                infer(batch, length)
-                times.append(time.perf_counter() - one)
-            times.sort()
-            at = lambda share: times[int((len(times) - 1) * share)]
-            row = {"case": "batch", "shape": shape, "batch": batch, "length": length}
-            row |= {"texts_per_s": batch / at(0.5), "p50_ms": 1e3 * at(0.5), "p99_ms": 1e3 * at(0.99)}
-            print(json.dumps(row), flush=True)
+    for rectangle in rectangles.split(","):
+        rows, tokens = map(int, rectangle.split("x"))
+        started = time.perf_counter()
+        infer(rows, tokens)
+        first, times, started = time.perf_counter() - started, [], time.perf_counter()
+        infer(rows, tokens)
+        while len(times) < 5 or time.perf_counter() - started < float(seconds):
+            one = time.perf_counter()
+            infer(rows, tokens)
+            times.append(time.perf_counter() - one)
+        p50, p99 = quantiles(times)
+        say(case="batch", shape=shape, batch=rows, length=tokens, texts_per_s=1e3 * rows / p50, p50_ms=p50, p99_ms=p99,
+            first_s=first)  # fmt: skip
+
+
+def mixed(precision, shape, tokens, count):
+    """The texts of device_bench's flow, tokenising included, with the better of two batch sizes."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    layers, hidden, heads, feed_forward = SHAPES[shape]
+    tokens, count = int(tokens), int(count)
+    with tempfile.TemporaryDirectory() as folder:
+        config = BertConfig(
+            num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads, intermediate_size=feed_forward
+        )
+        BertModel(config).save_pretrained(folder)
+        vocabulary = Path(folder) / "vocab.txt"
+        vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]))
+        words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])}
+        try:
+            tokenizer = BertTokenizerFast(vocab=words)
+        except TypeError:
+            tokenizer = BertTokenizerFast(vocab_file=str(vocabulary))
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder, max_seq_length=tokens)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = SentenceTransformer(modules=[transformer, Pooling(hidden)], device=device)
+        if precision == "f16":
+            model.half()
+        texts = ["a " * (1 + n * n * 7 % (tokens - 2)) for n in range(count)]
+        rates = {}
+        for size in (64, 256):
+            model.encode(texts[: 4 * size], batch_size=size)
+            started = time.perf_counter()
+            model.encode(texts, batch_size=size)
+            rates[size] = count / (time.perf_counter() - started)
+    best = max(rates, key=rates.get)
+    say(case="flow", shape=shape, texts_per_s=rates[best], batch=best)
+
+
+def lone(count, *command):
+    """A request is sent when the reply to the last one is there."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    times = []
+    started = time.perf_counter()
+    for number in range(int(count)):
+        one = time.perf_counter()
+        process.stdin.write(json.dumps("a " * 20).encode() + b"\n")
+        process.stdin.flush()
+        reply = process.stdout.readline()
+        if not reply:
+            sys.exit("the pipeline ended")
+        if number == 0:
+            first = time.perf_counter() - started
+        times.append(time.perf_counter() - one)
+    process.stdin.close()
+    process.wait()
+    p50, p99 = quantiles(times[len(times) // 5 :])
+    say(case="lone", p50_ms=p50, p99_ms=p99, first_s=first)
+
+
+def rows(file):
+    return [json.loads(line) for line in Path(file).read_text().splitlines() if line.startswith("{")]
 
 
 def table(file):
-    rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
-    for row in rows:
+    every = rows(file)
+    for row in every:
         if row["case"] == "start":
-            started = f", warmed up in {row['warm_up_s']:.1f} s" if "warm_up_s" in row else ""
-            print(f"- {row['by']}: {row['device']}{started}")
-        if row["case"] == "call":
-            print(f"- {row['by']}: a call of {row['shape']} costs {row['fixed_ms']:.2f} ms")
+            took = ", ".join(f"{key[:-2]} {row[key]:.1f} s" for key in ("load_s", "warm_up_s") if key in row)
+            print(f"- {row['by']}: {row['device']}{'; ' if took else ''}{took}")
         if row["case"] == "flow":
-            share = f"{row['texts_per_s']:.0f} texts/s of all lengths, {100 * row['idle_share']:.1f}% of the time without a batch"
-            print(f"- {row['by']}: a flow through {row['shape']}: {share}")
+            idle = f", {100 * row['idle_share']:.1f}% of the time without a batch" if "idle_share" in row else ""
+            print(f"- {row['by']}: {row['shape']}, texts of all lengths: {row['texts_per_s']:.0f}/s{idle}")
+        if row["case"] == "lone":
+            print(f"- {row['by']}: a lone request takes {row['p50_ms']:.2f} ms (p50), {row['p99_ms']:.2f} ms (p99)")
+    batches = [row for row in every if row["case"] == "batch"]
+    names = list(dict.fromkeys(row["by"] for row in batches))
+    if not batches:
+        return
+    print(f"\n| shape | tokens | texts |{''.join(f' {name} |' for name in names)}")
+    print("|" + "---|" * (3 + len(names)))
     by = {}
-    for row in rows:
-        if row["case"] == "batch":
-            by.setdefault((row["shape"], row["length"], row["batch"]), {})[row["by"]] = row
-    print("\n| shape | tokens | batch | Forebay texts/s | p50, p99 ms | PyTorch texts/s | p50, p99 ms | ratio |")
-    print("|---|---|---|---|---|---|---|---|")
-    for (shape, length, batch), both in sorted(by.items()):
-        mine, peer = both.get("forebay"), both.get("pytorch")
-        cell = lambda row: f"{row['texts_per_s']:.0f} | {row['p50_ms']:.2f}, {row['p99_ms']:.2f}" if row else " | "
-        ratio = f"{mine['texts_per_s'] / peer['texts_per_s']:.2f}" if mine and peer else ""
-        print(f"| {shape} | {length} | {batch} | {cell(mine)} | {cell(peer)} | {ratio} |")
+    for row in batches:
+        by.setdefault((row["shape"], row["length"], row["batch"]), {})[row["by"]] = row
+    for (shape, tokens, texts), cells in by.items():
+        line = []
+        for name in names:
+            row = cells.get(name)
+            if row is None:
+                line.append("")
+                continue
+            off = f", off by {row['difference']:.1e}" if "difference" in row else ""
+            line.append(f"{row['texts_per_s']:.0f}/s, {row['p50_ms']:.2f} ms, first {row['first_s']:.1f} s{off}")
+        print(f"| {shape} | {tokens} | {texts} | {' | '.join(line)} |")
+
+
+def bars(file):
+    every = rows(file)
+
+    def batch(by, shape, texts, tokens, key):
+        wanted = ("batch", by, shape, texts, tokens)
+        found = [
+            row[key] for row in every
+            if (row["case"], row["by"], row.get("shape"), row.get("batch"), row.get("length")) == wanted
+        ]  # fmt: skip
+        return statistics.median(found) if found else None
+
+    def one(by, case, key):
+        found = [row[key] for row in every if (row["case"], row["by"]) == (case, by) and key in row]
+        return found[-1] if found else None
+
+    def bar(name, value, peer, passes):
+        if value is None or peer is None:
+            print(f"- {name}: not measured")
+        else:
+            print(f"- {name}: {value / peer:.2f} ({value:.4g} against {peer:.4g}): {'met' if passes(value / peer) else 'MISSED'}")
+
+    off = [row["difference"] for row in every if "difference" in row]
+    wrong = [difference for difference in off if not difference <= 5e-2]
+    print(f"- every rectangle agrees with the CPU: {len(off) - len(wrong)} of {len(off)}: {'MISSED' if wrong else 'met'}")
+    for shape in SHAPES:
+        bar(f"a lone text of 32 tokens, {shape} f16, time beside PyTorch's",
+            batch("spirv f16", shape, 1, 32, "p50_ms"), batch("pytorch f16", shape, 1, 32, "p50_ms"), lambda r: r <= 1)  # fmt: skip
+    rate = batch("spirv f16", "bert-base", 64, 128, "texts_per_s")
+    bar("bert-base 64 x 128 f16, SPIR-V beside WGSL", rate, batch("wgsl f16", "bert-base", 64, 128, "texts_per_s"), lambda r: r >= 4)  # fmt: skip
+    bar("bert-base 64 x 128 f16 beside PyTorch", rate, batch("pytorch f16", "bert-base", 64, 128, "texts_per_s"), lambda r: r >= 0.35)  # fmt: skip
+    bar("texts of all lengths beside sentence-transformers",
+        one("spirv f16", "flow", "texts_per_s"), one("pytorch f16", "flow", "texts_per_s"), lambda r: r >= 0.8)  # fmt: skip
+    warm = one("spirv f16 warm", "start", "warm_up_s")
+    print(f"- a warm start: {'not measured' if warm is None else f'{warm:.1f} s: ' + ('met' if warm < 10 else 'MISSED')}")
 
 
 if __name__ == "__main__":
-    {"run": run, "table": table}[sys.argv[1]](*sys.argv[2:])
+    {"rectangles": rectangles, "mixed": mixed, "lone": lone, "table": table, "bars": bars}[sys.argv[1]](*sys.argv[2:])

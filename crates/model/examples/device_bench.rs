@@ -1,11 +1,17 @@
-//! Measures a device with random weights: texts per second by batch size and length, a lone text's latency, and what a
-//! call costs.
+//! Measures a device with random weights of a known shape.
 //!
 //! ```sh
-//! cargo run -p forebay-model --example device_bench -- gpu f16 minilm 1,8,64,256 32,128,512 2000
+//! cargo run --release --example device_bench -- gpu f16 minilm rectangles 1x32,8x128,64x128 1
+//! cargo run --release --example device_bench -- gpu f16 minilm flow 64 128 20000
 //! ```
 //!
-//! Prints lines of JSON; `bench/gpu.sh` runs it beside `PyTorch`.
+//! - `rectangles` runs each ROWSxTOKENS for so many seconds: the time of its first run, which compiles and tunes, how far
+//!   it is from the CPU's numbers, and then texts per second and latencies.
+//! - `flow` warms up everything up to a number of rows and of tokens, and has texts of all lengths go through a flow.
+//! - `write` writes the model to a folder, and nothing else.
+//!
+//! The precision `f16-plain` is f16 without flash attention. With `DECISIONS` Burn writes to that file which kernels it
+//! chose. Prints lines of JSON; `bench/gpu.sh` runs it beside `PyTorch`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,19 +21,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use cubecl_environment::config::RuntimeConfig as _;
+use cubecl_runtime::config::CubeClRuntimeConfig;
+use cubecl_runtime::config::cache::CacheConfig;
 use forebay_model::{
-    Model as _, Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens,
+    Model as _, Precision, Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens,
 };
-use forebay_stream::batching::Load;
 use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Flow, MapBatch};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tokio::time::Instant;
 
+const USAGE: &str = "usage: device_bench DEVICE f32|f16|f16-plain minilm|bert-base \
+                     rectangles ROWSxTOKENS,.. SECONDS | flow ROWS TOKENS TEXTS | write FOLDER";
 const VOCABULARY: usize = 30_522;
 const POSITIONS: usize = 512;
-/// A measurement takes about this long.
-const SECONDS: f64 = 1.5;
 
 /// The sizes of an encoder.
 #[derive(Clone, Copy)]
@@ -41,54 +49,113 @@ struct Sizes {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || {
-        arguments
-            .next()
-            .context("usage: device_bench DEVICE f32|f16 minilm|bert-base BATCHES LENGTHS TEXTS")
+    let mut next = || arguments.next().context(USAGE);
+    let (device, precision) = (next()?.parse()?, next()?);
+    let (precision, flash_attention) = match precision.strip_suffix("-plain") {
+        Some(precision) => (precision.parse::<Precision>()?, false),
+        None => (precision.parse()?, true),
     };
-    let (device, precision) = (next()?.parse()?, next()?.parse()?);
-    let name = next()?;
-    let sizes = match name.as_str() {
+    let shape = next()?;
+    let sizes = match shape.as_str() {
         "minilm" => Sizes { layers: 6, hidden: 384, heads: 12, feed_forward: 1536 },
         "bert-base" => Sizes { layers: 12, hidden: 768, heads: 12, feed_forward: 3072 },
         other => bail!("unknown shape {other}, expected minilm or bert-base"),
     };
-    let (batches, lengths) = (numbers(&next()?)?, numbers(&next()?)?);
-    let texts = next()?.parse().context("TEXTS is how many go through a flow")?;
     let folder = tempfile::tempdir()?;
-    write_model(folder.path(), sizes)?;
-    let most = |numbers: &[usize]| numbers.iter().copied().max().and_then(NonZeroUsize::new);
     let options = TextModelOptions {
         task: Some(Task::TextEmbedding),
         device,
         precision,
-        max_batch: most(&batches).context("no batch size")?,
-        max_tokens: most(&lengths),
+        flash_attention,
         ..TextModelOptions::new(folder.path())
     };
-    let mut model = TextModel::load(&options)?;
-    let started = Instant::now();
-    model.warm_up(&mut |step| eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape))?;
-    let warm_up = started.elapsed().as_secs_f64();
-    let description = model.describe();
-    println!("{}", json!({ "case": "start", "device": description, "warm_up_s": warm_up }));
-    for &length in &lengths {
-        let text = model.tokenize(&"a ".repeat(length - 2))?;
-        for &batch in &batches {
-            measure(&mut model, &name, &text, batch)?;
+    match next()?.as_str() {
+        "rectangles" => {
+            let list = next()?;
+            let list: Vec<_> = list.split(',').map(rectangle).collect::<Result<_>>()?;
+            let seconds = next()?.parse().context("SECONDS for each rectangle")?;
+            write_model(folder.path(), sizes)?;
+            rectangles(&options, &shape, &list, seconds)
         }
+        "flow" => {
+            let (rows, tokens) = (next()?.parse()?, next()?.parse()?);
+            let texts = next()?.parse().context("TEXTS is how many go through the flow")?;
+            write_model(folder.path(), sizes)?;
+            let options = TextModelOptions { max_batch: rows, max_tokens: Some(tokens), ..options };
+            flow(&options, &shape, texts).await
+        }
+        "write" => {
+            let folder = next()?;
+            fs::create_dir_all(&folder)?;
+            write_model(Path::new(&folder), sizes)
+        }
+        other => bail!("unknown measurement {other}\n{USAGE}"),
     }
-    let call = model.predict([1].into_iter().collect::<Load>());
-    println!("{}", json!({ "case": "call", "shape": name, "fixed_ms": 1e3 * call.as_secs_f64() }));
-    drop(model);
-    flow(&options, &name, texts).await
+}
+
+/// `8x128`: 8 texts of 128 tokens.
+fn rectangle(text: &str) -> Result<[usize; 2]> {
+    let numbers = text
+        .split_once('x')
+        .and_then(|(rows, tokens)| Some([rows.parse().ok()?, tokens.parse().ok()?]));
+    let numbers = numbers.filter(|[rows, tokens]| *rows > 0 && (3..=POSITIONS).contains(tokens));
+    numbers.with_context(|| format!("{text} is not ROWSxTOKENS with 3 to {POSITIONS} tokens"))
+}
+
+/// Has Burn say which kernels it chooses, and keep what it has tuned where Forebay keeps it.
+fn record_decisions() {
+    let Some(file) = std::env::var_os("DECISIONS") else { return };
+    let mut config = CubeClRuntimeConfig::default();
+    config.autotune.decisions.file = Some(file.into());
+    if let Some(cache) = dirs::cache_dir() {
+        config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));
+    }
+    CubeClRuntimeConfig::set(config);
+}
+
+fn rectangles(
+    options: &TextModelOptions,
+    shape: &str,
+    rectangles: &[[usize; 2]],
+    seconds: f64,
+) -> Result<()> {
+    record_decisions();
+    let most = |side: usize| rectangles.iter().map(|rectangle| rectangle[side]).max();
+    let max_batch = most(0).and_then(NonZeroUsize::new).context("no rectangle")?;
+    let max_tokens = most(1).and_then(NonZeroUsize::new);
+    let started = Instant::now();
+    let mut model =
+        TextModel::load(&TextModelOptions { max_batch, max_tokens, ..options.clone() })?;
+    let load_s = started.elapsed().as_secs_f64();
+    println!("{}", json!({ "case": "start", "device": model.describe(), "load_s": load_s }));
+    let mut reference = model.cpu_reference()?;
+    for &[rows, length] in rectangles {
+        let text = model.tokenize(&"a ".repeat(length - 2))?;
+        let started = Instant::now();
+        model.infer(&vec![text.clone(); rows])?;
+        let first_s = started.elapsed().as_secs_f64();
+        // What is larger than the device is given at once runs in parts.
+        let part = rows.min(16_384 / length);
+        let difference = reference.difference(&model, [part, length])?;
+        measure(&mut model, shape, &text, rows, seconds, (first_s, difference))?;
+    }
+    Ok(())
 }
 
 /// The share of time in which the device has no batch, while a flow has more texts of all lengths than it can take.
 async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<()> {
-    let model = TextHandle::spawn("device-bench", options, |_| {}).await?;
+    record_decisions();
+    let started = Instant::now();
+    let tell = |step: forebay_model::WarmUp| {
+        if step.done % 8 == 0 || step.done == step.total {
+            eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape);
+        }
+    };
+    let model = TextHandle::spawn("device-bench", options, tell).await?;
+    let warm_up_s = started.elapsed().as_secs_f64();
+    println!("{}", json!({ "case": "start", "device": model.describe(), "warm_up_s": warm_up_s }));
     let longest = options.max_tokens.map_or(POSITIONS, NonZeroUsize::get);
-    let texts = (0..count).map(move |n| "a ".repeat(1 + n * n * 7 % (longest / 4)));
+    let texts = (0..count).map(move |n| "a ".repeat(1 + n * n * 7 % (longest - 2)));
     let limits =
         AdaptiveWindow { max_size: options.max_batch, max_wait: Duration::ZERO, max_cost: 16_384 };
     let (tokenizer, costs) = (model.clone(), model.costs());
@@ -167,16 +234,18 @@ impl MapBatch<Tokens> for Timed {
     }
 }
 
-fn numbers(list: &str) -> Result<Vec<usize>> {
-    list.split(',').map(|number| number.parse().with_context(|| number.to_owned())).collect()
-}
-
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn measure(model: &mut TextModel, shape: &str, text: &Tokens, batch: usize) -> Result<()> {
+fn measure(
+    model: &mut TextModel,
+    shape: &str,
+    text: &Tokens,
+    batch: usize,
+    seconds: f64,
+    (first_s, difference): (f64, f32),
+) -> Result<()> {
     let texts = vec![text.clone(); batch];
-    model.infer(&texts)?;
     let (started, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 5 || started.elapsed().as_secs_f64() < SECONDS {
+    while times.len() < 5 || started.elapsed().as_secs_f64() < seconds {
         let one = Instant::now();
         model.infer(&texts)?;
         times.push(one.elapsed().as_secs_f64());
@@ -188,7 +257,7 @@ fn measure(model: &mut TextModel, shape: &str, text: &Tokens, batch: usize) -> R
     println!(
         "{}",
         json!({ "case": "batch", "shape": shape, "batch": batch, "length": length, "texts_per_s": rate,
-                "p50_ms": p50, "p99_ms": p99 })
+                "p50_ms": p50, "p99_ms": p99, "first_s": first_s, "difference": difference })
     );
     Ok(())
 }

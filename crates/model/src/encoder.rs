@@ -18,7 +18,7 @@ pub use config::{Activation, EncoderConfig, HeadConfig, LayerNames, TensorNames}
 pub use embeddings::Embeddings;
 pub use head::Head;
 pub use layer::Layer;
-pub use padded::Padded;
+pub use padded::{AttentionMask, Masking, Padded};
 
 use crate::Error;
 use crate::checkpoint::Weights;
@@ -56,13 +56,13 @@ impl Encoder {
 
     /// The last layer's vectors, `[batch, tokens, hidden]`, in f32 whatever the weights are in. Those of padding mean nothing.
     #[must_use]
-    pub fn forward(&self, batch: &Padded) -> Tensor<3> {
+    pub fn forward(&self, batch: &Padded, masking: Masking) -> Tensor<3> {
         let device = self.embeddings.device();
         let hidden = self.embeddings.forward(batch.tokens(&device));
         let precision: FloatDType = hidden.dtype().into();
-        let bias = batch.attention_bias(&device).map(|bias| bias.cast(precision));
+        let mask = batch.attention_mask(masking, precision, &device);
         let layers = self.layers.iter();
-        let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, bias.clone()));
+        let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, mask.clone()));
         hidden.cast(FloatDType::F32)
     }
 }

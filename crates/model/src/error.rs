@@ -259,11 +259,13 @@ pub enum Error {
 
     /// The device gives other numbers than the CPU.
     #[error(
-        "{device} computes wrong results: for {shape} they differ from the CPU's by {difference}; update its driver, or use `cpu`"
+        "{device} computes wrong results in {kernels}: for {shape} they differ from the CPU's by {difference}; update its driver, or use `cpu`"
     )]
     WrongResults {
         /// The device.
         device: String,
+        /// In which numbers, and with which attention.
+        kernels: String,
         /// The shape of the batch, in words.
         shape: String,
         /// The largest difference of one number; not a number if the device gave none.

@@ -29,6 +29,6 @@ pub use hub::{Download, Hub, HubModel, is_hub_name};
 pub use model::{Launched, Model, WarmUp};
 pub use replicas::Replicas;
 pub use text::{
-    ClassificationOptions, EmbeddingOptions, Label, PoolingMode, Precision, Scores, Task,
-    TextHandle, TextModel, TextModelOptions, TextOutput, Tokens, UnknownName,
+    ClassificationOptions, CpuReference, EmbeddingOptions, Label, PoolingMode, Precision, Scores,
+    Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens, UnknownName,
 };

@@ -1,7 +1,6 @@
 //! `TextModel`: classifies or embeds texts with an encoder of the BERT family.
 
 mod backbone;
-mod check;
 mod handle;
 mod load;
 mod options;
@@ -9,6 +8,7 @@ mod output;
 mod plan;
 mod pooling;
 mod tokens;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,13 +28,16 @@ pub use options::{
 };
 pub use output::{Label, TextOutput};
 pub use tokens::Tokens;
+pub use verify::CpuReference;
 
 use crate::busy_clock::BusyClock;
+use crate::encoder::Masking;
 use crate::{DeviceChoice, Error, Launched, Model, SelectedDevice, WarmUp};
 use backbone::Backbone;
 use output::{Answers, Reduce};
 use plan::Part;
 use tokens::Tokenizer;
+use verify::{Computes, Kernels, verify};
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
 ///
@@ -178,28 +181,75 @@ impl TextModel {
         shape.map(|side| usize::try_from(side).unwrap_or(usize::MAX))
     }
 
-    /// The numbers of such a run, a row for each text and for each row of padding, and how many a row has.
-    fn compute(&self, texts: &[&[u32]], shape: [usize; 2]) -> Result<(Vec<f32>, usize), Failure> {
-        block_on(self.backbone.launch(&self.reduce, texts, shape))
-    }
-
     /// Learns what the device costs from runs of unlike shapes.
     fn try_out(&self, shapes: &[[usize; 2]]) -> Result<(), Error> {
         for &[rows, length] in shapes {
-            let text = check::some_text(length.min(self.max_tokens()), self.vocabulary);
+            let text = verify::some_text(length.min(self.max_tokens()), self.vocabulary);
             let texts = vec![text.as_slice(); rows];
             let load: Load = texts.iter().map(|text| text.len() as u64).collect();
             let started = Instant::now();
-            self.compute(&texts, self.shape(load)).map_err(check::failed)?;
+            self.compute(&texts, self.shape(load)).map_err(verify::failed)?;
             self.face.costs.seed(load, started.elapsed());
         }
         Ok(())
     }
 
-    /// The same model on the CPU, for a device whose results are to be checked.
-    fn on_cpu(&self) -> Result<Self, Error> {
+    /// The same model on the CPU, to compare a device's numbers with.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn cpu_reference(&self) -> Result<CpuReference, Error> {
         let (device, precision) = (DeviceChoice::Cpu, Precision::F32);
-        Self::load(&TextModelOptions { device, precision, ..self.options.clone() })
+        let options = TextModelOptions { device, precision, ..self.options.clone() };
+        Ok(CpuReference::new(Self::load(&options)?))
+    }
+
+    /// [`warm_up`](Model::warm_up) of these rectangles only, each `[rows, tokens]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`warm_up`](Model::warm_up).
+    pub fn warm_up_rectangles(
+        &mut self,
+        rectangles: &[[usize; 2]],
+        progress: &mut dyn FnMut(WarmUp),
+    ) -> Result<(), Error> {
+        let mut reference = self.cpu_reference()?;
+        verify(self, &mut reference, rectangles, progress)?;
+        // With a single one there is nothing to choose.
+        if rectangles.len() > 1 { self.try_out(rectangles) } else { Ok(()) }
+    }
+}
+
+impl Computes for TextModel {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn compute(
+        &self,
+        texts: &[&[u32]],
+        rectangle: [usize; 2],
+    ) -> Result<(Vec<f32>, usize), Failure> {
+        block_on(self.backbone.launch(&self.reduce, texts, rectangle))
+    }
+
+    fn kernels(&self) -> Kernels {
+        Kernels::fastest(self.options.precision, self.options.flash_attention)
+    }
+
+    fn switch_to(&mut self, Kernels { precision, masking }: Kernels) -> Result<(), Error> {
+        let flash_attention = masking == Masking::Boolean;
+        let options = TextModelOptions { precision, flash_attention, ..self.options.clone() };
+        // The costs stay, for others have them too.
+        let Self { backbone, reduce, name, options, .. } = Self::load(&options)?;
+        (self.backbone, self.reduce, self.name, self.options) = (backbone, reduce, name, options);
+        Ok(())
+    }
+
+    fn device(&self) -> String {
+        self.device.reason().to_owned()
     }
 }
 
@@ -235,15 +285,7 @@ impl Model for TextModel {
         if shapes.is_empty() {
             return self.try_out(&ON_CPU);
         }
-        let cpu = self.on_cpu()?;
-        let total = shapes.len();
-        for (index, &[rows, length]) in shapes.iter().enumerate() {
-            let shape = format!("{rows} texts of {length} tokens");
-            check::check(self, &cpu, [rows, length], &shape)?;
-            progress(WarmUp { done: index + 1, total, shape });
-        }
-        // With a single shape there is nothing to choose.
-        if total > 1 { self.try_out(&shapes) } else { Ok(()) }
+        self.warm_up_rectangles(&shapes, progress)
     }
 
     fn describe(&self) -> String {

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use forebay_model::Architecture;
 use forebay_model::burn;
 use forebay_model::checkpoint::{self, JsonFile, Weights};
-use forebay_model::encoder::{Activation, Encoder, EncoderConfig, Head, Padded};
+use forebay_model::encoder::{Activation, Encoder, EncoderConfig, Head, Masking, Padded};
 
 use crate::vocabulary::Vocabulary;
 
@@ -63,10 +63,10 @@ impl Network {
     /// Logits, `[batch, classes]`.
     pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
         let device = self.encoder.embeddings.device();
-        let bias = batch.attention_bias(&device);
+        let mask = batch.attention_mask(Masking::Bias, FloatDType::F32, &device);
         let embedded = self.encoder.embeddings.forward(batch.tokens(&device));
         let hidden = self.encoder.layers.iter().fold(embedded, |hidden, layer| {
-            layer.forward(self.dropout.forward(hidden), bias.clone())
+            layer.forward(self.dropout.forward(hidden), mask.clone())
         });
         self.head.forward(self.dropout.forward(hidden))
     }

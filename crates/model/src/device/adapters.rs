@@ -12,6 +12,8 @@ pub(super) struct Adapter {
     pub(super) name: String,
     pub(super) api: Api,
     pub(super) kind: Kind,
+    /// The driver's name and version, such as `NVIDIA 580.159.04`; empty where the API does not say.
+    pub(super) driver: String,
     /// Number among the adapters of the same API and kind, which is how Burn names it.
     pub(super) index: usize,
     /// Most bytes in one buffer of a kernel.
@@ -63,7 +65,8 @@ fn numbered(found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits)>) -> V
         };
         let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
         let largest_buffer = limits.max_storage_buffer_binding_size;
-        adapters.push(Adapter { name: info.name, api, kind, index, largest_buffer });
+        let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
+        adapters.push(Adapter { name: info.name, api, kind, driver, index, largest_buffer });
     }
     adapters
 }

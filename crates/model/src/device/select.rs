@@ -112,7 +112,8 @@ fn describe(adapter: &Adapter) -> String {
         Kind::Virtual => "virtual GPU",
         Kind::Software => "software adapter",
     };
-    format!("gpu: {} ({kind}, {:?})", adapter.name, adapter.api)
+    let driver = if adapter.driver.is_empty() { "" } else { ", driver " };
+    format!("gpu: {} ({kind}, {:?}{driver}{})", adapter.name, adapter.api, adapter.driver)
 }
 
 fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
@@ -145,7 +146,8 @@ mod tests {
     use super::*;
 
     fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
-        Adapter { name: name.to_owned(), api, kind, index, largest_buffer: 1 << 30 }
+        let (name, driver) = (name.to_owned(), String::new());
+        Adapter { name, api, kind, driver, index, largest_buffer: 1 << 30 }
     }
 
     fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {

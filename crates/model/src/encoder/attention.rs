@@ -6,11 +6,11 @@ use burn::tensor::Tensor;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
-use super::{EncoderConfig, LayerNames};
+use super::{AttentionMask, EncoderConfig, LayerNames};
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// `softmax(query keyᵗ / √width + bias) value` in every head, and the heads joined.
+/// `softmax(query keyᵗ / √width) value` in every head, padding left out, and the heads joined.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Query, key and value in one matrix product, `[hidden, 3 * hidden]`.
@@ -43,17 +43,25 @@ impl Attention {
         self.heads
     }
 
-    /// `[batch, tokens, hidden]` to the same, with `bias` `[batch, 1, 1, tokens]` added to the scores.
+    /// `[batch, tokens, hidden]` to the same, without the tokens that `mask` leaves out.
     #[must_use]
-    pub fn forward(&self, hidden: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+    pub fn forward(&self, hidden: Tensor<3>, mask: Option<AttentionMask>) -> Tensor<3> {
         let [batch, tokens, width] = hidden.dims();
         let heads = [batch, tokens, self.heads, width / self.heads];
         let projected = self.query_key_value.forward(hidden);
         let part = |number| {
             projected.clone().narrow(2, number * width, width).reshape(heads).swap_dims(1, 2)
         };
+        let (boolean, bias) = match mask {
+            None => (None, None),
+            Some(AttentionMask::Bias(bias)) => (None, Some(bias)),
+            Some(AttentionMask::Boolean(padding)) => {
+                (Some(padding.expand([batch, self.heads, tokens, tokens])), None)
+            }
+        };
+        // Any option would keep Burn from its fused kernels, and so does a bias.
         let options = AttentionModuleOptions::default();
-        let mixed = attention(part(0), part(1), part(2), None, bias, options);
+        let mixed = attention(part(0), part(1), part(2), boolean, bias, options);
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
     }
 }

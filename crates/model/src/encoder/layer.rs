@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 
-use super::{Activation, Attention, EncoderConfig, LayerNames};
+use super::{Activation, Attention, AttentionMask, EncoderConfig, LayerNames};
 use crate::Error;
 use crate::checkpoint::Weights;
 
@@ -44,10 +44,10 @@ impl Layer {
         })
     }
 
-    /// `[batch, tokens, hidden]` to the same; `bias` as in [`Attention::forward`].
+    /// `[batch, tokens, hidden]` to the same; `mask` as in [`Attention::forward`].
     #[must_use]
-    pub fn forward(&self, hidden: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let attended = self.attention.forward(hidden.clone(), bias);
+    pub fn forward(&self, hidden: Tensor<3>, mask: Option<AttentionMask>) -> Tensor<3> {
+        let attended = self.attention.forward(hidden.clone(), mask);
         let hidden = self.attention_norm.forward(hidden + attended);
         let wide = self.activation.forward(self.feed_forward.forward(hidden.clone()));
         self.output_norm.forward(hidden + self.output.forward(wide))

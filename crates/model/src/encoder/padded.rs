@@ -1,6 +1,6 @@
 //! `Padded`: token ids of several texts in one rectangle.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 
 /// What is added to the attention scores of padding. Large enough that `exp` makes it zero, small enough that a sum
 /// with any score stays finite even in f16, so that no row ever becomes NaN.
@@ -13,14 +13,32 @@ pub struct Padded {
     /// Tokens of each row that are not padding; at least 1.
     lengths: Vec<usize>,
     length: usize,
-    always_biased: bool,
+    always_masked: bool,
+}
+
+/// How attention is to leave padding out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masking {
+    /// By a number that is added to the scores. Every backend computes this the same way, by separate kernels.
+    Bias,
+    /// By booleans, which fused kernels ("flash attention") take where a GPU's backend has them.
+    Boolean,
+}
+
+/// Which of a rectangle's tokens are padding, for attention, `[rows, 1, 1, length]`.
+#[derive(Clone, Debug)]
+pub enum AttentionMask {
+    /// Added to the scores: 0 for tokens, a large negative number for padding.
+    Bias(Tensor<4>),
+    /// True for padding.
+    Boolean(Tensor<4, Bool>),
 }
 
 impl Padded {
     /// Pads `texts` to `rows` rows of `length` tokens with the token `padding`.
     ///
     /// Rows beyond the texts hold padding only and count as one token, so that their attention is defined. With
-    /// `always_biased` the mask is applied where nothing is padded too, so that one shape is one computation.
+    /// `always_masked` the mask is applied where nothing is padded too, so that one shape is one computation.
     ///
     /// # Panics
     ///
@@ -30,7 +48,7 @@ impl Padded {
         texts: &[&[u32]],
         [rows, length]: [usize; 2],
         padding: u32,
-        always_biased: bool,
+        always_masked: bool,
     ) -> Self {
         assert!(texts.len() <= rows, "{} texts do not fit {rows} rows", texts.len());
         let mut ids = vec![padding.cast_signed(); rows * length];
@@ -42,7 +60,7 @@ impl Padded {
         }
         let mut lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
         lengths.resize(rows, 1);
-        Self { ids, lengths, length, always_biased }
+        Self { ids, lengths, length, always_masked }
     }
 
     /// Rows and tokens per row.
@@ -57,15 +75,29 @@ impl Padded {
         Tensor::from_data(TensorData::new(self.ids.clone(), self.shape()), device)
     }
 
-    /// What is added to the attention scores, `[rows, 1, 1, length]`: 0 for tokens, a large negative number for
-    /// padding; `None` where there is nothing to mask.
+    /// Which tokens attention leaves out; a bias is in `precision`. `None` where there is nothing to leave out.
     #[must_use]
-    pub fn attention_bias(&self, device: &Device) -> Option<Tensor<4>> {
+    pub fn attention_mask(
+        &self,
+        masking: Masking,
+        precision: FloatDType,
+        device: &Device,
+    ) -> Option<AttentionMask> {
         let full = self.lengths.iter().all(|&length| length == self.length);
-        (self.always_biased || !full).then(|| {
-            let [rows, length] = self.shape();
-            let values = self.per_token(|_| 0.0, MASKED);
-            Tensor::from_data(TensorData::new(values, [rows, 1, 1, length]), device)
+        if full && !self.always_masked {
+            return None;
+        }
+        let [rows, length] = self.shape();
+        let shape = [rows, 1, 1, length];
+        Some(match masking {
+            Masking::Bias => {
+                let values = TensorData::new(self.per_token(|_| 0.0, MASKED), shape);
+                AttentionMask::Bias(Tensor::<4>::from_data(values, device).cast(precision))
+            }
+            Masking::Boolean => {
+                let values = TensorData::new(self.per_token(|_| false, true), shape);
+                AttentionMask::Boolean(Tensor::from_data(values, device))
+            }
         })
     }
 
@@ -86,7 +118,8 @@ impl Padded {
         Tensor::from_data(TensorData::new(values, [rows, length, 1]), device)
     }
 
-    fn per_token(&self, token: impl Fn(usize) -> f32, padding: f32) -> Vec<f32> {
+    /// A value for each token of a text of some length, and one for padding.
+    fn per_token<T: Copy>(&self, token: impl Fn(usize) -> T, padding: T) -> Vec<T> {
         let row = |&length: &usize| {
             let tokens = std::iter::repeat_n(token(length), length);
             tokens.chain(std::iter::repeat_n(padding, self.length - length))
@@ -97,7 +130,23 @@ impl Padded {
 
 #[cfg(test)]
 mod tests {
-    use super::{MASKED, Padded};
+    use burn::tensor::{Device, FloatDType};
+
+    use super::{AttentionMask, MASKED, Masking, Padded};
+
+    fn bias(batch: &Padded, device: &Device) -> Option<Vec<f32>> {
+        match batch.attention_mask(Masking::Bias, FloatDType::F32, device)? {
+            AttentionMask::Bias(bias) => Some(bias.try_into_vec_as().unwrap()),
+            AttentionMask::Boolean(_) => panic!("asked for a bias"),
+        }
+    }
+
+    fn boolean(batch: &Padded, device: &Device) -> Option<Vec<bool>> {
+        match batch.attention_mask(Masking::Boolean, FloatDType::F32, device)? {
+            AttentionMask::Bias(_) => panic!("asked for booleans"),
+            AttentionMask::Boolean(mask) => Some(mask.into_data().iter::<bool>().collect()),
+        }
+    }
 
     #[test]
     fn padding_has_no_weight_and_an_empty_row_is_still_defined() {
@@ -105,8 +154,8 @@ mod tests {
         let batch = Padded::new(&[&[5, 6], &[7]], [3, 2], 9, false);
         let tokens = batch.tokens(&device).try_into_vec_as::<i32>().unwrap();
         assert_eq!(tokens, [5, 6, 7, 9, 9, 9]);
-        let bias = batch.attention_bias(&device).unwrap().try_into_vec_as::<f32>().unwrap();
-        assert_eq!(bias, [0.0, 0.0, 0.0, MASKED, 0.0, MASKED]);
+        assert_eq!(bias(&batch, &device).unwrap(), [0.0, 0.0, 0.0, MASKED, 0.0, MASKED]);
+        assert_eq!(boolean(&batch, &device).unwrap(), [false, false, false, true, false, true]);
         let mean = batch.mean_weights(&device).try_into_vec_as::<f32>().unwrap();
         assert_eq!(mean, [0.5, 0.5, 1.0, 0.0, 1.0, 0.0]);
     }
@@ -114,7 +163,10 @@ mod tests {
     #[test]
     fn a_full_rectangle_needs_no_mask() {
         let device = burn::tensor::Device::flex();
-        assert!(Padded::new(&[&[5, 6]], [1, 2], 9, false).attention_bias(&device).is_none());
-        assert!(Padded::new(&[&[5, 6]], [1, 2], 9, true).attention_bias(&device).is_some());
+        let batch = Padded::new(&[&[5, 6]], [1, 2], 9, false);
+        assert!(bias(&batch, &device).is_none() && boolean(&batch, &device).is_none());
+        let batch = Padded::new(&[&[5, 6]], [1, 2], 9, true);
+        assert_eq!(bias(&batch, &device).unwrap(), [0.0, 0.0]);
+        assert_eq!(boolean(&batch, &device).unwrap(), [false, false]);
     }
 }

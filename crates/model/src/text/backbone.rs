@@ -8,13 +8,14 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::output::Reduce;
-use crate::encoder::{Encoder, Padded};
+use crate::encoder::{Encoder, Masking, Padded};
 
 /// From token ids to one row of numbers for each text.
 pub(super) enum Backbone {
     /// Burn's, which computes rectangles of a few shapes.
     Padded {
         encoder: Box<Encoder>,
+        masking: Masking,
         /// The token that fills a rectangle up.
         padding: u32,
     },
@@ -34,9 +35,10 @@ impl Backbone {
     /// Has the device run over texts that fit `shape`, `[rows, tokens]`; its rows may be waited for anywhere.
     pub(super) fn launch(&self, reduce: &Reduce, texts: &[&[u32]], shape: [usize; 2]) -> Rows {
         match self {
-            Self::Padded { encoder, padding } => {
+            Self::Padded { encoder, masking, padding } => {
                 let batch = Padded::new(texts, shape, *padding, true);
-                let rows = reduce.forward(encoder.forward(&batch), &batch).into_data_async();
+                let hidden = encoder.forward(&batch, *masking);
+                let rows = reduce.forward(hidden, &batch).into_data_async();
                 let mut rows = Box::pin(rows);
                 // Asks the device for the rows now, before it is given anything else to do.
                 let early = rows.as_mut().now_or_never();

@@ -11,6 +11,7 @@ use super::output::{Answers, Labels, Reduce};
 use super::plan::Memory;
 use super::pooling::Pooling;
 use super::tokens::Tokenizer;
+use super::verify::Kernels;
 use super::{
     ClassificationOptions, Precision, Scores, Task, TextFace, TextModel, TextModelOptions, plan,
 };
@@ -52,7 +53,8 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
     let memory = Memory {
-        number: options.precision.bytes(),
+        // In f32 whatever the precision, which takes over where the device turns out to be wrong in another.
+        number: 4,
         token: sizes.feed_forward.max(3 * sizes.hidden) as u64,
         pair: sizes.heads as u64,
         most: device.largest_buffer(),
@@ -64,7 +66,8 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     };
     let backbone = if device.is_gpu() {
         let padding = tokenizer.padding();
-        Backbone::Padded { encoder: Box::new(encoder), padding }
+        let Kernels { masking, .. } = Kernels::fastest(options.precision, options.flash_attention);
+        Backbone::Padded { encoder: Box::new(encoder), masking, padding }
     } else {
         Backbone::Cpu(Box::new(cpu_encoder(encoder, sizes, options)?))
     };

@@ -29,6 +29,8 @@ pub struct TextModelOptions {
     pub threads: Option<NonZeroUsize>,
     /// What the encoder computes in.
     pub precision: Precision,
+    /// Whether attention in f16 on a GPU may use fused kernels, where Burn has one for the device.
+    pub flash_attention: bool,
     /// What every text begins with, such as the `query: ` of models that were trained with it.
     pub prompt: String,
     /// What is answered of an embedding.
@@ -56,14 +58,6 @@ impl Precision {
             // The CPU's encoder converts what it multiplies by itself.
             Self::F32 | Self::Bf16 => FloatDType::F32,
             Self::F16 => FloatDType::F16,
-        }
-    }
-
-    /// Bytes of one number.
-    pub(crate) fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
         }
     }
 }
@@ -125,6 +119,7 @@ impl TextModelOptions {
             max_batch: MAX_BATCH,
             threads: None,
             precision: Precision::F32,
+            flash_attention: true,
             prompt: String::new(),
             embedding: EmbeddingOptions::default(),
             classification: ClassificationOptions::default(),
