@@ -249,10 +249,12 @@ async fn the_device_is_given_the_next_batch_before_it_is_done_with_the_last_one_
         let handle = handle.clone();
         tokio::spawn(async move { handle.call(Batch::from(vec![what])).await })
     };
-    let first = call("first");
-    assert_eq!(given.recv().await, Some("first"));
+    let first = call("watch");
+    assert_eq!(given.recv().await, Some("watch"));
+    // So that it is the first in line for a permit.
+    assert_eq!(given.recv().await, Some("is being read"));
     let second = call("second");
-    assert_eq!(given.recv().await, Some("second"), "nobody has read the first");
+    assert_eq!(given.recv().await, Some("second"), "the first has no permit to end");
     let third = call("third");
     assert_eq!(handle.in_hand.available_permits(), 0);
     may_end.add_permits(1);
