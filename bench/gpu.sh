@@ -16,11 +16,11 @@ out=${OUT:-target/gpu}
 kit=${KIT:-target/gpu-kit}
 device=${DEVICE:-gpu}
 python=${PYTHON:-python3}
-seconds=0.4 minilm=1x32,8x32,64x32,256x32,1x128,8x128,64x128,256x128,1x512,8x512,32x512
+patience=1 seconds=0.4 minilm=1x32,8x32,64x32,256x32,1x128,8x128,64x128,256x128,1x512,8x512,32x512
 bert=1x32,8x32,64x32,1x128,8x128,64x128,256x128,8x512,32x512
 tokens=128 most=256 texts=20000 requests=300 clients=1,10,50,100,500 shapes=(minilm bert-base)
 if [[ -n "${SMALL:-}" ]]; then
-    seconds=0.1 minilm=1x32,2x32 bert=1x32 tokens=32 most=2 texts=8 requests=5 clients=1,10 shapes=(minilm)
+    patience=5 seconds=0.1 minilm=1x32,2x32 bert=1x32 tokens=32 most=2 texts=8 requests=5 clients=1,10 shapes=(minilm)
 fi
 mkdir -p "$out"
 # Binaries are kept compressed; they run from a folder of their own.
@@ -37,14 +37,14 @@ export XDG_CACHE_HOME=$out/cache
 measure() {
     local limit=$1 who=$2 file=$3 rc=0
     shift 3
-    timeout "$limit" "$@" 2>>"$out/log" | sed -u "s/^{/{\"by\": \"$who\", /" >>"$file" || rc=$?
+    timeout $((limit * patience)) "$@" 2>>"$out/log" | sed -u "s/^{/{\"by\": \"$who\", /" >>"$file" || rc=$?
     ((rc == 0)) || echo "$who ended with $rc: $*" | tee -a "$out/log"
 }
 bench() { # LIMIT BUILD PRECISION FILE ARGUMENTS..
     local limit=$1 build=$2 precision=$3 file=$4
     shift 4
     [[ -x "$work/device_bench-$build" ]] || return 0
-    DECISIONS="$out/decisions-$build-$precision.jsonl" \
+    DECISIONS="$out/decisions-$build-$precision.json" \
         measure "$limit" "$build $precision" "$file" "$work/device_bench-$build" "$device" "$precision" "$@"
 }
 peer() { # LIMIT PRECISION FILE ARGUMENTS..
@@ -103,7 +103,7 @@ TOML
 }
 
 clients() {
-    timeout 150 "$work/forebay-spirv" bench --device "$device" --concurrency "$clients" 2>>"$out/log" | tee "$1.txt" ||
+    timeout $((150 * patience)) "$work/forebay-spirv" bench --device "$device" --concurrency "$clients" 2>>"$out/log" | tee "$1.txt" ||
         echo "clients ended with $?"
 }
 

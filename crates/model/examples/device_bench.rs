@@ -8,6 +8,7 @@
 //! - `rectangles` runs each ROWSxTOKENS for so many seconds: the time of its first run, which compiles and tunes, how far
 //!   it is from the CPU's numbers, and then texts per second and latencies.
 //! - `flow` warms up everything up to a number of rows and of tokens, and has texts of all lengths go through a flow.
+//! - `graph` runs the encoder alone, called and replayed from a captured graph.
 //! - `write` writes the model to a folder, and nothing else.
 //!
 //! The precision `f16-plain` is f16 without flash attention. With `DECISIONS` Burn writes to that file which kernels it
@@ -21,11 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use burn::tensor::Tensor;
 use cubecl_environment::config::RuntimeConfig as _;
 use cubecl_runtime::config::CubeClRuntimeConfig;
 use cubecl_runtime::config::cache::CacheConfig;
+use forebay_model::checkpoint::{self, JsonFile, Weights};
+use forebay_model::encoder::{Encoder, Masking, Padded};
 use forebay_model::{
-    Model as _, Precision, Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens,
+    Architecture, Model as _, Precision, Task, TextHandle, TextModel, TextModelOptions, TextOutput,
+    Tokens,
 };
 use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Flow, MapBatch};
 use safetensors::tensor::{Dtype, TensorView};
@@ -33,7 +38,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 const USAGE: &str = "usage: device_bench DEVICE f32|f16|f16-plain minilm|bert-base \
-                     rectangles ROWSxTOKENS,.. SECONDS | flow ROWS TOKENS TEXTS | write FOLDER";
+                     rectangles|graph ROWSxTOKENS,.. SECONDS | flow ROWS TOKENS TEXTS | write FOLDER";
 const VOCABULARY: usize = 30_522;
 const POSITIONS: usize = 512;
 
@@ -70,11 +75,14 @@ async fn main() -> Result<()> {
         ..TextModelOptions::new(folder.path())
     };
     match next()?.as_str() {
-        "rectangles" => {
+        what @ ("rectangles" | "graph") => {
             let list = next()?;
             let list: Vec<_> = list.split(',').map(rectangle).collect::<Result<_>>()?;
             let seconds = next()?.parse().context("SECONDS for each rectangle")?;
             write_model(folder.path(), sizes)?;
+            if what == "graph" {
+                return graph(&options, &shape, &list, seconds);
+            }
             rectangles(&options, &shape, &list, seconds)
         }
         "flow" => {
@@ -138,6 +146,58 @@ fn rectangles(
         let part = rows.min(16_384 / length);
         let difference = reference.difference(&model, [part, length])?;
         measure(&mut model, shape, &text, rows, seconds, (first_s, difference))?;
+    }
+    Ok(())
+}
+
+/// What a call costs besides the device's own time: the encoder over tokens that stay on the device, and the mean of each
+/// text read back, called each time and replayed from a graph.
+fn graph(
+    options: &TextModelOptions,
+    shape: &str,
+    rectangles: &[[usize; 2]],
+    seconds: f64,
+) -> Result<()> {
+    record_decisions();
+    let path = options.path.join("model.safetensors");
+    let Architecture { encoder: sizes, names, .. } =
+        Architecture::from_config(&JsonFile::read(&options.path.join("config.json"))?)?;
+    let selected = options.device.select()?;
+    let device = selected.device();
+    let bytes = checkpoint::read(&path)?;
+    let weights = Weights::parse(&path, &bytes, device)?.in_precision(options.precision);
+    let encoder = Encoder::load(&weights, "", &names, &sizes)?;
+    let flash = options.flash_attention && options.precision == Precision::F16;
+    let masking = if flash { Masking::Boolean } else { Masking::Bias };
+    for &[rows, length] in rectangles {
+        let text = vec![4; length];
+        let batch = Padded::new(&vec![text.as_slice(); rows], [rows, length], 0, true);
+        let mask = batch.attention_mask(masking, encoder.precision(), device);
+        let (tokens, weights) = (batch.tokens(device), batch.mean_weights(device));
+        let compute =
+            || weights.clone().matmul(encoder.forward_tokens(tokens.clone(), mask.clone()));
+        let read =
+            |pooled: Tensor<3>| pooled.try_into_vec_as::<f32>().map_err(|e| anyhow!("{e:?}"));
+        let expected = read(compute())?;
+        let (called, _) = times(seconds, || read(compute()).map(drop))?;
+        let mut graph = burn::tensor::capture(device, compute);
+        let hardware = graph.is_hardware();
+        #[expect(unsafe_code, reason = "replays are unsafe to call")]
+        let mut replay = || {
+            // SAFETY: the closure holds all that it reads, and only this thread uses the device.
+            let pooled = unsafe { graph.replay() };
+            read(pooled.clone())
+        };
+        let found = replay()?;
+        let differences =
+            found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
+        let difference = differences.fold(0.0, f32::max);
+        let (replayed, _) = times(seconds, || replay().map(drop))?;
+        println!(
+            "{}",
+            json!({ "case": "graph", "shape": shape, "batch": rows, "length": length, "called_ms": called,
+                    "replayed_ms": replayed, "hardware": hardware, "difference": difference })
+        );
     }
     Ok(())
 }
@@ -234,7 +294,22 @@ impl MapBatch<Tokens> for Timed {
     }
 }
 
+/// The median and the 99th percentile of what `run` takes, in milliseconds.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn times(seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<(f64, f64)> {
+    run()?;
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while times.len() < 5 || started.elapsed().as_secs_f64() < seconds {
+        let one = Instant::now();
+        run()?;
+        times.push(1e3 * one.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    Ok((at(0.5), at(0.99)))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no batch has 2^52 texts")]
 fn measure(
     model: &mut TextModel,
     shape: &str,
@@ -244,16 +319,11 @@ fn measure(
     (first_s, difference): (f64, f32),
 ) -> Result<()> {
     let texts = vec![text.clone(); batch];
-    let (started, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 5 || started.elapsed().as_secs_f64() < seconds {
-        let one = Instant::now();
+    let (p50, p99) = times(seconds, || {
         model.infer(&texts)?;
-        times.push(one.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let (rate, length) = (batch as f64 / at(0.5), text.ids().len());
-    let (p50, p99) = (1e3 * at(0.5), 1e3 * at(0.99));
+        Ok(())
+    })?;
+    let (rate, length) = (1e3 * batch as f64 / p50, text.ids().len());
     println!(
         "{}",
         json!({ "case": "batch", "shape": shape, "batch": batch, "length": length, "texts_per_s": rate,

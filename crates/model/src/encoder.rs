@@ -11,7 +11,7 @@ mod layer;
 mod padded;
 
 use burn::module::Module;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 
 pub use attention::Attention;
 pub use config::{Activation, EncoderConfig, HeadConfig, LayerNames, TensorNames};
@@ -58,9 +58,20 @@ impl Encoder {
     #[must_use]
     pub fn forward(&self, batch: &Padded, masking: Masking) -> Tensor<3> {
         let device = self.embeddings.device();
-        let hidden = self.embeddings.forward(batch.tokens(&device));
-        let precision: FloatDType = hidden.dtype().into();
-        let mask = batch.attention_mask(masking, precision, &device);
+        let mask = batch.attention_mask(masking, self.precision(), &device);
+        self.forward_tokens(batch.tokens(&device), mask)
+    }
+
+    /// What the weights are in.
+    #[must_use]
+    pub fn precision(&self) -> FloatDType {
+        self.embeddings.words.weight.val().dtype().into()
+    }
+
+    /// [`forward`](Self::forward) of token ids that are on the device already, `[batch, tokens]`.
+    #[must_use]
+    pub fn forward_tokens(&self, tokens: Tensor<2, Int>, mask: Option<AttentionMask>) -> Tensor<3> {
+        let hidden = self.embeddings.forward(tokens);
         let layers = self.layers.iter();
         let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, mask.clone()));
         hidden.cast(FloatDType::F32)
