@@ -99,3 +99,20 @@ fn the_demo_shows_replies_and_compares() {
     let wide: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(wide.is_empty(), "wider than 80 columns: {wide:#?}");
 }
+
+#[test]
+fn devices_are_listed_with_what_auto_takes() {
+    let words = output(forebay().arg("devices"), "");
+    assert!(words.status.success(), "{words:?}");
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("cpu           the CPU ("), "{words}");
+    assert!(words.contains("\nauto takes "), "{words}");
+    let lines = output(forebay().args(["devices", "--json"]), "");
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    let devices: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(devices.last().unwrap()["device"], "cpu");
+    let auto: Vec<_> = devices.iter().filter(|device| device["auto"] == true).collect();
+    assert_eq!(auto.len(), 1, "{lines}");
+    assert_ne!(auto[0]["device"], "gpu:software");
+}

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod devices;
 mod exit;
 mod graph;
 mod load;
@@ -39,6 +40,7 @@ enum Command {
     Replay(replay::Args),
     Demo(demo::Args),
     Bench(bench::Args),
+    Devices(devices::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     };
     quiet_graphics_drivers();
     let default_level = match cli.command {
-        Command::Demo(_) | Command::Bench(_) => "warn",
+        Command::Demo(_) | Command::Bench(_) | Command::Devices(_) => "warn",
         _ => "warn,forebay=info",
     };
     let filter =
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Devices(args) => devices::devices(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error).into())
 }

@@ -113,7 +113,7 @@ fn rectangle(text: &str) -> Result<[usize; 2]> {
 /// Has Burn say which kernels it chooses, and keep what it has tuned where Forebay keeps it.
 fn record_decisions() {
     let Some(file) = std::env::var_os("DECISIONS") else { return };
-    let mut config = CubeClRuntimeConfig::default();
+    let mut config = CubeClRuntimeConfig::default().override_from_env();
     config.autotune.decisions.file = Some(file.into());
     if let Some(cache) = dirs::cache_dir() {
         config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));

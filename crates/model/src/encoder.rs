@@ -71,9 +71,14 @@ impl Encoder {
     /// [`forward`](Self::forward) of token ids that are on the device already, `[batch, tokens]`.
     #[must_use]
     pub fn forward_tokens(&self, tokens: Tensor<2, Int>, mask: Option<AttentionMask>) -> Tensor<3> {
+        let rectangle @ [batch, length] = tokens.dims();
         let hidden = self.embeddings.forward(tokens);
+        let [_, _, width] = hidden.dims();
+        // As a plain matrix, whose products are tuned by how many tokens there are in all.
+        let hidden = hidden.reshape([batch * length, width]);
         let layers = self.layers.iter();
-        let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, mask.clone()));
-        hidden.cast(FloatDType::F32)
+        let hidden =
+            layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask.clone()));
+        hidden.cast(FloatDType::F32).reshape([batch, length, width])
     }
 }

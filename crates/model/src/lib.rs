@@ -22,7 +22,7 @@ mod worker;
 
 pub use architecture::Architecture;
 pub use burn;
-pub use device::{DeviceChoice, InvalidDevice, SelectedDevice};
+pub use device::{AvailableDevice, DeviceChoice, InvalidDevice, SelectedDevice, available_devices};
 pub use error::Error;
 pub use handle::ModelHandle;
 pub use hub::{Download, Hub, HubModel, is_hub_name};

@@ -65,10 +65,12 @@ impl Network {
         let device = self.encoder.embeddings.device();
         let mask = batch.attention_mask(Masking::Bias, FloatDType::F32, &device);
         let embedded = self.encoder.embeddings.forward(batch.tokens(&device));
+        let [rows, length, width] = embedded.dims();
+        let embedded = embedded.reshape([rows * length, width]);
         let hidden = self.encoder.layers.iter().fold(embedded, |hidden, layer| {
-            layer.forward(self.dropout.forward(hidden), mask.clone())
+            layer.forward(self.dropout.forward(hidden), [rows, length], mask.clone())
         });
-        self.head.forward(self.dropout.forward(hidden))
+        self.head.forward(self.dropout.forward(hidden).reshape([rows, length, width]))
     }
 
     /// Hidden size, feed-forward size and number of attention heads.

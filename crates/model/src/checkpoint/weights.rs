@@ -98,33 +98,27 @@ impl<'a> Weights<'a> {
         Ok(Embedding { weight: self.param(values, [rows, width]) })
     }
 
-    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` of each name, side by side as one layer.
-    ///
-    /// Several names of one input give one wider layer whose outputs follow each other in the order of the names.
+    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` as a layer.
     ///
     /// # Errors
     ///
     /// As [`take`](Self::take).
-    pub fn linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, Error> {
-        let width = names.len() * outputs;
-        let mut weight = vec![0.0; inputs * width];
-        let mut bias = Vec::with_capacity(width);
-        for (part, name) in names.iter().enumerate() {
-            // PyTorch keeps a row for each output, Burn a column.
-            let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
-            for (output, row) in rows.chunks_exact(inputs).enumerate() {
-                let column = part * outputs + output;
-                for (input, value) in row.iter().enumerate() {
-                    weight[input * width + column] = *value;
-                }
+    pub fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, Error> {
+        let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = self.take(&format!("{name}.bias"), &[outputs])?;
+        // PyTorch keeps a row for each output, Burn a column.
+        let mut weight = vec![0.0; inputs * outputs];
+        for (output, row) in rows.chunks_exact(inputs).enumerate() {
+            for (input, value) in row.iter().enumerate() {
+                weight[input * outputs + output] = *value;
             }
-            bias.extend(self.take(&format!("{name}.bias"), &[outputs])?);
         }
-        let bias = Some(self.param(bias, [width]));
-        Ok(Linear { weight: self.param(weight, [inputs, width]), bias })
+        let bias = Some(self.param(bias, [outputs]));
+        Ok(Linear { weight: self.param(weight, [inputs, outputs]), bias })
     }
 
     /// `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names `gamma` and `beta` too.
+    /// In f32 whatever the precision, for that is what Burn normalises in.
     ///
     /// # Errors
     ///
@@ -133,8 +127,12 @@ impl<'a> Weights<'a> {
         let old = self.contains(&format!("{name}.gamma"));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         let mut norm = LayerNormConfig::new(width).with_epsilon(epsilon).init(self.device);
-        norm.gamma = self.param(self.take(&format!("{name}.{weight}"), &[width])?, [width]);
-        norm.beta = Some(self.param(self.take(&format!("{name}.{bias}"), &[width])?, [width]));
+        let param = |part: &str| {
+            let values = TensorData::new(self.take(&format!("{name}.{part}"), &[width])?, [width]);
+            Ok(Param::from_tensor(Tensor::<1>::from_data(values, self.device)))
+        };
+        norm.gamma = param(weight)?;
+        norm.beta = Some(param(bias)?);
         Ok(norm)
     }
 

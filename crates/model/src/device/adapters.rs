@@ -18,6 +18,10 @@ pub(super) struct Adapter {
     pub(super) index: usize,
     /// Most bytes in one buffer of a kernel.
     pub(super) largest_buffer: u64,
+    /// Whether kernels can compute in f16.
+    pub(super) has_f16: bool,
+    /// Whether it multiplies small matrices in one instruction.
+    pub(super) has_matrix_units: bool,
 }
 
 /// A graphics API that computes. Best first: Vulkan is the one for which kernels are compiled natively.
@@ -26,6 +30,15 @@ pub(super) enum Api {
     Vulkan,
     Metal,
     Dx12,
+}
+
+/// What kernels are compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compiler {
+    /// WGSL, which runs anywhere, without matrix units.
+    Wgsl,
+    /// SPIR-V, which reaches matrix units.
+    SpirV,
 }
 
 /// What stands behind an adapter. Best first.
@@ -53,20 +66,30 @@ fn enumerate() -> Vec<Adapter> {
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
     let found = futures::executor::block_on(instance.enumerate_adapters(backends));
-    numbered(found.iter().map(|adapter| (adapter.get_info(), adapter.limits())))
+    numbered(found.iter().map(|adapter| (adapter.get_info(), adapter.limits(), adapter.features())))
 }
 
 /// Counts the adapters of each API and kind, in the order in which the API lists them.
-fn numbered(found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits)>) -> Vec<Adapter> {
+fn numbered(
+    found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits, wgpu::Features)>,
+) -> Vec<Adapter> {
     let mut adapters: Vec<Adapter> = Vec::new();
-    for (info, limits) in found {
+    for (info, limits, features) in found {
         let (Some(api), Some(kind)) = (Api::of(info.backend), Kind::of(info.device_type)) else {
             continue;
         };
         let index = adapters.iter().filter(|seen| (seen.api, seen.kind) == (api, kind)).count();
-        let largest_buffer = limits.max_storage_buffer_binding_size;
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
-        adapters.push(Adapter { name: info.name, api, kind, driver, index, largest_buffer });
+        adapters.push(Adapter {
+            name: info.name,
+            api,
+            kind,
+            driver,
+            index,
+            largest_buffer: limits.max_storage_buffer_binding_size,
+            has_f16: features.contains(wgpu::Features::SHADER_F16),
+            has_matrix_units: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        });
     }
     adapters
 }
@@ -80,6 +103,13 @@ impl Adapter {
             Kind::Virtual => DeviceKind::VirtualGpu(self.index),
             Kind::Software => DeviceKind::Cpu,
         }
+    }
+}
+
+impl Compiler {
+    /// What this build compiles kernels for an API to.
+    pub(super) fn of(api: Api) -> Self {
+        if cfg!(feature = "spirv") && api == Api::Vulkan { Self::SpirV } else { Self::Wgsl }
     }
 }
 

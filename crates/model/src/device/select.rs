@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::adapters::{Adapter, Kind, adapters};
+use super::adapters::{Adapter, Compiler, Kind, adapters};
 use super::{DeviceChoice, open};
 use crate::Error;
 
@@ -81,7 +81,13 @@ fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, Str
             }),
         },
         DeviceChoice::Software => match software(there).next() {
-            Some(adapter) => Ok(Some((adapter, describe(adapter)))),
+            Some(adapter) => match refusal(adapter, Compiler::of(adapter.api)) {
+                Some(advice) => {
+                    let (asked, found) = (choice.to_string(), summary(there));
+                    Err(Error::NoDevice { asked, found, advice })
+                }
+                None => Ok(Some((adapter, describe(adapter)))),
+            },
             None => Err(Error::NoDevice {
                 asked: choice.to_string(),
                 found: summary(there),
@@ -92,7 +98,7 @@ fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, Str
 }
 
 /// Real GPUs, best first, each listed on its best API only.
-fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
+pub(super) fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
     let mut gpus: Vec<_> = there.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
     if let Some(best) = gpus.iter().map(|gpu| gpu.api).min() {
         gpus.retain(|gpu| gpu.api == best);
@@ -101,11 +107,24 @@ fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
     gpus
 }
 
-fn software(there: &[Adapter]) -> impl Iterator<Item = &Adapter> {
+pub(super) fn software(there: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     there.iter().filter(|adapter| adapter.kind == Kind::Software)
 }
 
+/// Why an adapter cannot serve kernels of such a compiler, as advice.
+pub(super) fn refusal(adapter: &Adapter, compiler: Compiler) -> Option<&'static str> {
+    let refused = adapter.kind == Kind::Software && compiler == Compiler::SpirV;
+    refused.then_some(
+        "this build compiles kernels to SPIR-V, with which software adapters crash or compute wrong results; use a \
+         build without the feature `spirv`, or `cpu`",
+    )
+}
+
 fn describe(adapter: &Adapter) -> String {
+    format!("gpu: {} ({})", adapter.name, details(adapter))
+}
+
+pub(super) fn details(adapter: &Adapter) -> String {
     let kind = match adapter.kind {
         Kind::Discrete => "discrete GPU",
         Kind::Integrated => "integrated GPU",
@@ -113,7 +132,7 @@ fn describe(adapter: &Adapter) -> String {
         Kind::Software => "software adapter",
     };
     let driver = if adapter.driver.is_empty() { "" } else { ", driver " };
-    format!("gpu: {} ({kind}, {:?}{driver}{})", adapter.name, adapter.api, adapter.driver)
+    format!("{kind}, {:?}{driver}{}", adapter.api, adapter.driver)
 }
 
 fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
@@ -141,13 +160,15 @@ fn summary(there: &[Adapter]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::adapters::Api;
     use super::*;
 
-    fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
+    pub(in crate::device) fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
         let (name, driver) = (name.to_owned(), String::new());
-        Adapter { name, api, kind, driver, index, largest_buffer: 1 << 30 }
+        let (has_f16, has_matrix_units) = (true, kind == Kind::Discrete);
+        let largest_buffer = 1 << 30;
+        Adapter { name, api, kind, driver, index, largest_buffer, has_f16, has_matrix_units }
     }
 
     fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {
@@ -192,6 +213,17 @@ mod tests {
         );
         let error = pick(DeviceChoice::Software, &[]).unwrap_err().to_string();
         assert!(error.contains("install a software Vulkan driver"), "{error}");
+    }
+
+    #[test]
+    fn a_software_adapter_is_not_given_kernels_that_it_gets_wrong() {
+        let software = adapter("llvmpipe", Api::Vulkan, Kind::Software, 0);
+        let gpu = adapter("RTX", Api::Vulkan, Kind::Discrete, 0);
+        assert!(
+            refusal(&software, Compiler::SpirV).unwrap().contains("without the feature `spirv`")
+        );
+        assert_eq!(refusal(&software, Compiler::Wgsl), None);
+        assert_eq!(refusal(&gpu, Compiler::SpirV), None);
     }
 
     #[test]

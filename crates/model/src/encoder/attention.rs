@@ -13,8 +13,12 @@ use crate::checkpoint::Weights;
 /// `softmax(query keyᵗ / √width) value` in every head, padding left out, and the heads joined.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// Query, key and value in one matrix product, `[hidden, 3 * hidden]`.
-    pub query_key_value: Linear,
+    /// `[hidden, hidden]`. Not one product with key and value, whose parts would have to be copied out of the result.
+    pub query: Linear,
+    /// `[hidden, hidden]`.
+    pub key: Linear,
+    /// `[hidden, hidden]`.
+    pub value: Linear,
     /// The projection that joins the heads, `[hidden, hidden]`.
     pub output: Linear,
     heads: usize,
@@ -29,10 +33,13 @@ impl Attention {
     ) -> Result<Self, Error> {
         let hidden = config.hidden;
         let name = |part: &str| format!("{prefix}.{part}");
-        let [query, key, value] = names.query_key_value.map(name);
+        let linear = |part| weights.linear(&name(part), hidden, hidden);
+        let [query, key, value] = names.query_key_value;
         Ok(Self {
-            query_key_value: weights.linear(&[&query, &key, &value], hidden, hidden)?,
-            output: weights.linear(&[&name(names.attention_output)], hidden, hidden)?,
+            query: linear(query)?,
+            key: linear(key)?,
+            value: linear(value)?,
+            output: linear(names.attention_output)?,
             heads: config.heads,
         })
     }
@@ -43,15 +50,17 @@ impl Attention {
         self.heads
     }
 
-    /// `[batch, tokens, hidden]` to the same, without the tokens that `mask` leaves out.
+    /// `[batch * tokens, hidden]` to the same, without the tokens that `mask` leaves out.
     #[must_use]
-    pub fn forward(&self, hidden: Tensor<3>, mask: Option<AttentionMask>) -> Tensor<3> {
-        let [batch, tokens, width] = hidden.dims();
+    pub fn forward(
+        &self,
+        hidden: Tensor<2>,
+        [batch, tokens]: [usize; 2],
+        mask: Option<AttentionMask>,
+    ) -> Tensor<2> {
+        let [_, width] = hidden.dims();
         let heads = [batch, tokens, self.heads, width / self.heads];
-        let projected = self.query_key_value.forward(hidden);
-        let part = |number| {
-            projected.clone().narrow(2, number * width, width).reshape(heads).swap_dims(1, 2)
-        };
+        let part = |linear: &Linear| linear.forward(hidden.clone()).reshape(heads).swap_dims(1, 2);
         let (boolean, bias) = match mask {
             None => (None, None),
             Some(AttentionMask::Bias(bias)) => (None, Some(bias)),
@@ -61,7 +70,8 @@ impl Attention {
         };
         // Any option would keep Burn from its fused kernels, and so does a bias.
         let options = AttentionModuleOptions::default();
-        let mixed = attention(part(0), part(1), part(2), boolean, bias, options);
-        self.output.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(part);
+        let mixed = attention(query, key, value, boolean, bias, options);
+        self.output.forward(mixed.swap_dims(1, 2).reshape([batch * tokens, width]))
     }
 }

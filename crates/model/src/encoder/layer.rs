@@ -37,17 +37,22 @@ impl Layer {
         Ok(Self {
             attention: Attention::load(weights, prefix, names, config)?,
             attention_norm: weights.norm(&name(names.attention_norm), hidden, norm_epsilon)?,
-            feed_forward: weights.linear(&[&name(names.feed_forward)], hidden, feed_forward)?,
-            output: weights.linear(&[&name(names.output)], feed_forward, hidden)?,
+            feed_forward: weights.linear(&name(names.feed_forward), hidden, feed_forward)?,
+            output: weights.linear(&name(names.output), feed_forward, hidden)?,
             output_norm: weights.norm(&name(names.output_norm), hidden, norm_epsilon)?,
             activation: config.activation,
         })
     }
 
-    /// `[batch, tokens, hidden]` to the same; `mask` as in [`Attention::forward`].
+    /// `[batch * tokens, hidden]` to the same; `mask` as in [`Attention::forward`].
     #[must_use]
-    pub fn forward(&self, hidden: Tensor<3>, mask: Option<AttentionMask>) -> Tensor<3> {
-        let attended = self.attention.forward(hidden.clone(), mask);
+    pub fn forward(
+        &self,
+        hidden: Tensor<2>,
+        rectangle: [usize; 2],
+        mask: Option<AttentionMask>,
+    ) -> Tensor<2> {
+        let attended = self.attention.forward(hidden.clone(), rectangle, mask);
         let hidden = self.attention_norm.forward(hidden + attended);
         let wide = self.activation.forward(self.feed_forward.forward(hidden.clone()));
         self.output_norm.forward(hidden + self.output.forward(wide))
