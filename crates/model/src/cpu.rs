@@ -68,7 +68,7 @@ fn embedding_weights(embeddings: Embeddings, config: &EncoderConfig) -> Embeddin
 fn layer_weights(layer: Layer, config: &EncoderConfig) -> LayerWeights {
     let Layer { attention, attention_norm, feed_forward, output, output_norm, .. } = layer;
     LayerWeights {
-        query_key_value: side_by_side([attention.query, attention.key, attention.value]),
+        query_key_value: linear_weights(attention.query_key_value),
         attention_output: linear_weights(attention.output),
         attention_norm: norm_weights(attention_norm, config),
         feed_forward: linear_weights(feed_forward),
@@ -81,20 +81,6 @@ fn linear_weights(linear: Linear) -> LinearWeights {
     let [_, outputs] = linear.weight.dims();
     let bias = linear.bias.map_or_else(|| vec![0.0; outputs], |bias| values(bias.val()));
     LinearWeights { weight: values(linear.weight.val()), bias }
-}
-
-/// Layers with the same input as one wider layer, whose outputs follow each other.
-fn side_by_side(layers: [Linear; 3]) -> LinearWeights {
-    let layers = layers.map(linear_weights);
-    let inputs = layers[0].weight.len() / layers[0].bias.len();
-    let rows = (0..inputs).flat_map(|input| {
-        layers.iter().flat_map(move |layer| {
-            let outputs = layer.bias.len();
-            layer.weight[input * outputs..(input + 1) * outputs].iter().copied()
-        })
-    });
-    let weight = rows.collect();
-    LinearWeights { weight, bias: layers.into_iter().flat_map(|layer| layer.bias).collect() }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it is added to numbers of that size")]

@@ -70,17 +70,16 @@ fn collect(network: &Network, tensors: &mut Tensors) -> Result<()> {
     tensors.norm("bert.embeddings.LayerNorm", &embeddings.norm)?;
     for (number, layer) in network.encoder.layers.iter().enumerate() {
         let name = |part: &str| format!("bert.encoder.layer.{number}.{part}");
-        tensors.linear(&name("attention.self.query"), &layer.attention.query)?;
-        tensors.linear(&name("attention.self.key"), &layer.attention.key)?;
-        tensors.linear(&name("attention.self.value"), &layer.attention.value)?;
-        tensors.linear(&name("attention.output.dense"), &layer.attention.output)?;
+        let parts = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+        tensors.linear(&parts.each_ref().map(String::as_str), &layer.attention.query_key_value)?;
+        tensors.linear(&[&name("attention.output.dense")], &layer.attention.output)?;
         tensors.norm(&name("attention.output.LayerNorm"), &layer.attention_norm)?;
-        tensors.linear(&name("intermediate.dense"), &layer.feed_forward)?;
-        tensors.linear(&name("output.dense"), &layer.output)?;
+        tensors.linear(&[&name("intermediate.dense")], &layer.feed_forward)?;
+        tensors.linear(&[&name("output.dense")], &layer.output)?;
         tensors.norm(&name("output.LayerNorm"), &layer.output_norm)?;
     }
-    tensors.linear("bert.pooler.dense", &network.head.dense)?;
-    tensors.linear("classifier", &network.head.output)
+    tensors.linear(&["bert.pooler.dense"], &network.head.dense)?;
+    tensors.linear(&["classifier"], &network.head.output)
 }
 
 /// Shapes and f16 bytes by name.
@@ -89,10 +88,14 @@ struct Tensors(BTreeMap<String, (Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
     /// The reverse of [`forebay_model::checkpoint::Weights::linear`].
-    fn linear(&mut self, name: &str, layer: &Linear) -> Result<()> {
+    fn linear(&mut self, names: &[&str], layer: &Linear) -> Result<()> {
         let bias = layer.bias.as_ref().map(Param::val).context("every layer has a bias")?;
-        self.matrix(name, layer.weight.val().transpose())?;
-        self.put(format!("{name}.bias"), bias)
+        let weights = layer.weight.val().transpose().chunk(names.len(), 0);
+        for ((name, weight), bias) in names.iter().zip(weights).zip(bias.chunk(names.len(), 0)) {
+            self.matrix(name, weight)?;
+            self.put(format!("{name}.bias"), bias)?;
+        }
+        Ok(())
     }
 
     fn norm(&mut self, name: &str, norm: &LayerNorm) -> Result<()> {

@@ -98,23 +98,30 @@ impl<'a> Weights<'a> {
         Ok(Embedding { weight: self.param(values, [rows, width]) })
     }
 
-    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` as a layer.
+    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` of each name, side by side as one layer.
+    ///
+    /// Several names of one input give one wider layer whose outputs follow each other in the order of the names.
     ///
     /// # Errors
     ///
     /// As [`take`](Self::take).
-    pub fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, Error> {
-        let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = self.take(&format!("{name}.bias"), &[outputs])?;
-        // PyTorch keeps a row for each output, Burn a column.
-        let mut weight = vec![0.0; inputs * outputs];
-        for (output, row) in rows.chunks_exact(inputs).enumerate() {
-            for (input, value) in row.iter().enumerate() {
-                weight[input * outputs + output] = *value;
+    pub fn linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, Error> {
+        let width = names.len() * outputs;
+        let mut weight = vec![0.0; inputs * width];
+        let mut bias = Vec::with_capacity(width);
+        for (part, name) in names.iter().enumerate() {
+            // PyTorch keeps a row for each output, Burn a column.
+            let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
+            for (output, row) in rows.chunks_exact(inputs).enumerate() {
+                let column = part * outputs + output;
+                for (input, value) in row.iter().enumerate() {
+                    weight[input * width + column] = *value;
+                }
             }
+            bias.extend(self.take(&format!("{name}.bias"), &[outputs])?);
         }
-        let bias = Some(self.param(bias, [outputs]));
-        Ok(Linear { weight: self.param(weight, [inputs, outputs]), bias })
+        let bias = Some(self.param(bias, [width]));
+        Ok(Linear { weight: self.param(weight, [inputs, width]), bias })
     }
 
     /// `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names `gamma` and `beta` too.

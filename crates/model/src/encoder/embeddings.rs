@@ -36,8 +36,9 @@ impl Embeddings {
             0 => None,
             rows => Some(weights.embedding(&name("token_type_embeddings"), [rows, width])?),
         };
-        let project = (width != config.hidden)
-            .then(|| weights.linear(&format!("{prefix}embeddings_project"), width, config.hidden));
+        let project = (width != config.hidden).then(|| {
+            weights.linear(&[&format!("{prefix}embeddings_project")], width, config.hidden)
+        });
         Ok(Self {
             words: weights.embedding(&name("word_embeddings"), [config.vocabulary, width])?,
             positions: weights

@@ -35,8 +35,8 @@ impl Head {
         let prefix = if config.dense_in_encoder { prefix } else { "" };
         let dense = format!("{prefix}{}", config.dense);
         Ok(Self {
-            dense: weights.linear(&dense, hidden, hidden)?,
-            output: weights.linear(config.output, hidden, classes)?,
+            dense: weights.linear(&[&dense], hidden, hidden)?,
+            output: weights.linear(&[config.output], hidden, classes)?,
             activation: config.activation,
         })
     }

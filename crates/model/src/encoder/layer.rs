@@ -37,8 +37,8 @@ impl Layer {
         Ok(Self {
             attention: Attention::load(weights, prefix, names, config)?,
             attention_norm: weights.norm(&name(names.attention_norm), hidden, norm_epsilon)?,
-            feed_forward: weights.linear(&name(names.feed_forward), hidden, feed_forward)?,
-            output: weights.linear(&name(names.output), feed_forward, hidden)?,
+            feed_forward: weights.linear(&[&name(names.feed_forward)], hidden, feed_forward)?,
+            output: weights.linear(&[&name(names.output)], feed_forward, hidden)?,
             output_norm: weights.norm(&name(names.output_norm), hidden, norm_epsilon)?,
             activation: config.activation,
         })
