@@ -5,10 +5,12 @@
 #     bench/gpu.sh facts lone      these
 #
 # A step whose results are there is not measured again, so that a run that was cut off goes on where it was: results are
-# in OUT (target/gpu). Steps: facts, rectangles, mixed, warm, lone, clients, tasks; at the end the bars that they decide.
+# in OUT (target/gpu). Steps: facts, rectangles, graph, mixed, warm, lone, clients, tasks; at the end the bars that they
+# decide.
 #
 # KIT names a folder with binaries that `bench/gpu-kit.sh` made (target/gpu-kit), which are all that is needed besides
-# the Vulkan loader and the card's driver. DEVICE (gpu) and SMALL=1 are for rehearsals: `DEVICE=gpu:software SMALL=1`.
+# the Vulkan loader and the card's driver. MINILM and BERT list rectangles, ROWSxTOKENS; ROWS, TOKENS and TEXTS say what
+# flows. DEVICE (gpu) and SMALL=1 are for rehearsals: `DEVICE=gpu:software SMALL=1`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,9 +18,10 @@ out=${OUT:-target/gpu}
 kit=${KIT:-target/gpu-kit}
 device=${DEVICE:-gpu}
 python=${PYTHON:-python3}
-patience=1 seconds=0.4 minilm=1x32,8x32,64x32,256x32,1x128,8x128,64x128,256x128,1x512,8x512,32x512
-bert=1x32,8x32,64x32,1x128,8x128,64x128,256x128,8x512,32x512
-tokens=128 most=256 texts=20000 requests=300 clients=1,10,50,100,500 shapes=(minilm bert-base)
+patience=1 seconds=0.4 requests=300 clients=1,10,50,100,500 shapes=(minilm bert-base)
+minilm=${MINILM-1x32,8x32,64x32,256x32,1x128,8x128,64x128,256x128,1x512,8x512,32x512}
+bert=${BERT-1x32,8x32,64x32,1x128,8x128,64x128,256x128,8x512,32x512}
+most=${ROWS:-64} tokens=${TOKENS:-128} texts=${TEXTS:-20000}
 if [[ -n "${SMALL:-}" ]]; then
     patience=5 seconds=0.1 minilm=1x32,2x32 bert=1x32 tokens=32 most=2 texts=8 requests=5 clients=1,10 shapes=(minilm)
 fi
@@ -62,18 +65,29 @@ rectangles() {
     for shape in "${shapes[@]}"; do
         list=$bert
         [[ $shape == minilm ]] && list=$minilm
+        [[ -n $list ]] || continue
         peer 40 f16 "$1" rectangles "$shape" "$list" "$seconds"
         bench 90 spirv f16 "$1" "$shape" rectangles "$list" "$seconds"
-        bench 60 spirv f16-plain "$1" "$shape" rectangles 1x32,64x128,32x512 "$seconds"
-        bench 60 wgsl f16 "$1" "$shape" rectangles 1x32,64x128 "$seconds"
-        peer 30 f32 "$1" rectangles "$shape" 1x32,64x128 "$seconds"
-        bench 60 spirv f32 "$1" "$shape" rectangles 1x32,64x128 "$seconds"
+        if [[ $shape == bert-base && $list == *64x128* ]]; then
+            bench 60 spirv f16-plain "$1" "$shape" rectangles 64x128 "$seconds"
+            bench 60 wgsl f16 "$1" "$shape" rectangles 64x128 "$seconds"
+            peer 30 f32 "$1" rectangles "$shape" 1x32,64x128 "$seconds"
+            bench 60 spirv f32 "$1" "$shape" rectangles 1x32,64x128 "$seconds"
+        fi
+    done
+}
+
+# What a call costs besides the device's own time.
+graph() {
+    local shape
+    for shape in "${shapes[@]}"; do
+        bench 30 spirv f16 "$1" "$shape" graph 1x32 "$seconds"
     done
 }
 
 mixed() {
     peer 40 f16 "$1" mixed minilm "$tokens" "$texts"
-    bench 150 spirv f16 "$1" minilm flow "$most" "$tokens" "$texts"
+    bench 140 spirv f16 "$1" minilm flow "$most" "$tokens" "$texts"
 }
 
 # A second start finds what the first has tuned.
@@ -99,7 +113,7 @@ device = "$device"
 precision = "f16"
 max_tokens = 32
 TOML
-    measure 60 "spirv f16" "$1" "$python" bench/gpu_peer.py lone "$requests" "$work/forebay-spirv" run "$work/lone.toml"
+    measure 50 "spirv f16" "$1" "$python" bench/gpu_peer.py lone "$requests" "$work/forebay-spirv" run "$work/lone.toml"
 }
 
 clients() {
@@ -117,7 +131,7 @@ tasks() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(facts rectangles mixed warm lone clients tasks)
+((${#steps[@]})) || steps=(facts rectangles graph mixed warm lone clients tasks)
 for step in "${steps[@]}"; do
     file=$out/$step.jsonl
     printf '\n== %s\n' "$step"

@@ -141,6 +141,10 @@ def table(file):
         if row["case"] == "flow":
             idle = f", {100 * row['idle_share']:.1f}% of the time without a batch" if "idle_share" in row else ""
             print(f"- {row['by']}: {row['shape']}, texts of all lengths: {row['texts_per_s']:.0f}/s{idle}")
+        if row["case"] == "graph":
+            kind = "a graph" if row["hardware"] else "no graph"
+            print(f"- {row['by']}: {row['shape']} {row['batch']} x {row['length']}: called {row['called_ms']:.2f} ms, "
+                  f"replayed from {kind} {row['replayed_ms']:.2f} ms, off by {row['difference']:.1e}")  # fmt: skip
         if row["case"] == "lone":
             print(f"- {row['by']}: a lone request takes {row['p50_ms']:.2f} ms (p50), {row['p99_ms']:.2f} ms (p99)")
     batches = [row for row in every if row["case"] == "batch"]

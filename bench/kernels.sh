@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks that the CPU encoder's kernels are fast, in the release and in the development profile: beside the product of the
-# gemm crate in the same run, with the vectors that this processor has and with narrower ones, and in the machine code.
+# Checks that the CPU encoder's kernels are fast in the release profile, in the development profile, and in Cargo's own
+# release profile, which users of the library have: beside the product of the gemm crate in the same run, with the vectors
+# that this processor has and with narrower ones, and in the machine code.
 #
 #     bench/kernels.sh
 #
@@ -8,12 +9,20 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-for profile in release dev; do
-    # With symbols, which are all that differs from what is released.
-    CARGO_PROFILE_RELEASE_STRIP=none cargo build --quiet --locked --profile "$profile" --package forebay-bench-kernels
-    binary=${CARGO_TARGET_DIR:-target}/${profile/dev/debug}/forebay-bench-kernels
-    python3 disassembly.py "$binary"
+target=${CARGO_TARGET_DIR:-target}
+check() { # BINARY
+    python3 disassembly.py "$1"
     for lanes in 16 8 4; do
-        "$binary" check --lanes "$lanes"
+        "$1" check --lanes "$lanes"
     done
-done
+}
+build() { cargo build --quiet --locked --package forebay-bench-kernels "$@"; }
+
+# With symbols, which are all that differs from what is released.
+export CARGO_PROFILE_RELEASE_STRIP=none
+build --release
+check "$target/release/forebay-bench-kernels"
+build
+check "$target/debug/forebay-bench-kernels"
+CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 build --release --target-dir "$target/cargo-default"
+check "$target/cargo-default/release/forebay-bench-kernels"
