@@ -37,28 +37,26 @@ pub(crate) fn devices(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn in_words(device: &AvailableDevice) -> String {
-    let mut text =
-        format!("{:<13} {} ({})\n", device.choice.to_string(), device.name, device.details);
-    let is_gpu = device.largest_buffer.is_some();
-    if is_gpu {
-        let f16 = if device.has_f16 { "f16" } else { "no f16" };
-        let units = match (device.has_matrix_units, device.uses_matrix_units) {
-            (_, true) => "matrix units in use",
-            (true, false) => "matrix units unused: build with `--features spirv`",
-            (false, false) => "no matrix units",
-        };
-        let largest = device.largest_buffer.unwrap_or_default() >> 20;
-        text += &format!(
-            "{:13} kernels in {}, {f16}, {units}, tensors up to {largest} MiB",
-            "", device.compiler
-        );
-    } else {
-        text += &format!("{:13} kernels for {}", "", device.compiler);
-    }
-    if let Some(advice) = device.refused {
-        text += &format!("\n{:13} not usable: {advice}", "");
-    }
-    text
+    let AvailableDevice { choice, name, details, compiler, .. } = device;
+    let kernels = match device.largest_buffer {
+        Some(largest) => {
+            let f16 = if device.has_f16 { "f16" } else { "no f16" };
+            let units = match (device.has_matrix_units, device.uses_matrix_units) {
+                (_, true) => "matrix units in use",
+                (true, false) => "matrix units unused: build with `--features spirv`",
+                (false, false) => "no matrix units",
+            };
+            format!("kernels in {compiler}, {f16}, {units}, tensors up to {} MiB", largest >> 20)
+        }
+        None => format!("kernels for {compiler}"),
+    };
+    let refused = device.refused.map(|advice| format!("not usable: {advice}"));
+    let lines = [Some(format!("{name} ({details})")), Some(kernels), refused];
+    // The first line starts with what chooses the device, and the others below its name.
+    let first = choice.to_string();
+    let starts = [first.as_str(), "", ""];
+    let lines = starts.iter().zip(lines.into_iter().flatten());
+    lines.map(|(start, line)| format!("{start:<13} {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn as_json(device: &AvailableDevice, auto: bool) -> serde_json::Value {

@@ -5,7 +5,7 @@
 //! cargo run --release --example device_bench -- gpu f16 minilm flow 64 128 20000
 //! ```
 //!
-//! - `rectangles` runs each ROWSxTOKENS for so many seconds: the time of its first run, which compiles and tunes, how far
+//! - `rectangles` runs each `ROWSxTOKENS` for so many seconds: the time of its first run, which compiles and tunes, how far
 //!   it is from the CPU's numbers, and then texts per second and latencies.
 //! - `flow` warms up everything up to a number of rows and of tokens, and has texts of all lengths go through a flow.
 //! - `graph` runs the encoder alone, called and replayed from a captured graph.
@@ -175,7 +175,7 @@ fn graph(
         let mask = batch.attention_mask(masking, encoder.precision(), device);
         let (tokens, weights) = (batch.tokens(device), batch.mean_weights(device));
         let compute =
-            || weights.clone().matmul(encoder.forward_tokens(tokens.clone(), mask.clone()));
+            || weights.clone().matmul(encoder.forward_tokens(tokens.clone(), mask.as_ref()));
         let read =
             |pooled: Tensor<3>| pooled.try_into_vec_as::<f32>().map_err(|e| anyhow!("{e:?}"));
         let expected = read(compute())?;
@@ -207,7 +207,7 @@ async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<(
     record_decisions();
     let started = Instant::now();
     let tell = |step: forebay_model::WarmUp| {
-        if step.done % 8 == 0 || step.done == step.total {
+        if step.done.is_multiple_of(8) || step.done == step.total {
             eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape);
         }
     };

@@ -59,7 +59,7 @@ impl Encoder {
     pub fn forward(&self, batch: &Padded, masking: Masking) -> Tensor<3> {
         let device = self.embeddings.device();
         let mask = batch.attention_mask(masking, self.precision(), &device);
-        self.forward_tokens(batch.tokens(&device), mask)
+        self.forward_tokens(batch.tokens(&device), mask.as_ref())
     }
 
     /// What the weights are in.
@@ -70,15 +70,18 @@ impl Encoder {
 
     /// [`forward`](Self::forward) of token ids that are on the device already, `[batch, tokens]`.
     #[must_use]
-    pub fn forward_tokens(&self, tokens: Tensor<2, Int>, mask: Option<AttentionMask>) -> Tensor<3> {
+    pub fn forward_tokens(
+        &self,
+        tokens: Tensor<2, Int>,
+        mask: Option<&AttentionMask>,
+    ) -> Tensor<3> {
         let rectangle @ [batch, length] = tokens.dims();
         let hidden = self.embeddings.forward(tokens);
         let [_, _, width] = hidden.dims();
         // As a plain matrix, whose products are tuned by how many tokens there are in all.
         let hidden = hidden.reshape([batch * length, width]);
         let layers = self.layers.iter();
-        let hidden =
-            layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask.clone()));
+        let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask));
         hidden.cast(FloatDType::F32).reshape([batch, length, width])
     }
 }

@@ -68,7 +68,7 @@ impl Network {
         let [rows, length, width] = embedded.dims();
         let embedded = embedded.reshape([rows * length, width]);
         let hidden = self.encoder.layers.iter().fold(embedded, |hidden, layer| {
-            layer.forward(self.dropout.forward(hidden), [rows, length], mask.clone())
+            layer.forward(self.dropout.forward(hidden), [rows, length], mask.as_ref())
         });
         self.head.forward(self.dropout.forward(hidden).reshape([rows, length, width]))
     }

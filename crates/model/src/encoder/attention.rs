@@ -50,7 +50,7 @@ impl Attention {
         &self,
         hidden: Tensor<2>,
         [batch, tokens]: [usize; 2],
-        mask: Option<AttentionMask>,
+        mask: Option<&AttentionMask>,
     ) -> Tensor<2> {
         let [_, width] = hidden.dims();
         let heads = [batch, tokens, self.heads, width / self.heads];
@@ -60,9 +60,9 @@ impl Attention {
         };
         let (boolean, bias) = match mask {
             None => (None, None),
-            Some(AttentionMask::Bias(bias)) => (None, Some(bias)),
+            Some(AttentionMask::Bias(bias)) => (None, Some(bias.clone())),
             Some(AttentionMask::Boolean(padding)) => {
-                (Some(padding.expand([batch, self.heads, tokens, tokens])), None)
+                (Some(padding.clone().expand([batch, self.heads, tokens, tokens])), None)
             }
         };
         // Any option would keep Burn from its fused kernels, and so does a bias.

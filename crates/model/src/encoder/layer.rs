@@ -50,7 +50,7 @@ impl Layer {
         &self,
         hidden: Tensor<2>,
         rectangle: [usize; 2],
-        mask: Option<AttentionMask>,
+        mask: Option<&AttentionMask>,
     ) -> Tensor<2> {
         let attended = self.attention.forward(hidden.clone(), rectangle, mask);
         let hidden = self.attention_norm.forward(hidden + attended);

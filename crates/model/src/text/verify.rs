@@ -293,7 +293,9 @@ mod tests {
             let mut texts: Vec<_> = given.iter().map(|text| text.to_vec()).collect();
             texts.resize(rows, vec![0]);
             if fault == Fault::IgnoresMask {
-                texts.iter_mut().for_each(|text| text.resize(length, 0));
+                for text in &mut texts {
+                    text.resize(length, 0);
+                }
             }
             let texts: Vec<_> = texts.iter().map(Vec::as_slice).collect();
             let (mut found, width) = self.model.compute(&texts, [rows, length])?;
