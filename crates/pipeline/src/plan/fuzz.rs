@@ -7,9 +7,12 @@ use proptest::prelude::*;
 use super::Plan;
 
 /// The shipped files, and one with all that they leave out.
-const FILES: [&str; 7] = [
+const FILES: [&str; 10] = [
+    include_str!("../../../../config/dead-letters.toml"),
     include_str!("../../../../config/embed.toml"),
+    include_str!("../../../../config/exactly-once.toml"),
     include_str!("../../../../config/files.toml"),
+    include_str!("../../../../config/http.toml"),
     include_str!("../../../../config/lines.toml"),
     include_str!("../../../../config/one-by-one.toml"),
     include_str!("../../../../config/sentiment.toml"),
