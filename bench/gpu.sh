@@ -14,7 +14,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out=${OUT:-target/gpu}
+# Absolute, for the cache in it: programs ignore a relative XDG_CACHE_HOME.
+out=$(realpath -m "${OUT:-target/gpu}")
 kit=${KIT:-target/gpu-kit}
 device=${DEVICE:-gpu}
 python=${PYTHON:-python3}
@@ -26,6 +27,7 @@ if [[ -n "${SMALL:-}" ]]; then
     patience=5 seconds=0.1 minilm=1x32,2x32 bert=1x32 tokens=32 most=2 texts=8 requests=5 clients=1,10 shapes=(minilm)
 fi
 mkdir -p "$out"
+compgen -G "$kit/*.xz" >/dev/null || { echo "no binaries in $kit: run bench/gpu-kit.sh, or set KIT" >&2 && exit 1; }
 # Binaries are kept compressed; they run from a folder of their own.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -46,7 +48,7 @@ measure() {
 bench() { # LIMIT BUILD PRECISION FILE ARGUMENTS..
     local limit=$1 build=$2 precision=$3 file=$4
     shift 4
-    [[ -x "$work/device_bench-$build" ]] || return 0
+    [[ -x "$work/device_bench-$build" ]] || { echo "$kit has no device_bench-$build: left out" && return 0; }
     DECISIONS="$out/decisions-$build-$precision.json" \
         measure "$limit" "$build $precision" "$file" "$work/device_bench-$build" "$device" "$precision" "$@"
 }

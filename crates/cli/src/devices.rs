@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use forebay_model::{AvailableDevice, available_devices};
+use forebay_model::{AvailableDevice, DeviceChoice, available_devices};
 use serde_json::json;
 
 use crate::print::line;
@@ -17,20 +17,17 @@ pub(crate) struct Args {
 
 pub(crate) fn devices(args: &Args) -> anyhow::Result<ExitCode> {
     let devices = available_devices();
-    // A software adapter is for tests, and has to be asked for.
-    let auto = devices.iter().find(|device| device.choice.is_taken_by_auto());
     for device in &devices {
         if args.json {
-            line(as_json(device, Some(device) == auto))?;
+            line(as_json(device))?;
         } else {
             line(in_words(device))?;
         }
     }
+    let auto = devices.iter().find(|device| device.is_auto);
     if let (false, Some(auto)) = (args.json, auto) {
-        let why = match auto.compiler {
-            "SPIR-V" | "WGSL" => "the best GPU",
-            _ => "there is no GPU",
-        };
+        let is_cpu = auto.choice == DeviceChoice::Cpu;
+        let why = if is_cpu { "there is no GPU" } else { "the best GPU" };
         line(format_args!("\nauto takes {}: {why}", auto.choice))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -41,7 +38,7 @@ fn in_words(device: &AvailableDevice) -> String {
     let kernels = match device.largest_buffer {
         Some(largest) => {
             let f16 = if device.has_f16 { "f16" } else { "no f16" };
-            let units = match (device.has_matrix_units, device.uses_matrix_units) {
+            let units = match (device.has_matrix_units, device.uses_matrix_units()) {
                 (_, true) => "matrix units in use",
                 (true, false) => "matrix units unused: build with `--features spirv`",
                 (false, false) => "no matrix units",
@@ -59,16 +56,16 @@ fn in_words(device: &AvailableDevice) -> String {
     lines.map(|(start, line)| format!("{start:<13} {line}")).collect::<Vec<_>>().join("\n")
 }
 
-fn as_json(device: &AvailableDevice, auto: bool) -> serde_json::Value {
+fn as_json(device: &AvailableDevice) -> serde_json::Value {
     json!({
         "device": device.choice.to_string(),
         "name": device.name,
         "details": device.details,
         "kernels": device.compiler,
         "f16": device.has_f16,
-        "matrix_units": { "present": device.has_matrix_units, "used": device.uses_matrix_units },
+        "matrix_units": { "present": device.has_matrix_units, "used": device.uses_matrix_units() },
         "largest_tensor_bytes": device.largest_buffer,
         "refused": device.refused,
-        "auto": auto,
+        "auto": device.is_auto,
     })
 }

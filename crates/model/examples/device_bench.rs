@@ -66,6 +66,7 @@ async fn main() -> Result<()> {
         "bert-base" => Sizes { layers: 12, hidden: 768, heads: 12, feed_forward: 3072 },
         other => bail!("unknown shape {other}, expected minilm or bert-base"),
     };
+    record_decisions();
     let folder = tempfile::tempdir()?;
     let options = TextModelOptions {
         task: Some(Task::TextEmbedding),
@@ -81,9 +82,10 @@ async fn main() -> Result<()> {
             let seconds = next()?.parse().context("SECONDS for each rectangle")?;
             write_model(folder.path(), sizes)?;
             if what == "graph" {
-                return graph(&options, &shape, &list, seconds);
+                graph(&options, &shape, &list, seconds)
+            } else {
+                rectangles(&options, &shape, &list, seconds)
             }
-            rectangles(&options, &shape, &list, seconds)
         }
         "flow" => {
             let (rows, tokens) = (next()?.parse()?, next()?.parse()?);
@@ -127,7 +129,6 @@ fn rectangles(
     rectangles: &[[usize; 2]],
     seconds: f64,
 ) -> Result<()> {
-    record_decisions();
     let most = |side: usize| rectangles.iter().map(|rectangle| rectangle[side]).max();
     let max_batch = most(0).and_then(NonZeroUsize::new).context("no rectangle")?;
     let max_tokens = most(1).and_then(NonZeroUsize::new);
@@ -142,7 +143,7 @@ fn rectangles(
         let started = Instant::now();
         model.infer(&vec![text.clone(); rows])?;
         let first_s = started.elapsed().as_secs_f64();
-        // What is larger than the device is given at once runs in parts.
+        // A batch of more tokens than the device is given at once runs in parts.
         let part = rows.min(16_384 / length);
         let difference = reference.difference(&model, [part, length])?;
         measure(&mut model, shape, &text, rows, seconds, (first_s, difference))?;
@@ -150,15 +151,14 @@ fn rectangles(
     Ok(())
 }
 
-/// What a call costs besides the device's own time: the encoder over tokens that stay on the device, and the mean of each
-/// text read back, called each time and replayed from a graph.
+/// Times the encoder over tokens that stay on the device, with the mean of each text read back: called each time, and
+/// replayed from a graph, which leaves out the cost of the call.
 fn graph(
     options: &TextModelOptions,
     shape: &str,
     rectangles: &[[usize; 2]],
     seconds: f64,
 ) -> Result<()> {
-    record_decisions();
     let path = options.path.join("model.safetensors");
     let Architecture { encoder: sizes, names, .. } =
         Architecture::from_config(&JsonFile::read(&options.path.join("config.json"))?)?;
@@ -167,8 +167,7 @@ fn graph(
     let bytes = checkpoint::read(&path)?;
     let weights = Weights::parse(&path, &bytes, device)?.in_precision(options.precision);
     let encoder = Encoder::load(&weights, "", &names, &sizes)?;
-    let flash = options.flash_attention && options.precision == Precision::F16;
-    let masking = if flash { Masking::Boolean } else { Masking::Bias };
+    let masking = Masking::fastest(options.precision, options.flash_attention);
     for &[rows, length] in rectangles {
         let text = vec![4; length];
         let batch = Padded::new(&vec![text.as_slice(); rows], [rows, length], 0, true);
@@ -191,7 +190,8 @@ fn graph(
         let found = replay()?;
         let differences =
             found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-        let difference = differences.fold(0.0, f32::max);
+        // A number that is none counts as the largest difference: `f32::max` would leave it out.
+        let difference = differences.max_by(f32::total_cmp).unwrap_or_default();
         let (replayed, _) = times(seconds, || replay().map(drop))?;
         println!(
             "{}",
@@ -204,7 +204,6 @@ fn graph(
 
 /// The share of time in which the device has no batch, while a flow has more texts of all lengths than it can take.
 async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<()> {
-    record_decisions();
     let started = Instant::now();
     let tell = |step: forebay_model::WarmUp| {
         if step.done.is_multiple_of(8) || step.done == step.total {

@@ -204,22 +204,6 @@ impl TextModel {
         let options = TextModelOptions { device, precision, ..self.options.clone() };
         Ok(CpuReference::new(Self::load(&options)?))
     }
-
-    /// [`warm_up`](Model::warm_up) of these rectangles only, each `[rows, tokens]`.
-    ///
-    /// # Errors
-    ///
-    /// As [`warm_up`](Model::warm_up).
-    pub fn warm_up_rectangles(
-        &mut self,
-        rectangles: &[[usize; 2]],
-        progress: &mut dyn FnMut(WarmUp),
-    ) -> Result<(), Error> {
-        let mut reference = self.cpu_reference()?;
-        verify(self, &mut reference, rectangles, progress)?;
-        // With a single one there is nothing to choose.
-        if rectangles.len() > 1 { self.try_out(rectangles) } else { Ok(()) }
-    }
 }
 
 impl Computes for TextModel {
@@ -285,7 +269,10 @@ impl Model for TextModel {
         if shapes.is_empty() {
             return self.try_out(&ON_CPU);
         }
-        self.warm_up_rectangles(&shapes, progress)
+        let mut reference = self.cpu_reference()?;
+        verify(self, &mut reference, &shapes, progress)?;
+        // With a single shape there is nothing to choose.
+        if shapes.len() > 1 { self.try_out(&shapes) } else { Ok(()) }
     }
 
     fn describe(&self) -> String {

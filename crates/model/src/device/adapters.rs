@@ -18,9 +18,9 @@ pub(super) struct Adapter {
     pub(super) index: usize,
     /// Most bytes in one buffer of a kernel.
     pub(super) largest_buffer: u64,
-    /// Whether kernels can compute in f16.
+    /// True if kernels can compute in f16.
     pub(super) has_f16: bool,
-    /// Whether it multiplies small matrices in one instruction.
+    /// True if the adapter multiplies small matrices in one instruction.
     pub(super) has_matrix_units: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Api {
     Dx12,
 }
 
-/// What kernels are compiled to.
+/// The language that kernels are compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compiler {
     /// WGSL, which runs anywhere, without matrix units.
@@ -107,7 +107,7 @@ impl Adapter {
 }
 
 impl Compiler {
-    /// What this build compiles kernels for an API to.
+    /// The language to which this build compiles kernels for an API.
     pub(super) fn of(api: Api) -> Self {
         if cfg!(feature = "spirv") && api == Api::Vulkan { Self::SpirV } else { Self::Wgsl }
     }

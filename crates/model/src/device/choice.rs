@@ -28,14 +28,6 @@ pub enum DeviceChoice {
     Cpu,
 }
 
-impl DeviceChoice {
-    /// Whether [`Auto`](Self::Auto) may come to this device: not to a software adapter, which has to be asked for.
-    #[must_use]
-    pub fn is_taken_by_auto(self) -> bool {
-        self != Self::Software
-    }
-}
-
 impl FromStr for DeviceChoice {
     type Err = InvalidDevice;
 

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 
+use crate::Precision;
+
 /// What is added to the attention scores of padding. Large enough that `exp` makes it zero, small enough that a sum
 /// with any score stays finite even in f16, so that no row ever becomes NaN.
 const MASKED: f32 = -3e4;
@@ -23,6 +25,14 @@ pub enum Masking {
     Bias,
     /// By booleans, which fused kernels ("flash attention") take where a GPU's backend has them.
     Boolean,
+}
+
+impl Masking {
+    /// The faster one that loses nothing: fused kernels multiply in f16, which is a loss unless everything else does too.
+    #[must_use]
+    pub fn fastest(precision: Precision, flash_attention: bool) -> Self {
+        if flash_attention && precision == Precision::F16 { Self::Boolean } else { Self::Bias }
+    }
 }
 
 /// Which of a rectangle's tokens are padding, for attention, `[rows, 1, 1, length]`.

@@ -11,13 +11,12 @@ use super::output::{Answers, Labels, Reduce};
 use super::plan::Memory;
 use super::pooling::Pooling;
 use super::tokens::Tokenizer;
-use super::verify::Kernels;
 use super::{
     ClassificationOptions, Precision, Scores, Task, TextFace, TextModel, TextModelOptions, plan,
 };
 use crate::checkpoint::{self, JsonFile, Weights};
 use crate::cpu::cpu_encoder;
-use crate::encoder::{Encoder, Head};
+use crate::encoder::{Encoder, Head, Masking};
 use crate::{Architecture, Error, SelectedDevice};
 
 /// Reads the small files first, so that a wrong directory fails before a device is opened.
@@ -66,7 +65,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     };
     let backbone = if device.is_gpu() {
         let padding = tokenizer.padding();
-        let Kernels { masking, .. } = Kernels::fastest(options.precision, options.flash_attention);
+        let masking = Masking::fastest(options.precision, options.flash_attention);
         Backbone::Padded { encoder: Box::new(encoder), masking, padding }
     } else {
         Backbone::Cpu(Box::new(cpu_encoder(encoder, sizes, options)?))

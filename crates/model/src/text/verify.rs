@@ -25,9 +25,7 @@ pub(super) struct Kernels {
 impl Kernels {
     /// The fastest with such options.
     pub(super) fn fastest(precision: Precision, flash_attention: bool) -> Self {
-        // Flash attention multiplies in f16, which is no loss where everything else does too.
-        let flash = flash_attention && precision == Precision::F16;
-        Self { precision, masking: if flash { Masking::Boolean } else { Masking::Bias } }
+        Self { precision, masking: Masking::fastest(precision, flash_attention) }
     }
 
     /// Slower ones that less can be wrong with.
