@@ -4,23 +4,14 @@
 #
 #     bench/cpu.sh [rounds]
 #
-# A round measures everything once, each with as many threads as there are cores, tokenising included. Needs cargo and
-# Python 3.10 or newer; the peers (3 GB) go into an environment of their own in the cache folder.
+# A round measures everything once, each with as many threads as there are cores, tokenising included. Needs cargo and what
+# bench/peers.sh needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1:-5}
-packages=(torch==2.15.0 sentence-transformers==6.2.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/forebay
-environment=$cache/peers
-python=$environment/bin/python
 threads=$(nproc)
-
-if [[ ! -e "$environment/ready" ]]; then
-    python3 -m venv "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
-    touch "$environment/ready"
-fi
+python=$(bench/peers.sh)
 model=$(scripts/fetch-minilm.sh)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,7 +1,5 @@
 //! The command line: what it prints and how it exits.
 
-use std::process::Stdio;
-
 use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
 
@@ -82,22 +80,6 @@ fn an_embedded_broker_serves_any_pipeline() {
     let mut command = forebay();
     command.args(["run", "--embedded-broker", "config/sentiment.toml"]).env("DEVICE", "cpu");
     Service::start(&mut command).stop();
-}
-
-#[test]
-fn the_demo_shows_replies_and_compares() {
-    let mut command = forebay();
-    command
-        .args(["demo", "--device", "cpu", "--requests", "60", "--concurrency", "20"])
-        .stdout(Stdio::piped());
-    let output = output(&mut command, "");
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
-    for part in ["positive", "negative", "replies/s", "latency p99", "batches", "one by one"] {
-        assert!(shown.contains(part), "{part} is missing:\n{shown}");
-    }
-    let wide: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
-    assert!(wide.is_empty(), "wider than 80 columns: {wide:#?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod broker;
 mod cli;
 mod clients;
 mod crash;
+mod demo;
 mod headers;
 mod hub;
 mod kcat;

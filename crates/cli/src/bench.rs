@@ -1,23 +1,30 @@
 //! `forebay bench`: throughput and latency at several levels of concurrency, batched and one by one.
 
+mod plot;
+mod point;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use forebay_kafka::{EmbeddedBroker, create_topics};
-use forebay_pipeline::Plan;
+use serde_json::json;
 
-use crate::load::{Load, Measured};
+use self::point::{Figures, Point};
+use crate::comparison::{Comparison, Setting};
+use crate::load::Load;
 use crate::print::line;
-use crate::running::{Running, mean_size};
-use crate::sentiment::{self, ModelArgs};
-use crate::{profile, signals};
+use crate::running::{Pipelines, Running, mean_size};
+use crate::sentiment::ModelArgs;
+use crate::{exit, profile, signals};
 
 /// Measure the sentiment pipeline at several levels of concurrency, batched and one by one
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Requests under way at once, one measurement each
+    /// Clients, each of which sends its next request when its last is answered; one measurement each
     #[arg(long, value_delimiter = ',', default_value = "1,10,25,50,100,200,500",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Vec<u32>,
@@ -27,50 +34,66 @@ pub(crate) struct Args {
     /// Kafka's bootstrap servers, on which topics are created [default: an embedded broker]
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
+    /// Write the figures to this file as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the figures into this file as SVG, too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
-const PARTITIONS: i32 = 4;
+/// Rounds of which the median is the time until requests sent at once are answered.
+const BURSTS: usize = 3;
 
 pub(crate) fn bench(args: &Args) -> anyhow::Result<ExitCode> {
+    // A path that cannot be written is to fail before minutes of measuring.
+    let [mut json, mut svg] = [create(args.json.as_deref())?, create(args.svg.as_deref())?];
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let stop = signals::stop_token()?;
-        stop.run_until_cancelled(compare(args))
-            .await
-            .unwrap_or_else(|| anyhow::bail!("interrupted"))
-    })?;
+    let setting = match &args.brokers {
+        Some(brokers) => runtime.block_on(Setting::at(brokers))?,
+        None => Setting::embedded()?,
+    };
+    let measured = runtime.block_on(async {
+        let pipelines = Pipelines::new(signals::stop_token()?);
+        pipelines.run_until_stopped(measure_all(args, &setting, &pipelines)).await.transpose()
+    });
+    drop(runtime);
+    drop(setting);
+    let Some((about, points)) = measured? else {
+        line("interrupted")?;
+        return Ok(exit::INTERRUPTED.into());
+    };
+    if let Some(file) = &mut json {
+        let measurements: Vec<_> = points.iter().map(Point::to_json).collect();
+        let mut report = about.clone();
+        report["measurements"] = json!(measurements);
+        writeln!(file, "{report:#}").context("cannot write the figures")?;
+    }
+    if let Some(file) = &mut svg {
+        let drawing = plot::draw(&points).context("cannot draw the figures")?;
+        file.write_all(drawing.as_bytes()).context("cannot write the drawing")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn compare(args: &Args) -> anyhow::Result<()> {
-    // Topics of this process alone, so that runs on one broker do not answer each other.
-    let runs = ["batched", "unbatched"].map(|run| format!("bench-{}-{run}", std::process::id()));
-    let topics = runs.each_ref().map(|run| sentiment::topics(run));
-    let topics: Vec<_> = topics
-        .iter()
-        .flat_map(|(requests, replies)| [(requests.as_str(), PARTITIONS), (replies, PARTITIONS)])
-        .collect();
-    let broker = match &args.brokers {
-        Some(brokers) => {
-            create_topics(brokers, &topics).await?;
-            None
-        }
-        None => Some(EmbeddedBroker::start(&topics).context("cannot start the embedded broker")?),
-    };
-    let at_broker = |plan: Plan| match (&broker, &args.brokers) {
-        (Some(broker), _) => plan.at_embedded_broker(broker),
-        (None, Some(brokers)) => plan.at_brokers(brokers),
-        (None, None) => plan,
-    };
+fn create(path: Option<&Path>) -> anyhow::Result<Option<File>> {
+    path.map(|path| {
+        File::create(path).with_context(|| format!("cannot write to {}", path.display()))
+    })
+    .transpose()
+}
 
-    let [batched, unbatched] = &runs;
-    let plan = at_broker(sentiment::plan(&args.model, batched)?);
-    let mut batched = Running::start(plan, batched).await?;
-    let plan = at_broker(sentiment::unbatched(&args.model, unbatched)?);
-    let mut unbatched = Running::start(plan, unbatched).await?;
+/// Measures, prints a row for each level, and returns what was measured on and the measurements.
+async fn measure_all(
+    args: &Args,
+    setting: &Setting,
+    pipelines: &Pipelines,
+) -> anyhow::Result<(serde_json::Value, Vec<Point>)> {
+    let Comparison { mut batched, mut one_by_one } = setting.start(&args.model, pipelines).await?;
 
+    let broker = args.brokers.as_deref().unwrap_or("embedded");
     line(format_args!("{}", batched.description))?;
-    line(format_args!("broker: {}", args.brokers.as_deref().unwrap_or("embedded")))?;
+    line(format_args!("broker: {broker}"))?;
     line(format_args!("build: {}\n", profile::describe()))?;
     line(format_args!(
         "{:>7}  {:^31}  {:^25}  {:>5}",
@@ -80,34 +103,39 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
         "{:>7}  {:>7} {:>7} {:>7} {:>7}  {:>7} {:>8} {:>8}",
         "", "1/s", "p50 ms", "p99 ms", "mean", "1/s", "p50 ms", "p99 ms"
     ))?;
+    let mut points = Vec::new();
     for &concurrency in &args.concurrency {
         let requests = args.requests.unwrap_or(concurrency.saturating_mul(10).max(200)) as usize;
         let load = Load { requests, concurrency: concurrency as usize };
-        let (with, sizes) = measure(&mut batched, load).await?;
-        let (without, _) = measure(&mut unbatched, load).await?;
-        line(format_args!(
-            "{concurrency:>7}  {:>7.0} {:>7.1} {:>7.1} {:>7.1}  {:>7.0} {:>8.1} {:>8.1}  {:>5.2}",
-            with.per_second(),
-            millis(&with, 0.5),
-            millis(&with, 0.99),
-            sizes,
-            without.per_second(),
-            millis(&without, 0.5),
-            millis(&without, 0.99),
-            with.per_second() / without.per_second(),
-        ))?;
+        let point = Point {
+            clients: concurrency,
+            batched: measure(&mut batched, load).await?,
+            one_by_one: measure(&mut one_by_one, load).await?,
+        };
+        line(format_args!("{point}"))?;
+        points.push(point);
     }
-    batched.stop().await?;
-    unbatched.stop().await?;
-    Ok(())
+    let about = json!({
+        "forebay": env!("CARGO_PKG_VERSION"),
+        "model": batched.description,
+        "broker": broker,
+        "build": profile::NAME,
+    });
+    Ok((about, points))
 }
 
-async fn measure(running: &mut Running, load: Load) -> anyhow::Result<(Measured, f64)> {
-    running.warm_up(load).await?;
+async fn measure(running: &mut Running, load: Load) -> anyhow::Result<Figures> {
+    let burst = Load { requests: load.concurrency, ..load };
+    running.warm_up(burst).await?;
+    let mut bursts = Vec::new();
+    for _ in 0..BURSTS {
+        bursts.push(running.warm_up(burst).await?.elapsed);
+    }
+    bursts.sort_unstable();
     let measured = running.load(load, |_, _, _| {}).await?;
-    Ok((measured, mean_size(&running.take_sizes())))
-}
-
-fn millis(measured: &Measured, quantile: f64) -> f64 {
-    measured.latency(quantile).as_secs_f64() * 1e3
+    Ok(Figures {
+        burst: bursts[BURSTS / 2],
+        mean_batch: mean_size(&running.take_sizes()),
+        load: measured,
+    })
 }

@@ -1,162 +1,151 @@
-//! `forebay demo`: the whole thing in one process, with batching on and off.
+//! `forebay demo`: requests through an embedded Kafka broker and a model, and what batching gives.
+
+mod chart;
 
 use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use forebay_kafka::{EmbeddedBroker, Response};
+use forebay_kafka::Response;
 use serde_json::Value;
 
-use crate::load::{Load, Measured};
+use self::chart::Point;
+use crate::comparison::{Comparison, Setting};
+use crate::load::Load;
 use crate::print::line;
-use crate::running::{BatchSizes, Running, describe_sizes};
-use crate::sentiment::{self, ModelArgs};
-use crate::{profile, progress, signals};
+use crate::running::{Pipelines, Running};
+use crate::sentiment::{self, LabelledText, ModelArgs};
+use crate::{exit, profile, progress, signals};
 
 /// Show requests going through an embedded Kafka broker and a sentiment model, batched and one by one
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Requests to send
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    requests: u32,
-    /// Requests under way at once
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    concurrency: u32,
-    /// Replies to print; the rest only move the bar
-    #[arg(long, default_value_t = 24)]
+    /// Clients, each of which sends its next request when its last is answered; one measurement each
+    #[arg(long, value_delimiter = ',', default_value = "1,10,50,100,500",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: Vec<u32>,
+    /// Replies to print
+    #[arg(long, default_value_t = 8)]
     rows: usize,
     /// Keep serving afterwards, so that any Kafka client can join
     #[arg(long)]
     serve: bool,
 }
 
-const PARTITIONS: i32 = 4;
-const BATCHED: &str = "batched";
-const UNBATCHED: &str = "unbatched";
+/// Requests at once while replies are printed.
+const FIRST_CLIENTS: usize = 16;
+/// How long one measurement is to take. It takes longer where it needs longer to answer each client once.
+const MEASURED: Duration = Duration::from_millis(600);
 
 pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
+    let setting = Setting::embedded()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let stop = signals::stop_token()?;
-        match stop.run_until_cancelled(show(args)).await {
-            None => line("interrupted")?,
-            Some(served) => {
-                let Some(mut serving) = served? else { return Ok(()) };
-                tokio::select! {
-                    () = stop.cancelled() => serving.stop().await?,
-                    error = serving.running.ended() => return Err(error),
-                }
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    Ok(ExitCode::SUCCESS)
+    let shown = runtime.block_on(async {
+        let pipelines = Pipelines::new(signals::stop_token()?);
+        let mut serving = false;
+        let shown = pipelines.run_until_stopped(show(args, &setting, &pipelines, &mut serving));
+        let shown = shown.await.transpose()?;
+        anyhow::Ok(shown.is_some() || serving)
+    });
+    drop(runtime);
+    drop(setting);
+    if shown? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    line("interrupted")?;
+    Ok(exit::INTERRUPTED.into())
 }
 
-/// Runs the demo; gives the batched pipeline back if it is to go on serving.
-async fn show(args: &Args) -> anyhow::Result<Option<Serving>> {
-    let broker = embedded_broker()?;
-    let brokers = broker.bootstrap_servers();
-    line(format_args!(
-        "Kafka    {brokers} (embedded: in memory, at least once, 5 MiB a partition)"
-    ))?;
-
-    let load = Load { requests: args.requests as usize, concurrency: args.concurrency as usize };
-    let plan = sentiment::plan(&args.model, BATCHED)?.at_embedded_broker(&broker);
-    let mut batched = Running::start(plan, BATCHED).await?;
+async fn show(
+    args: &Args,
+    setting: &Setting,
+    pipelines: &Pipelines,
+    serving: &mut bool,
+) -> anyhow::Result<()> {
+    let brokers = setting.brokers();
+    line(format_args!("Kafka    {brokers} (embedded: in memory, 5 MiB a partition)"))?;
+    let Comparison { mut batched, mut one_by_one } = setting.start(&args.model, pipelines).await?;
     // `models/sentiment (bert, text-classification) on cpu: as asked`
     let (model, device) =
         batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
-    line(format_args!("Model    {model}\nDevice   {device}\nBuild    {}", profile::describe()))?;
-    line(format_args!("Load     {} requests, {} at once\n", load.requests, load.concurrency))?;
-    let with = measure(&mut batched, load, args.rows).await?;
+    line(format_args!("Model    {model}\nDevice   {device}\nBuild    {}\n", profile::describe()))?;
 
-    let plan = sentiment::unbatched(&args.model, UNBATCHED)?.at_embedded_broker(&broker);
-    let mut unbatched = Running::start(plan, UNBATCHED).await?;
-    let without = measure(&mut unbatched, load, 0).await?;
-    unbatched.stop().await?;
+    show_replies(&mut batched, args.rows).await?;
 
-    line(format_args!("\n{:<14}{:>26}{:>26}", "", "batched", "one by one"))?;
-    compare("replies/s", &with, &without, |run| format!("{:.0}", run.0.per_second()))?;
-    for (name, quantile) in [("latency p50", 0.5), ("latency p95", 0.95), ("latency p99", 0.99)] {
-        compare(name, &with, &without, |run| millis(run.0.latency(quantile)))?;
+    let bar = progress::bar(args.concurrency.len() as u64 * 2, "measuring");
+    let mut points = Vec::new();
+    for &clients in &args.concurrency {
+        let batched = rate(&mut batched, clients as usize).await?;
+        bar.inc(1);
+        let one_by_one = rate(&mut one_by_one, clients as usize).await?;
+        bar.inc(1);
+        points.push(Point { clients, batched, one_by_one });
     }
-    compare("batches", &with, &without, |run| describe_sizes(&run.1))?;
-    line(format_args!(
-        "\nbatched is {:.1}x as fast",
-        with.0.per_second() / without.0.per_second()
-    ))?;
+    bar.finish_and_clear();
+    line(chart::draw(&points))?;
 
-    if !args.serve {
-        batched.stop().await?;
-        return Ok(None);
+    if args.serve {
+        *serving = true;
+        show_serving(setting)?;
+        return Err(batched.ended().await);
     }
-    print_serving(&brokers)?;
-    Ok(Some(Serving { running: batched, _broker: broker }))
+    line("Your Kafka   KAFKA_BROKERS=host:9092 forebay run config/sentiment.toml")?;
+    line("Your model   its directory as `path` in that file: docs/models.md")?;
+    line("Read next    README.md, and docs/operators.md for what else a file can say")
 }
 
-/// What goes on after the demo.
-struct Serving {
-    running: Running,
-    // Lives as long as the pipeline.
-    _broker: EmbeddedBroker,
-}
-
-impl Serving {
-    async fn stop(self) -> anyhow::Result<()> {
-        self.running.stop().await?;
-        Ok(())
-    }
-}
-
-fn embedded_broker() -> anyhow::Result<EmbeddedBroker> {
-    let topics = [BATCHED, UNBATCHED].map(sentiment::topics);
-    let topics: Vec<_> = topics
-        .iter()
-        .flat_map(|(requests, replies)| [(requests.as_str(), PARTITIONS), (replies, PARTITIONS)])
-        .collect();
-    EmbeddedBroker::start(&topics).context("cannot start the embedded broker")
-}
-
-async fn measure(
-    running: &mut Running,
-    load: Load,
-    rows: usize,
-) -> anyhow::Result<(Measured, BatchSizes)> {
-    running.warm_up(load).await?;
-    let bar = progress::bar(load.requests as u64, "replies");
+/// Sends every text once, prints `rows` of the replies, and says how many agree with a person.
+async fn show_replies(running: &mut Running, rows: usize) -> anyhow::Result<()> {
+    let texts = sentiment::texts().len();
     if rows > 0 {
         line(format_args!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency"))?;
     }
-    let printed = Cell::new(0);
-    let measured = running
+    let (printed, agreeing) = (Cell::new(0), Cell::new(0));
+    let load = Load { requests: texts, concurrency: FIRST_CLIENTS };
+    running
         .load(load, |text, response, latency| {
+            let reply = parse(response);
+            if reply["label"] == text.label {
+                agreeing.set(agreeing.get() + 1);
+            }
             if printed.get() < rows {
                 printed.set(printed.get() + 1);
-                // A terminal that is gone shows nothing more; the comparison that follows finds that out.
-                bar.suspend(|| line(row(text, response, latency))).ok();
+                // A terminal that is gone shows nothing more; the next line finds that out.
+                line(row(text, &reply, latency)).ok();
             }
-            bar.inc(1);
         })
         .await?;
-    bar.finish_and_clear();
-    if rows > 0 && rows < load.requests {
-        line(format_args!("and {} more", load.requests - rows))?;
-    }
-    Ok((measured, running.take_sizes()))
+    let more = texts.saturating_sub(rows);
+    let after = if rows > 0 && more > 0 { format!("and {more} more: ") } else { String::new() };
+    line(format_args!("{after}{} of {texts} labels are a person's, too\n", agreeing.get()))
+}
+
+/// Replies per second to so many clients.
+async fn rate(running: &mut Running, clients: usize) -> anyhow::Result<f64> {
+    let first = Load { requests: clients.min(64), concurrency: clients.min(64) };
+    let expected = running.warm_up(first).await?.per_second();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive and far below 2^52"
+    )]
+    let requests = (expected * MEASURED.as_secs_f64()) as usize;
+    let load = Load { requests: requests.max(clients), concurrency: clients };
+    Ok(running.load(load, |_, _, _| {}).await?.per_second())
+}
+
+fn parse(response: &Response) -> Value {
+    let value = response.value.as_deref();
+    value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
 /// One reply as a line of at most 80 columns.
-fn row(text: &str, response: &Response, latency: Duration) -> String {
+fn row(text: LabelledText, reply: &Value, latency: Duration) -> String {
     const TEXT: usize = 53;
-    let reply: Value = response
-        .value
-        .as_deref()
-        .and_then(|value| serde_json::from_slice(value).ok())
-        .unwrap_or_default();
+    let text = text.text;
     let mut shown: String = text.chars().take(TEXT).collect();
     if shown.len() < text.len() {
         shown.pop();
@@ -164,28 +153,16 @@ fn row(text: &str, response: &Response, latency: Duration) -> String {
     }
     match (reply["label"].as_str(), reply["score"].as_f64()) {
         (Some(label), Some(score)) => {
-            format!("{label:<9} {score:>5.3}  {:>8}  {shown}", millis(latency))
+            let millis = latency.as_secs_f64() * 1e3;
+            format!("{label:<9} {score:>5.3}  {millis:>5.1} ms  {shown}")
         }
         _ => format!("{reply}"),
     }
 }
 
-fn compare<T>(
-    name: &str,
-    with: &T,
-    without: &T,
-    show: impl Fn(&T) -> String,
-) -> anyhow::Result<()> {
-    line(format_args!("{name:<14}{:>26}{:>26}", show(with), show(without)))
-}
-
-fn millis(latency: Duration) -> String {
-    format!("{:.1} ms", latency.as_secs_f64() * 1e3)
-}
-
-fn print_serving(brokers: &str) -> anyhow::Result<()> {
-    let (requests, replies) = sentiment::topics(BATCHED);
-    line(format_args!("\nServing until Ctrl-C. From another terminal:"))?;
+fn show_serving(setting: &Setting) -> anyhow::Result<()> {
+    let ((requests, replies), brokers) = (setting.batched_topics(), setting.brokers());
+    line("Serving until Ctrl-C. From another terminal:")?;
     line(format_args!("  kcat -b {brokers} -C -t {replies} -o end -f '%k %s\\n'"))?;
     line(format_args!(
         "  echo 'me:{{\"text\": \"what a film\"}}' | kcat -b {brokers} -P -t {requests} -K:"

@@ -17,8 +17,8 @@ const UNAVAILABLE: u8 = 69;
 const SOFTWARE: u8 = 70;
 /// Stopped before everything in flight was answered; it will be read again.
 const UNANSWERED: u8 = 75;
-/// Stopped at once, by a second signal.
-pub(crate) const INTERRUPTED: i32 = 130;
+/// Stopped by a signal before the work was done.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The codes, for `--help`.
 pub(crate) const HELP: &str = "\
@@ -31,7 +31,7 @@ Exit codes:
   69   Kafka cannot be reached, a topic is missing, or an address is taken
   70   a source, sink or model failed while running
   75   stopped before everything in flight was answered; it will be read again
-  130  stopped at once by a second signal
+  130  interrupted: `demo` and `bench` by a signal, others by a second one
 
 Environment:
   FOREBAY_LOG   what to log, such as `debug` or `forebay_kafka=debug,info`";

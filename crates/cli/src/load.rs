@@ -9,6 +9,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
+use crate::sentiment::LabelledText;
+
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -40,19 +42,19 @@ impl Measured {
     }
 }
 
-/// Sends `load` with the texts in turn; `on_reply` sees each reply with its text.
+/// Sends `load` with the texts in turn; `on_reply` sees each reply with its text and its latency.
 pub(crate) async fn run(
     requester: &Requester,
     load: Load,
-    texts: &[&str],
-    on_reply: impl Fn(&str, &Response, Duration),
+    texts: &[LabelledText],
+    on_reply: impl Fn(LabelledText, &Response, Duration),
 ) -> anyhow::Result<Measured> {
     let latencies = Mutex::new(Histogram::new(3).context("cannot make a histogram")?);
     let started = Instant::now();
     let requests = stream::iter(0..load.requests).map(|number| {
         let (text, key) =
             (texts[number % texts.len()], format!("client-{}", number % load.concurrency));
-        let body = serde_json::json!({ "text": text }).to_string();
+        let body = serde_json::json!({ "text": text.text }).to_string();
         let (latencies, on_reply) = (&latencies, &on_reply);
         async move {
             let sent = Instant::now();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod comparison;
 mod demo;
 mod devices;
 mod exit;

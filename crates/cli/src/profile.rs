@@ -1,8 +1,10 @@
 //! The profile that this binary was compiled in, for commands that measure.
 
-/// Named with every measurement, because only the release profile's count.
+/// The profile's name. The development profile alone checks for overflow and asserts.
+pub(crate) const NAME: &str = if cfg!(debug_assertions) { "development" } else { "release" };
+
+/// Printed with every measurement, because only the release profile's count.
 pub(crate) fn describe() -> &'static str {
-    // The development profile alone checks for overflow and asserts.
     if cfg!(debug_assertions) {
         "development profile; to measure, use `cargo run --release`"
     } else {

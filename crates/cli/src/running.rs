@@ -1,4 +1,4 @@
-//! A pipeline that runs in this process beside a client of it.
+//! Pipelines that run in this process beside clients of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,41 +10,65 @@ use forebay_pipeline::{Plan, Progress, RunError, Summary};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::load::{self, Load, Measured};
-use crate::{progress, sentiment};
+use crate::progress;
+use crate::sentiment::{self, LabelledText};
 
 /// How many batches of each size have been formed.
 pub(crate) type BatchSizes = BTreeMap<usize, usize>;
 
+/// The pipelines of this process. They stop together, in order, at the first signal or when [`Pipelines::stop`] is called.
+pub(crate) struct Pipelines {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Pipelines {
+    /// `stop` is cancelled by the first signal.
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { stop, tasks: TaskTracker::new() }
+    }
+
+    /// Runs `work`, which starts pipelines, and stops them when it is done or a signal comes. `None` after a signal.
+    pub(crate) async fn run_until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let done = self.stop.run_until_cancelled(work).await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        done
+    }
+}
+
 /// A pipeline that takes requests, and its client.
 pub(crate) struct Running {
-    pub(crate) requester: Requester,
+    requester: Requester,
     /// The model and its device, in one line.
     pub(crate) description: String,
     sizes: Arc<Mutex<BatchSizes>>,
-    stop: CancellationToken,
     pipeline: JoinHandle<Result<Summary, RunError>>,
 }
 
 impl Running {
-    /// Runs `plan` and returns when it takes requests.
-    pub(crate) async fn start(plan: Plan, run: &str) -> anyhow::Result<Self> {
+    /// Runs `plan` among `pipelines` and returns when it takes requests.
+    pub(crate) async fn start(
+        plan: Plan,
+        run: &str,
+        pipelines: &Pipelines,
+    ) -> anyhow::Result<Self> {
         let (requests, replies) = sentiment::topics(run);
         let source = plan.kafka_sources().next().context("the pipeline does not read Kafka")?;
         let requester =
             Requester::connect(&source.brokers, &requests, &replies, &source.options).await?;
 
         let sizes = Arc::<Mutex<BatchSizes>>::default();
-        let stop = CancellationToken::new();
         let (ready, until_ready) = oneshot::channel();
         let observer = observer(Arc::clone(&sizes), ready);
-        let pipeline = tokio::spawn({
-            let stop = stop.clone();
-            async move { plan.run(stop, observer).await }
-        });
+        let stop = pipelines.stop.clone();
+        let pipeline = pipelines.tasks.spawn(async move { plan.run(stop, observer).await });
         match until_ready.await {
-            Ok(description) => Ok(Self { requester, description, sizes, stop, pipeline }),
+            Ok(description) => Ok(Self { requester, description, sizes, pipeline }),
             // The observer is gone, so the run is over; its error says why.
             Err(_) => Err(why(pipeline.await)),
         }
@@ -54,7 +78,7 @@ impl Running {
     pub(crate) async fn load(
         &mut self,
         load: Load,
-        on_reply: impl Fn(&str, &Response, Duration),
+        on_reply: impl Fn(LabelledText, &Response, Duration),
     ) -> anyhow::Result<Measured> {
         let texts = sentiment::texts();
         tokio::select! {
@@ -63,13 +87,12 @@ impl Running {
         }
     }
 
-    /// Sends as much as is under way at once: the first requests find cold caches and open connections, and are not
-    /// what is measured.
-    pub(crate) async fn warm_up(&mut self, load: Load) -> anyhow::Result<()> {
-        let first = Load { requests: load.concurrency.min(load.requests), ..load };
-        self.load(first, |_, _, _| {}).await?;
+    /// Sends a load and forgets its batches. The first requests find cold caches and open connections, and are not what
+    /// is measured.
+    pub(crate) async fn warm_up(&mut self, load: Load) -> anyhow::Result<Measured> {
+        let measured = self.load(load, |_, _, _| {}).await?;
         self.take_sizes();
-        Ok(())
+        Ok(measured)
     }
 
     /// Returns when the pipeline has ended although nobody stopped it.
@@ -80,13 +103,6 @@ impl Running {
     /// The sizes of the batches formed since the last call.
     pub(crate) fn take_sizes(&self) -> BatchSizes {
         std::mem::take(&mut *self.sizes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Stops the pipeline in order.
-    pub(crate) async fn stop(self) -> anyhow::Result<Summary> {
-        self.requester.close().await;
-        self.stop.cancel();
-        Ok(self.pipeline.await.context("the pipeline panicked")??)
     }
 }
 
@@ -112,7 +128,7 @@ fn observer(
             Progress::Loaded { description, .. } => described.clone_from(description),
             Progress::Ready { .. } => {
                 if let Some(ready) = ready.take() {
-                    // Whoever started this may have given up.
+                    // The caller of `start` may have given up.
                     ready.send(std::mem::take(&mut described)).ok();
                 }
             }
@@ -124,20 +140,6 @@ fn observer(
         }
         show(progress);
     }
-}
-
-/// `12 of 1-32, mean 20.5`.
-pub(crate) fn describe_sizes(sizes: &BatchSizes) -> String {
-    let (Some((smallest, _)), Some((largest, _))) =
-        (sizes.first_key_value(), sizes.last_key_value())
-    else {
-        return "none".to_owned();
-    };
-    let batches: usize = sizes.values().sum();
-    if smallest == largest {
-        return format!("{batches} of {smallest}");
-    }
-    format!("{batches} of {smallest}-{largest}, mean {:.1}", mean_size(sizes))
 }
 
 /// Requests in a batch, on average.

@@ -11,8 +11,9 @@ const PIPELINE: &str = include_str!("../../../config/sentiment.toml");
 /// What it is compared with.
 const ONE_BY_ONE: &str = include_str!("../../../config/one-by-one.toml");
 
-/// Short texts to classify.
-const TEXTS: &str = include_str!("sentiment/texts.txt");
+/// Short texts to classify, each after the label that a person would give it. They were written before the shipped model
+/// was trained.
+const TEXTS: &str = include_str!("sentiment/texts.tsv");
 
 /// Where the shipped model is: in the working directory, where this was built, or where packages put it.
 const MODEL_PATHS: [&str; 3] = [
@@ -32,9 +33,21 @@ pub(crate) struct ModelArgs {
     device: DeviceChoice,
 }
 
+/// A text to classify.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LabelledText {
+    pub(crate) text: &'static str,
+    /// The label that a person would give it: `positive` or `negative`.
+    pub(crate) label: &'static str,
+}
+
 /// Texts to send, in turn.
-pub(crate) fn texts() -> Vec<&'static str> {
-    TEXTS.lines().collect()
+pub(crate) fn texts() -> Vec<LabelledText> {
+    let parse = |line: &'static str| {
+        let (label, text) = line.split_once('\t').expect("every line has a label");
+        LabelledText { text, label }
+    };
+    TEXTS.lines().map(parse).collect()
 }
 
 /// The topics of a run: requests and replies.
@@ -48,7 +61,7 @@ pub(crate) fn plan(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
 }
 
 /// The same pipeline with batching off: each request is a batch of its own.
-pub(crate) fn unbatched(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
+pub(crate) fn one_by_one(args: &ModelArgs, run: &str) -> anyhow::Result<Plan> {
     parse(args, run, "config/one-by-one.toml", ONE_BY_ONE)
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
             }
             if signals > 0 {
                 // Offsets of what is in flight are not committed, so nothing is lost by going now.
-                std::process::exit(exit::INTERRUPTED);
+                std::process::exit(exit::INTERRUPTED.into());
             }
             token.cancel();
         }

@@ -1,12 +1,13 @@
 //! Models from the Hugging Face Hub, by way of the cache that all of its clients share.
 
+mod cache;
+mod remote;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
-
+use self::cache::ModelCache;
+use self::remote::{Remote, RemoteError};
 use crate::Error;
 
 /// Without these there is no model.
@@ -29,10 +30,6 @@ impl HubModel {
     #[must_use]
     pub fn new(repo: impl Into<String>) -> Self {
         Self { repo: repo.into(), revision: "main".to_owned() }
-    }
-
-    fn at(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.repo.clone(), RepoType::Model, revision.to_owned())
     }
 
     fn is_pinned(&self) -> bool {
@@ -65,7 +62,7 @@ pub struct Hub {
     pub endpoint: String,
     /// The directory that all clients of the Hub share.
     pub cache: PathBuf,
-    /// What it lets one in by, for models that are not public.
+    /// Access token for private and gated models.
     pub token: Option<String>,
     /// Whether only what is in the cache is to be had.
     pub offline: bool,
@@ -103,7 +100,7 @@ impl Hub {
 
     /// Brings a model's files into the cache, unless they are there, and gives the directory that they are in.
     ///
-    /// Blocks. Where the Hub cannot be reached, what the cache has of this revision is used, with a warning.
+    /// Blocks. Where the Hub cannot be reached or refuses, the cache's copy of this revision is used, with a warning.
     ///
     /// # Errors
     ///
@@ -123,8 +120,8 @@ impl Hub {
             return Err(Error::NotCached { model, cache });
         }
         match (self.download(model, progress), cached) {
-            (Err(error @ Error::Hub { .. }), Some(cached)) => {
-                tracing::warn!(%model, %error, "the Hub did not answer; using the copy in the cache");
+            (Err(error @ (Error::Hub { .. } | Error::HubRefused { .. })), Some(cached)) => {
+                tracing::warn!(%model, %error, "the Hub gave nothing; using the copy in the cache");
                 Ok(cached)
             }
             (done, _) => done,
@@ -133,8 +130,8 @@ impl Hub {
 
     /// The directory of this revision, if the cache has all of it that is needed.
     fn cached(&self, model: &HubModel) -> Option<PathBuf> {
-        let repo = Cache::new(self.cache.clone()).repo(model.at(&model.revision));
-        let directory = repo.get(NEEDED[0])?.parent()?.to_owned();
+        let cache = ModelCache::new(&self.cache, model);
+        let directory = cache.snapshot(&cache.commit(model)?);
         NEEDED.iter().all(|file| directory.join(file).is_file()).then_some(directory)
     }
 
@@ -143,95 +140,58 @@ impl Hub {
         model: &HubModel,
         progress: &mut dyn FnMut(Download),
     ) -> Result<PathBuf, Error> {
-        const RETRIES: usize = 3;
         let failed = |what: &str| {
             let (what, model) = (what.to_owned(), model.to_string());
-            move |source: ApiError| Error::Hub { what, model, source: source.into() }
+            move |source: RemoteError| Error::Hub { what, model, source: source.into() }
         };
-        let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
-            .with_endpoint(self.endpoint.clone())
-            .with_token(self.token.clone())
-            .with_retries(RETRIES)
-            .with_user_agent("forebay", env!("CARGO_PKG_VERSION"))
-            .build()
-            .map_err(failed("connect"))?;
-        let listing = "list the files";
-        let info = api.repo(model.at(&model.revision)).info();
-        let info = info.map_err(|error| refused(error, model, failed(listing)))?;
-        let has = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
-        if let Some(file) = NEEDED.into_iter().find(|file| !has(file)) {
+        let remote = Remote::new(&self.endpoint, self.token.as_deref());
+        let listing = remote.list(model).map_err(|error| match error {
+            // The Hub does not tell strangers which private models there are.
+            RemoteError::Status(status @ (401 | 403 | 404)) => {
+                Error::HubRefused { model: model.to_string(), status }
+            }
+            error => failed("list the files")(error),
+        })?;
+        if let Some(file) = NEEDED.into_iter().find(|file| !listing.has(file)) {
             return Err(Error::NotOnHub { model: model.to_string(), file });
         }
         // All files are of one commit, even where the branch moves on meanwhile.
-        let repo = Cache::new(self.cache.clone()).repo(model.at(&info.sha));
-        let directory = repo.pointer_path(&info.sha);
-        let remote = api.repo(model.at(&info.sha));
-        for file in NEEDED.into_iter().chain(OPTIONAL).filter(|file| has(file)) {
-            if !directory.join(file).is_file() {
-                fetch(&remote, file, progress).map_err(failed(file))?;
+        let commit = &*listing.commit;
+        let cache = ModelCache::new(&self.cache, model);
+        let directory = cache.snapshot(commit);
+        for file in NEEDED.into_iter().chain(OPTIONAL).filter(|file| listing.has(file)) {
+            if directory.join(file).is_file() {
+                continue;
             }
+            let (etag, download) = remote
+                .download(
+                    (&model.repo, commit, file),
+                    |incoming| {
+                        let is_new = !cache.has_blob(&incoming.etag);
+                        is_new.then(|| cache.incomplete()).transpose()
+                    },
+                    hundred_steps(file, progress),
+                )
+                .map_err(failed(file))?;
+            let keep = download.map_or(Ok(()), |download| cache.keep(download, &etag));
+            let kept = keep.and_then(|()| cache.link(commit, file, &etag));
+            kept.map_err(|error| failed("write to the cache")(error.into()))?;
         }
-        let named = Cache::new(self.cache.clone()).repo(model.at(&model.revision));
-        named.create_ref(&info.sha).map_err(|source| failed("remember")(source.into()))?;
+        let remembered = cache.remember(&model.revision, commit);
+        remembered.map_err(|error| failed("write to the cache")(error.into()))?;
         Ok(directory)
     }
 }
 
-fn fetch(
-    repo: &ApiRepo,
-    file: &str,
-    progress: &mut dyn FnMut(Download),
-) -> Result<PathBuf, ApiError> {
-    repo.download_with_progress(file, Steps { file, done: 0, total: 0, told: 0, progress })
-}
-
-/// Tells of a download in hundred steps.
-struct Steps<'a> {
-    file: &'a str,
-    done: u64,
-    total: u64,
-    told: u64,
-    progress: &'a mut dyn FnMut(Download),
-}
-
-impl Steps<'_> {
-    fn tell(&mut self) {
-        self.told = self.done;
-        let Self { file, done, total, .. } = *self;
-        (self.progress)(Download { file: file.to_owned(), done, total });
-    }
-}
-
-impl Progress for Steps<'_> {
-    fn init(&mut self, size: usize, _file: &str) {
-        (self.done, self.total, self.told) = (0, size as u64, 0);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        if self.done - self.told > self.total / 100 {
-            self.tell();
+/// Passes a download's progress on: its start, each hundredth, and its end.
+fn hundred_steps(file: &str, progress: &mut dyn FnMut(Download)) -> impl FnMut(u64, Option<u64>) {
+    let mut told = 0;
+    move |done, size| {
+        let total = size.unwrap_or(done);
+        if done < told || done == total || done - told > total / 100 {
+            told = done;
+            progress(Download { file: file.to_owned(), done, total });
         }
-    }
-
-    fn finish(&mut self) {
-        self.tell();
-    }
-}
-
-/// An error with what to do about it, where the Hub said why.
-fn refused(error: ApiError, model: &HubModel, or: impl FnOnce(ApiError) -> Error) -> Error {
-    let status = match &error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(status) => status,
-            _ => 0,
-        },
-        _ => 0,
-    };
-    match status {
-        // The Hub does not tell strangers which private models there are.
-        401 | 403 | 404 => Error::HubRefused { model: model.to_string(), status },
-        _ => or(error),
     }
 }
 

@@ -12,13 +12,13 @@ use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-use crate::network::{LAYERS, Network, POSITIONS};
+use crate::network::{Network, POSITIONS};
 use crate::vocabulary::Vocabulary;
 
 /// Writes `config.json`, `tokenizer.json`, `tokenizer_config.json` and `model.safetensors` into `directory`.
 pub(crate) fn write(directory: &Path, network: &Network, vocabulary: &Vocabulary) -> Result<()> {
     std::fs::create_dir_all(directory)?;
-    let [hidden, feed_forward, heads] = network.sizes()?;
+    let [layers, hidden, feed_forward, heads] = network.sizes()?;
     let config = json!({
         "architectures": ["BertForSequenceClassification"],
         "model_type": "bert",
@@ -26,7 +26,7 @@ pub(crate) fn write(directory: &Path, network: &Network, vocabulary: &Vocabulary
         "hidden_size": hidden,
         "intermediate_size": feed_forward,
         "num_attention_heads": heads,
-        "num_hidden_layers": LAYERS,
+        "num_hidden_layers": layers,
         "max_position_embeddings": POSITIONS,
         "type_vocab_size": 2,
         "hidden_act": "gelu",

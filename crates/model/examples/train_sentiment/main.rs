@@ -1,7 +1,8 @@
 //! Trains the sentiment model that ships with Forebay, in `models/sentiment`.
 //!
-//! It starts from the embeddings and the first two layers of all-MiniLM-L6-v2, its vocabulary trimmed, and fine-tunes
-//! them on rated movie-review snippets. Everything random comes from one seed.
+//! Teachers start from all-MiniLM-L6-v2, its vocabulary trimmed, and are fine-tuned on rated movie-review snippets, one for
+//! each seed. Students with fewer layers then learn from the labels and from the teachers' mean. The validation part
+//! chooses epochs and seeds; the test part is used once, for the network that is written.
 //!
 //! ```sh
 //! cargo run --release -p forebay-model --features train --example train_sentiment -- \
@@ -24,10 +25,21 @@ use forebay_model::burn;
 
 use network::Network;
 use reviews::{Reviews, Split};
+use training::{Schedule, Trained};
 use vocabulary::Vocabulary;
 
-/// What everything random starts from.
-const SEED: u64 = 20_240_229;
+/// The seeds of the teachers and of the students. The first also splits the reviews.
+const SEEDS: [u64; 3] = [20_240_229, 1, 2];
+/// Layers of the students that are tried.
+const STUDENTS: [usize; 3] = [6, 4, 3];
+/// Layers of the network that is written.
+const LAYERS: usize = 3;
+const TEACHER: Schedule = Schedule { epochs: 3, peak: 5e-5 };
+const STUDENT: Schedule = Schedule { epochs: 5, peak: 1e-4 };
+/// Share of a student's target that comes from the label; the rest comes from the teachers.
+const LABEL: f32 = 0.5;
+/// Divides the teachers' logits, so that their targets say how sure they are.
+const TEMPERATURE: f32 = 2.0;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -40,25 +52,64 @@ fn main() -> Result<()> {
     let reviews = Reviews::read(&next("the reviews' file is")?)?;
     let output = next("the output directory is")?;
 
-    let Split { train, validation, test } = reviews.split(SEED);
+    let Split { train, validation, test } = reviews.split(SEEDS[0]);
     println!(
         "snippets: {} train, {} validation, {} test",
         train.len(),
         validation.len(),
         test.len()
     );
-    println!("majority class on test: {:.1}%", 100.0 * baseline::majority(&train, &test));
-    let bag = baseline::bag_of_words(&train, &validation, &test, SEED);
-    println!("bag-of-words logistic regression on test: {:.1}%", 100.0 * bag);
+    println!("majority class on test: {}", percent(baseline::majority(&train, &test)));
+    let [on_validation, on_test] = baseline::tf_idf(&train, &validation, &test, SEEDS[0]);
+    println!(
+        "TF-IDF and logistic regression: {} on validation, {} on test",
+        percent(on_validation),
+        percent(on_test)
+    );
 
-    let device = Device::flex();
-    device.seed(SEED);
     let vocabulary = Vocabulary::trim(&minilm.join("tokenizer.json"), &train)?;
     println!("vocabulary: {} tokens", vocabulary.len());
-    let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
-    let [train, validation, test] = [train, validation, test].map(|part| vocabulary.encode(&part));
-    let network = training::train(network, &train?, &validation?, SEED);
-    let accuracy = training::evaluate(&network, &test?).accuracy;
-    println!("held-out accuracy on test: {:.1}%", 100.0 * accuracy);
-    export::write(&output, &network, &vocabulary)
+    let mut train = vocabulary.encode(&train)?;
+    let [validation, test] = [validation, test].map(|part| vocabulary.encode(&part));
+    let (validation, test) = (validation?, test?);
+
+    println!("teachers");
+    let mut sums = vec![0.0; train.len()];
+    let mut teacher: Option<Trained> = None;
+    for seed in SEEDS {
+        let device = Device::flex();
+        device.seed(seed);
+        let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
+        let trained = training::train(&network, &train, &validation, TEACHER, seed);
+        let margins = training::margins(&trained.network, &train);
+        sums.iter_mut().zip(margins).for_each(|(sum, margin)| *sum += margin);
+        if teacher.as_ref().is_none_or(|best| trained.accuracy > best.accuracy) {
+            teacher = Some(trained);
+        }
+    }
+    let teacher = teacher.context("there are seeds")?;
+    for (example, sum) in train.iter_mut().zip(sums) {
+        let margin = sum / f32::from(u8::try_from(SEEDS.len())?) / TEMPERATURE;
+        example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-margin).exp());
+    }
+
+    for layers in STUDENTS {
+        println!("students with {layers} layers");
+        let start = teacher.network.with_layers(layers);
+        let trained = SEEDS.map(|seed| training::train(&start, &train, &validation, STUDENT, seed));
+        let best = trained
+            .into_iter()
+            .reduce(|best, other| if other.accuracy > best.accuracy { other } else { best });
+        let best = best.context("there are seeds")?;
+        println!("{layers} layers: {} on validation", percent(best.accuracy));
+        if layers == LAYERS {
+            println!("test: {}", percent(training::accuracy(&best.network, &test)));
+            export::write(&output, &best.network, &vocabulary)?;
+        }
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
 }

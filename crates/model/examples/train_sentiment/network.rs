@@ -9,12 +9,10 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use forebay_model::Architecture;
 use forebay_model::burn;
 use forebay_model::checkpoint::{self, JsonFile, Weights};
-use forebay_model::encoder::{Activation, Encoder, EncoderConfig, Head, Masking, Padded};
+use forebay_model::encoder::{Activation, Encoder, Head, Masking, Padded};
 
 use crate::vocabulary::Vocabulary;
 
-/// Layers taken over from `MiniLM`.
-pub(crate) const LAYERS: usize = 2;
 /// Positions taken over from `MiniLM`.
 pub(crate) const POSITIONS: usize = 256;
 pub(crate) const CLASSES: usize = 2;
@@ -28,7 +26,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// The embeddings of the kept tokens, the first positions, the first layers, and a fresh head.
+    /// The embeddings of the kept tokens, the first positions, all layers, and a fresh head.
     pub(crate) fn from_minilm(
         directory: &Path,
         vocabulary: &Vocabulary,
@@ -39,7 +37,7 @@ impl Network {
         let path = directory.join("model.safetensors");
         let bytes = checkpoint::read(&path)?;
         let weights = Weights::parse(&path, &bytes, device)?;
-        let sizes = EncoderConfig { layers: LAYERS, ..architecture.encoder };
+        let sizes = architecture.encoder;
         let mut encoder = Encoder::load(&weights, "", &architecture.names, &sizes)?;
 
         let width = sizes.embedding;
@@ -60,6 +58,16 @@ impl Network {
         Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
     }
 
+    /// This network with only `layers` of its layers, evenly spaced and counted from the last.
+    pub(crate) fn with_layers(&self, layers: usize) -> Self {
+        let mut fewer = self.clone();
+        let all = self.encoder.layers.len();
+        fewer.encoder.layers = (1..=layers)
+            .map(|layer| self.encoder.layers[layer * all / layers - 1].clone())
+            .collect();
+        fewer
+    }
+
     /// Logits, `[batch, classes]`.
     pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
         let device = self.encoder.embeddings.device();
@@ -73,11 +81,11 @@ impl Network {
         self.head.forward(self.dropout.forward(hidden).reshape([rows, length, width]))
     }
 
-    /// Hidden size, feed-forward size and number of attention heads.
-    pub(crate) fn sizes(&self) -> Result<[usize; 3]> {
+    /// Layers, hidden size, feed-forward size and number of attention heads.
+    pub(crate) fn sizes(&self) -> Result<[usize; 4]> {
         let [_, hidden] = self.encoder.embeddings.words.weight.dims();
         let layer = self.encoder.layers.first().context("there are layers")?;
         let [_, feed_forward] = layer.feed_forward.weight.dims();
-        Ok([hidden, feed_forward, layer.attention.heads()])
+        Ok([self.encoder.layers.len(), hidden, feed_forward, layer.attention.heads()])
     }
 }

@@ -22,9 +22,4 @@ impl Random {
             items.swap(last, usize::try_from(other).expect("no greater than `last`"));
         }
     }
-
-    /// True in `percent` of 100 calls.
-    pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
 }

@@ -18,9 +18,12 @@ const MAX_TOKENS: usize = 96;
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// One review as the network sees it.
+#[derive(Clone)]
 pub(crate) struct Example {
     pub(crate) tokens: Vec<u32>,
     pub(crate) positive: bool,
+    /// The probability of `positive` that the network learns to give.
+    pub(crate) target: f32,
 }
 
 /// The kept tokens, renumbered in their old order.
@@ -104,7 +107,8 @@ impl Vocabulary {
                 tokens.truncate(MAX_TOKENS - 1);
                 tokens.push(separator);
             }
-            Ok(Example { tokens, positive: review.positive })
+            let target = if review.positive { 1.0 } else { 0.0 };
+            Ok(Example { tokens, positive: review.positive, target })
         };
         reviews.iter().map(example).collect()
     }

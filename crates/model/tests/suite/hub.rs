@@ -1,8 +1,9 @@
-//! Fetching models, from a server that answers as the Hub does: listings by revision, files by range, weights from
-//! another address.
+//! Fetching models, from a server that answers as the Hub does: listings by revision, small files compressed, weights from
+//! another address, whole files whatever range is asked for.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -11,9 +12,12 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use forebay_model::{DeviceChoice, Download, Error, Hub, HubModel, TextModel, TextModelOptions};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::common;
 
@@ -33,10 +37,26 @@ type Shared = Arc<Mutex<Repository>>;
 
 struct Repository {
     files: BTreeMap<String, Vec<u8>>,
-    /// What `main` is.
+    /// The commit that `main` is.
     head: &'static str,
     is_private: bool,
+    /// Where the weights are redirected to.
+    store: String,
+    /// The commit in listings, where it is not the one that was asked for.
+    listed: Option<&'static str>,
+    /// Answers to spoil, from now on.
+    faults: Vec<Fault>,
     requests: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// The server is overloaded.
+    Status(u16),
+    /// Half of the bytes come.
+    Half,
+    /// The file's name in the cache would lead out of it.
+    Etag,
 }
 
 impl StandIn {
@@ -49,17 +69,29 @@ impl StandIn {
             .collect();
         files.insert("1_Pooling/config.json".to_owned(), b"{}".to_vec());
         files.insert("onnx/model.onnx".to_owned(), b"of no use".to_vec());
-        let repository = Repository { files, head: OLD, is_private: false, requests: Vec::new() };
-        let state = Arc::new(Mutex::new(repository));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let [hub, store] =
+            [(); 2].map(|()| runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap());
+        let [address, store_address] =
+            [&hub, &store].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        let state = Arc::new(Mutex::new(Repository {
+            files,
+            head: OLD,
+            is_private: false,
+            store: store_address,
+            listed: None,
+            faults: Vec::new(),
+            requests: Vec::new(),
+        }));
         let routes = Router::new()
             .route("/api/models/tiny/bert/revision/{revision}", get(listing))
-            .route("/tiny/bert/resolve/{commit}/{*file}", get(file))
-            .route("/elsewhere/{*file}", get(weights))
+            .route("/tiny/bert/resolve/{commit}/{*file}", get(renamed))
+            .route("/small/bert/resolve/{commit}/{*file}", get(file))
             .with_state(Arc::clone(&state));
-        runtime.spawn(async move { axum::serve(listener, routes).await });
+        let stored =
+            Router::new().route("/store/{*file}", get(weights)).with_state(Arc::clone(&state));
+        runtime.spawn(async move { axum::serve(hub, routes).await });
+        runtime.spawn(async move { axum::serve(store, stored).await });
         Self { address, state, runtime: Some(runtime), cache: tempfile::tempdir().unwrap() }
     }
 
@@ -72,9 +104,14 @@ impl StandIn {
         change(&mut self.state.lock().unwrap());
     }
 
-    /// What it was asked for since it was asked last.
+    /// The requests since the last call.
     fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+
+    /// The model's folder in the cache.
+    fn folder(&self) -> std::path::PathBuf {
+        self.cache.path().join("models--tiny--bert")
     }
 
     fn stop(&mut self) {
@@ -90,7 +127,7 @@ impl Drop for StandIn {
     }
 }
 
-/// Notes the request; says no to strangers.
+/// Notes the request; refuses strangers.
 fn enter(state: &Shared, headers: &HeaderMap, request: String) -> Result<(), StatusCode> {
     let mut repository = state.lock().unwrap();
     repository.requests.push(request);
@@ -110,13 +147,20 @@ async fn listing(
     let repository = state.lock().unwrap();
     let sha = match revision.as_str() {
         "main" => repository.head,
-        OLD => OLD,
+        OLD | "refs/pr/1" => OLD,
         NEW => NEW,
         _ => return Err(StatusCode::NOT_FOUND),
     };
+    let sha = repository.listed.unwrap_or(sha);
     let siblings: Vec<_> =
         repository.files.keys().map(|file| json!({ "rfilename": file })).collect();
-    Ok(json!({ "sha": sha, "siblings": siblings }).to_string().into_response())
+    Ok(compressed(json!({ "sha": sha, "siblings": siblings }).to_string().as_bytes()))
+}
+
+/// The model has moved: the Hub redirects to its new name, on itself.
+async fn renamed(UrlPath((commit, file)): UrlPath<(String, String)>) -> Response {
+    let moved = format!("/small/bert/resolve/{commit}/{file}");
+    (StatusCode::TEMPORARY_REDIRECT, [("location", moved)]).into_response()
 }
 
 async fn file(
@@ -125,38 +169,52 @@ async fn file(
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
     enter(&state, &headers, format!("get {file}"))?;
-    let etag = format!("\"{commit}-{}\"", file.replace('/', "-"));
+    let mut repository = state.lock().unwrap();
+    let bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
+    // As Git does, by content.
+    let mut etag = format!("\"{}-{}\"", file.replace('/', "-"), bytes.len());
     if file == "model.safetensors" {
-        let address = headers[header::HOST].to_str().unwrap();
-        let elsewhere = format!("http://{address}/elsewhere/{file}");
-        let headers = [("location", elsewhere), ("x-linked-etag", etag), ("x-repo-commit", commit)];
+        let store = format!("{}/store/{file}", repository.store);
+        let size = bytes.len().to_string();
+        let headers = [
+            ("location", store),
+            ("x-linked-etag", etag),
+            ("x-linked-size", size),
+            ("x-repo-commit", commit),
+        ];
         return Ok((StatusCode::FOUND, headers).into_response());
     }
-    let mut response = bytes(&state, &file, &headers)?;
-    response.headers_mut().insert("etag", etag.parse().unwrap());
-    response.headers_mut().insert("x-repo-commit", commit.parse().unwrap());
-    Ok(response)
+    if repository.faults.pop_if(|fault| matches!(fault, Fault::Etag)).is_some() {
+        etag = "\"../../../escaped\"".to_owned();
+    }
+    let headers = [("etag", format!("W/{etag}")), ("x-repo-commit", commit)];
+    Ok((headers, compressed(&bytes)).into_response())
 }
 
+/// The store that has the weights: it wants no token, and knows the bytes by another name.
 async fn weights(
     State(state): State<Shared>,
     UrlPath(file): UrlPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
-    bytes(&state, &file, &headers)
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let mut repository = state.lock().unwrap();
+    repository.requests.push(format!("store {file}"));
+    let mut bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
+    match (!repository.faults.is_empty()).then(|| repository.faults.remove(0)) {
+        Some(Fault::Status(status)) => return Err(StatusCode::from_u16(status).unwrap()),
+        Some(Fault::Half) => bytes.truncate(bytes.len() / 2),
+        Some(Fault::Etag) | None => {}
+    }
+    Ok(([("etag", "\"the-store's-own\"")], bytes).into_response())
 }
 
-/// The bytes of the range that is asked for: `bytes=FIRST-` or `bytes=FIRST-LAST`.
-fn bytes(state: &Shared, file: &str, headers: &HeaderMap) -> Result<Response, StatusCode> {
-    let repository = state.lock().unwrap();
-    let bytes = repository.files.get(file).ok_or(StatusCode::NOT_FOUND)?;
-    let range = headers[header::RANGE].to_str().unwrap().strip_prefix("bytes=").unwrap();
-    let (first, last) = range.split_once('-').unwrap();
-    let first: usize = first.parse().unwrap();
-    let last = last.parse().unwrap_or(bytes.len() - 1);
-    let range = format!("bytes {first}-{last}/{}", bytes.len());
-    let body = bytes[first..=last].to_vec();
-    Ok((StatusCode::PARTIAL_CONTENT, [("content-range", range)], body).into_response())
+fn compressed(bytes: &[u8]) -> Response {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    ([("content-encoding", "gzip")], encoder.finish().unwrap()).into_response()
 }
 
 fn fetch(hub: &Hub, model: &HubModel) -> Result<std::path::PathBuf, String> {
@@ -173,7 +231,7 @@ fn load(path: &Path) -> TextModel {
 }
 
 #[test]
-fn what_is_fetched_can_be_loaded_and_the_progress_is_told() {
+fn a_fetched_model_can_be_loaded_and_the_progress_is_told() {
     let server = StandIn::start();
     let mut steps: Vec<Download> = Vec::new();
     let path = server.hub().fetch(&tiny(), &mut |step| steps.push(step)).unwrap();
@@ -184,6 +242,83 @@ fn what_is_fetched_can_be_loaded_and_the_progress_is_told() {
     assert!(steps.is_sorted_by(|a, b| a.file != b.file || a.done <= b.done));
     assert!(path.join("1_Pooling/config.json").is_file());
     assert!(!path.join("onnx").exists(), "nothing that is of no use");
+}
+
+#[test]
+fn the_cache_is_laid_out_as_the_hubs_own_client_does() {
+    let server = StandIn::start();
+    let revision = "refs/pr/1".to_owned();
+    let path = fetch(&server.hub(), &HubModel { revision, ..tiny() }).unwrap();
+    assert_eq!(path, server.folder().join("snapshots").join(OLD));
+    let commit = fs::read_to_string(server.folder().join("refs/refs/pr/1")).unwrap();
+    assert_eq!(commit, OLD);
+    for (file, up) in [("config.json", "../.."), ("1_Pooling/config.json", "../../..")] {
+        let length = server.state.lock().unwrap().files[file].len();
+        let blob = format!("{}-{length}", file.replace('/', "-"));
+        assert_eq!(fs::read_link(path.join(file)).unwrap(), Path::new(up).join("blobs").join(blob));
+        assert_eq!(fs::read(path.join(file)).unwrap(), server.state.lock().unwrap().files[file]);
+    }
+    let blobs = fs::read_dir(server.folder().join("blobs")).unwrap().map(Result::unwrap);
+    let unfinished =
+        blobs.filter(|blob| blob.path().extension().is_some_and(|e| e == "incomplete"));
+    assert_eq!(unfinished.count(), 0);
+}
+
+#[test]
+fn a_commit_that_changes_one_file_brings_that_file_alone() {
+    let server = StandIn::start();
+    fetch(&server.hub(), &tiny()).unwrap();
+    server.requests();
+    server.change(|repository| {
+        repository.head = NEW;
+        repository.files.get_mut("config.json").unwrap().push(b'\n');
+    });
+    let path = fetch(&server.hub(), &tiny()).unwrap();
+    assert!(!server.requests().contains(&"store model.safetensors".to_owned()));
+    load(&path);
+    assert!(fs::read(path.join("config.json")).unwrap().ends_with(b"\n"));
+}
+
+#[test]
+fn a_transfer_that_fails_is_tried_again() {
+    let server = StandIn::start();
+    server.change(|it| it.faults = vec![Fault::Half, Fault::Status(503), Fault::Half]);
+    let path = fetch(&server.hub(), &tiny()).unwrap();
+    load(&path);
+    let tries = server.requests().iter().filter(|it| *it == "store model.safetensors").count();
+    assert_eq!(tries, 4);
+}
+
+#[test]
+fn a_transfer_that_keeps_failing_leaves_nothing_that_looks_whole() {
+    let server = StandIn::start();
+    server.change(|it| it.faults = vec![Fault::Half; 100]);
+    let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
+    let Error::Hub { what, source, .. } = error else { panic!("{error:?}") };
+    assert_eq!(what, "model.safetensors");
+    let weights = server.state.lock().unwrap().files["model.safetensors"].len();
+    assert_eq!(source.to_string(), format!("{} bytes came of {weights}", weights / 2));
+    let blobs: Vec<_> = fs::read_dir(server.folder().join("blobs"))
+        .unwrap()
+        .map(|blob| blob.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("safetensors") || name.contains("incomplete"))
+        .collect();
+    assert_eq!(blobs, [""; 0]);
+
+    server.change(|it| it.faults.clear());
+    load(&fetch(&server.hub(), &tiny()).unwrap());
+}
+
+#[test]
+fn names_that_would_lead_out_of_the_cache_are_refused() {
+    let server = StandIn::start();
+    server.change(|it| it.faults = vec![Fault::Etag]);
+    let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
+    assert!(format!("{error:?}").contains("no ETag"), "{error:?}");
+    server.change(|it| it.listed = Some("../../elsewhere"));
+    let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
+    assert!(format!("{error:?}").contains("elsewhere"), "{error:?}");
+    assert!(!server.folder().join("snapshots").exists());
 }
 
 #[test]
@@ -232,7 +367,9 @@ fn a_private_model_needs_a_token() {
     let message = fetch(&server.hub(), &tiny()).unwrap_err();
     assert!(message.contains("(status 401)") && message.contains("set HF_TOKEN"), "{message}");
     let token = Some("hf_secret".to_owned());
-    load(&fetch(&Hub { token, ..server.hub() }, &tiny()).unwrap());
+    let path = fetch(&Hub { token, ..server.hub() }, &tiny()).unwrap();
+    load(&path);
+    assert_eq!(fetch(&server.hub(), &tiny()), Ok(path), "refused again, but the cache has a copy");
 }
 
 #[test]

@@ -1,0 +1,80 @@
+"""The peer of bench/loop.sh: the consumer loop that one writes by hand.
+
+    loop_peer.py BROKERS REQUESTS REPLIES GROUP TOKENIZER.json FILE.onnx BATCH THREADS
+
+Takes what a poll gives, at most BATCH records; tokenizes them, pads them to the longest, runs ONNX Runtime once, takes the
+mean over each text's tokens, scales it to length 1, produces the replies with the requests' keys and headers, and commits
+once the broker has confirmed them. Prints "ready" when it has its partitions.
+"""
+
+import json
+import signal
+import sys
+
+import numpy as np
+import onnxruntime
+from confluent_kafka import Consumer, Producer
+from tokenizers import Tokenizer
+
+MOST_TOKENS = 256
+
+
+def main():
+    brokers, requests, replies, group, tokenizer_file, onnx, batch, threads = sys.argv[1:]
+    tokenizer = Tokenizer.from_file(tokenizer_file)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MOST_TOKENS)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(threads)
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+    def embed(texts):
+        encoded = tokenizer.encode_batch(texts)
+        longest = max(len(text.ids) for text in encoded)
+        ids = np.zeros((len(texts), longest), np.int64)
+        mask = np.zeros_like(ids)
+        for row, text in enumerate(encoded):
+            ids[row, : len(text.ids)] = text.ids
+            mask[row, : len(text.ids)] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        (hidden,) = session.run(["hidden"], inputs)
+        mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    embed(["warm up"] * int(batch))
+    consumer = Consumer({
+        "bootstrap.servers": brokers,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "latest",
+        "fetch.wait.max.ms": 5,
+    })
+    producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0, "acks": "all"})
+    consumer.subscribe([requests], on_assign=lambda _, __: print("ready", flush=True))
+
+    going = True
+
+    def stop(*_):
+        nonlocal going
+        going = False
+
+    signal.signal(signal.SIGTERM, stop)
+    while going:
+        # Returns at once with what has been fetched; waits for a first record, not for a full batch.
+        first = consumer.poll(0.2)
+        if first is None:
+            continue
+        records = [first, *consumer.consume(int(batch) - 1, timeout=0)] if int(batch) > 1 else [first]
+        records = [record for record in records if record.error() is None]
+        if not records:
+            continue
+        vectors = embed([json.loads(record.value())["text"] for record in records])
+        for record, vector in zip(records, vectors):
+            value = json.dumps({"embedding": vector.tolist()})
+            producer.produce(replies, value, record.key(), headers=record.headers())
+        producer.flush()
+        consumer.commit(asynchronous=True)
+    consumer.close()
+
+
+main()

@@ -1,0 +1,125 @@
+//! The figures as a drawing: the time until requests sent at once are answered, and the latency under steady load.
+
+use std::ops::Range;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::point::{Figures, Point};
+
+const SIZE: (u32, u32) = (960, 400);
+const BATCHED: RGBColor = RGBColor(0x0b, 0x6e, 0x99);
+const ONE_BY_ONE: RGBColor = RGBColor(0xc8, 0x55, 0x1b);
+const FONT: &str = "sans-serif";
+
+/// Draws `points` as SVG.
+pub(super) fn draw(points: &[Point]) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (left, right) = root.split_horizontally(SIZE.0 / 2);
+    draw_bursts(&left, points)?;
+    draw_latencies(&right, points)?;
+    root.present()?;
+    drop((left, right, root));
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// How long it takes to answer as many requests as there are clients, when all are sent at once.
+fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
+    let both = |point: &Point| [point.batched.burst, point.one_by_one.burst];
+    let slowest = points.iter().flat_map(both).max().unwrap_or_default().as_secs_f64();
+    let most = points.iter().map(|point| f64::from(point.clients)).fold(1.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption("Time to answer N requests sent at once", (FONT, 17))
+        .margin(12)
+        .x_label_area_size(42)
+        .y_label_area_size(58)
+        .build_cartesian_2d(0.0..most * 1.05, 0.0..(slowest * 1.1).max(1e-3))?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("N").y_desc("seconds").draw()?;
+    let curves: [(_, _, fn(&Point) -> &Figures); 2] = [
+        ("one by one", ONE_BY_ONE, |point| &point.one_by_one),
+        ("batched", BATCHED, |point| &point.batched),
+    ];
+    for (name, color, figures) in curves {
+        let curve = points
+            .iter()
+            .map(move |point| (f64::from(point.clients), figures(point).burst.as_secs_f64()));
+        let style = color.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(curve, style).point_size(3))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE)
+        .border_style(TRANSPARENT)
+        .label_font((FONT, 14))
+        .draw()?;
+    Ok(())
+}
+
+/// Median and 99th percentile of the latency, both axes logarithmic.
+fn draw_latencies(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
+    let latencies = points.iter().flat_map(|point| {
+        [&point.batched, &point.one_by_one]
+            .map(|figures| [0.5, 0.99].map(|q| figures.latency_ms(q)))
+    });
+    let latency_range = around(latencies.flatten());
+    let client_range = around(points.iter().map(|point| f64::from(point.clients)));
+    let mut chart = ChartBuilder::on(area)
+        .caption("Latency, each client waiting for its reply", (FONT, 17))
+        .margin(12)
+        .x_label_area_size(42)
+        .y_label_area_size(58)
+        .build_cartesian_2d(client_range.log_scale(), latency_range.log_scale())?;
+    let plain = |value: &f64| format!("{value}");
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("clients")
+        .y_desc("milliseconds")
+        .x_label_formatter(&plain)
+        .y_label_formatter(&plain)
+        .draw()?;
+    let curves: [(_, _, _, fn(&Point) -> &Figures); 4] = [
+        ("one by one, p99", ONE_BY_ONE, 0.99, |point| &point.one_by_one),
+        ("one by one, median", ONE_BY_ONE, 0.5, |point| &point.one_by_one),
+        ("batched, p99", BATCHED, 0.99, |point| &point.batched),
+        ("batched, median", BATCHED, 0.5, |point| &point.batched),
+    ];
+    for (name, color, quantile, figures) in curves {
+        let curve = points
+            .iter()
+            .map(move |point| (f64::from(point.clients), figures(point).latency_ms(quantile)));
+        // The 99th percentile is the thinner line.
+        let style = color.stroke_width(if quantile > 0.5 { 1 } else { 2 });
+        chart
+            .draw_series(LineSeries::new(curve, style).point_size(if quantile > 0.5 {
+                2
+            } else {
+                3
+            }))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE)
+        .border_style(TRANSPARENT)
+        .label_font((FONT, 14))
+        .draw()?;
+    Ok(())
+}
+
+/// A range that holds all `values`, with room on both sides.
+fn around(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
+    let least = values.clone().fold(f64::INFINITY, f64::min).clamp(1e-3, 1e9);
+    let most = values.fold(0.0, f64::max).max(least);
+    least / 1.5..most * 1.5
+}

@@ -1,0 +1,93 @@
+//! The sentiment pipeline twice, batched and one by one, on topics of their own.
+
+use anyhow::Context as _;
+use forebay_kafka::{EmbeddedBroker, create_topics};
+use forebay_pipeline::Plan;
+
+use crate::running::{Pipelines, Running};
+use crate::sentiment::{self, ModelArgs};
+
+const PARTITIONS: i32 = 4;
+
+/// The broker, and what each pipeline's topics and group are called after.
+pub(crate) struct Setting {
+    broker: Broker,
+    batched: String,
+    one_by_one: String,
+}
+
+enum Broker {
+    Embedded(EmbeddedBroker),
+    At(String),
+}
+
+/// Both pipelines, running.
+pub(crate) struct Comparison {
+    pub(crate) batched: Running,
+    pub(crate) one_by_one: Running,
+}
+
+impl Setting {
+    /// A broker in this process. It must be dropped after the runtime, because clients that lose their broker complain.
+    pub(crate) fn embedded() -> anyhow::Result<Self> {
+        let [batched, one_by_one] = ["batched", "one-by-one"].map(str::to_owned);
+        let topics = topics([&batched, &one_by_one]);
+        let broker = EmbeddedBroker::start(&borrowed(&topics))
+            .context("cannot start the embedded broker")?;
+        Ok(Self { broker: Broker::Embedded(broker), batched, one_by_one })
+    }
+
+    /// A broker elsewhere. The topics' names carry the process's id, so that runs on one broker do not meet.
+    pub(crate) async fn at(brokers: &str) -> anyhow::Result<Self> {
+        let name = |run: &str| format!("bench-{}-{run}", std::process::id());
+        let [batched, one_by_one] = ["batched", "one-by-one"].map(name);
+        create_topics(brokers, &borrowed(&topics([&batched, &one_by_one]))).await?;
+        Ok(Self { broker: Broker::At(brokers.to_owned()), batched, one_by_one })
+    }
+
+    /// The broker's address.
+    pub(crate) fn brokers(&self) -> String {
+        match &self.broker {
+            Broker::Embedded(broker) => broker.bootstrap_servers(),
+            Broker::At(brokers) => brokers.clone(),
+        }
+    }
+
+    /// The topics of the batched pipeline: requests and replies.
+    pub(crate) fn batched_topics(&self) -> (String, String) {
+        sentiment::topics(&self.batched)
+    }
+
+    /// Starts both pipelines.
+    pub(crate) async fn start(
+        &self,
+        args: &ModelArgs,
+        pipelines: &Pipelines,
+    ) -> anyhow::Result<Comparison> {
+        let plan = self.place(sentiment::plan(args, &self.batched)?);
+        let batched = Running::start(plan, &self.batched, pipelines).await?;
+        let plan = self.place(sentiment::one_by_one(args, &self.one_by_one)?);
+        let one_by_one = Running::start(plan, &self.one_by_one, pipelines).await?;
+        Ok(Comparison { batched, one_by_one })
+    }
+
+    fn place(&self, plan: Plan) -> Plan {
+        match &self.broker {
+            Broker::Embedded(broker) => plan.at_embedded_broker(broker),
+            Broker::At(brokers) => plan.at_brokers(brokers),
+        }
+    }
+}
+
+fn topics(runs: [&str; 2]) -> Vec<(String, i32)> {
+    let topics = runs.map(sentiment::topics);
+    topics
+        .into_iter()
+        .flat_map(|(requests, replies)| [requests, replies])
+        .map(|topic| (topic, PARTITIONS))
+        .collect()
+}
+
+fn borrowed(topics: &[(String, i32)]) -> Vec<(&str, i32)> {
+    topics.iter().map(|(topic, partitions)| (topic.as_str(), *partitions)).collect()
+}
