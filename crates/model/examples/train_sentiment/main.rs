@@ -29,10 +29,8 @@ use training::{Schedule, Trained};
 use vocabulary::Vocabulary;
 
 /// The seeds of the teachers and of the students. The first also splits the reviews.
-const SEEDS: [u64; 3] = [20_240_229, 1, 2];
-/// Layers of the students that are tried.
-const STUDENTS: [usize; 3] = [6, 4, 3];
-/// Layers of the network that is written.
+const SEEDS: [u64; 2] = [20_240_229, 1];
+/// Layers of the students.
 const LAYERS: usize = 3;
 const TEACHER: Schedule = Schedule { epochs: 3, peak: 5e-5 };
 const STUDENT: Schedule = Schedule { epochs: 5, peak: 1e-4 };
@@ -46,11 +44,12 @@ fn main() -> Result<()> {
     let mut next = |what| {
         arguments
             .next()
-            .with_context(|| format!("{what} missing: train_sentiment MINILM REVIEWS OUTPUT"))
+            .with_context(|| format!("{what} missing: train_sentiment MINILM REVIEWS OUTPUT [TEACHER]"))
     };
     let minilm = next("the directory of all-MiniLM-L6-v2 is")?;
     let reviews = Reviews::read(&next("the reviews' file is")?)?;
     let output = next("the output directory is")?;
+    let teacher_output = arguments.next();
 
     let Split { train, validation, test } = reviews.split(SEEDS[0]);
     println!(
@@ -73,41 +72,48 @@ fn main() -> Result<()> {
     let [validation, test] = [validation, test].map(|part| vocabulary.encode(&part));
     let (validation, test) = (validation?, test?);
 
-    println!("teachers");
+    println!("teachers with all layers");
+    let device = Device::flex();
     let mut sums = vec![0.0; train.len()];
-    let mut teacher: Option<Trained> = None;
-    for seed in SEEDS {
-        let device = Device::flex();
+    let teachers = SEEDS.map(|seed| {
+        // The head starts from random numbers.
         device.seed(seed);
         let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
         let trained = training::train(&network, &train, &validation, TEACHER, seed);
         let margins = training::margins(&trained.network, &train);
         sums.iter_mut().zip(margins).for_each(|(sum, margin)| *sum += margin);
-        if teacher.as_ref().is_none_or(|best| trained.accuracy > best.accuracy) {
-            teacher = Some(trained);
-        }
-    }
-    let teacher = teacher.context("there are seeds")?;
+        anyhow::Ok(trained)
+    });
+    let [first, second] = teachers;
+    let teacher = best([first?, second?]);
     for (example, sum) in train.iter_mut().zip(sums) {
         let margin = sum / f32::from(u8::try_from(SEEDS.len())?) / TEMPERATURE;
         example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-margin).exp());
     }
 
-    for layers in STUDENTS {
-        println!("students with {layers} layers");
-        let start = teacher.network.with_layers(layers);
-        let trained = SEEDS.map(|seed| training::train(&start, &train, &validation, STUDENT, seed));
-        let best = trained
-            .into_iter()
-            .reduce(|best, other| if other.accuracy > best.accuracy { other } else { best });
-        let best = best.context("there are seeds")?;
-        println!("{layers} layers: {} on validation", percent(best.accuracy));
-        if layers == LAYERS {
-            println!("test: {}", percent(training::accuracy(&best.network, &test)));
-            export::write(&output, &best.network, &vocabulary)?;
-        }
+    println!("students with {LAYERS} layers");
+    let start = teacher.network.with_layers(LAYERS);
+    let students = SEEDS.map(|seed| training::train(&start, &train, &validation, STUDENT, seed));
+    let student = best(students);
+    println!(
+        "validation: teacher {}, student {}",
+        percent(teacher.accuracy),
+        percent(student.accuracy)
+    );
+    println!("test: student {}", percent(training::accuracy(&student.network, &test)));
+    export::write(&output, &student.network, &vocabulary)?;
+    if let Some(teacher_output) = teacher_output {
+        export::write(&teacher_output, &teacher.network, &vocabulary)?;
     }
     Ok(())
+}
+
+/// The one with the highest accuracy on the validation part, the first of equals.
+fn best(trained: [Trained; SEEDS.len()]) -> Trained {
+    let better = |best: Trained, other: Trained| {
+        if other.accuracy > best.accuracy { other } else { best }
+    };
+    trained.into_iter().reduce(better).expect("there are seeds")
 }
 
 fn percent(share: f64) -> String {
