@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that the CPU encoder's kernels are fast in the release profile, in the development profile, and in Cargo's own
-# release profile, which users of the library have: beside the product of the gemm crate in the same run, with the vectors
+# Checks that the CPU encoder's kernels are fast in the release profile, in the development profile, and with link-time
+# optimisation, which users of the library may have: beside the product of the gemm crate in the same run, with the vectors
 # that this processor has and with narrower ones, and in the machine code.
 #
 #     bench/kernels.sh
@@ -24,5 +24,5 @@ build --release
 check "$target/release/forebay-bench-kernels"
 build
 check "$target/debug/forebay-bench-kernels"
-CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 build --release --target-dir "$target/cargo-default"
-check "$target/cargo-default/release/forebay-bench-kernels"
+CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_CODEGEN_UNITS=4 build --release --target-dir "$target/lto"
+check "$target/lto/release/forebay-bench-kernels"

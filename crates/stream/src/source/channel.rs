@@ -1,7 +1,7 @@
 //! `from_channel`: what other tasks send, as a source.
 
-use futures::stream;
 use tokio::sync::mpsc::Receiver;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Flow;
 
@@ -29,8 +29,8 @@ impl<T: Send + 'static> Flow<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn from_channel(mut receiver: Receiver<T>) -> Self {
-        Self::values("from_channel", stream::poll_fn(move |cx| receiver.poll_recv(cx)))
+    pub fn from_channel(receiver: Receiver<T>) -> Self {
+        Self::values("from_channel", ReceiverStream::new(receiver))
     }
 }
 

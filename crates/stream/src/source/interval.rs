@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_stream::wrappers::IntervalStream;
 
 use crate::Flow;
 
@@ -35,10 +36,7 @@ impl Flow<u64> {
     /// When it runs, if `period` is zero.
     pub fn interval(period: Duration) -> Self {
         // Started at the first poll, for only then there is a clock for certain.
-        let mut ticks = None;
-        let beat = stream::poll_fn(move |cx| {
-            ticks.get_or_insert_with(|| start(period)).poll_tick(cx).map(Some)
-        });
+        let beat = stream::once(async move { IntervalStream::new(start(period)) }).flatten();
         Self::values("interval", stream::iter(0..).zip(beat).map(|(number, _)| number))
     }
 }
