@@ -46,7 +46,7 @@ def main():
         "bootstrap.servers": brokers,
         "group.id": group,
         "enable.auto.commit": False,
-        "auto.offset.reset": "latest",
+        "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 5,
     })
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0, "acks": "all"})

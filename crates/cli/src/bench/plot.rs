@@ -38,7 +38,14 @@ fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .x_label_area_size(42)
         .y_label_area_size(58)
         .build_cartesian_2d(0.0..most * 1.05, 0.0..(slowest * 1.1).max(1e-3))?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("N").y_desc("seconds").draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .label_style((FONT, 13))
+        .x_desc("N")
+        .y_desc("seconds")
+        .x_label_formatter(&|n| format!("{n:.0}"))
+        .draw()?;
     let curves: [(_, _, fn(&Point) -> &Figures); 2] = [
         ("one by one", ONE_BY_ONE, |point| &point.one_by_one),
         ("batched", BATCHED, |point| &point.batched),
@@ -81,6 +88,8 @@ fn draw_latencies(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .label_style((FONT, 13))
+        .y_labels(4)
         .x_desc("clients")
         .y_desc("milliseconds")
         .x_label_formatter(&plain)

@@ -5,9 +5,11 @@
 //! chooses epochs and seeds; the test part is used once, for the network that is written.
 //!
 //! ```sh
-//! cargo run --release -p forebay-model --features train --example train_sentiment -- \
+//! cargo run --release --features forebay-model/train --example train_sentiment -- \
 //!     "$(scripts/fetch-minilm.sh)" "$(scripts/fetch-reviews.sh)" models/sentiment
 //! ```
+//!
+//! A fourth argument is a directory for the better teacher, to compare with.
 
 mod baseline;
 mod export;
@@ -42,9 +44,9 @@ const TEMPERATURE: f32 = 2.0;
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let mut next = |what| {
-        arguments
-            .next()
-            .with_context(|| format!("{what} missing: train_sentiment MINILM REVIEWS OUTPUT [TEACHER]"))
+        arguments.next().with_context(|| {
+            format!("{what} missing: train_sentiment MINILM REVIEWS OUTPUT [TEACHER]")
+        })
     };
     let minilm = next("the directory of all-MiniLM-L6-v2 is")?;
     let reviews = Reviews::read(&next("the reviews' file is")?)?;
