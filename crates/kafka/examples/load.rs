@@ -9,14 +9,15 @@
 //! the header `kafka_correlationId`, which the pipeline has to send back.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use forebay_kafka::{Options, Requester};
 use futures::future::try_join_all;
+use tokio::time::Instant;
 
 const WARM_UP: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -27,6 +27,9 @@ pub(super) fn draw(points: &[Point]) -> anyhow::Result<String> {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
+/// One of a point's two measurements.
+type Side = fn(&Point) -> &Figures;
+
 /// How long it takes to answer as many requests as there are clients, when all are sent at once.
 fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
     let both = |point: &Point| [point.batched.burst, point.one_by_one.burst];
@@ -46,7 +49,7 @@ fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .y_desc("seconds")
         .x_label_formatter(&|n| format!("{n:.0}"))
         .draw()?;
-    let curves: [(_, _, fn(&Point) -> &Figures); 2] = [
+    let curves: [(_, _, Side); 2] = [
         ("one by one", ONE_BY_ONE, |point| &point.one_by_one),
         ("batched", BATCHED, |point| &point.batched),
     ];
@@ -95,7 +98,7 @@ fn draw_latencies(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .x_label_formatter(&plain)
         .y_label_formatter(&plain)
         .draw()?;
-    let curves: [(_, _, _, fn(&Point) -> &Figures); 4] = [
+    let curves: [(_, _, _, Side); 4] = [
         ("one by one, p99", ONE_BY_ONE, 0.99, |point| &point.one_by_one),
         ("one by one, median", ONE_BY_ONE, 0.5, |point| &point.one_by_one),
         ("batched, p99", BATCHED, 0.99, |point| &point.batched),

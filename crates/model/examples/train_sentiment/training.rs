@@ -1,6 +1,6 @@
 //! Fine-tuning: `AdamW`, a warm-up, a linear decay, and the best epoch by the validation part.
 
-use std::time::Instant;
+use std::time::SystemTime;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
@@ -55,7 +55,7 @@ pub(crate) fn train(
     let steps = schedule.epochs * train.len().div_ceil(BATCH);
     let mut step = 0;
     for epoch in 1..=schedule.epochs {
-        let started = Instant::now();
+        let started = SystemTime::now();
         let mut total = 0.0;
         let batches = shuffled_batches(train, &mut random);
         for batch in &batches {
@@ -68,10 +68,10 @@ pub(crate) fn train(
         let now = network.valid();
         let accuracy = accuracy(&now, validation);
         println!(
-            "  seed {seed}, epoch {epoch}: train loss {:.4}, validation accuracy {:.1}%, {:.0} s",
+            "  seed {seed}, epoch {epoch}: train loss {:.4}, validation accuracy {:.1}%, {} s",
             mean(total, batches.len()),
             100.0 * accuracy,
-            started.elapsed().as_secs_f64(),
+            started.elapsed().map_or(0, |elapsed| elapsed.as_secs()),
         );
         if accuracy > best.accuracy {
             best = Trained { network: now, accuracy };

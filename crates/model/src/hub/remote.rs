@@ -236,6 +236,7 @@ fn not_an_address(url: &str) -> RemoteError {
 }
 
 /// Tries again, after pauses that double, where that may help.
+#[expect(clippy::disallowed_methods, reason = "a download blocks a thread of its own")]
 fn again<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, RemoteError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
