@@ -27,10 +27,11 @@ fn the_shipped_model_knows_praise_from_blame() {
     }
 }
 
+/// Everybody who clones the repository or pulls the image downloads it.
 #[test]
-fn the_shipped_model_is_small() {
+fn the_shipped_model_has_at_most_30_megabytes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");
     let files = fs::read_dir(path).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
-    assert!(bytes <= 16_000_000, "{bytes} bytes");
+    assert!(bytes <= 30_000_000, "{bytes} bytes");
 }
