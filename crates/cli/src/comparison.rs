@@ -4,10 +4,9 @@ use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
 use forebay_pipeline::Plan;
 
+use crate::run::PARTITIONS;
 use crate::running::{Pipelines, Running};
 use crate::sentiment::{self, ModelArgs};
-
-const PARTITIONS: i32 = 4;
 
 /// The broker, and what each pipeline's topics and group are called after.
 pub(crate) struct Setting {

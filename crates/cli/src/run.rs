@@ -10,7 +10,7 @@ use forebay_pipeline::{Plan, Progress};
 use crate::{exit, look, metrics, print, progress, signals};
 
 /// Partitions of each topic that an embedded broker is given.
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// Of the threads on which expressions run, which may call themselves. Only what is used of it is taken from memory.
 pub(crate) const STACK: usize = 256 << 20;

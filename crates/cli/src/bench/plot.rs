@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 
 use super::point::{Figures, Point};
@@ -27,8 +28,31 @@ pub(super) fn draw(points: &[Point]) -> anyhow::Result<String> {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// One of a point's two measurements.
-type Side = fn(&Point) -> &Figures;
+/// A line through measured points, with its name in the legend.
+struct Curve {
+    name: &'static str,
+    color: RGBColor,
+    /// Pixels.
+    width: u32,
+    points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// One number of each point's batched or one-by-one figures, over the number of clients.
+    fn new(
+        name: &'static str,
+        color: RGBColor,
+        width: u32,
+        points: &[Point],
+        number: impl Fn(&Figures) -> f64,
+    ) -> Self {
+        let side = |point: &Point| {
+            number(if color == BATCHED { &point.batched } else { &point.one_by_one })
+        };
+        let points = points.iter().map(|point| (f64::from(point.clients), side(point))).collect();
+        Self { name, color, width, points }
+    }
+}
 
 /// How long it takes to answer as many requests as there are clients, when all are sent at once.
 fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
@@ -49,28 +73,12 @@ fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .y_desc("seconds")
         .x_label_formatter(&|n| format!("{n:.0}"))
         .draw()?;
-    let curves: [(_, _, Side); 2] = [
-        ("one by one", ONE_BY_ONE, |point| &point.one_by_one),
-        ("batched", BATCHED, |point| &point.batched),
+    let seconds = |figures: &Figures| figures.burst.as_secs_f64();
+    let curves = [
+        Curve::new("one by one", ONE_BY_ONE, 2, points, seconds),
+        Curve::new("batched", BATCHED, 2, points, seconds),
     ];
-    for (name, color, figures) in curves {
-        let curve = points
-            .iter()
-            .map(move |point| (f64::from(point.clients), figures(point).burst.as_secs_f64()));
-        let style = color.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(curve, style).point_size(3))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE)
-        .border_style(TRANSPARENT)
-        .label_font((FONT, 14))
-        .draw()?;
-    Ok(())
+    draw_curves(&mut chart, curves)
 }
 
 /// Median and 99th percentile of the latency, both axes logarithmic.
@@ -98,24 +106,26 @@ fn draw_latencies(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
         .x_label_formatter(&plain)
         .y_label_formatter(&plain)
         .draw()?;
-    let curves: [(_, _, _, Side); 4] = [
-        ("one by one, p99", ONE_BY_ONE, 0.99, |point| &point.one_by_one),
-        ("one by one, median", ONE_BY_ONE, 0.5, |point| &point.one_by_one),
-        ("batched, p99", BATCHED, 0.99, |point| &point.batched),
-        ("batched, median", BATCHED, 0.5, |point| &point.batched),
+    let latency = |quantile| move |figures: &Figures| figures.latency_ms(quantile);
+    // The 99th percentile is the thinner line.
+    let curves = [
+        Curve::new("one by one, p99", ONE_BY_ONE, 1, points, latency(0.99)),
+        Curve::new("one by one, median", ONE_BY_ONE, 2, points, latency(0.5)),
+        Curve::new("batched, p99", BATCHED, 1, points, latency(0.99)),
+        Curve::new("batched, median", BATCHED, 2, points, latency(0.5)),
     ];
-    for (name, color, quantile, figures) in curves {
-        let curve = points
-            .iter()
-            .map(move |point| (f64::from(point.clients), figures(point).latency_ms(quantile)));
-        // The 99th percentile is the thinner line.
-        let style = color.stroke_width(if quantile > 0.5 { 1 } else { 2 });
+    draw_curves(&mut chart, curves)
+}
+
+/// Draws curves with a dot at each point, and a legend.
+fn draw_curves<'a, X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    curves: impl IntoIterator<Item = Curve>,
+) -> anyhow::Result<()> {
+    for Curve { name, color, width, points } in curves {
+        let style = color.stroke_width(width);
         chart
-            .draw_series(LineSeries::new(curve, style).point_size(if quantile > 0.5 {
-                2
-            } else {
-                3
-            }))?
+            .draw_series(LineSeries::new(points, style).point_size(width + 1))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }

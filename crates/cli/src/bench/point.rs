@@ -14,7 +14,7 @@ pub(super) struct Point {
     pub(super) one_by_one: Figures,
 }
 
-/// What one pipeline did.
+/// The figures of one pipeline.
 pub(super) struct Figures {
     /// Time until as many requests as there are clients, sent at once, are all answered.
     pub(super) burst: Duration,

@@ -1,4 +1,4 @@
-//! What a model has to beat: the majority class, and a logistic regression on TF-IDF of words and pairs of words.
+//! The baselines: the majority class, and a logistic regression on TF-IDF of words and pairs of words.
 
 use std::collections::HashMap;
 

@@ -35,7 +35,7 @@ pub(super) enum RemoteError {
 }
 
 impl RemoteError {
-    /// Whether another attempt may succeed.
+    /// True if another attempt may succeed.
     fn is_passing(&self) -> bool {
         match self {
             Self::Status(status) => *status == 429 || *status >= 500,
@@ -52,7 +52,7 @@ pub(super) struct Remote<'a> {
     token: Option<&'a str>,
 }
 
-/// What a revision is.
+/// The Hub's listing of a revision: its commit and its files.
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {
     /// The commit.
@@ -72,9 +72,9 @@ impl Listing {
     }
 }
 
-/// What the Hub says of a file before its bytes come.
+/// A file's description in the headers of the Hub's response.
 pub(super) struct Incoming {
-    /// What the Hub calls this content: fit for a file's name.
+    /// The Hub's name for the file's content. It can be the name of a file in the cache.
     pub(super) etag: String,
     /// Bytes in all, where the Hub says so.
     pub(super) size: Option<u64>,
@@ -252,7 +252,7 @@ fn again<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, Re
     attempt()
 }
 
-/// Whether `text` can be the name of a file in the cache.
+/// True if `text` can be the name of a file in the cache.
 fn is_name(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(known)
