@@ -19,7 +19,6 @@ WORDS = (
     "support answered within an hour which was good but nobody could say when another device would be there "
     "please restart your router then check if every light is green before you call again thank you"
 ).split()
-MOST_TOKENS = 256
 
 
 def write_texts(folder):
@@ -56,34 +55,14 @@ def export(model, target):
 
 
 def run(model, onnx, texts, threads):
-    import numpy as np
-    import onnxruntime
     import torch
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
+
+    from onnx_embedder import MOST_TOKENS, embedder
 
     threads = int(threads)
     texts = Path(texts).read_text().splitlines()
-    tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MOST_TOKENS)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-
-    def infer(batch):
-        encoded = tokenizer.encode_batch(batch)
-        longest = max(len(text.ids) for text in encoded)
-        ids = np.zeros((len(batch), longest), np.int64)
-        mask = np.zeros_like(ids)
-        for row, text in enumerate(encoded):
-            ids[row, : len(text.ids)] = text.ids
-            mask[row, : len(text.ids)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = session.run(None, feed)[0]
-        weights = mask[:, :, None].astype(np.float32)
-        vectors = (hidden * weights).sum(1) / weights.sum(1)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    infer = embedder(model, onnx, threads)
 
     def measure(name, size, texts, call):
         call(texts[: min(size, 32)])

@@ -41,7 +41,7 @@ sed 's/^task = .*/&\nprecision = "bf16"/' config/embed.toml >"$work/bf16.toml"
 serve() {
     case $1 in
     loop-*)
-        "$python" bench/loop_peer.py "$brokers" "$1.requests" "$1.replies" "$1" "$model/tokenizer.json" \
+        "$python" bench/loop_peer.py "$brokers" "$1.requests" "$1.replies" "$1" "$model" \
             "$work/model.onnx" "${1#loop-}" "$threads" >"$work/server.log" 2>&1 &
         ;;
     *)

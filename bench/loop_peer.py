@@ -1,6 +1,6 @@
 """The peer of bench/loop.sh: the consumer loop that one writes by hand.
 
-    loop_peer.py BROKERS REQUESTS REPLIES GROUP TOKENIZER.json FILE.onnx BATCH THREADS
+    loop_peer.py BROKERS REQUESTS REPLIES GROUP MODEL FILE.onnx BATCH THREADS
 
 Takes what a poll gives, at most BATCH records; tokenizes them, pads them to the longest, runs ONNX Runtime once, takes the
 mean over each text's tokens, scales it to length 1, produces the replies with the requests' keys and headers, and commits
@@ -11,36 +11,14 @@ import json
 import signal
 import sys
 
-import numpy as np
-import onnxruntime
 from confluent_kafka import Consumer, Producer
-from tokenizers import Tokenizer
 
-MOST_TOKENS = 256
+from onnx_embedder import embedder
 
 
 def main():
-    brokers, requests, replies, group, tokenizer_file, onnx, batch, threads = sys.argv[1:]
-    tokenizer = Tokenizer.from_file(tokenizer_file)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MOST_TOKENS)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(threads)
-    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-
-    def embed(texts):
-        encoded = tokenizer.encode_batch(texts)
-        longest = max(len(text.ids) for text in encoded)
-        ids = np.zeros((len(texts), longest), np.int64)
-        mask = np.zeros_like(ids)
-        for row, text in enumerate(encoded):
-            ids[row, : len(text.ids)] = text.ids
-            mask[row, : len(text.ids)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        (hidden,) = session.run(["hidden"], inputs)
-        mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
+    brokers, requests, replies, group, model, onnx, batch, threads = sys.argv[1:]
+    embed = embedder(model, onnx, int(threads))
     embed(["warm up"] * int(batch))
     consumer = Consumer({
         "bootstrap.servers": brokers,
