@@ -1,4 +1,4 @@
-//! What a door needs to know, with defaults for everything but its address.
+//! What a source needs to know, with defaults for everything but its address.
 
 use std::num::NonZeroUsize;
 
@@ -17,7 +17,7 @@ pub struct Config {
     /// The largest body that is taken, in bytes.
     pub max_body: usize,
     /// The most requests that are taken and not yet resolved, those whose body is still coming included. So many bodies
-    /// of `max_body` bytes are the most that the door holds.
+    /// of `max_body` bytes are the most that the source holds.
     pub max_in_flight: NonZeroUsize,
     /// The request header whose value becomes the event's key. Its case does not matter.
     pub key_header: String,

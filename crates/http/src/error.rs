@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-/// Why a door could not do its work.
+/// Why a source could not do its work.
 ///
 /// Messages are lowercase fragments that leave out the cause; walk [`source`](std::error::Error::source) (or print with
 /// `{:#}` through `anyhow`) to see the chain. What concerns one request is a response, never one of these.

@@ -1,12 +1,12 @@
 //! HTTP as a source of events and a sink of replies.
 //!
-//! A [`Door`] yields every `POST` as an event, and answers it when the event's receipt settles; [`Replies`] is the sink
+//! A [`HttpSource`] yields every `POST` as an event, and answers it when the event's receipt settles; [`Replies`] is the sink
 //! that gives the answer its body. Between them lies whatever makes replies of requests; here, nothing does:
 //!
 //! ```
 //! use std::time::Duration;
 //!
-//! use forebay_http::{Config, Door, Reply};
+//! use forebay_http::{Config, HttpSource, Reply};
 //! use forebay_stream::Flow;
 //! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 //! use tokio::net::TcpStream;
@@ -14,9 +14,9 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let door = Door::bind(Config::new("127.0.0.1:0")).await?;
-//! let (address, replies) = (door.local_addr(), door.replies());
-//! let (events, handle) = door.start(&CancellationToken::new());
+//! let source = HttpSource::bind(Config::new("127.0.0.1:0")).await?;
+//! let (address, replies) = (source.local_addr(), source.replies());
+//! let (events, handle) = source.start(&CancellationToken::new());
 //! let echo = Flow::from_try_events("http", events)
 //!     .map(|body| Reply { value: body.unwrap_or_default(), error: None })
 //!     .sink("reply", replies);
@@ -35,14 +35,14 @@
 //! ```
 
 mod config;
-mod door;
 mod error;
 mod pages;
+mod pending;
 mod replies;
-mod waiting;
+mod source;
 
 pub use config::Config;
-pub use door::{CloseReport, Door, DoorItem, Handle};
 pub use error::Error;
 pub use pages::Pages;
 pub use replies::{Replies, Reply};
+pub use source::{CloseReport, Handle, HttpSource, RequestItem};

@@ -49,12 +49,12 @@ pub enum Delivery {
     AtLeastOnce,
     /// A request has one answer for whoever reads committed records only: answers and offsets are written in one
     /// transaction. The source's own [`sink`](crate::Source::sink) writes them.
-    ExactlyOnce(Transactions),
+    ExactlyOnce(TransactionSettings),
 }
 
 /// How transactions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transactions {
+pub struct TransactionSettings {
     /// The `transactional.id`: unique in the cluster, and the same after a restart, so that a restart ends at once
     /// what a crash left open. `None` makes one up, and a crash's transaction stays open until its timeout.
     pub id: Option<String>,
@@ -66,7 +66,7 @@ pub struct Transactions {
     pub timeout: Duration,
 }
 
-impl Default for Transactions {
+impl Default for TransactionSettings {
     fn default() -> Self {
         Self {
             id: None,
@@ -172,7 +172,7 @@ impl SourceConfig {
     fn check_transactions(&self) -> Result<(), Error> {
         let Delivery::ExactlyOnce(transactions) = &self.delivery else { return Ok(()) };
         let session = millis(&self.options, "session.timeout.ms", 45_000)?;
-        let Transactions { id, commit_interval, timeout } = transactions;
+        let TransactionSettings { id, commit_interval, timeout } = transactions;
         let (setting, reason) = if id.as_ref().is_some_and(|id| id.trim().is_empty()) {
             ("transactions.id", "it is empty".to_owned())
         } else if *timeout >= session {

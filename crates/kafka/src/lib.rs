@@ -51,7 +51,7 @@ mod source;
 mod transactional_sink;
 
 pub use admin::create_topics;
-pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, Transactions};
+pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, TransactionSettings};
 pub use dead_letter::DeadLetter;
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};

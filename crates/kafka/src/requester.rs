@@ -104,7 +104,7 @@ impl Requester {
         let (sender, response) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
         // Also where the caller gives up in between.
-        let _place = Place { waiting: &self.waiting, id: &id };
+        let _place = PendingReply { waiting: &self.waiting, id: &id };
         match tokio::time::timeout(patience, self.exchange(key, value, &id, response)).await {
             Ok(answered) => answered,
             Err(_) => Err(self.no_reply(patience)),
@@ -144,12 +144,12 @@ impl Requester {
 }
 
 /// A place among those who wait, given up when dropped.
-struct Place<'a> {
+struct PendingReply<'a> {
     waiting: &'a Waiting,
     id: &'a [u8],
 }
 
-impl Drop for Place<'_> {
+impl Drop for PendingReply<'_> {
     fn drop(&mut self) {
         lock(self.waiting).remove(self.id);
     }

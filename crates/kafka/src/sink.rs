@@ -3,7 +3,7 @@
 pub(crate) mod batches;
 mod delivery;
 mod outgoing;
-mod places;
+mod reply_targets;
 mod topics;
 mod trace;
 
@@ -20,7 +20,7 @@ use self::delivery::{Deliveries, PollThread};
 use crate::{Error, SinkConfig, probe};
 
 pub(crate) use self::outgoing::{Addressed, Outgoing, headers};
-pub(crate) use self::places::Place;
+pub(crate) use self::reply_targets::ReplyTarget;
 
 /// What is written for one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

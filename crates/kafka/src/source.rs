@@ -4,7 +4,7 @@ mod assignment;
 mod group;
 mod handle;
 mod handover;
-mod load;
+mod in_flight;
 #[cfg(test)]
 mod model_check;
 mod offsets;
@@ -33,12 +33,12 @@ use self::group::Group;
 use self::partitions::Partitions;
 use self::poller::Poller;
 use self::shared::Shared;
-use self::stream::Intake;
+use self::stream::Records;
 use self::transactions::Producer;
 use crate::sink::batches;
 use crate::{Delivery, Error, SinkConfig, SourceConfig, TransactionalSink, probe};
 
-pub(crate) use self::record::Ticket;
+pub(crate) use self::record::PendingOffset;
 pub(crate) use self::staged::Output;
 pub(crate) use self::transactions::Transactions;
 
@@ -189,7 +189,7 @@ impl Source {
                 gone.send(()).ok();
             })
             .map_err(Error::Thread)?;
-        let intake = Intake::new(records, Arc::clone(&shared), stop.clone());
+        let intake = Records::new(records, Arc::clone(&shared), stop.clone());
         Ok((intake.into_stream(), SourceHandle::new(shared, stop, reported, left)))
     }
 }

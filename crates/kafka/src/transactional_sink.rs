@@ -6,7 +6,7 @@ use forebay_stream::{Event, Failure, Receipt};
 use rdkafka::config::ClientConfig;
 
 use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
-use crate::source::{Output, Ticket, Transactions};
+use crate::source::{Output, PendingOffset, Transactions};
 use crate::{Error, SinkConfig};
 
 /// Writes replies exactly once, for whoever reads committed records only; a [`Source`](crate::Source) gives it.
@@ -41,7 +41,7 @@ impl TransactionalSink {
             return None;
         }
         let mut refusal = None;
-        receipt.visit(&mut |ticket: &Ticket| {
+        receipt.visit(&mut |ticket: &PendingOffset| {
             if ticket.is_of(&self.transactions) {
                 refusal = refusal.take().or_else(|| ticket.refusal(&self.transactions));
             }
@@ -52,7 +52,7 @@ impl TransactionalSink {
     /// Keeps an output for the one request that it answers; a failure where the request cannot be answered so.
     fn keep(&self, receipt: &Receipt, output: Output) -> Result<Result<(), Failure>, Error> {
         let mut inputs = 0;
-        receipt.visit(&mut |ticket: &Ticket| {
+        receipt.visit(&mut |ticket: &PendingOffset| {
             inputs += usize::from(ticket.is_of(&self.transactions));
         });
         match inputs {
@@ -74,7 +74,7 @@ impl TransactionalSink {
             return Ok(Err(Failure::new("reply_too_large", message)));
         }
         let mut output = Some(output);
-        receipt.visit(&mut |ticket: &Ticket| {
+        receipt.visit(&mut |ticket: &PendingOffset| {
             if ticket.is_of(&self.transactions)
                 && let Some(output) = output.take()
             {

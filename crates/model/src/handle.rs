@@ -8,7 +8,7 @@ use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::schedule::Schedule;
+use crate::device_schedule::DeviceSchedule;
 use crate::worker::{Job, Ready, Started, Worker};
 use crate::{Error, Launched, Model, WarmUp};
 
@@ -33,7 +33,7 @@ pub struct ModelHandle<M: Model> {
     description: Arc<str>,
     overlaps: bool,
     in_hand: Arc<Semaphore>,
-    schedule: Arc<Schedule>,
+    schedule: Arc<DeviceSchedule>,
     /// Why the thread ended early. Set before the thread drops its end of `jobs`.
     end: Arc<OnceLock<String>>,
 }
@@ -67,7 +67,7 @@ impl<M: Model> ModelHandle<M> {
             description: description.into(),
             overlaps,
             in_hand: Arc::new(Semaphore::new(IN_HAND.get())),
-            schedule: Arc::new(Schedule::new()),
+            schedule: Arc::new(DeviceSchedule::new()),
             end,
         })
     }

@@ -6,17 +6,17 @@
 //! implement the trait, with [`burn`] re-exported for them.
 
 mod architecture;
-mod busy_clock;
 pub mod checkpoint;
 mod cpu;
 mod device;
+mod device_clock;
+mod device_schedule;
 pub mod encoder;
 mod error;
 mod handle;
 mod hub;
 mod model;
 mod replicas;
-mod schedule;
 mod text;
 mod worker;
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cubecl_environment::future::block_on;
-use forebay_stream::batching::{CostModel, Load};
+use forebay_stream::batching::{BatchLoad, CostModel};
 use forebay_stream::{BatchResult, Failure};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -30,7 +30,7 @@ pub use output::{Label, TextOutput};
 pub use tokens::Tokens;
 pub use verify::CpuReference;
 
-use crate::busy_clock::BusyClock;
+use crate::device_clock::DeviceClock;
 use crate::encoder::Masking;
 use crate::{DeviceChoice, Error, Launched, Model, SelectedDevice, WarmUp};
 use backbone::Backbone;
@@ -58,7 +58,7 @@ pub struct TextModel {
     options: TextModelOptions,
     // Whether the device has failed.
     lost: Arc<AtomicBool>,
-    clock: Arc<BusyClock>,
+    clock: Arc<DeviceClock>,
 }
 
 /// What those need of a text model who call it from other threads.
@@ -119,7 +119,7 @@ impl TextModel {
 
     /// How long a run over texts of these lengths is expected to take.
     #[must_use]
-    pub fn predict(&self, load: Load) -> Duration {
+    pub fn predict(&self, load: BatchLoad) -> Duration {
         self.face.costs.predict(load)
     }
 
@@ -161,7 +161,7 @@ impl TextModel {
     fn run(
         &self,
         texts: &[&[u32]],
-        load: Load,
+        load: BatchLoad,
     ) -> impl Future<Output = Result<Vec<TextOutput>, Failure>> + Send + use<> {
         let (started, count) = (Instant::now(), texts.len());
         let rows = self.backbone.launch(&self.reduce, texts, self.shape(load));
@@ -176,7 +176,7 @@ impl TextModel {
     }
 
     /// The rectangle of a run, `[rows, tokens]`; of no meaning where nothing is padded.
-    fn shape(&self, load: Load) -> [usize; 2] {
+    fn shape(&self, load: BatchLoad) -> [usize; 2] {
         let shape = self.face.costs.shapes().round_up(load.size, load.longest);
         shape.map(|side| usize::try_from(side).unwrap_or(usize::MAX))
     }
@@ -186,7 +186,7 @@ impl TextModel {
         for &[rows, length] in shapes {
             let text = verify::some_text(length.min(self.max_tokens()), self.vocabulary);
             let texts = vec![text.as_slice(); rows];
-            let load: Load = texts.iter().map(|text| text.len() as u64).collect();
+            let load: BatchLoad = texts.iter().map(|text| text.len() as u64).collect();
             let started = Instant::now();
             self.compute(&texts, self.shape(load)).map_err(verify::failed)?;
             self.face.costs.seed(load, started.elapsed());

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::busy_clock::BusyClock;
+use crate::device_clock::DeviceClock;
 use crate::{Error, Launched, Model, WarmUp};
 
 /// One batch on its way to the model.
@@ -74,7 +74,7 @@ impl<B, P> Worker<B, P> {
         if ready.send(Ok(known)).is_err() {
             return;
         }
-        let busy = Arc::new(BusyTime::new(&self.name));
+        let busy = Arc::new(DeviceMetrics::new(&self.name));
         while let Some(Job { batch, reply }) = jobs.blocking_recv() {
             // The caller may have given up while the batch waited.
             if reply.is_closed() {
@@ -125,7 +125,7 @@ impl<B, P> Worker<B, P> {
         outcome: thread::Result<Launched<T>>,
         expected: usize,
         started: Instant,
-        busy: &Arc<BusyTime>,
+        busy: &Arc<DeviceMetrics>,
     ) -> Launched<T> {
         let (results, takes) = match outcome {
             Ok(Launched::Running { results, takes }) => (results, takes),
@@ -178,15 +178,15 @@ impl<B, P> Worker<B, P> {
 }
 
 /// What a model does, as metrics. The device idles for what is missing from the time that has passed.
-struct BusyTime {
+struct DeviceMetrics {
     seconds: Histogram,
-    clock: BusyClock,
+    clock: DeviceClock,
 }
 
-impl BusyTime {
+impl DeviceMetrics {
     fn new(model: &str) -> Self {
         let seconds = histogram!("forebay_model_batch_seconds", "model" => model.to_owned());
-        Self { seconds, clock: BusyClock::default() }
+        Self { seconds, clock: DeviceClock::default() }
     }
 
     /// A batch that `started` then is over.

@@ -17,7 +17,7 @@ use crate::file::Order;
 use crate::json::Json;
 use crate::nowhere::Nowhere;
 use crate::plan::{
-    Loop, ModelPlan, OnFailure, Place, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan, Way,
+    Loop, ModelPlan, NodeRef, OnFailure, Output, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan,
 };
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
@@ -25,7 +25,7 @@ use crate::step::{Branch, Operator, Window};
 use crate::task::{Task, TextTask};
 
 /// What flows between two steps.
-enum Stage {
+enum Wire {
     Values(Flow<Json>),
     Batched(Batches<Json>),
     Gathering(Gathering),
@@ -60,7 +60,7 @@ impl Gathering {
     }
 }
 
-impl Stage {
+impl Wire {
     /// Single values; a batch becomes an array.
     fn values(self) -> Flow<Json> {
         match self {
@@ -73,8 +73,8 @@ impl Stage {
     }
 
     fn replace(&mut self, f: impl FnOnce(Self) -> Flow<Json>) {
-        let stage = std::mem::replace(self, Self::Values(Flow::from_iter([])));
-        *self = Self::Values(f(stage));
+        let wire = std::mem::replace(self, Self::Values(Flow::from_iter([])));
+        *self = Self::Values(f(wire));
     }
 }
 
@@ -220,8 +220,8 @@ fn results(
             records
         };
         let values = records.named("decode").try_map(Record::decode);
-        let port = Port { place: Place::Source(number), way: Way::Only };
-        wires.give(port, Stage::Values(values), Branch::default());
+        let port = Port { place: NodeRef::Source(number), way: Output::Only };
+        wires.give(port, Wire::Values(values), Branch::default());
     }
     for &number in &plan.order {
         step(&plan.steps[number], number, &mut wires, task, taps);
@@ -245,16 +245,16 @@ fn step(
     taps: &mut Taps,
 ) {
     let StepPlan { name, operator, from, flush } = step;
-    let port = Port { place: Place::Step(number), way: Way::Only };
+    let port = Port { place: NodeRef::Step(number), way: Output::Only };
     let mut inputs = from.iter().map(|(port, _)| *port);
     let mut input = |wires: &mut Wires<'_>| match inputs.next() {
         Some(port) => wires.take(port),
         // The plan gives every step an input.
-        None => Stage::Values(Flow::from_iter([])),
+        None => Wire::Values(Flow::from_iter([])),
     };
     let output = match operator {
         Operator::Values(operator) => {
-            Stage::Values(operator.apply(input(wires).values().named(name.as_str())))
+            Wire::Values(operator.apply(input(wires).values().named(name.as_str())))
         }
         Operator::Tap(tap) => {
             let flow = input(wires).values().named(name.as_str());
@@ -263,57 +263,57 @@ fn step(
             let others = taps.keys().filter(|known| known.split('#').next() == Some(name)).count();
             let name = if others == 0 { name.clone() } else { format!("{name}#{}", others + 1) };
             taps.insert(name, handle);
-            Stage::Values(flow)
+            Wire::Values(flow)
         }
         Operator::Window(window) => {
             let (flow, name, window) = (input(wires).values(), name.clone(), Arc::clone(window));
             match window.limits() {
-                Some(limits) => Stage::Gathering(Gathering { flow, window, name, limits }),
-                None => Stage::Batched(window.apply(flow.named(name))),
+                Some(limits) => Wire::Gathering(Gathering { flow, window, name, limits }),
+                None => Wire::Batched(window.apply(flow.named(name))),
             }
         }
-        Operator::Batches(operator) => Stage::Values(match input(wires) {
-            Stage::Gathering(gathering) => {
+        Operator::Batches(operator) => Wire::Values(match input(wires) {
+            Wire::Gathering(gathering) => {
                 operator.of_batches(gathering.batches().named(name.as_str()))
             }
-            Stage::Batched(batches) => operator.of_batches(batches.named(name.as_str())),
-            Stage::Values(flow) => operator.of_arrays(flow.named(name.as_str())),
+            Wire::Batched(batches) => operator.of_batches(batches.named(name.as_str())),
+            Wire::Values(flow) => operator.of_arrays(flow.named(name.as_str())),
         }),
         Operator::MapBatch(call) => {
             let has_headers = wires.plan.sources.iter().any(SourcePlan::has_headers);
             let deadlines = has_headers.then(|| wires.plan.deadlines.clone());
-            Stage::Values(map_batch(call, name, input(wires), deadlines, task))
+            Wire::Values(map_batch(call, name, input(wires), deadlines, task))
         }
         Operator::Collect(collect) => {
             let flush = flush.map(|port| wires.take(port).values());
             let flow = input(wires).values().named(name.as_str());
-            Stage::Batched(collect.apply(flow, flush))
+            Wire::Batched(collect.apply(flow, flush))
         }
         Operator::Join(join) => {
             let looping = wires.loop_at(number);
             let (mut flows, mut names) = (Vec::new(), Vec::new());
             for (port, name) in from {
-                if looping.is_none_or(|looping| port.place != Place::Step(looping.feedback)) {
+                if looping.is_none_or(|looping| port.place != NodeRef::Step(looping.feedback)) {
                     flows.push(wires.take(*port).values());
                     names.push(name.clone());
                 }
             }
             let Some(joined) = join.apply(flows, name, &names) else { return };
-            Stage::Values(match looping {
+            Wire::Values(match looping {
                 Some(looping) => wires.open_loop(looping, joined),
                 None => joined,
             })
         }
         Operator::Split(split) => {
             let (yes, no) = split.apply(input(wires).values().named(name.as_str()));
-            for (way, flow) in [(Way::True, yes), (Way::False, no)] {
-                wires.give(Port { way, ..port }, Stage::Values(flow), Branch::default());
+            for (way, flow) in [(Output::True, yes), (Output::False, no)] {
+                wires.give(Port { way, ..port }, Wire::Values(flow), Branch::default());
             }
             return;
         }
         Operator::Branch(branch) => {
-            let stage = Stage::Values(input(wires).values().named(name.as_str()));
-            return wires.give(port, stage, *branch);
+            let wire = Wire::Values(input(wires).values().named(name.as_str()));
+            return wires.give(port, wire, *branch);
         }
         Operator::Feedback(_) => {
             let again = input(wires).values();
@@ -326,7 +326,7 @@ fn step(
 fn map_batch(
     call: &MapBatch,
     name: &str,
-    input: Stage,
+    input: Wire,
     deadlines: Option<Deadlines>,
     task: &dyn Fn(&str) -> Task,
 ) -> Flow<Json> {
@@ -341,7 +341,7 @@ fn map_batch(
     // Unless it was given a name of its own, it is called after its model too.
     let name = if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
     match (task(model), input) {
-        (Task::Text(task), Stage::Gathering(gathering)) => {
+        (Task::Text(task), Wire::Gathering(gathering)) => {
             let batches = gathering.tokens(&task, deadlines.clone());
             in_time(batches, deadlines).named(name).map_batch(task)
         }
@@ -354,12 +354,12 @@ fn map_batch(
     }
 }
 
-fn batched(stage: Stage) -> Batches<Json> {
-    match stage {
-        Stage::Batched(batches) => batches,
-        Stage::Gathering(gathering) => gathering.batches(),
+fn batched(wire: Wire) -> Batches<Json> {
+    match wire {
+        Wire::Batched(batches) => batches,
+        Wire::Gathering(gathering) => gathering.batches(),
         // The plan has refused this; single values are what batches of one would be.
-        Stage::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
+        Wire::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
     }
 }
 
@@ -375,7 +375,7 @@ fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>)
 struct Wires<'a> {
     plan: &'a Plan,
     /// For each port as many flows as there are takers left.
-    open: BTreeMap<Port, Vec<Stage>>,
+    open: BTreeMap<Port, Vec<Wire>>,
     /// The loops that have been opened and not yet been closed, by their feedback step.
     loops: HashMap<usize, Feedback<Json>>,
 }
@@ -386,13 +386,13 @@ impl<'a> Wires<'a> {
     }
 
     /// Lays what leaves a port out for all that take it.
-    fn give(&mut self, port: Port, stage: Stage, branch: Branch) {
+    fn give(&mut self, port: Port, wire: Wire, branch: Branch) {
         let takers = NonZeroUsize::new(self.takers(port)).filter(|count| count.get() > 1);
         let stages = match takers {
-            None => vec![stage],
+            None => vec![wire],
             Some(count) => {
-                let flows = stage.values().branches(count, branch.capacity);
-                flows.into_iter().map(Stage::Values).collect()
+                let flows = wire.values().branches(count, branch.capacity);
+                flows.into_iter().map(Wire::Values).collect()
             }
         };
         self.open.insert(port, stages);
@@ -407,10 +407,10 @@ impl<'a> Wires<'a> {
     }
 
     /// What leaves a port, for one of its takers.
-    fn take(&mut self, port: Port) -> Stage {
-        let stage = self.open.get_mut(&port).and_then(Vec::pop);
+    fn take(&mut self, port: Port) -> Wire {
+        let wire = self.open.get_mut(&port).and_then(Vec::pop);
         // The plan's order sees to it that it has been made.
-        stage.unwrap_or_else(|| Stage::Values(Flow::from_iter([])))
+        wire.unwrap_or_else(|| Wire::Values(Flow::from_iter([])))
     }
 
     fn loop_at(&self, head: usize) -> Option<&'a Loop> {
@@ -435,17 +435,17 @@ impl<'a> Wires<'a> {
             return;
         };
         let inside = |port: &Port| match port.place {
-            Place::Step(step) => looping.inside.contains(&step),
-            Place::Source(_) => false,
+            NodeRef::Step(step) => looping.inside.contains(&step),
+            NodeRef::Source(_) => false,
         };
         let open = self.open.iter_mut().filter(|(port, _)| inside(port));
-        let mut exits: Vec<&mut Stage> = open.flat_map(|(_, stages)| stages).collect();
+        let mut exits: Vec<&mut Wire> = open.flat_map(|(_, stages)| stages).collect();
         // The plan has seen to it that there is one.
         let Some(last) = exits.pop() else { return };
         for exit in exits {
-            exit.replace(|stage| edge.leave(stage.values()));
+            exit.replace(|wire| edge.leave(wire.values()));
         }
-        last.replace(|stage| edge.connect(again, stage.values()));
+        last.replace(|wire| edge.connect(again, wire.values()));
     }
 }
 

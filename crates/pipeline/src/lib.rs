@@ -7,11 +7,11 @@
 
 mod answer;
 mod assemble;
-mod beat;
 mod deadline;
 mod diagnostic;
 mod expand;
 mod file;
+mod interval;
 mod jq;
 mod json;
 mod letter_filter;

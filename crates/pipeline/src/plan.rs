@@ -27,7 +27,7 @@ use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
 use crate::step::Operator;
 
 pub(crate) use delivery::{OnFailure, Policy};
-pub(crate) use wiring::{Loop, Place, Port, Way};
+pub(crate) use wiring::{Loop, NodeRef, Output, Port};
 
 /// A validated pipeline. Steps fit their neighbours, every name is defined, every value is in range.
 #[derive(Clone)]

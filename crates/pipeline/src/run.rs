@@ -101,18 +101,18 @@ impl Plan {
         }
 
         // A group is joined last: not for a pipeline that cannot answer.
-        let mut door = ends::open_door(self).await?;
+        let mut http = ends::open_http(self).await?;
         let mut connected = ends::connect(self).await?;
         let mut attach = Vec::new();
         for sink in &self.sinks {
-            attach.push(ends::open_sink(self, &sink.end, door.as_ref(), &mut connected).await?);
+            attach.push(ends::open_sink(self, &sink.end, http.as_ref(), &mut connected).await?);
         }
         let keep = ends::open_dead_letters(self, &mut connected).await?;
         // Stopping the intake is also what a failure elsewhere leads to.
         let intake = stop.child_token();
         let (mut records, mut sources) = (Vec::new(), Vec::new());
         for (source, connected) in self.sources.iter().zip(connected) {
-            let (flow, source) = ends::open_source(source, connected, &mut door, &intake).await?;
+            let (flow, source) = ends::open_source(source, connected, &mut http, &intake).await?;
             records.push(flow);
             sources.push(source);
         }

@@ -253,26 +253,26 @@ fn quoted(names: &[String]) -> String {
 
 // Defaults; docs/operators.md names them.
 
-const fn yes() -> bool {
+const fn default_true() -> bool {
     true
 }
 
-const fn one() -> NonZeroUsize {
+const fn default_one() -> NonZeroUsize {
     NonZeroUsize::MIN
 }
 
 /// Of queues between steps.
-const fn some() -> NonZeroUsize {
+const fn default_queue() -> NonZeroUsize {
     NonZeroUsize::new(64).expect("64 is not zero")
 }
 
 /// Of windows.
-const fn thousand() -> NonZeroUsize {
+const fn default_window() -> NonZeroUsize {
     NonZeroUsize::new(1024).expect("1024 is not zero")
 }
 
 /// Of what is remembered.
-const fn many() -> NonZeroUsize {
+const fn default_memory() -> NonZeroUsize {
     NonZeroUsize::new(65_536).expect("65536 is not zero")
 }
 

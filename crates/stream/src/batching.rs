@@ -11,7 +11,7 @@ pub use split::split;
 
 /// The lengths of a batch's members, summed up. What a length counts (tokens, points, frames) is the model's affair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct BatchLoad {
     /// How many members.
     pub size: usize,
     /// The length of the longest.
@@ -22,7 +22,7 @@ pub struct Load {
     pub squares: u64,
 }
 
-impl Load {
+impl BatchLoad {
     /// With one more member.
     #[must_use]
     pub fn with(self, length: u64) -> Self {
@@ -35,7 +35,7 @@ impl Load {
     }
 }
 
-impl FromIterator<u64> for Load {
+impl FromIterator<u64> for BatchLoad {
     fn from_iter<I: IntoIterator<Item = u64>>(lengths: I) -> Self {
         lengths.into_iter().fold(Self::default(), Self::with)
     }

@@ -11,8 +11,8 @@ use tracing::Span;
 
 use crate::fault::Fault;
 use crate::graph::NodeId;
-use crate::intake::Intake;
-use crate::stage::{Passing, Stage, StageCell};
+use crate::source_gate::SourceGate;
+use crate::stage::{Passing, StageCell, StageId};
 use crate::{Event, Graph, Node, NodeKind, panics};
 
 /// A flow of events, one at a time.
@@ -47,7 +47,7 @@ impl<I: Passing> Chain<I> {
         let fault = fault.unwrap_or_default();
         let mut graph = Graph::default();
         let tail = node.id();
-        let (seam, way_out) = Seam::new(&node, Intake::new(stream, fault.clone()));
+        let (seam, way_out) = Seam::new(&node, SourceGate::new(stream, fault.clone()));
         graph.add(None, node);
         Self { stream: seam.boxed(), graph, tail, fault, name: None, ways_out: vec![way_out] }
     }
@@ -96,7 +96,7 @@ impl<I: Passing> Chain<I> {
         &self,
         stream: impl Stream<Item = J> + Send + 'static,
     ) -> Chain<J> {
-        let way_out = Arc::new(StageCell::new(Stage::NONE));
+        let way_out = Arc::new(StageCell::new(StageId::NONE));
         let goes_to = Arc::clone(&way_out);
         let stream = stream.inspect(move |item| item.enters(goes_to.get()));
         self.ends_in(self.tail, stream, way_out)
@@ -126,7 +126,7 @@ impl<I: Passing> Chain<I> {
 
     /// Whatever comes out of this chain goes to the stage `name`.
     pub(crate) fn leads_to(&mut self, name: &Arc<str>) {
-        let stage = Stage::named(name);
+        let stage = StageId::named(name);
         self.ways_out.drain(..).for_each(|way_out| way_out.set(stage));
     }
 
@@ -188,7 +188,7 @@ impl<S> Seam<S> {
         let (name, emitted) = (Arc::clone(node.name()), node.counter());
         let span = tracing::debug_span!("stage", name = &*name);
         // Until it is known where it goes, it is here.
-        let way_out = Arc::new(StageCell::new(Stage::named(&name)));
+        let way_out = Arc::new(StageCell::new(StageId::named(&name)));
         let goes_to = Arc::clone(&way_out);
         (Self { operator: Some(operator), name, emitted, goes_to, span }, way_out)
     }

@@ -16,7 +16,7 @@ mod flow;
 mod gather;
 mod graph;
 mod in_order;
-mod intake;
+mod key_lines;
 mod latest;
 mod loops;
 mod ops;
@@ -28,10 +28,10 @@ mod receipt;
 mod recent;
 mod sink;
 mod source;
+mod source_gate;
 mod stage;
 #[cfg(test)]
 mod testing;
-mod turns;
 
 pub use batch::Batch;
 pub use event::{Event, Header, Meta, Origin};

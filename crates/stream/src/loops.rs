@@ -1,4 +1,4 @@
-//! `Ring`: what a loop knows of the events inside it, and `Passes`, which they carry with their receipts.
+//! `Loop`: what a loop knows of the events inside it, and `LoopShares`, which they carry with their receipts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,14 +7,14 @@ use std::task::Context;
 use futures::task::AtomicWaker;
 
 /// One loop of a flow. Counts the passes to it: one for each share of a receipt of an event inside.
-pub(crate) struct Ring {
+pub(crate) struct Loop {
     inside: AtomicUsize,
     capacity: usize,
     // Woken when an event has come back, when there is room again, and when nothing is inside any more.
     head: AtomicWaker,
 }
 
-impl Ring {
+impl Loop {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self { inside: AtomicUsize::new(0), capacity, head: AtomicWaker::new() })
     }
@@ -39,22 +39,22 @@ impl Ring {
 }
 
 /// An event is inside this ring for as long as the pass is there.
-struct Pass(Arc<Ring>);
+struct LoopShare(Arc<Loop>);
 
-impl Pass {
-    fn new(ring: &Arc<Ring>) -> Self {
+impl LoopShare {
+    fn new(ring: &Arc<Loop>) -> Self {
         ring.inside.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(ring))
     }
 }
 
-impl Clone for Pass {
+impl Clone for LoopShare {
     fn clone(&self) -> Self {
         Self::new(&self.0)
     }
 }
 
-impl Drop for Pass {
+impl Drop for LoopShare {
     fn drop(&mut self) {
         let before = self.0.inside.fetch_sub(1, Ordering::AcqRel);
         if before == self.0.capacity || before == 1 {
@@ -65,23 +65,23 @@ impl Drop for Pass {
 
 /// The loops that an event is inside; none costs nothing.
 #[derive(Clone, Default)]
-pub(crate) struct Passes(Option<Box<Inside>>);
+pub(crate) struct LoopShares(Option<Box<Inside>>);
 
 // Invariants: not empty; one pass for each ring. Loops are rarely nested, so a list is the fastest set.
 #[derive(Clone)]
-struct Inside(Vec<Pass>);
+struct Inside(Vec<LoopShare>);
 
-impl Passes {
+impl LoopShares {
     pub(crate) const NONE: Self = Self(None);
 
-    pub(crate) fn enter(&mut self, ring: &Arc<Ring>) {
+    pub(crate) fn enter(&mut self, ring: &Arc<Loop>) {
         let inside = self.0.get_or_insert_with(|| Box::new(Inside(Vec::with_capacity(1))));
         if inside.0.iter().all(|pass| !Arc::ptr_eq(&pass.0, ring)) {
-            inside.0.push(Pass::new(ring));
+            inside.0.push(LoopShare::new(ring));
         }
     }
 
-    pub(crate) fn leave(&mut self, ring: &Arc<Ring>) {
+    pub(crate) fn leave(&mut self, ring: &Arc<Loop>) {
         let Some(inside) = &mut self.0 else { return };
         inside.0.retain(|pass| !Arc::ptr_eq(&pass.0, ring));
         if inside.0.is_empty() {

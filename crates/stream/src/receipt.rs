@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::Failure;
-use crate::loops::{Passes, Ring};
-use crate::stage::{Stage, StageCell};
+use crate::loops::{Loop, LoopShares};
+use crate::stage::{StageCell, StageId};
 
 /// How the work on one input ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub trait Settle: Any + Send + Sync {
 pub struct Receipt {
     // `None` once resolved, or where no source waits for the outcome.
     root: Option<Arc<Root>>,
-    passes: Passes,
+    passes: LoopShares,
 }
 
 /// What the shares of one input have in common. Its `Arc` count is the number of open shares, and its drop settles.
@@ -144,21 +144,21 @@ impl Receipt {
         let root = Root {
             failure: OnceLock::new(),
             abandoned: AtomicBool::new(false),
-            stage: StageCell::new(Stage::NONE),
+            stage: StageCell::new(StageId::NONE),
             wraps: !waits.stands_for().is_empty(),
             waits: Some(waits),
         };
-        Self { root: Some(Arc::new(root)), passes: Passes::NONE }
+        Self { root: Some(Arc::new(root)), passes: LoopShares::NONE }
     }
 
     /// A receipt for which no source waits; resolving it does nothing.
     pub const fn detached() -> Self {
-        Self { root: None, passes: Passes::NONE }
+        Self { root: None, passes: LoopShares::NONE }
     }
 
     /// One receipt for what is made of several inputs: its outcome becomes the outcome of each.
     pub fn join(members: impl IntoIterator<Item = Self>) -> Self {
-        let mut passes = Passes::NONE;
+        let mut passes = LoopShares::NONE;
         let members: Vec<Self> = members
             .into_iter()
             .map(|mut member| {
@@ -207,14 +207,14 @@ impl Receipt {
     }
 
     /// Notes the stage that the event comes into.
-    pub(crate) fn enters(&self, stage: Stage) {
+    pub(crate) fn enters(&self, stage: StageId) {
         // A loop may have wrapped it as often as it goes round, and a window may be of any size: those beyond stay where
         // they were seen last.
         let mut most = 64;
         self.note(stage, &mut most);
     }
 
-    fn note(&self, stage: Stage, left: &mut usize) {
+    fn note(&self, stage: StageId, left: &mut usize) {
         let Some(root) = &self.root else { return };
         root.stage.set(stage);
         if !root.wraps {
@@ -307,12 +307,12 @@ impl Receipt {
     }
 
     /// Counts the event as inside `ring` until its receipt is resolved, or it leaves.
-    pub(crate) fn enter(&mut self, ring: &Arc<Ring>) {
+    pub(crate) fn enter(&mut self, ring: &Arc<Loop>) {
         self.passes.enter(ring);
     }
 
     /// The opposite of [`enter`](Self::enter).
-    pub(crate) fn leave(&mut self, ring: &Arc<Ring>) {
+    pub(crate) fn leave(&mut self, ring: &Arc<Loop>) {
         self.passes.leave(ring);
     }
 

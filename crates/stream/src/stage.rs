@@ -1,4 +1,4 @@
-//! `Stage`: the stage that an event is in, small enough to be noted wherever the event goes.
+//! `StageId`: the stage that an event is in, small enough to be noted wherever the event goes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +7,12 @@ use crate::Event;
 
 /// A stage by its name, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stage(u32);
+pub(crate) struct StageId(u32);
 
 /// Each name once, for as long as the process lives: there are no more than a program has names for its stages.
 static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
 
-impl Stage {
+impl StageId {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn named(name: &Arc<str>) -> Self {
@@ -36,33 +36,33 @@ impl Stage {
 pub(crate) struct StageCell(AtomicU32);
 
 impl StageCell {
-    pub(crate) const fn new(stage: Stage) -> Self {
+    pub(crate) const fn new(stage: StageId) -> Self {
         Self(AtomicU32::new(stage.0))
     }
 
-    pub(crate) fn set(&self, stage: Stage) {
+    pub(crate) fn set(&self, stage: StageId) {
         self.0.store(stage.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> Stage {
-        Stage(self.0.load(Ordering::Relaxed))
+    pub(crate) fn get(&self) -> StageId {
+        StageId(self.0.load(Ordering::Relaxed))
     }
 }
 
 /// What passes from stage to stage.
 pub(crate) trait Passing: Send + 'static {
     /// Notes the stage that it comes into.
-    fn enters(&self, stage: Stage);
+    fn enters(&self, stage: StageId);
 }
 
 impl<T: Send + 'static> Passing for Event<T> {
-    fn enters(&self, stage: Stage) {
+    fn enters(&self, stage: StageId) {
         self.receipt.enters(stage);
     }
 }
 
 impl<T: Send + 'static> Passing for Vec<Event<T>> {
-    fn enters(&self, stage: Stage) {
+    fn enters(&self, stage: StageId) {
         for member in self {
             member.enters(stage);
         }

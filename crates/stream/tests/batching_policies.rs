@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_stream::batching::{CostModel, Load, Shapes};
+use forebay_stream::batching::{BatchLoad, CostModel, Shapes};
 use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Batches, Flow, MapBatch, Overflow};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
@@ -36,7 +36,7 @@ fn micros(simulated: u64) -> Duration {
     Duration::from_millis(simulated)
 }
 
-fn load(batch: &[Request]) -> Load {
+fn load(batch: &[Request]) -> BatchLoad {
     batch.iter().map(|request| request.tokens).collect()
 }
 

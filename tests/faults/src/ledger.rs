@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::Offsets;
-use crate::identity::Kind;
-use crate::liar::Liar;
 use crate::pipeline::Delivery;
+use crate::request_format::Kind;
+use crate::tamper::Tampering;
 use crate::violation::{Tamper, Violation};
 
 /// What a scenario expects.
@@ -88,7 +88,7 @@ pub(crate) struct Ledger {
     pub(crate) unconfirmed: Option<String>,
     pub(crate) figures: Figures,
     violations: Vec<Violation>,
-    liar: Option<Liar>,
+    tamper: Option<Tampering>,
 }
 
 /// What is told of a run.
@@ -107,7 +107,7 @@ pub(crate) struct Figures {
     pub(crate) longest_silence: Duration,
 }
 
-/// Shared by the tasks of a field.
+/// Shared by the tasks of a run.
 #[derive(Clone)]
 pub(crate) struct SharedLedger(Arc<Mutex<Ledger>>);
 
@@ -137,7 +137,7 @@ impl Ledger {
             unconfirmed: None,
             figures: Figures::default(),
             violations: Vec::new(),
-            liar: rules.tamper.map(Liar::new),
+            tamper: rules.tamper.map(Tampering::new),
         }
     }
 

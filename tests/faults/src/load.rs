@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::client::Client;
-use crate::identity::Kind;
 use crate::ledger::SharedLedger;
+use crate::request_format::Kind;
 
 /// How often requests are sent; so many at once as the rate asks for.
 const BEAT: Duration = Duration::from_millis(50);

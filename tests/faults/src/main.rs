@@ -1,20 +1,20 @@
 //! `forebay-faults`: runs the `forebay` binary on a real Kafka, breaks things around it by a seeded plan, and checks
 //! with an independent client what has become of every request.
 
+mod checks;
 mod client;
 mod cluster;
-mod field;
-mod identity;
-mod lab;
 mod ledger;
-mod liar;
 mod load;
-mod oracle;
 mod pipeline;
 mod proc;
 mod proxy;
+mod request_format;
+mod run;
 mod scenario;
 mod soak;
+mod suite;
+mod tamper;
 mod violation;
 mod worker;
 
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use self::lab::Lab;
 use self::pipeline::Delivery;
+use self::suite::Suite;
 use self::violation::Tamper;
 
 /// Breaks things around a running pipeline and checks what has become of every request.
@@ -113,19 +113,19 @@ async fn main() -> ExitCode {
                 Ok(true)
             }
             Command::Run { seed, scenario, delivery, times } => {
-                let lab = Lab::open(&cli.setup, delivery, times).await?;
-                scenario::run(&lab, &scenario, seed.unwrap_or_else(new_seed)).await
+                let suite = Suite::open(&cli.setup, delivery, times).await?;
+                scenario::run(&suite, &scenario, seed.unwrap_or_else(new_seed)).await
             }
             Command::Soak { seed, delivery, minutes } => {
-                let lab = Lab::open(&cli.setup, delivery, None).await?;
+                let suite = Suite::open(&cli.setup, delivery, None).await?;
                 let length = Duration::from_secs(60 * minutes);
-                Ok(scenario::soak(&lab, seed.unwrap_or_else(new_seed), length).await)
+                Ok(scenario::soak(&suite, seed.unwrap_or_else(new_seed), length).await)
             }
             Command::Short { seed, delivery } => {
                 let deliveries = delivery
                     .map_or(vec![Delivery::AtLeastOnce, Delivery::ExactlyOnce], |one| vec![one]);
-                let mut lab = Lab::open(&cli.setup, deliveries[0], None).await?;
-                short(&mut lab, seed.unwrap_or_else(new_seed), deliveries).await
+                let mut suite = Suite::open(&cli.setup, deliveries[0], None).await?;
+                short(&mut suite, seed.unwrap_or_else(new_seed), deliveries).await
             }
         }
     };
@@ -144,11 +144,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn short(lab: &mut Lab, seed: u64, deliveries: Vec<Delivery>) -> anyhow::Result<bool> {
+async fn short(suite: &mut Suite, seed: u64, deliveries: Vec<Delivery>) -> anyhow::Result<bool> {
     let mut good = true;
     for delivery in deliveries {
-        lab.promise(delivery).await?;
-        good &= scenario::short(lab, seed).await;
+        suite.promise(delivery).await?;
+        good &= scenario::short(suite, seed).await;
     }
     Ok(good)
 }

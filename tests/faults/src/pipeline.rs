@@ -48,7 +48,7 @@ pub(crate) struct Pipeline {
     pub(crate) steps: String,
 }
 
-/// Passes a request on as `{id, seq, n, twice}`: what the oracle expects of a reply. Requests whose `pad` is a number
+/// Passes a request on as `{id, seq, n, twice}`: what the checks expects of a reply. Requests whose `pad` is a number
 /// get so many bytes more.
 pub(crate) const ANSWER: &str = r#"
 [[step]]

@@ -21,9 +21,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::Instant;
 
-use crate::field::Summary;
-use crate::lab::Lab;
+use crate::run::Summary;
 use crate::soak;
+use crate::suite::Suite;
 use crate::violation::Violation;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
@@ -32,170 +32,170 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
 struct Scenario {
     name: &'static str,
     about: &'static str,
-    run: for<'a> fn(&'a Lab, u64) -> Running<'a>,
+    run: for<'a> fn(&'a Suite, u64) -> Running<'a>,
 }
 
 const ALL: &[Scenario] = &[
     Scenario {
         name: "kill",
         about: "kill -9 at random points under load, and a start after each (--times, 10)",
-        run: |lab, seed| Box::pin(crash::kill(lab, seed, false)),
+        run: |suite, seed| Box::pin(crash::kill(suite, seed, false)),
     },
     Scenario {
         name: "kill-static",
         about: "the same with static membership: the next worker takes over at once",
-        run: |lab, seed| Box::pin(crash::kill(lab, seed, true)),
+        run: |suite, seed| Box::pin(crash::kill(suite, seed, true)),
     },
     Scenario {
         name: "term",
         about: "SIGTERM under load, and a start after each (--times, 5)",
-        run: |lab, seed| Box::pin(stop::under_load(lab, seed)),
+        run: |suite, seed| Box::pin(stop::under_load(suite, seed)),
     },
     Scenario {
         name: "term-twice",
         about: "SIGTERM, and another one while what is in flight is waited for",
-        run: |lab, seed| Box::pin(stop::twice(lab, seed)),
+        run: |suite, seed| Box::pin(stop::twice(suite, seed)),
     },
     Scenario {
         name: "storm",
         about: "members come and go every 2 s, 1 to 4 and back, cooperatively",
-        run: |lab, seed| Box::pin(storm::storm(lab, seed, storm::Protocol::Cooperative)),
+        run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Cooperative)),
     },
     Scenario {
         name: "storm-range",
         about: "the same with eager rebalances",
-        run: |lab, seed| Box::pin(storm::storm(lab, seed, storm::Protocol::Range)),
+        run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Range)),
     },
     Scenario {
         name: "storm-static",
         about: "the same with static members",
-        run: |lab, seed| Box::pin(storm::storm(lab, seed, storm::Protocol::Static)),
+        run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Static)),
     },
     Scenario {
         name: "zombie",
         about: "a member stands still for two sessions (SIGSTOP) while another takes over, and goes on",
-        run: |lab, seed| Box::pin(zombie::zombie(lab, seed, true)),
+        run: |suite, seed| Box::pin(zombie::zombie(suite, seed, true)),
     },
     Scenario {
         name: "zombie-alone",
         about: "the same with nobody to take over",
-        run: |lab, seed| Box::pin(zombie::zombie(lab, seed, false)),
+        run: |suite, seed| Box::pin(zombie::zombie(suite, seed, false)),
     },
     Scenario {
         name: "slow-drain",
         about: "partitions move while what is in flight takes longer than a drain may",
-        run: |lab, seed| Box::pin(drain::too_slow(lab, seed)),
+        run: |suite, seed| Box::pin(drain::too_slow(suite, seed)),
     },
     Scenario {
         name: "broker-stop",
         about: "one broker after another is stopped and started",
-        run: |lab, seed| {
-            Box::pin(broker::one_by_one(lab, seed, "broker-stop", broker::Fault::Stop))
+        run: |suite, seed| {
+            Box::pin(broker::one_by_one(suite, seed, "broker-stop", broker::Fault::Stop))
         },
     },
     Scenario {
         name: "broker-kill",
         about: "one broker after another is killed and started",
-        run: |lab, seed| {
-            Box::pin(broker::one_by_one(lab, seed, "broker-kill", broker::Fault::Kill))
+        run: |suite, seed| {
+            Box::pin(broker::one_by_one(suite, seed, "broker-kill", broker::Fault::Kill))
         },
     },
     Scenario {
         name: "broker-pause",
         about: "one broker after another stands still for a while",
-        run: |lab, seed| {
-            Box::pin(broker::one_by_one(lab, seed, "broker-pause", broker::Fault::Pause))
+        run: |suite, seed| {
+            Box::pin(broker::one_by_one(suite, seed, "broker-pause", broker::Fault::Pause))
         },
     },
     Scenario {
         name: "brokers-down",
         about: "all brokers are killed, and started 10 to 20 s later",
-        run: |lab, seed| Box::pin(broker::all(lab, seed)),
+        run: |suite, seed| Box::pin(broker::all(suite, seed)),
     },
     Scenario {
         name: "latency",
         about: "200 ms each way between workers and brokers",
-        run: |lab, seed| Box::pin(network::latency(lab, seed)),
+        run: |suite, seed| Box::pin(network::latency(suite, seed)),
     },
     Scenario {
         name: "resets",
         about: "every connection to a broker is reset, again and again",
-        run: |lab, seed| Box::pin(network::resets(lab, seed)),
+        run: |suite, seed| Box::pin(network::resets(suite, seed)),
     },
     Scenario {
         name: "stalls",
         about: "nothing passes for a while, or only one way",
-        run: |lab, seed| Box::pin(network::stalls(lab, seed)),
+        run: |suite, seed| Box::pin(network::stalls(suite, seed)),
     },
     Scenario {
         name: "slow-sink",
         about: "replies take 1.2 s to be confirmed while requests come fast",
-        run: |lab, seed| Box::pin(network::slow_sink(lab, seed)),
+        run: |suite, seed| Box::pin(network::slow_sink(suite, seed)),
     },
     Scenario {
         name: "poison",
         about: "malformed requests at the head, in the middle, every tenth, all",
-        run: |lab, seed| Box::pin(poison::pills(lab, seed)),
+        run: |suite, seed| Box::pin(poison::pills(suite, seed)),
     },
     Scenario {
         name: "too-large",
         about: "replies that no broker takes",
-        run: |lab, seed| Box::pin(poison::too_large(lab, seed, true)),
+        run: |suite, seed| Box::pin(poison::too_large(suite, seed, true)),
     },
     Scenario {
         name: "too-large-refused",
         about: "the same, sent all the same and refused by the brokers",
-        run: |lab, seed| Box::pin(poison::too_large(lab, seed, false)),
+        run: |suite, seed| Box::pin(poison::too_large(suite, seed, false)),
     },
     Scenario {
         name: "dead-letters",
         about: "malformed requests go to a topic of their own, as they came",
-        run: |lab, seed| Box::pin(dead::letters(lab, seed)),
+        run: |suite, seed| Box::pin(dead::letters(suite, seed)),
     },
     Scenario {
         name: "dead-letters-missing",
         about: "that topic is not there at the start",
-        run: |lab, seed| Box::pin(dead::missing(lab, seed)),
+        run: |suite, seed| Box::pin(dead::missing(suite, seed)),
     },
     Scenario {
         name: "dead-letters-gone",
         about: "that topic is deleted under way: nothing is dropped in silence",
-        run: |lab, seed| Box::pin(dead::gone(lab, seed)),
+        run: |suite, seed| Box::pin(dead::gone(suite, seed)),
     },
     Scenario {
         name: "key-order",
         about: "order = \"key\", with a fifth of the requests malformed and workers killed",
-        run: |lab, seed| Box::pin(crash::key_order(lab, seed)),
+        run: |suite, seed| Box::pin(crash::key_order(suite, seed)),
     },
     Scenario {
         name: "aborted",
         about: "requests in transactions that are aborted",
-        run: |lab, seed| Box::pin(log::aborted(lab, seed)),
+        run: |suite, seed| Box::pin(log::aborted(suite, seed)),
     },
     Scenario {
         name: "truncated",
         about: "requests are deleted before they were read",
-        run: |lab, seed| Box::pin(log::truncated(lab, seed)),
+        run: |suite, seed| Box::pin(log::truncated(suite, seed)),
     },
     Scenario {
         name: "more-partitions",
         about: "the topic of requests gets more partitions",
-        run: |lab, seed| Box::pin(topic::more_partitions(lab, seed)),
+        run: |suite, seed| Box::pin(topic::more_partitions(suite, seed)),
     },
     Scenario {
         name: "recreated",
         about: "the topic of requests is deleted and made again",
-        run: |lab, seed| Box::pin(topic::recreated(lab, seed)),
+        run: |suite, seed| Box::pin(topic::recreated(suite, seed)),
     },
     Scenario {
         name: "twins",
         about: "two workers with the same group.instance.id",
-        run: |lab, seed| Box::pin(twins::twins(lab, seed)),
+        run: |suite, seed| Box::pin(twins::twins(suite, seed)),
     },
     Scenario {
         name: "same",
         about: "windows, threads and rebalances that differ make no difference",
-        run: |lab, seed| Box::pin(same::same(lab, seed)),
+        run: |suite, seed| Box::pin(same::same(suite, seed)),
     },
 ];
 
@@ -221,67 +221,67 @@ const SHORT: [(&str, u32); 11] = [
 ];
 
 /// Runs one scenario, or all; whether none found anything wrong.
-pub(crate) async fn run(lab: &Lab, name: &str, seed: u64) -> Result<bool> {
+pub(crate) async fn run(suite: &Suite, name: &str, seed: u64) -> Result<bool> {
     let chosen: Vec<_> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
     ensure!(!chosen.is_empty(), "there is no scenario {name:?}; `list` names them");
-    println!("seed {seed}, delivery {}", lab.delivery.name());
+    println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for scenario in chosen {
-        good &= told(lab, scenario.name, seed, (scenario.run)(lab, seed)).await;
+        good &= told(suite, scenario.name, seed, (scenario.run)(suite, seed)).await;
     }
     Ok(good)
 }
 
 /// Runs what CI has time for.
-pub(crate) async fn short(lab: &mut Lab, seed: u64) -> bool {
-    println!("seed {seed}, delivery {}", lab.delivery.name());
+pub(crate) async fn short(suite: &mut Suite, seed: u64) -> bool {
+    println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for (name, times) in SHORT {
-        lab.times = Some(times);
+        suite.times = Some(times);
         for scenario in ALL.iter().filter(|scenario| scenario.name == name) {
-            good &= told(lab, name, seed, (scenario.run)(lab, seed)).await;
+            good &= told(suite, name, seed, (scenario.run)(suite, seed)).await;
         }
     }
     good
 }
 
 /// Runs for so long.
-pub(crate) async fn soak(lab: &Lab, seed: u64, length: Duration) -> bool {
-    println!("seed {seed}, delivery {}", lab.delivery.name());
-    told(lab, "soak", seed, soak::soak(lab, seed, length)).await
+pub(crate) async fn soak(suite: &Suite, seed: u64, length: Duration) -> bool {
+    println!("seed {seed}, delivery {}", suite.delivery.name());
+    told(suite, "soak", seed, soak::soak(suite, seed, length)).await
 }
 
 /// Waits for a scenario's outcome, and prints it.
 async fn told(
-    lab: &Lab,
+    suite: &Suite,
     name: &str,
     seed: u64,
     run: impl Future<Output = Result<Summary>>,
 ) -> bool {
-    let (start, files) = (Instant::now(), lab.files());
+    let (start, files) = (Instant::now(), suite.files());
     let outcome = run.await;
     let took = start.elapsed().as_secs_f64();
     if outcome.is_err()
-        && let Err(error) = lab.cluster.heal().await
+        && let Err(error) = suite.cluster.heal().await
     {
         println!("     brokers: {error:#}");
     }
     match outcome {
         Ok(summary) => {
-            lab.keep(&files);
+            suite.keep(&files);
             println!("ok   {name:18} {took:5.1} s: {summary}");
             true
         }
         Err(error) => {
             let what = if error.is::<Violation>() { "VIOLATION" } else { "could not be run" };
             println!("FAIL {name:18} {took:5.1} s: {what}: {error:#}");
-            println!("     logs and pipelines: {}", lab.logs.display());
+            println!("     logs and pipelines: {}", suite.logs.display());
             let how = if name == "soak" { "soak" } else { "run --scenario" };
             let how = how.replace("--scenario", &format!("--scenario {name}"));
             println!(
                 "     again: forebay-faults {how} --seed {seed} --delivery {}",
-                lab.delivery.name()
+                suite.delivery.name()
             );
             false
         }

@@ -7,11 +7,11 @@ use rand::Rng as _;
 use tokio::time::Instant;
 
 use crate::cluster::BROKERS;
-use crate::field::{Field, Plan, Summary};
-use crate::identity::Kind;
-use crate::lab::Lab;
 use crate::ledger::Duplicates;
 use crate::proxy::{Proxies, Weather};
+use crate::request_format::Kind;
+use crate::run::{Plan, Run, Summary};
+use crate::suite::Suite;
 
 const RATE: u32 = 150;
 
@@ -59,71 +59,71 @@ const BLOWS: [Blow; 12] = [
 ];
 
 /// Runs for so long, and says what happens as it does.
-pub(crate) async fn soak(lab: &Lab, seed: u64, length: Duration) -> Result<Summary> {
-    let proxies = Proxies::start(&lab.cluster).await?;
-    let mut plan = Plan::new(lab, "soak");
-    plan.pipeline.brokers = lab.cluster.proxied_addresses();
+pub(crate) async fn soak(suite: &Suite, seed: u64, length: Duration) -> Result<Summary> {
+    let proxies = Proxies::start(&suite.cluster).await?;
+    let mut plan = Plan::new(suite, "soak");
+    plan.pipeline.brokers = suite.cluster.proxied_addresses();
     plan.pipeline.long_session();
     plan.duplicates = Duplicates::Counted;
     plan.patience = Duration::from_mins(2);
-    let mut field = Field::open(lab, plan, seed).await?;
-    let sender = lab.name("sender");
-    field.load.rate(RATE);
-    field.start(ELDER).await?;
-    field.start(YOUNG).await?;
-    field.await_answers(200).await?;
+    let mut run = Run::open(suite, plan, seed).await?;
+    let sender = suite.name("sender");
+    run.load.rate(RATE);
+    run.start(ELDER).await?;
+    run.start(YOUNG).await?;
+    run.await_answers(200).await?;
 
     let start = Instant::now();
     let (mut blows, mut slowest) = (0, (Duration::ZERO, String::new()));
     while start.elapsed() < length {
-        let blow = BLOWS[field.random.random_range(0..BLOWS.len())];
+        let blow = BLOWS[run.random.random_range(0..BLOWS.len())];
         let begun = start.elapsed();
-        strike(&mut field, &proxies, &sender, blow).await?;
-        let recovery = recover(&mut field).await?;
+        strike(&mut run, &proxies, &sender, blow).await?;
+        let recovery = recover(&mut run).await?;
         println!(
             "  {:7.1} s  {:16} {}, answering again after {:.1} s",
             begun.as_secs_f64(),
             format!("{blow:?}"),
-            field.progress(),
+            run.progress(),
             recovery.as_secs_f64()
         );
         blows += 1;
         if recovery > slowest.0 {
             slowest = (recovery, format!("{blow:?}"));
         }
-        let pause = field.random.random_range(PAUSE);
+        let pause = run.random.random_range(PAUSE);
         let left = length.saturating_sub(start.elapsed());
-        field.sleep(Duration::from_secs(pause).min(left)).await?;
+        run.sleep(Duration::from_secs(pause).min(left)).await?;
     }
-    field.note(format!(
+    run.note(format!(
         "{blows} faults, slowest recovery {:.1} s ({})",
         slowest.0.as_secs_f64(),
         slowest.1
     ));
-    field.settle().await
+    run.settle().await
 }
 
-async fn strike(field: &mut Field<'_>, proxies: &Proxies, sender: &str, blow: Blow) -> Result<()> {
-    let cluster = &field.lab.cluster;
-    let broker = field.random.random_range(1..=BROKERS);
+async fn strike(run: &mut Run<'_>, proxies: &Proxies, sender: &str, blow: Blow) -> Result<()> {
+    let cluster = &run.suite.cluster;
+    let broker = run.random.random_range(1..=BROKERS);
     match blow {
         Blow::Kill => {
-            field.kill(YOUNG).await?;
-            field.start(YOUNG).await?;
+            run.kill(YOUNG).await?;
+            run.start(YOUNG).await?;
         }
         Blow::Term => {
-            field.stop(YOUNG).await?;
-            field.start(YOUNG).await?;
+            run.stop(YOUNG).await?;
+            run.start(YOUNG).await?;
         }
         Blow::Freeze => {
-            field.worker(YOUNG)?.signal("STOP").await?;
-            field.sleep_between(1000..15_000).await?;
-            field.worker(YOUNG)?.signal("CONT").await?;
+            run.worker(YOUNG)?.signal("STOP").await?;
+            run.sleep_between(1000..15_000).await?;
+            run.worker(YOUNG)?.signal("CONT").await?;
         }
         Blow::Guest => {
-            field.start(GUEST).await?;
-            field.sleep_between(1000..10_000).await?;
-            field.stop(GUEST).await?;
+            run.start(GUEST).await?;
+            run.sleep_between(1000..10_000).await?;
+            run.stop(GUEST).await?;
         }
         Blow::BrokerStop | Blow::BrokerKill | Blow::BrokerPause => {
             let what = match blow {
@@ -132,48 +132,48 @@ async fn strike(field: &mut Field<'_>, proxies: &Proxies, sender: &str, blow: Bl
                 _ => "pause",
             };
             cluster.broker(what, broker).await?;
-            field.sleep_between(1000..15_000).await?;
+            run.sleep_between(1000..15_000).await?;
             cluster.heal().await?;
             // Until it is in sync again, the others must stay.
-            field.sleep(Duration::from_secs(10)).await?;
+            run.sleep(Duration::from_secs(10)).await?;
         }
         Blow::Latency => {
-            let latency = Duration::from_millis(field.random.random_range(20..300));
+            let latency = Duration::from_millis(run.random.random_range(20..300));
             proxies.set(Weather { latency, ..Weather::default() });
-            field.sleep(Duration::from_secs(10)).await?;
+            run.sleep(Duration::from_secs(10)).await?;
             proxies.set(Weather::default());
         }
         Blow::Resets => {
-            for _ in 0..field.random.random_range(1..5) {
+            for _ in 0..run.random.random_range(1..5) {
                 proxies.reset();
-                field.sleep_between(100..2000).await?;
+                run.sleep_between(100..2000).await?;
             }
         }
         Blow::Stall => {
-            let ways = field.random.random_range(1..4_u8);
+            let ways = run.random.random_range(1..4_u8);
             let (requests_stuck, responses_stuck) = (ways & 1 != 0, ways & 2 != 0);
             proxies.set(Weather { requests_stuck, responses_stuck, ..Weather::default() });
-            field.sleep_between(1000..10_000).await?;
+            run.sleep_between(1000..10_000).await?;
             proxies.set(Weather::default());
         }
         Blow::Poison => {
             let kinds = (0..100_u16).map(|n| (Some(n % 40), Kind::MALFORMED[usize::from(n) % 4]));
-            field.load.send(kinds).await?;
+            run.load.send(kinds).await?;
         }
         Blow::AbortedRequests => {
-            field.load.transact(sender, 20, false).await?;
-            field.load.transact(sender, 20, true).await?;
+            run.load.transact(sender, 20, false).await?;
+            run.load.transact(sender, 20, true).await?;
         }
     }
     Ok(())
 }
 
 /// Waits until every partition is answered again, and says how long that took.
-async fn recover(field: &mut Field<'_>) -> Result<Duration> {
+async fn recover(run: &mut Run<'_>) -> Result<Duration> {
     const PROMPT: Duration = Duration::from_secs(1);
     let start = Instant::now();
-    while field.ledger.lock().longest_wait().is_some_and(|(_, wait)| wait > PROMPT) {
-        field.sleep(Duration::from_millis(100)).await?;
+    while run.ledger.lock().longest_wait().is_some_and(|(_, wait)| wait > PROMPT) {
+        run.sleep(Duration::from_millis(100)).await?;
     }
     Ok(start.elapsed())
 }

@@ -42,7 +42,7 @@ impl fmt::Display for Invariant {
             Self::BoundedDuplicates => "I3 bounded duplicates",
             Self::KeyOrder => "I4 order by key",
             Self::Commits => "I5 commits",
-            Self::Identity => "I6 identity",
+            Self::Identity => "I6 request_format",
             Self::Progress => "I7 progress",
             Self::Flat => "I8 flat",
             Self::Exit => "I10 exit",

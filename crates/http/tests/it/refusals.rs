@@ -1,6 +1,6 @@
 //! What cannot become an event.
 
-use forebay_http::{Config, Door, Error};
+use forebay_http::{Config, Error, HttpSource};
 use futures::FutureExt as _;
 use futures::StreamExt as _;
 use tokio::net::TcpStream;
@@ -107,7 +107,7 @@ async fn what_is_not_http_at_all_is_refused_and_does_no_harm() {
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let open = open().await;
-    let error = Door::bind(Config::new(open.address.to_string())).await.unwrap_err();
+    let error = HttpSource::bind(Config::new(open.address.to_string())).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen at {}", open.address));
     assert!(error.is_transient());
     assert!(matches!(error, Error::Bind { .. }));

@@ -1,10 +1,10 @@
-//! A door of its own for every test, and a plain client.
+//! A source of its own for every test, and a plain client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_http::{Config, Door, Error, Handle, Replies, Reply};
+use forebay_http::{Config, Error, Handle, HttpSource, Replies, Reply};
 use forebay_stream::{Event, Sink as _};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Long enough for anything that is going to happen, the door's own deadlines included.
+/// Long enough for anything that is going to happen, the source's own deadlines included.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A door that was started, and all that belongs to it.
+/// A source that was started, and all that belongs to it.
 pub(crate) struct Open {
     pub(crate) address: SocketAddr,
     pub(crate) events: BoxStream<'static, Result<Event<Option<Bytes>>, Error>>,
@@ -33,9 +33,10 @@ pub(crate) async fn open() -> Open {
 pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Open {
     let mut config = Config::new("127.0.0.1:0");
     change(&mut config);
-    let door = Door::bind(config).await.unwrap();
-    let (address, replies, stop) = (door.local_addr(), door.replies(), CancellationToken::new());
-    let (events, handle) = door.start(&stop);
+    let source = HttpSource::bind(config).await.unwrap();
+    let (address, replies, stop) =
+        (source.local_addr(), source.replies(), CancellationToken::new());
+    let (events, handle) = source.start(&stop);
     Open { address, events: events.boxed(), replies, handle, stop }
 }
 

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use tokio::sync::Notify;
 
 use super::ReplyKind;
-use super::places::{self, Place};
+use super::reply_targets::{self, ReplyTarget};
 use crate::Error;
 
 /// A reply on its way, and the receipt that waits for it. Travels through librdkafka and back.
@@ -46,7 +46,7 @@ impl Delivery {
         let Self { receipt, topic, asked, count, .. } = self;
         let code = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => "reply_too_large",
-            Some(code) if asked => places::refused(code).unwrap_or("delivery_failed"),
+            Some(code) if asked => reply_targets::refused(code).unwrap_or("delivery_failed"),
             _ => "delivery_failed",
         };
         let cause =
@@ -84,7 +84,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn begin(&self, receipt: Receipt, place: &Place, kind: ReplyKind) -> Delivery {
+    pub(super) fn begin(&self, receipt: Receipt, place: &ReplyTarget, kind: ReplyKind) -> Delivery {
         self.count.outstanding.fetch_add(1, Ordering::AcqRel);
         let (topic, count) = (Arc::clone(&place.topic), Arc::clone(&self.count));
         Delivery { receipt, topic, asked: place.asked, kind, count }

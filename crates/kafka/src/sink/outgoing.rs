@@ -4,19 +4,19 @@ use forebay_stream::{Failure, Header, Meta};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
 
-use super::places::{Place, Places};
+use super::reply_targets::{ReplyTarget, ReplyTargets};
 use super::trace::{Spans, TRACEPARENT};
 use super::{Reply, ReplyKind};
 use crate::SinkConfig;
 
 pub(crate) struct Outgoing {
-    places: Places,
+    reply_targets: ReplyTargets,
     spans: Spans,
 }
 
 /// Where a reply goes, and what is changed of its request's headers.
 pub(crate) struct Addressed {
-    pub(crate) place: Place,
+    pub(crate) place: ReplyTarget,
     /// The reply's place in its request's trace.
     pub(crate) traceparent: Option<String>,
 }
@@ -24,8 +24,9 @@ pub(crate) struct Addressed {
 impl Outgoing {
     pub(crate) fn new(config: SinkConfig, client: ClientConfig) -> Self {
         let patience = config.delivery_timeout;
-        let places = Places::new(config.topic.into(), config.reply_to, client, patience);
-        Self { places, spans: Spans::new() }
+        let reply_targets =
+            ReplyTargets::new(config.topic.into(), config.reply_to, client, patience);
+        Self { reply_targets, spans: Spans::new() }
     }
 
     /// Finds the place that the request asks for; a failure where a result cannot go there. An error reply then goes to
@@ -36,14 +37,14 @@ impl Outgoing {
         reply: &Reply,
     ) -> Result<Addressed, Failure> {
         if reply.kind == ReplyKind::Copy {
-            return Ok(Addressed { place: self.places.own(), traceparent: None });
+            return Ok(Addressed { place: self.reply_targets.own(), traceparent: None });
         }
-        let place = match (self.places.of(meta).await, reply.kind) {
+        let place = match (self.reply_targets.of(meta).await, reply.kind) {
             (Ok(place), _) => place,
             (Err(failure), ReplyKind::Result) => return Err(failure),
             (Err(failure), _) => {
                 tracing::debug!(%failure, "an error reply goes to the sink's own topic");
-                self.places.own()
+                self.reply_targets.own()
             }
         };
         Ok(self.at(place, meta))
@@ -51,10 +52,10 @@ impl Outgoing {
 
     /// The sink's own topic, whatever the request asks for.
     pub(crate) fn at_home(&mut self, meta: &Meta) -> Addressed {
-        self.at(self.places.own(), meta)
+        self.at(self.reply_targets.own(), meta)
     }
 
-    fn at(&mut self, place: Place, meta: &Meta) -> Addressed {
+    fn at(&mut self, place: ReplyTarget, meta: &Meta) -> Addressed {
         Addressed { place, traceparent: self.spans.continued(&meta.headers) }
     }
 }

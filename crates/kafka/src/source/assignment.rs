@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use forebay_stream::Watch;
 use tokio::time::Instant;
 
-use super::load::Load;
+use super::in_flight::InFlight;
 use super::offsets::{Head, Offsets, Slot};
 use super::shared::lock;
 use super::staged::{Output, Staged};
@@ -25,7 +25,7 @@ struct State {
     // Whether it was paused by itself.
     stopped: bool,
     // What counts as in flight.
-    load: Load,
+    load: InFlight,
     // Records that were handed out and whose outcome is not known.
     taken: usize,
     // Records that failed or were abandoned: they stay open, so that nothing behind them is committed.
@@ -58,11 +58,11 @@ pub(super) enum Commits {
 
 /// What was left of an assignment when it ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Remains {
+pub(super) struct AssignmentEnd {
     /// What may be committed, if anything was resolved at all.
     pub(super) commit: Option<i64>,
     /// What counted as in flight.
-    pub(super) load: Load,
+    pub(super) load: InFlight,
     /// Records that were handed out and came to no outcome.
     pub(super) taken: usize,
     /// Records that failed or were abandoned.
@@ -71,7 +71,7 @@ pub(super) struct Remains {
 
 /// What a transaction can take of an assignment.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct Committable {
     /// What is to be written, and the offsets that it answers, in their order.
     pub(super) outputs: Vec<(i64, Output)>,
     /// What is to be committed with it.
@@ -86,7 +86,7 @@ impl Assignment {
             offsets: Offsets::default(),
             phase: Phase::Open,
             stopped: false,
-            load: Load::default(),
+            load: InFlight::default(),
             taken: 0,
             held: 0,
             began: None,
@@ -110,7 +110,7 @@ impl Assignment {
             return None;
         }
         state.began.get_or_insert(offset);
-        state.load += Load::of_one(bytes);
+        state.load += InFlight::of_one(bytes);
         if let Some(staged) = &mut state.staged {
             staged.read(offset, bytes);
         }
@@ -119,7 +119,7 @@ impl Assignment {
 
     /// Whether a record that was read may be handed out; from then on its outcome is waited for. If not, the record
     /// keeps its offset, and what is returned is in flight no longer.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), Load> {
+    pub(super) fn take(&self, bytes: usize) -> Result<(), InFlight> {
         let mut state = lock(&self.state);
         match state.phase {
             Phase::Open => {
@@ -128,17 +128,17 @@ impl Assignment {
             }
             // With outputs, what was read is counted until the assignment ends.
             Phase::Closed if state.staged.is_none() => {
-                let load = Load::of_one(bytes);
+                let load = InFlight::of_one(bytes);
                 state.load -= load;
                 Err(load)
             }
-            Phase::Closed | Phase::Fenced => Err(Load::default()),
+            Phase::Closed | Phase::Fenced => Err(InFlight::default()),
         }
     }
 
     /// The work on a record is over and its offset may be passed. Returns what is in flight no longer; nothing if the
     /// assignment has ended.
-    pub(super) fn resolve(&self, slot: Slot, bytes: usize) -> Option<Load> {
+    pub(super) fn resolve(&self, slot: Slot, bytes: usize) -> Option<InFlight> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
@@ -147,7 +147,7 @@ impl Assignment {
         state.offsets.resolve(slot);
         // With outputs, its bytes are in flight until they are committed.
         let bytes = if state.staged.is_some() { 0 } else { bytes };
-        let load = Load { records: 1, bytes };
+        let load = InFlight { records: 1, bytes };
         state.load -= load;
         Some(load)
     }
@@ -199,7 +199,7 @@ impl Assignment {
     }
 
     /// Ends the assignment. Outcomes that come later are ignored, so what is returned is final and may be committed.
-    pub(super) fn fence(&self) -> Remains {
+    pub(super) fn fence(&self) -> AssignmentEnd {
         let mut state = lock(&self.state);
         state.phase = Phase::Fenced;
         let commit = state.last_commit();
@@ -207,7 +207,7 @@ impl Assignment {
             *staged = Staged::default();
         }
         let load = std::mem::take(&mut state.load);
-        Remains { commit, load, taken: state.taken, held: state.held }
+        AssignmentEnd { commit, load, taken: state.taken, held: state.held }
     }
 
     pub(super) fn is_fenced(&self) -> bool {
@@ -246,19 +246,19 @@ impl Assignment {
 
     /// Keeps what was made of the record at `offset` for the transaction that commits it. Dropped if the assignment
     /// has ended: another member makes it again. Returns what more is in flight.
-    pub(super) fn stage(&self, offset: i64, output: Output) -> Load {
+    pub(super) fn stage(&self, offset: i64, output: Output) -> InFlight {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
-            return Load::default();
+            return InFlight::default();
         }
-        let Some(staged) = &mut state.staged else { return Load::default() };
-        let load = Load { records: 0, bytes: staged.add(offset, output) };
+        let Some(staged) = &mut state.staged else { return InFlight::default() };
+        let load = InFlight { records: 0, bytes: staged.add(offset, output) };
         state.load += load;
         load
     }
 
     /// What can be written and committed now, if the position moved.
-    pub(super) fn take_ready(&self) -> Option<Ready> {
+    pub(super) fn take_ready(&self) -> Option<Committable> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
@@ -266,14 +266,14 @@ impl Assignment {
         let position = state.next_commit()?;
         let staged = state.staged.as_mut()?;
         let (outputs, bytes) = staged.take_before(position);
-        Some(Ready { outputs, position, bytes })
+        Some(Committable { outputs, position, bytes })
     }
 
     /// A transaction has committed `position`. Returns what is in flight no longer.
-    pub(super) fn written(&self, position: i64) -> Load {
+    pub(super) fn written(&self, position: i64) -> InFlight {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
-            return Load::default();
+            return InFlight::default();
         }
         let load = state.staged.as_mut().map(|staged| staged.written(position)).unwrap_or_default();
         state.load -= load;
@@ -300,7 +300,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::{Assignment, Commits, Instant, Load};
+    use super::{Assignment, Commits, InFlight, Instant};
 
     /// So many bytes has every record here.
     const SIZE: usize = 10;
@@ -309,8 +309,8 @@ mod tests {
         Assignment::new(0, Commits::Alone)
     }
 
-    fn load(records: usize) -> Load {
-        Load { records, bytes: records * SIZE }
+    fn load(records: usize) -> InFlight {
+        InFlight { records, bytes: records * SIZE }
     }
 
     #[test]

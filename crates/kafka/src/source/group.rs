@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::assignment::Remains;
+use super::assignment::AssignmentEnd;
 use super::handover::Handover;
 use super::shared::{Shared, after, lock};
 use crate::Error;
@@ -194,7 +194,7 @@ pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
-pub(super) fn taken(ended: &[(i32, Remains)]) -> usize {
+pub(super) fn taken(ended: &[(i32, AssignmentEnd)]) -> usize {
     ended.iter().map(|(_, remains)| remains.taken).sum()
 }
 

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::time::Instant;
 
-use super::assignment::Remains;
+use super::assignment::AssignmentEnd;
 use super::group::{Group, offset_list, taken, unassign};
 use super::shared::{Shared, after};
 use crate::error::ClientError;
@@ -56,7 +56,7 @@ impl Handover {
 fn commit(
     consumer: &BaseConsumer<Group>,
     shared: &Shared,
-    ended: &[(i32, Remains)],
+    ended: &[(i32, AssignmentEnd)],
 ) -> Result<(), ClientError> {
     const LIMIT: Duration = Duration::from_secs(2);
     const AGAIN: Duration = Duration::from_millis(50);

@@ -11,8 +11,8 @@ use super::assignment::Assignment;
 use super::offsets::Slot;
 use super::shared::Shared;
 use super::staged::Output;
-use crate::sink::{Place, Reply};
-use crate::{Delivery, SourceConfig, Transactions};
+use crate::sink::{Reply, ReplyTarget};
+use crate::{Delivery, SourceConfig, TransactionSettings};
 
 const PARTITIONS: i32 = 3;
 
@@ -116,7 +116,7 @@ impl Partition {
 
 fn output(offset: i64) -> Output {
     let reply = Reply { value: Some(offset.to_string().into()), ..Reply::default() };
-    let place = Place { topic: "replies".into(), partition: None, asked: false };
+    let place = ReplyTarget { topic: "replies".into(), partition: None, asked: false };
     Output { place, reply, traceparent: None, meta: Arc::default() }
 }
 
@@ -292,6 +292,6 @@ proptest! {
 
     #[test]
     fn offsets_with_their_outputs(steps in steps()) {
-        check(steps, Delivery::ExactlyOnce(Transactions::default()))?;
+        check(steps, Delivery::ExactlyOnce(TransactionSettings::default()))?;
     }
 }

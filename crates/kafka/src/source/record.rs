@@ -19,11 +19,11 @@ use crate::native;
 pub(super) struct Record {
     value: Option<Bytes>,
     meta: Meta,
-    ticket: Ticket,
+    ticket: PendingOffset,
 }
 
 /// A record's place in its assignment.
-pub(crate) struct Ticket {
+pub(crate) struct PendingOffset {
     shared: Arc<Shared>,
     assignment: Arc<Assignment>,
     slot: Slot,
@@ -51,7 +51,7 @@ impl Record {
         let value = message.payload().map(Bytes::copy_from_slice);
         let bytes = size(&meta, value.as_ref());
         let (assignment, slot) = shared.open(partition, offset, bytes, now)?;
-        let ticket = Ticket { shared: Arc::clone(shared), assignment, slot, offset, bytes };
+        let ticket = PendingOffset { shared: Arc::clone(shared), assignment, slot, offset, bytes };
         Some(Self { value, meta, ticket })
     }
 
@@ -73,7 +73,7 @@ impl Record {
     }
 }
 
-impl Ticket {
+impl PendingOffset {
     /// Whether these transactions commit its offset.
     pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
         Arc::ptr_eq(&self.shared, &transactions.shared)
@@ -90,7 +90,7 @@ impl Ticket {
     }
 }
 
-impl Settle for Ticket {
+impl Settle for PendingOffset {
     fn settle(self: Box<Self>, outcome: Outcome) {
         let Self { shared, assignment, slot, offset, bytes } = *self;
         match outcome {

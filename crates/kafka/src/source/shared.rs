@@ -10,8 +10,8 @@ use forebay_stream::{Failure, Origin};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::assignment::{Assignment, Commits, Remains};
-use super::load::{Load, TotalLoad};
+use super::assignment::{Assignment, AssignmentEnd, Commits};
+use super::in_flight::{InFlight, TotalLoad};
 use super::staged::Output;
 use super::transactions::Transactions;
 use super::{Oldest, Stats};
@@ -20,7 +20,7 @@ use crate::{Delivery, Error};
 
 pub(crate) struct Shared {
     pub(super) topic: Arc<str>,
-    limit: Load,
+    limit: InFlight,
     commits: Commits,
     on_unanswered: OnUnanswered,
     assignments: Mutex<HashMap<i32, Arc<Assignment>>>,
@@ -54,7 +54,7 @@ impl Shared {
     pub(super) fn new(config: &SourceConfig) -> Self {
         Self {
             topic: config.topic.as_str().into(),
-            limit: Load {
+            limit: InFlight {
                 records: config.max_in_flight.get(),
                 bytes: config.max_in_flight_bytes.get(),
             },
@@ -104,34 +104,34 @@ impl Shared {
     ) -> Option<(Arc<Assignment>, usize)> {
         let assignment = Arc::clone(lock(&self.assignments).get(&partition)?);
         let slot = assignment.open(offset, bytes, now)?;
-        self.in_flight.add(Load::of_one(bytes));
+        self.in_flight.add(InFlight::of_one(bytes));
         Some((assignment, slot))
     }
 
     /// A record may be larger than all that may be in flight; then it is in flight alone.
     pub(super) fn is_full(&self) -> bool {
-        let Load { records, bytes } = self.in_flight.get();
+        let InFlight { records, bytes } = self.in_flight.get();
         records >= self.limit.records || bytes >= self.limit.bytes
     }
 
     /// Whether enough has been resolved to read again. Held records keep their places, so they do not count here.
     pub(super) fn has_room(&self) -> bool {
-        let Load { records, bytes } = self.in_flight.get();
+        let InFlight { records, bytes } = self.in_flight.get();
         let low = self.low_water();
         records <= low.records && bytes <= low.bytes
     }
 
     /// Where a source that was full reads again: low enough that it reads some records at once, and high enough that
     /// the pipeline has others meanwhile.
-    fn low_water(&self) -> Load {
-        let Load { records: most, bytes } = self.limit;
+    fn low_water(&self) -> InFlight {
+        let InFlight { records: most, bytes } = self.limit;
         let held = self.held.load(Ordering::Acquire).min(most);
         let records = match most - (most - held).div_ceil(4) {
             // Not one place is free: every record is held.
             low if low >= most => most - 1,
             low => low,
         };
-        Load { records, bytes: bytes - bytes.div_ceil(4) }
+        InFlight { records, bytes: bytes - bytes.div_ceil(4) }
     }
 
     /// Whether a transaction that weighs so much leaves too little room to wait for more.
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// An input has been answered.
-    pub(super) fn answered(&self, load: Load) {
+    pub(super) fn answered(&self, load: InFlight) {
         self.resolved(load);
         if let Some(transactions) = self.transactions.get().and_then(Weak::upgrade) {
             transactions.wake();
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     /// Something is in flight no longer.
-    pub(super) fn resolved(&self, load: Load) {
+    pub(super) fn resolved(&self, load: InFlight) {
         let before = self.in_flight.remove(load);
         let low = self.low_water();
         let fell = |before: usize, by: usize, mark: usize| {
@@ -197,7 +197,7 @@ impl Shared {
     }
 
     /// Ends the assignments of these partitions, and returns what may be committed of each.
-    pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, Remains)> {
+    pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, AssignmentEnd)> {
         let mut assignments = lock(&self.assignments);
         let ended = partitions.iter().filter_map(|partition| {
             let assignment = assignments.remove(partition)?;
@@ -323,7 +323,7 @@ impl Shared {
                 origin: self.origin(partition, head.offset),
                 age: head.since.elapsed(),
             });
-        let Load { records, bytes } = self.in_flight.get();
+        let InFlight { records, bytes } = self.in_flight.get();
         Stats {
             in_flight: records,
             in_flight_bytes: bytes,

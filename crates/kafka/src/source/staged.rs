@@ -8,13 +8,13 @@ use forebay_stream::{Header, Meta};
 use rdkafka::message::OwnedHeaders;
 use smallvec::SmallVec;
 
-use super::load::Load;
-use crate::sink::{Place, Reply, headers};
+use super::in_flight::InFlight;
+use crate::sink::{Reply, ReplyTarget, headers};
 
 /// A record to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
-    pub(crate) place: Place,
+    pub(crate) place: ReplyTarget,
     pub(crate) reply: Reply,
     /// The reply's place in its request's trace.
     pub(crate) traceparent: Option<String>,
@@ -96,13 +96,13 @@ impl Staged {
     }
 
     /// All records before `position` are committed. Returns what they weighed.
-    pub(super) fn written(&mut self, position: i64) -> Load {
+    pub(super) fn written(&mut self, position: i64) -> InFlight {
         let mut bytes = 0;
         while let Some(record) = self.records.pop_front_if(|record| record.offset < position) {
             bytes += record.bytes;
             self.taken -= 1;
         }
         // Each was counted as a record until it was answered.
-        Load { records: 0, bytes }
+        InFlight { records: 0, bytes }
     }
 }

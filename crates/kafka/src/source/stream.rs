@@ -1,4 +1,4 @@
-//! `Intake`: the records of the poll thread, handed out as a stream of events.
+//! `Records`: the records of the poll thread, handed out as a stream of events.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::shared::Shared;
 /// Most records that are taken from the poll thread together, which costs little more than taking one.
 const TOGETHER: usize = 64;
 
-pub(super) struct Intake {
+pub(super) struct Records {
     records: mpsc::Receiver<Record>,
     // Taken from the poll thread and not handed out yet, the next one last.
     taken: Vec<Record>,
@@ -22,7 +22,7 @@ pub(super) struct Intake {
     over: bool,
 }
 
-impl Intake {
+impl Records {
     pub(super) fn new(
         records: mpsc::Receiver<Record>,
         shared: Arc<Shared>,

@@ -6,7 +6,7 @@
 //! partitions to what is committed. A call that does not return in its time is given up with its thread and its producer;
 //! a new one with the same id shuts the old one out.
 
-mod trouble;
+mod txn_error;
 mod worker;
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
 
 pub(super) use self::worker::Producer;
-use self::worker::{Answer, Worker};
+use self::worker::{StagedReply, Worker};
 use super::group::Group;
 use super::shared::{Shared, lock};
 use crate::Error;
@@ -63,7 +63,7 @@ impl Transactions {
         shared: Arc<Shared>,
         client: ClientConfig,
         batch_size: Option<String>,
-        settings: crate::Transactions,
+        settings: crate::TransactionSettings,
         id: String,
     ) -> Result<(Arc<Self>, Producer), Error> {
         let transactions = Arc::new(Self {
@@ -228,8 +228,8 @@ impl Transactions {
 
     /// The brokers will not take an output. A result fails when it comes again; where it was what told of a failure,
     /// nothing can answer its input.
-    fn poisoned(&self, answer: &Answer, failure: Failure) {
-        let Answer { partition, offset, output } = answer;
+    fn poisoned(&self, answer: &StagedReply, failure: Failure) {
+        let StagedReply { partition, offset, output } = answer;
         let (partition, offset) = (*partition, *offset);
         if output.reply.kind == ReplyKind::Result {
             lock(&self.poison).insert((partition, offset), failure);
@@ -267,7 +267,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_call_that_does_not_return_is_given_up_and_another_producer_takes_over() {
         let broker = EmbeddedBroker::start(&[("replies", 1)]).unwrap();
-        let settings = crate::Transactions::default();
+        let settings = crate::TransactionSettings::default();
         let mut config = SourceConfig::new(broker.bootstrap_servers(), "requests", "group");
         config.delivery = Delivery::ExactlyOnce(settings.clone());
         let shared = Arc::new(Shared::new(&config));

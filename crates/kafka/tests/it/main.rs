@@ -16,4 +16,4 @@ mod secure;
 mod sizes;
 mod support;
 mod transactions;
-mod trouble;
+mod txn_errors;

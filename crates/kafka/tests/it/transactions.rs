@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{
-    Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle, Transactions,
+    Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle,
+    TransactionSettings,
 };
 use forebay_stream::{Event, Failure, Flow, PipelineError, Sink as _};
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ fn broker() -> Option<Broker> {
 
 pub(crate) fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) -> SourceConfig {
     let mut config = broker.source(topic, group);
-    config.delivery = Delivery::ExactlyOnce(Transactions {
+    config.delivery = Delivery::ExactlyOnce(TransactionSettings {
         id: Some(id.to_owned()),
         commit_interval: Duration::from_millis(20),
         timeout: Duration::from_secs(4),

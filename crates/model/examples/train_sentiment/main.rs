@@ -1,8 +1,8 @@
 //! Trains the sentiment model that ships with Forebay, in `models/sentiment`.
 //!
 //! Teachers start from all-MiniLM-L6-v2, its vocabulary trimmed, and are fine-tuned on rated movie-review snippets, one for
-//! each seed. Students with fewer layers then learn from the labels and from the teachers' mean. The validation part
-//! chooses epochs and seeds; the test part is used once, for the network that is written.
+//! each seed. Students start from the same weights and learn from the labels and from the teachers' mean. The validation
+//! part chooses epochs and seeds; the test part is used once, for the network that is written.
 //!
 //! ```sh
 //! cargo run --release --features forebay-model/train --example train_sentiment -- \
@@ -28,14 +28,13 @@ use forebay_model::burn;
 use network::Network;
 use reviews::{Reviews, Split};
 use training::{Schedule, Trained};
-use vocabulary::Vocabulary;
+use vocabulary::{Example, Vocabulary};
 
-/// The seeds of the teachers and of the students. The first also splits the reviews.
-const SEEDS: [u64; 2] = [20_240_229, 1];
-/// Layers of the students.
-const LAYERS: usize = 3;
-const TEACHER: Schedule = Schedule { epochs: 3, peak: 5e-5 };
-const STUDENT: Schedule = Schedule { epochs: 5, peak: 1e-4 };
+/// Splits the reviews.
+const SPLIT: u64 = 20_240_229;
+const TEACHERS: [u64; 3] = [SPLIT, 1, 2];
+const STUDENTS: [u64; 2] = [3, 4];
+const SCHEDULE: Schedule = Schedule { epochs: 3, peak: 5e-5 };
 /// Share of a student's target that comes from the label; the rest comes from the teachers.
 const LABEL: f32 = 0.5;
 /// Divides the teachers' logits, so that their targets say how sure they are.
@@ -53,7 +52,7 @@ fn main() -> Result<()> {
     let output = next("the output directory is")?;
     let teacher_output = arguments.next();
 
-    let Split { train, validation, test } = reviews.split(SEEDS[0]);
+    let Split { train, validation, test } = reviews.split(SPLIT);
     println!(
         "snippets: {} train, {} validation, {} test",
         train.len(),
@@ -61,7 +60,7 @@ fn main() -> Result<()> {
         test.len()
     );
     println!("majority class on test: {}", percent(baseline::majority(&train, &test)));
-    let [on_validation, on_test] = baseline::tf_idf(&train, &validation, &test, SEEDS[0]);
+    let [on_validation, on_test] = baseline::tf_idf(&train, &validation, &test, SPLIT);
     println!(
         "TF-IDF and logistic regression: {} on validation, {} on test",
         percent(on_validation),
@@ -74,29 +73,34 @@ fn main() -> Result<()> {
     let [validation, test] = [validation, test].map(|part| vocabulary.encode(&part));
     let (validation, test) = (validation?, test?);
 
-    println!("teachers with all layers");
+    println!("teachers");
     let device = Device::flex();
-    let mut sums = vec![0.0; train.len()];
-    let teachers = SEEDS.map(|seed| {
+    let fine_tune = |seed, examples: &[Example]| {
         // The head starts from random numbers.
         device.seed(seed);
         let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
-        let trained = training::train(&network, &train, &validation, TEACHER, seed);
-        let margins = training::margins(&trained.network, &train);
-        sums.iter_mut().zip(margins).for_each(|(sum, margin)| *sum += margin);
-        anyhow::Ok(trained)
-    });
-    let [first, second] = teachers;
-    let teacher = best([first?, second?]);
-    for (example, sum) in train.iter_mut().zip(sums) {
-        let margin = sum / f32::from(u8::try_from(SEEDS.len())?) / TEMPERATURE;
-        example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-margin).exp());
+        anyhow::Ok(training::train(&network, examples, &validation, SCHEDULE, seed))
+    };
+    let mut teachers = Vec::new();
+    let mut margins = vec![0.0; train.len()];
+    for seed in TEACHERS {
+        let teacher = fine_tune(seed, &train)?;
+        for (margin, of_teacher) in
+            margins.iter_mut().zip(training::margins(&teacher.network, &train))
+        {
+            *margin += of_teacher;
+        }
+        teachers.push(teacher);
     }
+    for (example, margin) in train.iter_mut().zip(margins) {
+        let logit = margin / f32::from(u8::try_from(TEACHERS.len())?) / TEMPERATURE;
+        example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-logit).exp());
+    }
+    let teacher = best(teachers);
 
-    println!("students with {LAYERS} layers");
-    let start = teacher.network.with_layers(LAYERS);
-    let students = SEEDS.map(|seed| training::train(&start, &train, &validation, STUDENT, seed));
-    let student = best(students);
+    println!("students");
+    let students = STUDENTS.map(|seed| fine_tune(seed, &train));
+    let student = best(students.into_iter().collect::<Result<_>>()?);
     println!(
         "validation: teacher {}, student {}",
         percent(teacher.accuracy),
@@ -111,7 +115,7 @@ fn main() -> Result<()> {
 }
 
 /// The one with the highest accuracy on the validation part, the first of equals.
-fn best(trained: [Trained; SEEDS.len()]) -> Trained {
+fn best(trained: Vec<Trained>) -> Trained {
     let better = |best: Trained, other: Trained| {
         if other.accuracy > best.accuracy { other } else { best }
     };

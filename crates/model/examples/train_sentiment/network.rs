@@ -58,16 +58,6 @@ impl Network {
         Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
     }
 
-    /// This network with only `layers` of its layers, evenly spaced and counted from the last.
-    pub(crate) fn with_layers(&self, layers: usize) -> Self {
-        let mut fewer = self.clone();
-        let all = self.encoder.layers.len();
-        fewer.encoder.layers = (1..=layers)
-            .map(|layer| self.encoder.layers[layer * all / layers - 1].clone())
-            .collect();
-        fewer
-    }
-
     /// Logits, `[batch, classes]`.
     pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
         let device = self.encoder.embeddings.device();

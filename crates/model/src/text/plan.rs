@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use forebay_stream::batching::{CostModel, Load, Shapes, split};
+use forebay_stream::batching::{BatchLoad, CostModel, Shapes, split};
 
 /// Lengths that a GPU's texts are rounded up to, in tokens.
 const LENGTHS: [u64; 9] = [16, 32, 64, 96, 128, 192, 256, 384, 512];
@@ -20,7 +20,7 @@ pub(super) struct Part {
     /// Their places in the batch, shortest text first.
     pub(super) members: Vec<usize>,
     /// The lengths of the texts.
-    pub(super) load: Load,
+    pub(super) load: BatchLoad,
 }
 
 /// Cuts texts, each given by its place and its length in tokens, into the parts that take the device the least time.
@@ -79,7 +79,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
-    use forebay_stream::batching::{CostModel, Load, Shapes};
+    use forebay_stream::batching::{BatchLoad, CostModel, Shapes};
 
     use super::{Memory, ladder, parts, single};
 
@@ -98,7 +98,7 @@ mod tests {
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 16), (8, 16), (1, 256), (8, 256)] {
-            let load: Load = std::iter::repeat_n(length, size).collect();
+            let load: BatchLoad = std::iter::repeat_n(length, size).collect();
             costs.seed(load, Duration::from_micros(100 + costs.shapes().elements(load)));
         }
         costs

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, Transactions};
+use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, TransactionSettings};
 use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
@@ -156,7 +156,7 @@ pub(super) fn delivery(
     }
     check_steps(drafts)?;
 
-    let mut settings = Transactions::default();
+    let mut settings = TransactionSettings::default();
     let (table, span) = match transactions {
         Some(table) => {
             let span = table.span();

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::wiring::{Draft, Names, Wiring};
 use super::{
-    ModelPlan, Place, Plan, Port, SinkPlan, SourcePlan, StepPlan, Way, delivery, ends, models,
+    ModelPlan, NodeRef, Output, Plan, Port, SinkPlan, SourcePlan, StepPlan, delivery, ends, models,
 };
 use crate::deadline::Deadlines;
 use crate::diagnostic::Problem;
@@ -175,8 +175,8 @@ fn draft(entry: Entry<'_>, registry: &Registry) -> Result<Draft, Problem> {
 fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> Result<(), Problem> {
     let kind = &draft.kind;
     let feedback = |port: &Port| match port.place {
-        Place::Step(step) => matches!(drafts[step].operator, Operator::Feedback(_)),
-        Place::Source(_) => false,
+        NodeRef::Step(step) => matches!(drafts[step].operator, Operator::Feedback(_)),
+        NodeRef::Source(_) => false,
     };
     let Operator::Join(join) = &draft.operator else {
         if inputs.len() > 1 {
@@ -200,7 +200,7 @@ fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> R
 
 /// Nothing that is read or made is left lying.
 fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Result<(), Problem> {
-    let unused = |place, ways: &[Way]| {
+    let unused = |place, ways: &[Output]| {
         ways.iter().copied().find(|way| !used.contains(&Port { place, way: *way }))
     };
     let left = |what: &str, span: Range<usize>| {
@@ -210,7 +210,7 @@ fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Res
         ))
     };
     for (number, source) in sources.iter().enumerate() {
-        if unused(Place::Source(number), &[Way::Only]).is_some() {
+        if unused(NodeRef::Source(number), &[Output::Only]).is_some() {
             let name = source.name.as_ref().unwrap_or(&source.key);
             return left(
                 &format!("what the source `{}` reads", name.get_ref()),
@@ -219,17 +219,17 @@ fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Res
         }
     }
     for (number, draft) in drafts.iter().enumerate() {
-        let ways: &[Way] = match draft.operator {
-            Operator::Split(_) => &[Way::True, Way::False],
+        let ways: &[Output] = match draft.operator {
+            Operator::Split(_) => &[Output::True, Output::False],
             Operator::Feedback(_) => continue,
-            _ => &[Way::Only],
+            _ => &[Output::Only],
         };
         let name = draft.name.as_ref().map_or(&draft.kind, |name| name.get_ref());
-        match unused(Place::Step(number), ways) {
+        match unused(NodeRef::Step(number), ways) {
             None => {}
-            Some(Way::Only) => return left(&format!("what `{name}` gives"), draft.span.clone()),
-            Some(Way::True) => return left(&format!("`{name}.true`"), draft.span.clone()),
-            Some(Way::False) => return left(&format!("`{name}.false`"), draft.span.clone()),
+            Some(Output::Only) => return left(&format!("what `{name}` gives"), draft.span.clone()),
+            Some(Output::True) => return left(&format!("`{name}.true`"), draft.span.clone()),
+            Some(Output::False) => return left(&format!("`{name}.false`"), draft.span.clone()),
         }
     }
     Ok(())
@@ -250,10 +250,10 @@ impl Shapes<'_> {
         let mut batches: BTreeMap<usize, NonZeroUsize> = BTreeMap::new();
         for &step in order {
             let input = match self.inputs[step].first() {
-                Some((Port { place: Place::Step(from), .. }, _)) => batches.get(from).copied(),
+                Some((Port { place: NodeRef::Step(from), .. }, _)) => batches.get(from).copied(),
                 _ => None,
             };
-            let port = Port { place: Place::Step(step), way: Way::Only };
+            let port = Port { place: NodeRef::Step(step), way: Output::Only };
             // Where several take them, batches go as arrays, for each taker has its own share of every value.
             let shared = self.used.iter().filter(|used| **used == port).count() > 1;
             let draft = &self.drafts[step];
@@ -294,7 +294,7 @@ impl Shapes<'_> {
     /// Only a text model can tell how many tokens a value has.
     fn check_has_tokens(&self, step: usize) -> Result<(), Problem> {
         for (port, _) in &self.inputs[step] {
-            if let Place::Step(from) = port.place
+            if let NodeRef::Step(from) = port.place
                 && let Operator::Window(window) = &self.drafts[from].operator
                 && let Some((key, span)) = window.is_for_texts()
             {

@@ -12,20 +12,20 @@ use crate::step::Operator;
 /// One of the outputs of a source or a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Port {
-    pub(crate) place: Place,
-    pub(crate) way: Way,
+    pub(crate) place: NodeRef,
+    pub(crate) way: Output,
 }
 
 /// A source or a step, by its number in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum NodeRef {
     Source(usize),
     Step(usize),
 }
 
 /// Which of a step's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
+pub(crate) enum Output {
     /// The only one.
     Only,
     /// Of a `split`: the values for which it is true.
@@ -51,7 +51,7 @@ pub(super) type From = Vec<(Port, String)>;
 pub(super) struct Names<'a> {
     drafts: &'a [Draft],
     sources: usize,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, NodeRef>,
 }
 
 impl<'a> Names<'a> {
@@ -59,17 +59,17 @@ impl<'a> Names<'a> {
         let mut names = Self { drafts, sources: sources.len(), places: BTreeMap::new() };
         for (number, source) in sources.iter().enumerate() {
             let name = source.name.as_ref().unwrap_or(&source.key);
-            names.add(name, Place::Source(number))?;
+            names.add(name, NodeRef::Source(number))?;
         }
         for (number, draft) in drafts.iter().enumerate() {
             if let Some(name) = &draft.name {
-                names.add(name, Place::Step(number))?;
+                names.add(name, NodeRef::Step(number))?;
             }
         }
         Ok(names)
     }
 
-    fn add(&mut self, name: &Spanned<String>, place: Place) -> Result<(), Problem> {
+    fn add(&mut self, name: &Spanned<String>, place: NodeRef) -> Result<(), Problem> {
         if self.places.insert(name.get_ref().clone(), place).is_none() {
             return Ok(());
         }
@@ -106,14 +106,14 @@ impl<'a> Names<'a> {
                 let problem = Problem::new("there are several sources; which one is meant?", span);
                 return Err(problem.help("name it in `from`; a `union` step can name several"));
             }
-            let port = Port { place: Place::Source(0), way: Way::Only };
+            let port = Port { place: NodeRef::Source(0), way: Output::Only };
             return Ok((port, "source".to_owned()));
         };
         let help = match self.drafts[before].operator {
             Operator::Split(_) => "say `from = \"NAME.true\"` or `from = \"NAME.false\"`",
             Operator::Feedback(_) => "say in `from` which step's values come here",
             _ => {
-                let port = Port { place: Place::Step(before), way: Way::Only };
+                let port = Port { place: NodeRef::Step(before), way: Output::Only };
                 return Ok((port, self.title(before)));
             }
         };
@@ -131,21 +131,21 @@ impl<'a> Names<'a> {
     pub(super) fn named(&self, name: &Spanned<String>) -> Result<(Port, String), Problem> {
         let text = name.get_ref();
         let (bare, way) = match text.rsplit_once('.') {
-            Some((name, "true")) => (name, Way::True),
-            Some((name, "false")) => (name, Way::False),
-            _ => (text.as_str(), Way::Only),
+            Some((name, "true")) => (name, Output::True),
+            Some((name, "false")) => (name, Output::False),
+            _ => (text.as_str(), Output::Only),
         };
         let Some(&place) = self.places.get(bare) else {
             let known = self.places.keys().map(String::as_str);
             return Err(file::unknown("step or source", bare, name.span(), known));
         };
-        let splits = matches!(place, Place::Step(step) if matches!(self.drafts[step].operator, Operator::Split(_)));
+        let splits = matches!(place, NodeRef::Step(step) if matches!(self.drafts[step].operator, Operator::Split(_)));
         match (splits, way) {
-            (true, Way::Only) => {
+            (true, Output::Only) => {
                 let problem = Problem::new(format_args!("`{bare}` has two ways"), name.span());
                 Err(problem.help(format_args!("write `{bare}.true` or `{bare}.false`")))
             }
-            (false, Way::True | Way::False) => {
+            (false, Output::True | Output::False) => {
                 Err(Problem::new(format_args!("`{bare}` is not a `split`"), name.span()))
             }
             _ => Ok((Port { place, way }, text.clone())),
@@ -175,8 +175,8 @@ impl Wiring<'_> {
     fn sources_of(&self, step: usize) -> impl Iterator<Item = usize> {
         let ports = self.inputs[step].iter().map(|(port, _)| port).chain(&self.flushes[step]);
         ports.filter_map(|port| match port.place {
-            Place::Step(step) => Some(step),
-            Place::Source(_) => None,
+            NodeRef::Step(step) => Some(step),
+            NodeRef::Source(_) => None,
         })
     }
 
@@ -192,8 +192,7 @@ impl Wiring<'_> {
 
     /// A loop that nothing leaves would never be over.
     pub(super) fn check_exits(&self, looping: &Loop, sinks: &[Port]) -> Result<(), Problem> {
-        let inside =
-            |port: &Port| matches!(port.place, Place::Step(step) if looping.inside.contains(&step));
+        let inside = |port: &Port| matches!(port.place, NodeRef::Step(step) if looping.inside.contains(&step));
         let outside = (0..self.drafts.len()).filter(|step| !looping.inside.contains(step));
         let leaves = outside
             .flat_map(|step| {

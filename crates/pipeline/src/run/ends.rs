@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay_http::{Door, Handle as DoorHandle, Reply};
+use forebay_http::{Handle as HttpHandle, HttpSource, Reply};
 use forebay_kafka::{
     DeadLetter, Delivery, Reply as KafkaReply, Sink as KafkaSink, SinkConfig,
     Source as KafkaSource, SourceHandle,
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use crate::answer::Answer;
-use crate::beat::Beat;
+use crate::interval::IntervalSource;
 use crate::lines::{Confirm, Followed, LinesSink, Unanswered, lines};
 use crate::nowhere::Nowhere;
 use crate::plan::{Plan, Policy, SinkEnd, SourcePlan};
@@ -28,16 +28,16 @@ pub(super) enum OpenSource {
     Kafka(SourceHandle),
     /// Lines cannot be read again; a failure that nothing answered is all that there is to tell.
     Lines(Arc<Unanswered>),
-    Http(DoorHandle),
+    Http(HttpHandle),
     /// Nothing.
     Other,
 }
 
 /// Listens, if the plan has its one HTTP source; no requests are taken yet.
-pub(super) async fn open_door(plan: &Plan) -> Result<Option<Door>, RunError> {
+pub(super) async fn open_http(plan: &Plan) -> Result<Option<HttpSource>, RunError> {
     for source in &plan.sources {
         if let SourcePlan::Http(config) = source {
-            return Door::bind(config.clone()).await.map(Some).map_err(RunError::Listen);
+            return HttpSource::bind(config.clone()).await.map(Some).map_err(RunError::Listen);
         }
     }
     Ok(None)
@@ -114,7 +114,7 @@ impl<S: Sink<KafkaReply>> Sink<Failed<Record>> for DeadLetters<S> {
 pub(super) async fn open_sink(
     plan: &Plan,
     sink: &SinkEnd,
-    door: Option<&Door>,
+    http: Option<&HttpSource>,
     connected: &mut [Option<KafkaSource>],
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
@@ -150,7 +150,7 @@ pub(super) async fn open_sink(
         }
         SinkEnd::Http => {
             // The plan has an HTTP source where it has an HTTP sink.
-            let Some(replies) = door.map(Door::replies) else {
+            let Some(replies) = http.map(HttpSource::replies) else {
                 return Ok(Box::new(|answers| answers.sink(name, Nowhere)));
             };
             let reply = |answer: Answer| Reply { value: answer.value, error: answer.error };
@@ -168,7 +168,7 @@ pub(super) async fn open_sink(
 pub(super) async fn open_source(
     source: &SourcePlan,
     connected: Option<KafkaSource>,
-    door: &mut Option<Door>,
+    http: &mut Option<HttpSource>,
     stop: &CancellationToken,
 ) -> Result<(Flow<Record>, OpenSource), RunError> {
     let name = source.title();
@@ -184,16 +184,16 @@ pub(super) async fn open_source(
             return Ok((Flow::from_try_events(name, records), OpenSource::Kafka(handle)));
         }
         SourcePlan::Http(config) => {
-            let door = match door.take() {
-                Some(door) => door,
-                None => Door::bind(config.clone()).await.map_err(RunError::Listen)?,
+            let http = match http.take() {
+                Some(http) => http,
+                None => HttpSource::bind(config.clone()).await.map_err(RunError::Listen)?,
             };
-            let (requests, handle) = door.start(stop);
+            let (requests, handle) = http.start(stop);
             let records = futures::StreamExt::map(requests, bytes);
             return Ok((Flow::from_try_events(name, records), OpenSource::Http(handle)));
         }
         SourcePlan::Interval { every, count } => {
-            let source = Beat::new(*every, *count);
+            let source = IntervalSource::new(*every, *count);
             let flow = Flow::from_source(name, Until { source, stop: stop.clone() });
             return Ok((flow, OpenSource::Other));
         }
@@ -239,7 +239,7 @@ impl OpenSource {
                 let report = source.close(patience).await.map_err(RunError::Close)?;
                 report.unresolved + report.held
             }
-            Self::Http(door) => door.close(patience).await.map_err(RunError::Listen)?.unresolved,
+            Self::Http(http) => http.close(patience).await.map_err(RunError::Listen)?.unresolved,
             Self::Lines(unanswered) => {
                 let abandoned = unanswered.abandoned.load(Ordering::Relaxed);
                 if abandoned > 0 {

@@ -22,7 +22,7 @@ pub(super) struct AdaptiveWindow(Settings);
 #[serde(deny_unknown_fields)]
 struct Settings {
     /// Most values in one window.
-    #[serde(default = "super::some")]
+    #[serde(default = "super::default_queue")]
     max_size: NonZeroUsize,
     /// How long a window's first value waits for others, although the next step could take it.
     #[serde(default, with = "humantime_serde")]

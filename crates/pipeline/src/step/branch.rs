@@ -9,13 +9,13 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Branch {
     /// How many values one way may be behind the others.
-    #[serde(default = "super::some")]
+    #[serde(default = "super::default_queue")]
     pub(crate) capacity: NonZeroUsize,
 }
 
 /// How any step that several others name shares its values out.
 impl Default for Branch {
     fn default() -> Self {
-        Self { capacity: super::some() }
+        Self { capacity: super::default_queue() }
     }
 }

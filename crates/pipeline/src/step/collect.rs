@@ -15,7 +15,7 @@ pub(crate) struct Collect {
     /// The step whose values say that it is time; without it, the end of the input alone does.
     pub(crate) flush: Option<Spanned<String>>,
     /// Most values in one batch.
-    #[serde(default = "super::thousand")]
+    #[serde(default = "super::default_window")]
     pub(crate) max_size: NonZeroUsize,
     /// Whether there is a batch when nothing has come since the last.
     #[serde(default)]

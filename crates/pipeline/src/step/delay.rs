@@ -18,13 +18,13 @@ pub(super) struct Delay {
     #[serde(with = "humantime_serde")]
     by: Duration,
     /// Most values that are on their way at once.
-    #[serde(default = "super::thousand")]
+    #[serde(default = "super::default_window")]
     capacity: NonZeroUsize,
 }
 
 impl From<Interval> for Delay {
     fn from(Interval(by): Interval) -> Self {
-        Self { by, capacity: super::thousand() }
+        Self { by, capacity: super::default_window() }
     }
 }
 

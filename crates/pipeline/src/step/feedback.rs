@@ -9,6 +9,6 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Feedback {
     /// Most values that are on their way around at once.
-    #[serde(default = "super::some")]
+    #[serde(default = "super::default_queue")]
     pub(crate) capacity: NonZeroUsize,
 }

@@ -13,7 +13,7 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct Frequencies {
     /// Most distinct values.
-    #[serde(default = "super::many")]
+    #[serde(default = "super::default_memory")]
     capacity: NonZeroUsize,
 }
 

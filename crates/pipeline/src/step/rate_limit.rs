@@ -16,13 +16,13 @@ pub(super) struct RateLimit {
     /// The time for which each value pays.
     interval: Interval,
     /// How many values may leave at once after a pause.
-    #[serde(default = "super::one")]
+    #[serde(default = "super::default_one")]
     burst: NonZeroUsize,
 }
 
 impl From<Interval> for RateLimit {
     fn from(interval: Interval) -> Self {
-        Self { interval, burst: super::one() }
+        Self { interval, burst: super::default_one() }
     }
 }
 

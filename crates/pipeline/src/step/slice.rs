@@ -18,7 +18,7 @@ pub(super) struct Slice {
     /// The first value that is not read any more; without it there is no end.
     end: Option<usize>,
     /// Every how many values one passes.
-    #[serde(default = "super::one")]
+    #[serde(default = "super::default_one")]
     step: NonZeroUsize,
 }
 

@@ -15,16 +15,16 @@ pub(super) struct SlidingWindow {
     /// Values in one window.
     size: NonZeroUsize,
     /// How many values further the next window begins.
-    #[serde(default = "super::one")]
+    #[serde(default = "super::default_one")]
     step: NonZeroUsize,
     /// Whether windows that are not full are emitted: the first while they grow, and what is left at the end.
-    #[serde(default = "super::yes")]
+    #[serde(default = "super::default_true")]
     partial: bool,
 }
 
 impl From<NonZeroUsize> for SlidingWindow {
     fn from(size: NonZeroUsize) -> Self {
-        Self { size, step: super::one(), partial: true }
+        Self { size, step: super::default_one(), partial: true }
     }
 }
 

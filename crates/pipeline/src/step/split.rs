@@ -15,13 +15,13 @@ pub(crate) struct Split {
     /// Which way a value goes.
     jq: Jq,
     /// How many values may wait in either way.
-    #[serde(default = "super::some")]
+    #[serde(default = "super::default_queue")]
     capacity: NonZeroUsize,
 }
 
 impl From<Jq> for Split {
     fn from(jq: Jq) -> Self {
-        Self { jq, capacity: super::some() }
+        Self { jq, capacity: super::default_queue() }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct TimedWindow {
     /// The beat on which windows close.
     interval: Interval,
     /// Most values in one window.
-    #[serde(default = "super::thousand")]
+    #[serde(default = "super::default_window")]
     max_size: NonZeroUsize,
     /// Whether a window closes when nothing has arrived.
     #[serde(default)]
@@ -25,7 +25,7 @@ pub(super) struct TimedWindow {
 
 impl From<Interval> for TimedWindow {
     fn from(interval: Interval) -> Self {
-        Self { interval, max_size: super::thousand(), emit_empty: false }
+        Self { interval, max_size: super::default_window(), emit_empty: false }
     }
 }
 

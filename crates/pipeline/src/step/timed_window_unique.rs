@@ -17,7 +17,7 @@ pub(super) struct TimedWindowUnique {
     /// The beat on which windows close.
     interval: Interval,
     /// Most values in one window.
-    #[serde(default = "super::thousand")]
+    #[serde(default = "super::default_window")]
     max_size: NonZeroUsize,
     /// What no two values of one window have in common; without it, the whole value.
     key: Option<Jq>,

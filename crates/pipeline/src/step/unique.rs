@@ -16,7 +16,7 @@ pub(super) struct Unique {
     /// What tells a repeat; without it, the whole value.
     key: Option<Jq>,
     /// How many keys are remembered: when there are more, the one that has not come for longest is forgotten.
-    #[serde(default = "super::many")]
+    #[serde(default = "super::default_memory")]
     capacity: NonZeroUsize,
 }
 

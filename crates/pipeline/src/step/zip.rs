@@ -13,7 +13,7 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct Zip {
     /// How many values one flow may be ahead of the others.
-    #[serde(default = "super::some")]
+    #[serde(default = "super::default_queue")]
     capacity: NonZeroUsize,
     /// Values that stand at the end of every array.
     #[serde(default)]

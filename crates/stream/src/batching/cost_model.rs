@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Load, Shapes};
+use super::{BatchLoad, Shapes};
 
 /// Predicts the time of a batch as `A + B * elements + C * pairs`, fitted while it is used.
 ///
@@ -13,11 +13,11 @@ use super::{Load, Shapes};
 /// ```
 /// use std::time::Duration;
 ///
-/// use forebay_stream::batching::{CostModel, Load, Shapes};
+/// use forebay_stream::batching::{CostModel, BatchLoad, Shapes};
 ///
 /// let costs = CostModel::new(Shapes::padded());
 /// for (size, length) in [(1, 10), (8, 10), (1, 100), (8, 100)] {
-///     let load = Load::from_iter(std::iter::repeat_n(length, size));
+///     let load = BatchLoad::from_iter(std::iter::repeat_n(length, size));
 ///     costs.observe(load, Duration::from_micros(3000 + 2 * size as u64 * length));
 /// }
 /// let took = costs.predict([50; 32].into_iter().collect());
@@ -57,12 +57,12 @@ impl CostModel {
     }
 
     /// Learns from a trial run, which is never forgotten: batches under way may be all alike, and tell nothing of others.
-    pub fn seed(&self, load: Load, took: Duration) {
+    pub fn seed(&self, load: BatchLoad, took: Duration) {
         self.learn(load, took, |fit, row, seconds| fit.seeds.add(row, seconds));
     }
 
     /// Learns from a batch. The last few hundred count.
-    pub fn observe(&self, load: Load, took: Duration) {
+    pub fn observe(&self, load: BatchLoad, took: Duration) {
         const MEMORY: f64 = 0.99;
         self.learn(load, took, |fit, row, seconds| {
             fit.recent.scale(MEMORY);
@@ -70,7 +70,7 @@ impl CostModel {
         });
     }
 
-    fn learn(&self, load: Load, took: Duration, add: impl FnOnce(&mut Fit, [f64; 3], f64)) {
+    fn learn(&self, load: BatchLoad, took: Duration, add: impl FnOnce(&mut Fit, [f64; 3], f64)) {
         const SHORTEST: f64 = 1e-6;
         const SHARE_OF_SEEDS: f64 = 0.1;
         let row = self.row(load);
@@ -86,7 +86,7 @@ impl CostModel {
 
     /// How long a batch will take.
     #[must_use]
-    pub fn predict(&self, load: Load) -> Duration {
+    pub fn predict(&self, load: BatchLoad) -> Duration {
         let seconds = self.prices().seconds(load);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
@@ -97,13 +97,13 @@ impl CostModel {
         Prices { shapes: &self.shapes, coefficients: fit.coefficients }
     }
 
-    fn row(&self, load: Load) -> [f64; 3] {
+    fn row(&self, load: BatchLoad) -> [f64; 3] {
         row(&self.shapes, load)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn row(shapes: &Shapes, load: Load) -> [f64; 3] {
+fn row(shapes: &Shapes, load: BatchLoad) -> [f64; 3] {
     [1.0, shapes.elements(load) as f64 / 1e3, shapes.pairs(load) as f64 / 1e6]
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Prices<'a> {
 }
 
 impl Prices<'_> {
-    pub(super) fn seconds(&self, load: Load) -> f64 {
+    pub(super) fn seconds(&self, load: BatchLoad) -> f64 {
         dot(row(self.shapes, load), self.coefficients)
     }
 }
@@ -222,13 +222,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{CostModel, Load, Shapes};
+    use super::{BatchLoad, CostModel, Shapes};
 
-    fn load(size: usize, length: u64) -> Load {
+    fn load(size: usize, length: u64) -> BatchLoad {
         std::iter::repeat_n(length, size).collect()
     }
 
-    fn near(costs: &CostModel, load: Load, expected: f64, tolerance: f64) -> bool {
+    fn near(costs: &CostModel, load: BatchLoad, expected: f64, tolerance: f64) -> bool {
         let predicted = costs.predict(load).as_secs_f64();
         (predicted / expected - 1.0).abs() <= tolerance
     }

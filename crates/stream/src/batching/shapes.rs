@@ -1,6 +1,6 @@
 //! `Shapes`: what a device makes of a batch's lengths.
 
-use super::Load;
+use super::BatchLoad;
 
 /// Which rectangles of `size` x `length` a device is given.
 ///
@@ -65,14 +65,14 @@ impl Shapes {
     }
 
     /// Whether a batch may be one rectangle.
-    pub(super) fn admits(&self, load: Load) -> bool {
+    pub(super) fn admits(&self, load: BatchLoad) -> bool {
         let most = self.rung(load.longest).map_or(u64::MAX, |(_, most)| most);
         load.size <= 1 || load.size as u64 <= most
     }
 
     /// How many elements the device computes for a batch, padding counted in.
     #[must_use]
-    pub fn elements(&self, load: Load) -> u64 {
+    pub fn elements(&self, load: BatchLoad) -> u64 {
         if !self.pads {
             return load.total;
         }
@@ -82,7 +82,7 @@ impl Shapes {
 
     /// How many pairs of elements of one member there are, which is what attention costs.
     #[must_use]
-    pub fn pairs(&self, load: Load) -> u64 {
+    pub fn pairs(&self, load: BatchLoad) -> u64 {
         if !self.pads {
             return load.squares;
         }
@@ -107,11 +107,11 @@ impl Shapes {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Load, Shapes};
+    use super::{BatchLoad, Shapes};
 
     #[test]
     fn without_padding_every_element_is_one_of_the_batch() {
-        let load: Load = [3, 5].into_iter().collect();
+        let load: BatchLoad = [3, 5].into_iter().collect();
         let ragged = Shapes::ragged();
         assert_eq!((ragged.elements(load), ragged.pairs(load)), (8, 9 + 25));
         let padded = Shapes::padded();
@@ -124,7 +124,7 @@ mod tests {
         fn what_a_ladder_admits_is_one_of_all_its_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
             let fits = |[size, length]: [u64; 2]| size * length <= 1024;
             let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], fits);
-            let load: Load = lengths.iter().copied().collect();
+            let load: BatchLoad = lengths.iter().copied().collect();
             let shape = shapes.round_up(load.size, load.longest);
             prop_assert!(shape[0] >= load.size as u64 && shape[1] >= load.longest);
             prop_assert_eq!(shapes.admits(load), shapes.all().contains(&shape));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cost_model::Prices;
-use super::{CostModel, Load};
+use super::{BatchLoad, CostModel};
 
 /// Cuts members, given by their lengths in ascending order, into the batches that take the least time in all, each of at
 /// most `max_size` members and `max_elements` elements, unless a single one has more.
@@ -26,7 +26,7 @@ pub fn split(
     // The cost of the cheapest division of the first members, and the size of its last batch.
     let mut best: Vec<(f64, usize)> = vec![(0.0, 0)];
     for end in 1..=lengths.len() {
-        let mut load = Load::default();
+        let mut load = BatchLoad::default();
         let mut cheapest = (f64::INFINITY, 1);
         for start in (end.saturating_sub(max_size.max(1))..end).rev() {
             load = load.with(lengths[start]);
@@ -52,7 +52,7 @@ pub fn split(
 }
 
 /// Whether a batch of more than one stays within the limits.
-pub(super) fn fits(load: Load, max_elements: u64, prices: &Prices<'_>) -> bool {
+pub(super) fn fits(load: BatchLoad, max_elements: u64, prices: &Prices<'_>) -> bool {
     prices.shapes.elements(load) <= max_elements && prices.shapes.admits(load)
 }
 
@@ -64,12 +64,12 @@ fn fill(
     prices: &Prices<'_>,
 ) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
-    let (mut start, mut load) = (0, Load::default());
+    let (mut start, mut load) = (0, BatchLoad::default());
     for (index, &length) in lengths.iter().enumerate() {
         let more = load.with(length);
         if load.size > 0 && (load.size >= max_size || !fits(more, max_elements, prices)) {
             batches.push(start..index);
-            (start, load) = (index, Load::default());
+            (start, load) = (index, BatchLoad::default());
         }
         load = load.with(length);
     }
@@ -85,7 +85,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{CostModel, Load, Shapes};
+    use super::super::{BatchLoad, CostModel, Shapes};
     use super::split;
 
     /// A call costs 3 ms, an element 2 us.
@@ -93,7 +93,7 @@ mod tests {
         let costs = CostModel::new(shapes);
         for size in [1, 4, 16, 64] {
             for length in [4, 16, 64, 256] {
-                let load: Load = std::iter::repeat_n(length, size).collect();
+                let load: BatchLoad = std::iter::repeat_n(length, size).collect();
                 let micros = 3000 + 2 * costs.shapes().elements(load);
                 costs.seed(load, Duration::from_micros(micros));
             }
@@ -123,7 +123,7 @@ mod tests {
         let cuts = lengths.len() - 1;
         let all = (0_u32..1 << cuts).map(|cut| {
             let mut total = 0.0;
-            let mut load = Load::default();
+            let mut load = BatchLoad::default();
             for (index, &length) in lengths.iter().enumerate() {
                 load = load.with(length);
                 if index == cuts || cut & (1 << index) != 0 {
@@ -131,7 +131,7 @@ mod tests {
                         return f64::INFINITY;
                     }
                     total += costs.predict(load).as_secs_f64();
-                    load = Load::default();
+                    load = BatchLoad::default();
                 }
             }
             total
@@ -166,7 +166,7 @@ mod tests {
                 let members: Vec<_> = batches.iter().cloned().flatten().collect();
                 prop_assert_eq!(members, (0..lengths.len()).collect::<Vec<_>>());
                 for batch in batches {
-                    let load: Load = lengths[batch].iter().copied().collect();
+                    let load: BatchLoad = lengths[batch].iter().copied().collect();
                     prop_assert!(load.size <= max_size);
                     let elements = costs.shapes().elements(load);
                     prop_assert!(load.size == 1 || elements <= max_elements && costs.shapes().admits(load));

@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::task::{consume_budget, coop};
 
 use crate::graph::NodeId;
-use crate::loops::Ring;
+use crate::loops::Loop;
 use crate::pump::Pump;
 use crate::queue::Queue;
 use crate::{Event, Failure, Flow, NodeKind};
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Flow<T> {
     /// When it is run outside of a tokio runtime.
     #[must_use = "a loop that is not connected sends nothing back"]
     pub fn feedback(self, capacity: NonZeroUsize) -> (Self, Feedback<T>) {
-        let ring = Ring::new(capacity.get());
+        let ring = Loop::new(capacity.get());
         let mut back = None;
         let head = self.0.apply_node(NodeKind::Junction, "feedback", |upstream, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Flow<T> {
 /// The way back of a loop that [`Flow::feedback`] has opened.
 #[must_use = "a loop that is not connected sends nothing back"]
 pub struct Feedback<T> {
-    ring: Arc<Ring>,
+    ring: Arc<Loop>,
     queue: Arc<Queue<Event<T>>>,
     stage: Arc<str>,
     head: NodeId,
@@ -126,7 +126,7 @@ impl<T: Send + 'static> Feedback<T> {
 fn admit<T: Send + 'static>(
     upstream: BoxStream<'static, Event<T>>,
     queue: Arc<Queue<Event<T>>>,
-    ring: Arc<Ring>,
+    ring: Arc<Loop>,
 ) -> impl stream::Stream<Item = Event<T>> + Send + 'static {
     let mut upstream = upstream.fuse();
     stream::poll_fn(move |cx| {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures::stream::{self, BoxStream, Fuse, Stream, StreamExt as _};
 
-use crate::turns::{Entered, Output, Over, Turns};
+use crate::key_lines::{Entered, KeyLines, Output, Over};
 use crate::{Event, Flow, NodeKind, Outcome, Receipt, Settle};
 
 impl<T: Send + 'static> Flow<T> {
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Flow<T> {
         let shared = Arc::new(Shared {
             inside: AtomicUsize::new(0),
             capacity: capacity.get(),
-            state: Mutex::new(State { turns: Turns::new(), head: None, tail: None }),
+            state: Mutex::new(State { lines: KeyLines::new(), head: None, tail: None }),
         });
         let entrance = Arc::clone(&shared);
         let entered = self.0.apply(NodeKind::Junction, "in_key_order", |mut upstream, _| {
@@ -120,14 +120,14 @@ struct Shared<K, U> {
 }
 
 struct State<K, U> {
-    turns: Turns<K, U>,
+    lines: KeyLines<K, U>,
     // Who waits for room, and who for an output.
     head: Option<Waker>,
     tail: Option<Waker>,
 }
 
 /// Waits for the outcome of an input inside.
-struct Place<K: Hash + Eq + Clone + Send + Sync + 'static, U: Send + 'static> {
+struct Position<K: Hash + Eq + Clone + Send + Sync + 'static, U: Send + 'static> {
     key: K,
     entered: Entered,
     receipt: Receipt,
@@ -160,16 +160,16 @@ where
         let entered = {
             let mut state = self.lock();
             self.inside.fetch_add(1, Ordering::Relaxed);
-            state.turns.enter(key.clone())
+            state.lines.enter(key.clone())
         };
         let (value, Event { meta, receipt, .. }) = event.take();
-        let place = Place { key, entered, receipt, shared: Arc::clone(self) };
+        let place = Position { key, entered, receipt, shared: Arc::clone(self) };
         Event { value, meta, receipt: Receipt::of(place) }
     }
 
     /// The place that this receipt is for, if it is one of these.
-    fn place<'a>(self: &Arc<Self>, waits: &'a dyn Settle) -> Option<&'a Place<K, U>> {
-        let place: &Place<K, U> = (waits as &dyn Any).downcast_ref()?;
+    fn place<'a>(self: &Arc<Self>, waits: &'a dyn Settle) -> Option<&'a Position<K, U>> {
+        let place: &Position<K, U> = (waits as &dyn Any).downcast_ref()?;
         Arc::ptr_eq(&place.shared, self).then_some(place)
     }
 
@@ -193,11 +193,11 @@ where
                 Output { event, oldest, key: None, others: keys.into_iter().collect() }
             }
         };
-        self.lock().turns.add(output);
+        self.lock().lines.add(output);
         None
     }
 
-    fn each_place(self: &Arc<Self>, receipt: &Receipt, mut visit: impl FnMut(&Place<K, U>)) {
+    fn each_place(self: &Arc<Self>, receipt: &Receipt, mut visit: impl FnMut(&Position<K, U>)) {
         let walked = receipt.walk(&mut |_, waits| {
             if let Some(place) = self.place(waits) {
                 visit(place);
@@ -245,7 +245,7 @@ where
     /// that only.
     fn end(&self, key: K, number: u64, over: Over) {
         let mut state = self.lock();
-        let Some(over) = state.turns.end(&key, number, over) else { return };
+        let Some(over) = state.lines.end(&key, number, over) else { return };
         let mut passing = Some((key, over));
         while let Some((key, over)) = passing {
             if let Some((receipt, failure)) = over {
@@ -254,17 +254,17 @@ where
                 receipt.fail(failure);
                 state = self.lock();
             }
-            passing = state.turns.pass(key);
+            passing = state.lines.pass(key);
             self.inside.fetch_sub(1, Ordering::Relaxed);
         }
         let head = state.head.take();
-        let tail = if state.turns.has_next() { state.tail.take() } else { None };
+        let tail = if state.lines.has_next() { state.tail.take() } else { None };
         drop(state);
         head.into_iter().chain(tail).for_each(Waker::wake);
     }
 }
 
-impl<K, U> Settle for Place<K, U>
+impl<K, U> Settle for Position<K, U>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     U: Send + 'static,
@@ -329,7 +329,7 @@ where
             left.done();
         }
         loop {
-            let next = this.shared.lock().turns.next();
+            let next = this.shared.lock().lines.next();
             if let Some(event) = next {
                 return Poll::Ready(Some(this.emit(event)));
             }
@@ -340,10 +340,10 @@ where
                 }
             }
             let mut state = this.shared.lock();
-            if state.turns.has_next() {
+            if state.lines.has_next() {
                 continue;
             }
-            if this.inner.is_done() && !state.turns.has_outputs() {
+            if this.inner.is_done() && !state.lines.has_outputs() {
                 return Poll::Ready(None);
             }
             state.tail.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
@@ -362,7 +362,7 @@ where
             left.done();
         }
         // Their receipts keep what holds them.
-        let outputs = self.shared.lock().turns.clear();
+        let outputs = self.shared.lock().lines.clear();
         drop(outputs);
     }
 }
@@ -391,7 +391,7 @@ mod tests {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Fate {
-        Passes,
+        LoopShares,
         IsFiltered,
         Fails,
         FailsOnce,
@@ -410,7 +410,7 @@ mod tests {
         /// The answers to it: with the number of the part, or none for a failure.
         fn answers(&self) -> Vec<(usize, Option<usize>)> {
             let parts = match self.fate {
-                Fate::Passes | Fate::FailsOnce => 1,
+                Fate::LoopShares | Fate::FailsOnce => 1,
                 Fate::BecomesSo(parts) => parts,
                 Fate::IsFiltered => 0,
                 Fate::Fails => return vec![(self.number, None)],
@@ -421,7 +421,7 @@ mod tests {
 
     fn inputs() -> impl Strategy<Value = Vec<Input>> {
         let fate = prop_oneof![
-            Just(Fate::Passes),
+            Just(Fate::LoopShares),
             Just(Fate::IsFiltered),
             Just(Fate::Fails),
             Just(Fate::FailsOnce),

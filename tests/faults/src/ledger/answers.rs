@@ -5,19 +5,19 @@ use tokio::time::Instant;
 
 use super::{Due, Duplicates, Ledger, Order, Request, key_name};
 use crate::client::{Offsets, offsets};
-use crate::identity::{self, Kind};
 use crate::pipeline::Delivery;
+use crate::request_format::{self, Kind};
 use crate::violation::Invariant;
 
 impl Ledger {
     /// What the client read from a topic of answers.
     pub(crate) fn read(&mut self, topic: &str, line: &Value) {
         for record in line["records"].as_array().into_iter().flatten() {
-            let Some(liar) = &mut self.liar else {
+            let Some(tamper) = &mut self.tamper else {
                 self.answered(record);
                 continue;
             };
-            for record in liar.tell(record) {
+            for record in tamper.tell(record) {
                 self.answered(&record);
             }
         }
@@ -28,7 +28,7 @@ impl Ledger {
     }
 
     fn answered(&mut self, answer: &Value) {
-        let number = identity::number(&self.tag, answer);
+        let number = request_format::number(&self.tag, answer);
         let Some(number) = number.filter(|number| *number < self.requests.len()) else {
             self.add(Invariant::Identity.broken(format!("an answer to nothing: {answer}")));
             return;
@@ -42,11 +42,11 @@ impl Ledger {
         }
         let name = key.map(key_name);
         let name = name.as_deref();
-        let fault = if identity::is_dead_letter(answer) {
+        let fault = if request_format::is_dead_letter(answer) {
             self.figures.dead += usize::from(answers == 1);
-            identity::fault_of_dead_letter(&self.tag, number, name, seq, kind, place, answer)
+            request_format::fault_of_dead_letter(&self.tag, number, name, seq, kind, place, answer)
         } else {
-            identity::fault(&self.tag, number, name, seq, kind, answer)
+            request_format::fault(&self.tag, number, name, seq, kind, answer)
         };
         if let Some(fault) = fault {
             self.add(Invariant::Identity.broken(fault));
@@ -57,8 +57,8 @@ impl Ledger {
         }
         self.figures.answered += 1;
         self.figures.digest =
-            self.figures.digest.wrapping_add(identity::digest(&self.tag, number, answer));
-        self.figures.errors += usize::from(identity::is_error(answer));
+            self.figures.digest.wrapping_add(request_format::digest(&self.tag, number, answer));
+        self.figures.errors += usize::from(request_format::is_error(answer));
         if let Some(place) = place {
             self.close(place);
         }

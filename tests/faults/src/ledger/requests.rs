@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Due, Ledger, Request, key_name};
 use crate::client::Offsets;
-use crate::identity::{self, Kind};
+use crate::request_format::{self, Kind};
 
 impl Ledger {
     /// A new request, as the client takes it.
@@ -18,7 +18,7 @@ impl Ledger {
         let seq = *seq;
         self.requests.push(Request { key, seq, kind, place: None, answers: 0, due: Due::Yes });
         self.figures.requests += 1;
-        identity::record(&self.tag, number, key.map(key_name).as_deref(), seq, kind)
+        request_format::record(&self.tag, number, key.map(key_name).as_deref(), seq, kind)
     }
 
     /// What the client answered to a command to produce.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Duplicates, Ledger, Order, Rules};
 use crate::client::Offsets;
-use crate::identity::Kind;
 use crate::pipeline::Delivery;
+use crate::request_format::Kind;
 use crate::violation::Invariant;
 
 fn ledger(delivery: Delivery, duplicates: Duplicates) -> Ledger {

@@ -2,44 +2,44 @@
 
 use anyhow::Result;
 
-use crate::field::{Field, Plan, Summary};
-use crate::lab::Lab;
 use crate::ledger::{Duplicates, Order};
+use crate::run::{Plan, Run, Summary};
+use crate::suite::Suite;
 
 const RATE: u32 = 300;
 
-pub(super) async fn kill(lab: &Lab, seed: u64, static_members: bool) -> Result<Summary> {
-    let mut plan = Plan::new(lab, if static_members { "kill-static" } else { "kill" });
+pub(super) async fn kill(suite: &Suite, seed: u64, static_members: bool) -> Result<Summary> {
+    let mut plan = Plan::new(suite, if static_members { "kill-static" } else { "kill" });
     plan.duplicates = Duplicates::Bounded;
     plan.pipeline.static_members = static_members;
-    let mut field = Field::open(lab, plan, seed).await?;
-    field.load.rate(RATE);
+    let mut run = Run::open(suite, plan, seed).await?;
+    run.load.rate(RATE);
     // Where the group has to notice first that a member is gone, a kill before that would hit an idle worker.
     let alive = if static_members { 50..1500 } else { 50..5000 };
-    for _ in 0..lab.times.unwrap_or(10) {
-        field.start("a").await?;
-        field.sleep_between(alive.clone()).await?;
-        field.kill("a").await?;
+    for _ in 0..suite.times.unwrap_or(10) {
+        run.start("a").await?;
+        run.sleep_between(alive.clone()).await?;
+        run.kill("a").await?;
     }
-    field.start("a").await?;
-    field.settle().await
+    run.start("a").await?;
+    run.settle().await
 }
 
 /// The answers to each key are in the order of its requests, those that are errors too.
-pub(super) async fn key_order(lab: &Lab, seed: u64) -> Result<Summary> {
-    let mut plan = Plan::new(lab, "key-order");
+pub(super) async fn key_order(suite: &Suite, seed: u64) -> Result<Summary> {
+    let mut plan = Plan::new(suite, "key-order");
     plan.duplicates = Duplicates::Bounded;
     plan.order = Order::All;
     plan.malformed = 20;
     plan.pipeline.order_by_key = true;
     plan.pipeline.static_members = true;
-    let mut field = Field::open(lab, plan, seed).await?;
-    field.load.rate(RATE);
-    for _ in 0..lab.times.unwrap_or(5) {
-        field.start("a").await?;
-        field.sleep_between(500..2500).await?;
-        field.kill("a").await?;
+    let mut run = Run::open(suite, plan, seed).await?;
+    run.load.rate(RATE);
+    for _ in 0..suite.times.unwrap_or(5) {
+        run.start("a").await?;
+        run.sleep_between(500..2500).await?;
+        run.kill("a").await?;
     }
-    field.start("a").await?;
-    field.settle().await
+    run.start("a").await?;
+    run.settle().await
 }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::field::{Field, Plan, Summary};
-use crate::lab::Lab;
 use crate::pipeline::{ANSWER, slow};
+use crate::run::{Plan, Run, Summary};
+use crate::suite::Suite;
 use crate::violation::Invariant;
 
 const RATE: u32 = 300;
@@ -41,23 +41,23 @@ fn variants() -> [(&'static str, String, &'static str); 5] {
 }
 
 /// The answers are the same; that each key's are in order, the ledger sees.
-pub(super) async fn same(lab: &Lab, seed: u64) -> Result<Summary> {
+pub(super) async fn same(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut first: Option<(u64, usize)> = None;
     let mut last = None;
     for (name, steps, strategy) in variants() {
-        let mut plan = Plan::new(lab, "same");
+        let mut plan = Plan::new(suite, "same");
         plan.pipeline.steps = steps;
         plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
         plan.pipeline.long_session();
         plan.malformed = 10;
-        let mut field = Field::open(lab, plan, seed).await?;
-        field.load.exactly(REQUESTS);
-        field.load.rate(RATE);
-        field.start("a").await?;
-        field.await_answers(100).await?;
-        field.start("b").await?;
-        field.await_total(REQUESTS).await?;
-        let summary = field.settle().await?;
+        let mut run = Run::open(suite, plan, seed).await?;
+        run.load.exactly(REQUESTS);
+        run.load.rate(RATE);
+        run.start("a").await?;
+        run.await_answers(100).await?;
+        run.start("b").await?;
+        run.await_total(REQUESTS).await?;
+        let summary = run.settle().await?;
         let found = (summary.figures.digest, summary.figures.answered);
         if *first.get_or_insert(found) != found {
             let text = format!("{name}: answers {found:?} differ from {first:?}");

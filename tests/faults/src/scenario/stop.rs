@@ -6,47 +6,47 @@ use anyhow::{Result, ensure};
 use rand::Rng as _;
 use tokio::time::sleep;
 
-use crate::field::{Field, Plan, STOP, Summary};
-use crate::lab::Lab;
 use crate::ledger::Duplicates;
 use crate::pipeline::{ANSWER, BATCH, slow};
+use crate::run::{Plan, Run, STOP, Summary};
+use crate::suite::Suite;
 
 const RATE: u32 = 300;
 
 /// In order: nothing is lost and nothing is answered twice.
-pub(super) async fn under_load(lab: &Lab, seed: u64) -> Result<Summary> {
-    let mut field = Field::open(lab, Plan::new(lab, "term"), seed).await?;
-    field.load.rate(RATE);
+pub(super) async fn under_load(suite: &Suite, seed: u64) -> Result<Summary> {
+    let mut run = Run::open(suite, Plan::new(suite, "term"), seed).await?;
+    run.load.rate(RATE);
     let mut longest = Duration::ZERO;
-    for _ in 0..lab.times.unwrap_or(5) {
-        field.start("a").await?;
-        field.await_answers(100).await?;
-        field.sleep_between(0..1000).await?;
-        longest = longest.max(field.stop("a").await?.took);
+    for _ in 0..suite.times.unwrap_or(5) {
+        run.start("a").await?;
+        run.await_answers(100).await?;
+        run.sleep_between(0..1000).await?;
+        longest = longest.max(run.stop("a").await?.took);
     }
-    field.note(format!("stopped within {:.1} s", longest.as_secs_f64()));
-    field.start("a").await?;
-    field.settle().await
+    run.note(format!("stopped within {:.1} s", longest.as_secs_f64()));
+    run.start("a").await?;
+    run.settle().await
 }
 
 /// At once: exit code 130, nothing lost, and what was in flight may be answered twice. A worker that has just drained
 /// when the second signal comes ends in order instead, so this repeats until one was stopped at once.
-pub(super) async fn twice(lab: &Lab, seed: u64) -> Result<Summary> {
+pub(super) async fn twice(suite: &Suite, seed: u64) -> Result<Summary> {
     const MOST: u32 = 20;
-    let mut plan = Plan::new(lab, "term-twice");
+    let mut plan = Plan::new(suite, "term-twice");
     plan.duplicates = Duplicates::Counted;
     plan.pipeline.steps = format!("{ANSWER}{}{BATCH}", slow("700ms"));
-    let mut field = Field::open(lab, plan, seed).await?;
-    field.load.rate(RATE);
+    let mut run = Run::open(suite, plan, seed).await?;
+    run.load.rate(RATE);
     let (mut at_once, mut times) = (0, 0);
-    while at_once < lab.times.unwrap_or(3) {
+    while at_once < suite.times.unwrap_or(3) {
         ensure!(times < MOST, "no second signal in {MOST} came before the worker had drained");
         times += 1;
-        field.start("a").await?;
-        field.await_answers(100).await?;
-        let mut worker = field.take("a")?;
+        run.start("a").await?;
+        run.await_answers(100).await?;
+        let mut worker = run.take("a")?;
         worker.signal("TERM").await?;
-        sleep(Duration::from_millis(field.random.random_range(1..100))).await;
+        sleep(Duration::from_millis(run.random.random_range(1..100))).await;
         if worker.try_exit()?.is_none() {
             worker.signal("TERM").await?;
         }
@@ -61,6 +61,6 @@ pub(super) async fn twice(lab: &Lab, seed: u64) -> Result<Summary> {
             }
         }
     }
-    field.start("a").await?;
-    field.settle().await
+    run.start("a").await?;
+    run.settle().await
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use rand::Rng as _;
 
-use crate::field::{Field, Plan, Summary};
-use crate::lab::Lab;
+use crate::run::{Plan, Run, Summary};
+use crate::suite::Suite;
 
 const RATE: u32 = 300;
 const MOST: usize = 4;
@@ -19,8 +19,8 @@ pub(super) enum Protocol {
 }
 
 /// Every member drains what it gives back, so nothing is answered twice.
-pub(super) async fn storm(lab: &Lab, seed: u64, protocol: Protocol) -> Result<Summary> {
-    let mut plan = Plan::new(lab, "storm");
+pub(super) async fn storm(suite: &Suite, seed: u64, protocol: Protocol) -> Result<Summary> {
+    let mut plan = Plan::new(suite, "storm");
     let strategy = if protocol == Protocol::Cooperative { "cooperative-sticky" } else { "range" };
     plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
     plan.pipeline.static_members = protocol == Protocol::Static;
@@ -29,28 +29,28 @@ pub(super) async fn storm(lab: &Lab, seed: u64, protocol: Protocol) -> Result<Su
         // session, which is to come soon.
         plan.pipeline.long_session();
     }
-    let mut field = Field::open(lab, plan, seed).await?;
-    field.load.rate(RATE);
-    field.start("m0").await?;
-    field.await_answers(100).await?;
+    let mut run = Run::open(suite, plan, seed).await?;
+    run.load.rate(RATE);
+    run.start("m0").await?;
+    run.await_answers(100).await?;
     let mut next = 1;
     let mut moves = 0;
-    for _ in 0..lab.times.unwrap_or(2) {
-        while field.running().len() < MOST {
-            field.launch(&format!("m{next}"))?;
+    for _ in 0..suite.times.unwrap_or(2) {
+        while run.running().len() < MOST {
+            run.launch(&format!("m{next}"))?;
             (next, moves) = (next + 1, moves + 1);
-            field.sleep(Duration::from_secs(2)).await?;
+            run.sleep(Duration::from_secs(2)).await?;
         }
-        while field.running().len() > 1 {
-            let members = field.running();
-            let leaver = &members[field.random.random_range(0..members.len())];
+        while run.running().len() > 1 {
+            let members = run.running();
+            let leaver = &members[run.random.random_range(0..members.len())];
             // One that has not come up yet has nothing to stop in order.
-            field.worker(leaver)?.await_ready().await?;
-            field.stop(leaver).await?;
+            run.worker(leaver)?.await_ready().await?;
+            run.stop(leaver).await?;
             moves += 1;
-            field.sleep(Duration::from_secs(2)).await?;
+            run.sleep(Duration::from_secs(2)).await?;
         }
     }
-    field.note(format!("{moves} members came or went"));
-    field.settle().await
+    run.note(format!("{moves} members came or went"));
+    run.settle().await
 }

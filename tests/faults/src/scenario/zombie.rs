@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::field::{Field, Plan, Summary};
-use crate::lab::Lab;
 use crate::ledger::Duplicates;
+use crate::run::{Plan, Run, Summary};
+use crate::suite::Suite;
 
 const RATE: u32 = 300;
 
@@ -14,23 +14,23 @@ const RATE: u32 = 300;
 const STILL: Duration = Duration::from_secs(4);
 
 /// Another member takes its partitions meanwhile, or nobody does.
-pub(super) async fn zombie(lab: &Lab, seed: u64, with_heir: bool) -> Result<Summary> {
-    let mut plan = Plan::new(lab, if with_heir { "zombie" } else { "zombie-alone" });
+pub(super) async fn zombie(suite: &Suite, seed: u64, with_heir: bool) -> Result<Summary> {
+    let mut plan = Plan::new(suite, if with_heir { "zombie" } else { "zombie-alone" });
     plan.duplicates = Duplicates::Bounded;
-    let mut field = Field::open(lab, plan, seed).await?;
-    field.load.rate(RATE);
-    field.start("a").await?;
+    let mut run = Run::open(suite, plan, seed).await?;
+    run.load.rate(RATE);
+    run.start("a").await?;
     if with_heir {
-        field.start("b").await?;
+        run.start("b").await?;
     }
-    for _ in 0..lab.times.unwrap_or(3) {
-        field.await_answers(300).await?;
-        field.sleep_between(0..1000).await?;
-        field.worker("a")?.signal("STOP").await?;
-        field.expect_takeover().await?;
-        field.sleep(STILL).await?;
-        field.worker("a")?.signal("CONT").await?;
-        field.sleep_between(0..3000).await?;
+    for _ in 0..suite.times.unwrap_or(3) {
+        run.await_answers(300).await?;
+        run.sleep_between(0..1000).await?;
+        run.worker("a")?.signal("STOP").await?;
+        run.expect_takeover().await?;
+        run.sleep(STILL).await?;
+        run.worker("a")?.signal("CONT").await?;
+        run.sleep_between(0..3000).await?;
     }
-    field.settle().await
+    run.settle().await
 }

@@ -15,10 +15,10 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use tokio::time::Instant;
 
 use super::Transactions;
-use super::trouble::{Trouble, is_of_the_group, of_the_record};
+use super::txn_error::{TxnError, is_of_the_group, of_the_record};
 use crate::Error;
 use crate::error::ClientError;
-use crate::source::assignment::{Assignment, Ready};
+use crate::source::assignment::{Assignment, Committable};
 use crate::source::group::offset_list;
 use crate::source::shared::lock;
 use crate::source::staged::Output;
@@ -52,7 +52,7 @@ struct Open {
     // What it commits.
     parts: Vec<Part>,
     // What has been produced, in this order: for another try, and to name what could not be written.
-    answers: Vec<Answer>,
+    answers: Vec<StagedReply>,
     // What all that weighs.
     bytes: usize,
 }
@@ -63,7 +63,7 @@ struct Part {
 }
 
 /// An output, and the input that it answers.
-pub(super) struct Answer {
+pub(super) struct StagedReply {
     pub(super) partition: i32,
     pub(super) offset: i64,
     pub(super) output: Output,
@@ -74,11 +74,15 @@ impl Open {
         Self { since: Instant::now(), parts: Vec::new(), answers: Vec::new(), bytes: 0 }
     }
 
-    fn add(&mut self, assignment: Arc<Assignment>, ready: Ready) {
-        let Ready { position, bytes, outputs } = ready;
+    fn add(&mut self, assignment: Arc<Assignment>, ready: Committable) {
+        let Committable { position, bytes, outputs } = ready;
         let partition = assignment.partition;
         let answers = outputs.into_iter();
-        self.answers.extend(answers.map(|(offset, output)| Answer { partition, offset, output }));
+        self.answers.extend(answers.map(|(offset, output)| StagedReply {
+            partition,
+            offset,
+            output,
+        }));
         self.bytes += bytes;
         match self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.assignment, &assignment)) {
             Some(part) => part.position = position,
@@ -115,8 +119,8 @@ impl Worker {
                 Some(_) => self.turn(flush),
                 None => self.rebuild(),
             };
-            if let Err(trouble) = turned {
-                self.recover(trouble);
+            if let Err(error) = turned {
+                self.recover(error);
             }
             if !self.is_given_up() {
                 self.transactions.flushed.fetch_max(flush, Ordering::AcqRel);
@@ -153,7 +157,7 @@ impl Worker {
     }
 
     /// Produces what can be written, and commits where it is time to.
-    fn turn(&mut self, flush: u64) -> Result<(), Trouble> {
+    fn turn(&mut self, flush: u64) -> Result<(), TxnError> {
         for assignment in self.transactions.shared.assignments() {
             if let Some(ready) = assignment.take_ready() {
                 self.write(assignment, ready)?;
@@ -175,18 +179,18 @@ impl Worker {
 
     /// Commits the open transaction. Between two generations of a group its members' offsets are refused; as long as
     /// the partitions stay, the same is written in another transaction.
-    fn commit(&mut self) -> Result<(), Trouble> {
+    fn commit(&mut self) -> Result<(), TxnError> {
         let deadline = Instant::now() + self.transactions.timeout / 2;
         loop {
             match self.try_commit() {
-                Err(Trouble::Abort(error))
+                Err(TxnError::Abort(error))
                     if is_of_the_group(&error) && Instant::now() < deadline =>
                 {
                     tracing::debug!(%error, "the group is changing, the transaction is written again");
                     self.abort()?;
                     thread::park_timeout(BACKSTOP);
                     if self.is_over() {
-                        return Err(Trouble::Over);
+                        return Err(TxnError::Over);
                     }
                     self.write_again()?;
                 }
@@ -195,16 +199,16 @@ impl Worker {
         }
     }
 
-    fn write_again(&mut self) -> Result<(), Trouble> {
+    fn write_again(&mut self) -> Result<(), TxnError> {
         let Some(open) = &self.open else { return Ok(()) };
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
-            return Err(Trouble::Lost);
+            return Err(TxnError::Lost);
         }
         self.begin()?;
         self.produce_from(0)
     }
 
-    fn write(&mut self, assignment: Arc<Assignment>, ready: Ready) -> Result<(), Trouble> {
+    fn write(&mut self, assignment: Arc<Assignment>, ready: Committable) -> Result<(), TxnError> {
         if self.open.is_none() {
             self.begin()?;
         }
@@ -214,13 +218,13 @@ impl Worker {
         self.produce_from(first)
     }
 
-    fn begin(&mut self) -> Result<(), Trouble> {
+    fn begin(&mut self) -> Result<(), TxnError> {
         self.begun = Some(Instant::now());
         Ok(self.producer()?.begin_transaction()?)
     }
 
     /// Produces what the open transaction has from its answer number `first` on.
-    fn produce_from(&self, first: usize) -> Result<(), Trouble> {
+    fn produce_from(&self, first: usize) -> Result<(), TxnError> {
         let Some(open) = &self.open else { return Ok(()) };
         for (number, answer) in open.answers.iter().enumerate().skip(first) {
             self.produce(number, &answer.output)?;
@@ -228,7 +232,7 @@ impl Worker {
         Ok(())
     }
 
-    fn produce(&self, number: usize, output: &Output) -> Result<(), Trouble> {
+    fn produce(&self, number: usize, output: &Output) -> Result<(), TxnError> {
         let producer = self.producer()?;
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.place.topic, number);
         record.key = output.meta.key.as_deref();
@@ -245,7 +249,7 @@ impl Worker {
                 return Err(error.into());
             }
             if self.is_over() {
-                return Err(Trouble::Over);
+                return Err(TxnError::Over);
             }
             record = back;
             thread::park_timeout(LOOK);
@@ -254,15 +258,15 @@ impl Worker {
     }
 
     /// Deliveries first, for librdkafka's own wait for them is a slow one.
-    fn try_commit(&mut self) -> Result<(), Trouble> {
+    fn try_commit(&mut self) -> Result<(), TxnError> {
         self.await_deliveries()?;
         let Some(open) = &self.open else { return Ok(()) };
-        let consumer = lock(&self.transactions.consumer).clone().ok_or(Trouble::Over)?;
+        let consumer = lock(&self.transactions.consumer).clone().ok_or(TxnError::Over)?;
         // Taken before the partitions are looked at: should one be lost after that, it is this membership that the
         // brokers refuse.
-        let group = consumer.group_metadata().ok_or(Trouble::Lost)?;
+        let group = consumer.group_metadata().ok_or(TxnError::Lost)?;
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
-            return Err(Trouble::Lost);
+            return Err(TxnError::Lost);
         }
         self.send_offsets(open, &group)?;
         let timeout = self.transactions.timeout;
@@ -276,7 +280,7 @@ impl Worker {
         Ok(())
     }
 
-    fn send_offsets(&self, open: &Open, group: &ConsumerGroupMetadata) -> Result<(), Trouble> {
+    fn send_offsets(&self, open: &Open, group: &ConsumerGroupMetadata) -> Result<(), TxnError> {
         let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
         let offsets = offset_list(&self.transactions.shared.topic, offsets);
         let timeout = self.transactions.timeout;
@@ -285,7 +289,7 @@ impl Worker {
         })
     }
 
-    fn await_deliveries(&self) -> Result<(), Trouble> {
+    fn await_deliveries(&self) -> Result<(), TxnError> {
         let producer = self.producer()?;
         let deadline = Instant::now() + self.transactions.timeout;
         loop {
@@ -296,9 +300,9 @@ impl Worker {
             }
             match outstanding {
                 0 => return Ok(()),
-                _ if self.is_given_up() => return Err(Trouble::Over),
+                _ if self.is_given_up() => return Err(TxnError::Over),
                 _ if Instant::now() >= deadline => {
-                    return Err(Trouble::Abort(KafkaError::Flush(
+                    return Err(TxnError::Abort(KafkaError::Flush(
                         RDKafkaErrorCode::OperationTimedOut,
                     )));
                 }
@@ -309,7 +313,7 @@ impl Worker {
 
     /// What is behind an answer that was not written: where a transaction fails as a whole, librdkafka drops what is not
     /// sent, and the next call says why.
-    fn cause(&self, error: KafkaError) -> Trouble {
+    fn cause(&self, error: KafkaError) -> TxnError {
         let dropped = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
@@ -318,9 +322,9 @@ impl Worker {
         if dropped
             && let Some(open) = &self.open
             && let Some(group) = consumer.and_then(|consumer| consumer.group_metadata())
-            && let Err(trouble) = self.send_offsets(open, &group)
+            && let Err(error) = self.send_offsets(open, &group)
         {
-            return trouble;
+            return error;
         }
         error.into()
     }
@@ -330,16 +334,16 @@ impl Worker {
         &self,
         what: &'static str,
         call: impl Fn(&Producer) -> KafkaResult<()>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TxnError> {
         let deadline = Instant::now() + self.transactions.timeout;
         loop {
             match self.call(what, self.transactions.timeout, &call) {
-                Err(Trouble::Retry(error)) if Instant::now() < deadline => {
+                Err(TxnError::Retry(error)) if Instant::now() < deadline => {
                     tracing::debug!(%error, "{what} is made again");
                     thread::park_timeout(LOOK);
                 }
                 // Whether it was done is not known.
-                Err(Trouble::Retry(error)) => return Err(Trouble::Rebuild(error)),
+                Err(TxnError::Retry(error)) => return Err(TxnError::Rebuild(error)),
                 done => return done,
             }
         }
@@ -351,49 +355,49 @@ impl Worker {
         what: &'static str,
         timeout: Duration,
         call: impl Fn(&Producer) -> KafkaResult<()>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TxnError> {
         let producer = self.producer()?;
         *lock(&self.transactions.call) = Some((what, Instant::now() + timeout + GRACE));
         let done = call(producer);
         if self.is_given_up() {
-            return Err(Trouble::Over);
+            return Err(TxnError::Over);
         }
         *lock(&self.transactions.call) = None;
         Ok(done?)
     }
 
     /// After an error: voids what is in flight, ends the transaction, and has the partitions rewound.
-    fn recover(&mut self, trouble: Trouble) {
-        if matches!(trouble, Trouble::Over) || self.is_given_up() {
+    fn recover(&mut self, error: TxnError) {
+        if matches!(error, TxnError::Over) || self.is_given_up() {
             return;
         }
-        if let Trouble::GiveUp(error) = trouble {
+        if let TxnError::GiveUp(error) = error {
             return self.give_up(error);
         }
-        tracing::warn!(id = %self.transactions.id, %trouble, "a transaction failed, its requests are read again");
+        tracing::warn!(id = %self.transactions.id, %error, "a transaction failed, its requests are read again");
         self.transactions.void();
         self.note_poison();
         self.open = None;
-        let ended = match trouble {
-            Trouble::Rebuild(_) => Err(trouble),
+        let ended = match error {
+            TxnError::Rebuild(_) => Err(error),
             _ => self.abort(),
         };
         match ended {
             _ if self.is_given_up() => return,
             Ok(()) => self.transactions.rewind.store(true, Ordering::Release),
-            Err(trouble) if trouble.is_fenced() && self.is_young() && self.was_fenced_before() => {
+            Err(error) if error.is_fenced() && self.is_young() && self.was_fenced_before() => {
                 let id = self.transactions.id.clone();
                 return self.transactions.shared.fail(Error::Fenced { id });
             }
-            Err(trouble) => {
-                tracing::warn!(id = %self.transactions.id, ?trouble, "a new producer takes over");
+            Err(error) => {
+                tracing::warn!(id = %self.transactions.id, ?error, "a new producer takes over");
                 self.discard();
             }
         }
         self.back_off();
     }
 
-    fn abort(&self) -> Result<(), Trouble> {
+    fn abort(&self) -> Result<(), TxnError> {
         let timeout = self.transactions.timeout;
         self.persist("abort_transaction", |producer| {
             match producer.abort_transaction(timeout) {
@@ -425,7 +429,7 @@ impl Worker {
     }
 
     /// Has a new producer shut the old one out, which ends its transaction one way or the other.
-    fn rebuild(&mut self) -> Result<(), Trouble> {
+    fn rebuild(&mut self) -> Result<(), TxnError> {
         match self.transactions.watched_producer(self.generation) {
             Ok(producer) if !self.is_given_up() => {
                 tracing::info!(id = %self.transactions.id, "a new producer has taken over");
@@ -433,11 +437,11 @@ impl Worker {
                 self.transactions.rewind.store(true, Ordering::Release);
                 Ok(())
             }
-            Ok(_) => Err(Trouble::Over),
-            Err(error) => match Trouble::from(error) {
-                Trouble::GiveUp(error) => Err(Trouble::GiveUp(error)),
-                trouble => {
-                    tracing::warn!(?trouble, "no new producer yet");
+            Ok(_) => Err(TxnError::Over),
+            Err(error) => match TxnError::from(error) {
+                TxnError::GiveUp(error) => Err(TxnError::GiveUp(error)),
+                error => {
+                    tracing::warn!(?error, "no new producer yet");
                     self.back_off();
                     Ok(())
                 }
@@ -485,11 +489,11 @@ impl Worker {
         }
     }
 
-    fn producer(&self) -> Result<&Producer, Trouble> {
-        self.producer.as_ref().ok_or(Trouble::Over)
+    fn producer(&self) -> Result<&Producer, TxnError> {
+        self.producer.as_ref().ok_or(TxnError::Over)
     }
 
-    fn written(&self) -> Result<&Written, Trouble> {
+    fn written(&self) -> Result<&Written, TxnError> {
         Ok(self.producer()?.context())
     }
 }

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::AdaptiveWindow;
-use crate::batching::{CostModel, Load, split};
+use crate::batching::{BatchLoad, CostModel, split};
 
 /// An event, as the choice sees it.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Candidate {
 pub(super) struct Choice {
     /// For each candidate, whether it is a member.
     pub(super) is_member: Vec<bool>,
-    pub(super) load: Load,
+    pub(super) load: BatchLoad,
     /// What kept others out, if there were any.
     pub(super) limit: Option<Limit>,
 }
@@ -75,14 +75,14 @@ mod tests {
 
     use super::{Candidate, Choice, Limit, choose};
     use crate::AdaptiveWindow;
-    use crate::batching::{CostModel, Load, Shapes};
+    use crate::batching::{BatchLoad, CostModel, Shapes};
     use crate::testing::size;
 
     /// A call costs 3 ms, an element 2 us.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
-            let load: Load = std::iter::repeat_n(length, size).collect();
+            let load: BatchLoad = std::iter::repeat_n(length, size).collect();
             let micros = 3000 + 2 * costs.shapes().elements(load);
             costs.seed(load, Duration::from_micros(micros));
         }
@@ -146,7 +146,7 @@ mod tests {
                 let choice = choose(&candidates(&lengths, urgent), limits(max_size, max_cost), &costs);
                 prop_assert!(choice.is_member[urgent]);
                 let members = lengths.iter().zip(&choice.is_member).filter(|(_, is_member)| **is_member);
-                let load: Load = members.map(|(length, _)| *length).collect();
+                let load: BatchLoad = members.map(|(length, _)| *length).collect();
                 prop_assert_eq!(load, choice.load);
                 prop_assert!(load.size <= max_size);
                 prop_assert!(load.size == 1 || costs.shapes().elements(load) <= max_cost);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::choice::Limit;
-use crate::batching::{CostModel, Load};
+use crate::batching::{BatchLoad, CostModel};
 
 /// What made a window let a batch go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,13 @@ impl Dispatches {
 
     /// A batch goes, whose first member has `waited`.
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
-    pub(super) fn count(&self, reason: Reason, load: Load, waited: Duration, costs: &CostModel) {
+    pub(super) fn count(
+        &self,
+        reason: Reason,
+        load: BatchLoad,
+        waited: Duration,
+        costs: &CostModel,
+    ) {
         self.batches[reason as usize].increment(1);
         self.sizes.record(load.size as f64);
         self.elements.increment(load.total);

@@ -7,7 +7,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
-use crate::batching::{CostModel, Load, Shapes};
+use crate::batching::{BatchLoad, CostModel, Shapes};
 use crate::testing::{Tracked, block_on, size, timed};
 use crate::{AdaptiveWindow, Batches, Failure, Flow, Meta};
 
@@ -15,7 +15,7 @@ use crate::{AdaptiveWindow, Batches, Failure, Flow, Meta};
 fn costs() -> Arc<CostModel> {
     let costs = CostModel::new(Shapes::padded());
     for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
-        let load: Load = std::iter::repeat_n(length, size).collect();
+        let load: BatchLoad = std::iter::repeat_n(length, size).collect();
         costs.seed(load, Duration::from_micros(3000 + 2 * costs.shapes().elements(load)));
     }
     Arc::new(costs)
@@ -175,7 +175,7 @@ proptest! {
         let (flow, outcomes) = Tracked::flow(values.clone());
         let lists = block_on(windows(flow, limits(max_size, max_wait, max_cost)).into_lists().collect()).unwrap();
         for list in &lists {
-            let load: Load = list.iter().copied().collect();
+            let load: BatchLoad = list.iter().copied().collect();
             prop_assert!(!list.is_empty() && list.len() <= max_size);
             prop_assert!(list.len() == 1 || Shapes::padded().elements(load) <= max_cost);
         }

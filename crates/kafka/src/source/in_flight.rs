@@ -1,29 +1,29 @@
-//! `Load`: what records in flight cost.
+//! `InFlight`: what records in flight cost.
 
 use std::ops::{AddAssign, SubAssign};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Records, and the bytes of their keys, values and headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct InFlight {
     pub(super) records: usize,
     pub(super) bytes: usize,
 }
 
-impl Load {
+impl InFlight {
     pub(super) fn of_one(bytes: usize) -> Self {
         Self { records: 1, bytes }
     }
 }
 
-impl AddAssign for Load {
+impl AddAssign for InFlight {
     fn add_assign(&mut self, other: Self) {
         self.records += other.records;
         self.bytes += other.bytes;
     }
 }
 
-impl SubAssign for Load {
+impl SubAssign for InFlight {
     fn sub_assign(&mut self, other: Self) {
         self.records -= other.records;
         self.bytes -= other.bytes;
@@ -39,21 +39,21 @@ pub(super) struct TotalLoad {
 }
 
 impl TotalLoad {
-    pub(super) fn add(&self, load: Load) {
+    pub(super) fn add(&self, load: InFlight) {
         self.records.fetch_add(load.records, Ordering::AcqRel);
         self.bytes.fetch_add(load.bytes, Ordering::AcqRel);
     }
 
     /// Returns what was there before.
-    pub(super) fn remove(&self, load: Load) -> Load {
-        Load {
+    pub(super) fn remove(&self, load: InFlight) -> InFlight {
+        InFlight {
             records: self.records.fetch_sub(load.records, Ordering::AcqRel),
             bytes: self.bytes.fetch_sub(load.bytes, Ordering::AcqRel),
         }
     }
 
-    pub(super) fn get(&self) -> Load {
-        Load {
+    pub(super) fn get(&self) -> InFlight {
+        InFlight {
             records: self.records.load(Ordering::Acquire),
             bytes: self.bytes.load(Ordering::Acquire),
         }

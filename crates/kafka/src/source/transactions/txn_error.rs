@@ -1,4 +1,4 @@
-//! `Trouble`: what a failed transactional call means, and what to do about it.
+//! `TxnError`: what a failed transactional call means, and what to do about it.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::error::ClientError;
 
 /// What has to be done about an error of a transactional call.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum TxnError {
     /// The same call may succeed, with the same arguments.
     Retry(KafkaError),
     /// The transaction has to be aborted; the producer is good for another.
@@ -23,7 +23,7 @@ pub(super) enum Trouble {
     Over,
 }
 
-impl Trouble {
+impl TxnError {
     /// Whether another producer with the same id has taken over, or the brokers have given this one up.
     pub(super) fn is_fenced(&self) -> bool {
         let Self::Rebuild(error) = self else { return false };
@@ -38,7 +38,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for TxnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Retry(error)
@@ -53,7 +53,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl From<KafkaError> for Trouble {
+impl From<KafkaError> for TxnError {
     fn from(error: KafkaError) -> Self {
         if code(&error).is_some_and(is_hopeless) {
             return Self::GiveUp(error);

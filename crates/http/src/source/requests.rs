@@ -1,4 +1,4 @@
-//! `Intake`: the requests that the server takes, handed out as a stream of events.
+//! `Requests`: the requests that the server takes, handed out as a stream of events.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use futures::stream::{self, Stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::DoorItem;
-use super::entrance::{Entrance, RequestEvent};
+use super::RequestItem;
+use super::ingress::{Ingress, RequestEvent};
 use crate::Error;
 
-pub(super) struct Intake {
+pub(super) struct Requests {
     requests: mpsc::Receiver<RequestEvent>,
-    entrance: Arc<Entrance>,
+    ingress: Arc<Ingress>,
     /// The server's task is over.
     ended: CancellationToken,
     address: SocketAddr,
@@ -28,25 +28,25 @@ enum Phase {
     Over,
 }
 
-impl Intake {
+impl Requests {
     pub(super) fn new(
         requests: mpsc::Receiver<RequestEvent>,
-        entrance: Arc<Entrance>,
+        ingress: Arc<Ingress>,
         ended: CancellationToken,
         address: SocketAddr,
     ) -> Self {
-        Self { requests, entrance, ended, address, phase: Phase::Open }
+        Self { requests, ingress, ended, address, phase: Phase::Open }
     }
 
-    pub(super) fn into_stream(self) -> impl Stream<Item = DoorItem> + Send + 'static {
-        stream::unfold(self, |mut intake| async move { Some((intake.next().await?, intake)) })
+    pub(super) fn into_stream(self) -> impl Stream<Item = RequestItem> + Send + 'static {
+        stream::unfold(self, |mut requests| async move { Some((requests.next().await?, requests)) })
     }
 
-    async fn next(&mut self) -> Option<DoorItem> {
+    async fn next(&mut self) -> Option<RequestItem> {
         if self.phase == Phase::Open {
             tokio::select! {
                 biased;
-                () = self.entrance.stop.cancelled() => {
+                () = self.ingress.stop.cancelled() => {
                     self.phase = Phase::Stopped;
                     self.requests.close();
                 }
@@ -54,7 +54,7 @@ impl Intake {
                     self.phase = Phase::Over;
                     return Some(Err(Error::ServerEnded { address: self.address }));
                 }
-                // Never the end: the entrance has a sender, and is kept here.
+                // Never the end: the ingress has a sender, and is kept here.
                 request = self.requests.recv() => return request.map(Ok),
             }
         }
@@ -69,9 +69,9 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl Drop for Requests {
     fn drop(&mut self) {
-        let _nobody_sends = self.entrance.requests();
+        let _nobody_sends = self.ingress.requests();
         self.requests.close();
     }
 }
@@ -87,30 +87,30 @@ mod tests {
     use futures::StreamExt as _;
     use tokio_util::sync::CancellationToken;
 
-    use super::Intake;
-    use crate::door::entrance::Entrance;
-    use crate::waiting::Waiting;
-    use crate::{Config, Door, Error};
+    use super::Requests;
+    use crate::pending::PendingResponses;
+    use crate::source::ingress::Ingress;
+    use crate::{Config, Error, HttpSource};
 
     #[tokio::test]
     async fn what_was_taken_before_the_stop_is_handed_out_after_it_and_what_came_too_late_is_not() {
         let config = Config::new("127.0.0.1:0");
         let stop = CancellationToken::new();
-        let (entrance, requests) = Entrance::new(
+        let (ingress, requests) = Ingress::new(
             config.resolve().unwrap(),
-            Arc::<Waiting>::default(),
+            Arc::<PendingResponses>::default(),
             stop.clone(),
             CancellationToken::new(),
         );
-        let entrance = Arc::new(entrance);
+        let ingress = Arc::new(ingress);
         let take = |body: &'static str| {
-            let place = entrance.place().unwrap();
-            entrance.hand_over(&HeaderMap::new(), Bytes::from(body), place)
+            let place = ingress.place().unwrap();
+            ingress.hand_over(&HeaderMap::new(), Bytes::from(body), place)
         };
         let ended = CancellationToken::new();
         let address = ([127, 0, 0, 1], 0).into();
-        let intake = Intake::new(requests, Arc::clone(&entrance), ended.clone(), address);
-        let mut events = Box::pin(intake.into_stream());
+        let requests = Requests::new(requests, Arc::clone(&ingress), ended.clone(), address);
+        let mut events = Box::pin(requests.into_stream());
 
         let _taken = [take("1"), take("2")];
         stop.cancel();
@@ -122,14 +122,14 @@ mod tests {
         let mut late = take("3");
         assert_eq!(late.try_recv().unwrap().outcome, Outcome::Abandoned);
         assert!(events.next().await.is_none());
-        entrance.all_resolved().await;
+        ingress.all_resolved().await;
     }
 
     #[tokio::test]
     async fn a_server_that_ends_by_itself_is_an_error_of_the_stream() {
-        let door = Door::bind(Config::new("127.0.0.1:0")).await.unwrap();
-        let address = door.local_addr();
-        let (events, handle) = door.start(&CancellationToken::new());
+        let source = HttpSource::bind(Config::new("127.0.0.1:0")).await.unwrap();
+        let address = source.local_addr();
+        let (events, handle) = source.start(&CancellationToken::new());
         handle.abort_server();
         let items: Vec<_> = events.collect().await;
         assert!(

@@ -24,7 +24,7 @@ const TRANSACTION: Duration = Duration::from_secs(65);
 const MARKERS: Duration = Duration::from_secs(30);
 
 /// Looks at everything again and again, and writes what is wrong into the ledger.
-pub(crate) struct Oracle {
+pub(crate) struct Checks {
     pub(crate) client: Arc<Client>,
     pub(crate) ledger: SharedLedger,
     pub(crate) group: String,
@@ -94,7 +94,7 @@ fn median(samples: &[Vitals], value: fn(&Vitals) -> u64) -> u64 {
     values[values.len() / 2]
 }
 
-impl Oracle {
+impl Checks {
     pub(crate) async fn run(self) {
         let mut last = Offsets::new();
         for round in 0_u32.. {

@@ -1,4 +1,4 @@
-//! A field: topics of its own, a load, workers, and the oracle that looks on.
+//! A run: topics of its own, a load, workers, and the checks that go on beside them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::checks::{Checks, Watched};
 use crate::client::Offsets;
-use crate::lab::Lab;
 use crate::ledger::{Duplicates, Figures, Order, Rules, SharedLedger};
 use crate::load::Load;
-use crate::oracle::{Oracle, Watched};
 use crate::pipeline::{Delivery, Pipeline};
+use crate::suite::Suite;
 use crate::violation::{Invariant, Tamper};
 use crate::worker::{Exit, Worker};
 
@@ -30,15 +30,15 @@ pub(crate) const STOP: Duration = Duration::from_secs(15);
 /// a member that lost its session for that has to join first.
 const COMMITTED: Duration = Duration::from_secs(30);
 
-pub(crate) struct Field<'a> {
-    pub(crate) lab: &'a Lab,
+pub(crate) struct Run<'a> {
+    pub(crate) suite: &'a Suite,
     pub(crate) random: ChaCha8Rng,
     pub(crate) pipeline: Pipeline,
     pub(crate) ledger: SharedLedger,
     pub(crate) load: Load,
     workers: BTreeMap<String, Worker>,
     watched: Watched,
-    oracle: Option<JoinHandle<()>>,
+    checks: Option<JoinHandle<()>>,
     starts: usize,
     kills: usize,
     notes: Vec<String>,
@@ -55,9 +55,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(lab: &Lab, name: &str) -> Self {
+    pub(crate) fn new(suite: &Suite, name: &str) -> Self {
         Self {
-            pipeline: Pipeline::new(lab.delivery, lab.cluster.addresses(), &lab.name(name)),
+            pipeline: Pipeline::new(suite.delivery, suite.cluster.addresses(), &suite.name(name)),
             duplicates: Duplicates::None,
             order: Order::Results,
             patience: Duration::from_secs(45),
@@ -75,15 +75,15 @@ pub(crate) struct Summary {
     notes: Vec<String>,
 }
 
-impl<'a> Field<'a> {
-    pub(crate) async fn open(lab: &'a Lab, plan: Plan, seed: u64) -> Result<Self> {
+impl<'a> Run<'a> {
+    pub(crate) async fn open(suite: &'a Suite, plan: Plan, seed: u64) -> Result<Self> {
         let Plan { pipeline, duplicates, order, patience, malformed } = plan;
         let settings = json!({"min.insync.replicas": "2"});
         let mut topics = vec![pipeline.requests.as_str(), pipeline.replies.as_str()];
         topics.extend(pipeline.dead_letters.as_deref());
-        lab.client.create(&topics, PARTITIONS, settings).await?;
+        suite.client.create(&topics, PARTITIONS, settings).await?;
         for topic in &topics {
-            lab.await_topic(topic).await?;
+            suite.await_topic(topic).await?;
         }
         // In transactions every answer waits for those before it.
         let order = match (pipeline.delivery, order) {
@@ -92,43 +92,48 @@ impl<'a> Field<'a> {
             }
             _ => order,
         };
-        let rules =
-            Rules { delivery: pipeline.delivery, duplicates, order, patience, tamper: lab.tamper };
+        let rules = Rules {
+            delivery: pipeline.delivery,
+            duplicates,
+            order,
+            patience,
+            tamper: suite.tamper,
+        };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
         // Where delivery is at least once nothing is aborted, so that all readers see the same.
         for topic in &topics[1..] {
             let (reader, name) = (ledger.clone(), (*topic).to_owned());
             let read = move |line: &Value| reader.lock().read(&name, line);
-            lab.client.follow(topic, "read_committed", read).await?;
+            suite.client.follow(topic, "read_committed", read).await?;
         }
         let random = ChaCha8Rng::seed_from_u64(seed);
         let load = Load::start(
-            lab.client.clone(),
+            suite.client.clone(),
             ledger.clone(),
             pipeline.requests.clone(),
             malformed,
             ChaCha8Rng::seed_from_u64(seed ^ 1),
         );
-        let mut field = Self {
-            lab,
+        let mut run = Self {
+            suite,
             random,
             pipeline,
             ledger,
             load,
             workers: BTreeMap::new(),
             watched: Watched::default(),
-            oracle: None,
+            checks: None,
             starts: 0,
             kills: 0,
             notes: Vec::new(),
         };
-        field.oracle = Some(tokio::spawn(field.oracle().run()));
-        Ok(field)
+        run.checks = Some(tokio::spawn(run.checks().run()));
+        Ok(run)
     }
 
-    fn oracle(&self) -> Oracle {
-        Oracle {
-            client: self.lab.client.clone(),
+    fn checks(&self) -> Checks {
+        Checks {
+            client: self.suite.client.clone(),
             ledger: self.ledger.clone(),
             group: self.pipeline.group.clone(),
             requests: self.pipeline.requests.clone(),
@@ -153,8 +158,8 @@ impl<'a> Field<'a> {
 
     pub(crate) fn launch_text(&mut self, name: &str, text: &str) -> Result<()> {
         self.starts += 1;
-        let files = self.lab.logs.join(format!("{}-{}-{name}", self.pipeline.group, self.starts));
-        let worker = Worker::start(&self.lab.forebay, name, &files, text)?;
+        let files = self.suite.logs.join(format!("{}-{}-{name}", self.pipeline.group, self.starts));
+        let worker = Worker::start(&self.suite.forebay, name, &files, text)?;
         self.watched.add(worker.pid);
         self.workers.insert(name.to_owned(), worker);
         Ok(())
@@ -178,9 +183,9 @@ impl<'a> Field<'a> {
 
     /// A worker is out of action without knowing it: what it holds may be answered by others as well.
     pub(crate) async fn expect_takeover(&mut self) -> Result<()> {
-        let oracle = self.oracle();
-        let committed = oracle.committed().await?;
-        oracle.catch_up().await?;
+        let checks = self.checks();
+        let committed = checks.committed().await?;
+        checks.catch_up().await?;
         self.ledger.lock().killed(&committed, usize::try_from(self.pipeline.max_in_flight)?);
         Ok(())
     }
@@ -190,7 +195,7 @@ impl<'a> Field<'a> {
         let mut worker = self.workers.remove(name).context("a worker to stop")?;
         worker.signal("TERM").await?;
         let mut exit = worker.exit(STOP).await?;
-        if self.lab.tamper == Some(Tamper::Exit) {
+        if self.suite.tamper == Some(Tamper::Exit) {
             exit.code = exit.code.map(|code| code + 1);
         }
         if exit.code != Some(0) {
@@ -199,7 +204,7 @@ impl<'a> Field<'a> {
         Ok(exit)
     }
 
-    /// Takes a worker out of the field, to do with as a scenario wants.
+    /// Takes a worker out of the run, to do with as a scenario wants.
     pub(crate) fn take(&mut self, name: &str) -> Result<Worker> {
         self.workers.remove(name).context("a worker to take")
     }
@@ -232,31 +237,30 @@ impl<'a> Field<'a> {
     /// Waits until so many requests are answered that were not when this was called.
     pub(crate) async fn await_answers(&mut self, count: usize) -> Result<()> {
         let before = self.ledger.lock().figures.answered;
-        self.wait_for("answers", |field| field.ledger.lock().figures.answered >= before + count)
-            .await
+        self.wait_for("answers", |run| run.ledger.lock().figures.answered >= before + count).await
     }
 
     /// I5, now: nothing is committed that has no answer.
     pub(crate) async fn check_commits(&mut self) -> Result<()> {
-        self.oracle().check_commits(&mut Offsets::new()).await?;
+        self.checks().check_commits(&mut Offsets::new()).await?;
         self.check()
     }
 
-    /// Starts the oracle's memory of commits anew.
-    pub(crate) fn restart_oracle(&mut self) {
-        if let Some(oracle) = self.oracle.replace(tokio::spawn(self.oracle().run())) {
-            oracle.abort();
+    /// Starts the checks' memory of commits anew.
+    pub(crate) fn restart_checks(&mut self) {
+        if let Some(checks) = self.checks.replace(tokio::spawn(self.checks().run())) {
+            checks.abort();
         }
     }
 
     /// Waits until so many requests are answered in all.
     pub(crate) async fn await_total(&mut self, count: usize) -> Result<()> {
-        self.wait_for("answers", |field| field.ledger.lock().figures.answered >= count).await
+        self.wait_for("answers", |run| run.ledger.lock().figures.answered >= count).await
     }
 
-    /// Waits until everything that was asked is answered. What makes this end is the oracle's patience.
+    /// Waits until everything that was asked is answered. What makes this end is the checks' patience.
     pub(crate) async fn await_quiet(&mut self) -> Result<()> {
-        self.wait_for("all answers", |field| field.ledger.lock().is_quiet()).await
+        self.wait_for("all answers", |run| run.ledger.lock().is_quiet()).await
     }
 
     async fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
@@ -310,7 +314,7 @@ impl<'a> Field<'a> {
             self.stop(&name).await?;
         }
         // Whatever would be answered twice has been by now.
-        self.oracle().catch_up().await?;
+        self.checks().catch_up().await?;
         self.check()?;
         let ledger = self.ledger.lock();
         let (missing, names) = ledger.unanswered();
@@ -322,7 +326,7 @@ impl<'a> Field<'a> {
             let text = format!("{duplicates} duplicates, and {allowance} could be in flight");
             return Err(Invariant::BoundedDuplicates.broken(text).into());
         }
-        if let Some(violation) = self.watched.growth(self.lab.tamper) {
+        if let Some(violation) = self.watched.growth(self.suite.tamper) {
             return Err(violation.into());
         }
         let mut notes = std::mem::take(&mut self.notes);
@@ -353,7 +357,7 @@ impl<'a> Field<'a> {
             self.check()?;
             let ends = self.ledger.lock().ends();
             // Brokers that have just come back may not know yet.
-            let committed = self.oracle().committed().await.unwrap_or_default();
+            let committed = self.checks().committed().await.unwrap_or_default();
             let late = ends.iter().find(|(partition, end)| {
                 committed.get(partition).is_none_or(|committed| committed < end)
             });
@@ -370,10 +374,10 @@ impl<'a> Field<'a> {
     }
 }
 
-impl Drop for Field<'_> {
+impl Drop for Run<'_> {
     fn drop(&mut self) {
-        if let Some(oracle) = self.oracle.take() {
-            oracle.abort();
+        if let Some(checks) = self.checks.take() {
+            checks.abort();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `Schedule`: what a model has in hand, and until when it is expected to be busy.
+//! `DeviceSchedule`: what a model has in hand, and until when it is expected to be busy.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// What a model has in hand, for those who choose what it is given next.
 #[derive(Debug)]
-pub(crate) struct Schedule(watch::Sender<InHand>);
+pub(crate) struct DeviceSchedule(watch::Sender<InHand>);
 
 #[derive(Clone, Copy, Debug)]
 struct InHand {
@@ -24,24 +24,24 @@ struct InHand {
 }
 
 /// One batch in hand, until it is dropped.
-pub(crate) struct Busy {
-    schedule: Arc<Schedule>,
+pub(crate) struct BatchInHand {
+    schedule: Arc<DeviceSchedule>,
     is_unknown: bool,
 }
 
-impl Schedule {
+impl DeviceSchedule {
     pub(crate) fn new() -> Self {
         let ends = Instant::now();
         Self(watch::Sender::new(InHand { batches: 0, unknown: 0, ends, launch: Duration::ZERO }))
     }
 
     /// Counts a batch in.
-    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
+    pub(crate) fn begin(self: &Arc<Self>) -> BatchInHand {
         self.0.send_modify(|in_hand| {
             in_hand.batches += 1;
             in_hand.unknown += 1;
         });
-        Busy { schedule: Arc::clone(self), is_unknown: true }
+        BatchInHand { schedule: Arc::clone(self), is_unknown: true }
     }
 
     /// Less for the model that will be free sooner.
@@ -81,7 +81,7 @@ impl InHand {
     }
 }
 
-impl Busy {
+impl BatchInHand {
     /// The device has the batch, which took so long, and is expected to take so long for it.
     pub(crate) fn launched(&mut self, launch: Duration, takes: Duration) {
         // An expectation beyond this is a mistake, and instants end somewhere.
@@ -95,7 +95,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for BatchInHand {
     fn drop(&mut self) {
         self.schedule.0.send_modify(|in_hand| {
             in_hand.batches -= 1;
@@ -115,11 +115,11 @@ mod tests {
     use futures::FutureExt as _;
     use tokio::time::{Instant, advance};
 
-    use super::Schedule;
+    use super::DeviceSchedule;
 
     const MS: Duration = Duration::from_millis(1);
 
-    async fn waits(schedule: &Schedule) -> Duration {
+    async fn waits(schedule: &DeviceSchedule) -> Duration {
         let started = Instant::now();
         schedule.ready().await;
         started.elapsed()
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_next_batch_is_prepared_just_before_the_last_one_ends() {
-        let schedule = Arc::new(Schedule::new());
+        let schedule = Arc::new(DeviceSchedule::new());
         assert_eq!(waits(&schedule).await, Duration::ZERO, "nothing is in hand");
         let mut busy = schedule.begin();
         assert!(schedule.ready().now_or_never().is_none(), "it is still being prepared");
@@ -141,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whatever_was_expected_what_is_done_is_done() {
-        let schedule = Arc::new(Schedule::new());
+        let schedule = Arc::new(DeviceSchedule::new());
         let mut busy = schedule.begin();
         busy.launched(MS, 1000 * MS);
         let (waited, ()) = tokio::join!(waits(&schedule), async {
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_of_which_nothing_is_known_is_waited_for() {
-        let schedule = Arc::new(Schedule::new());
+        let schedule = Arc::new(DeviceSchedule::new());
         let busy = schedule.begin();
         let (waited, ()) = tokio::join!(waits(&schedule), async {
             advance(7 * MS).await;

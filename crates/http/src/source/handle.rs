@@ -1,4 +1,4 @@
-//! `Handle`: closes a door.
+//! `Handle`: closes a source.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::entrance::Entrance;
+use super::ingress::Ingress;
 use crate::Error;
 
-/// Controls a door that was started. Dropping it closes the door without waiting for anything: connections are cut.
-#[must_use = "dropping the handle closes the door"]
+/// Controls a source that was started. Dropping it closes the source without waiting for anything: connections are cut.
+#[must_use = "dropping the handle closes the source"]
 pub struct Handle {
     address: SocketAddr,
-    entrance: Arc<Entrance>,
+    ingress: Arc<Ingress>,
     cut: CancellationToken,
     server: JoinHandle<()>,
 }
 
-/// How a door was closed.
+/// How a source was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
     /// Requests that came to no outcome before the deadline. Their clients were told to send them again.
@@ -30,11 +30,11 @@ pub struct CloseReport {
 impl Handle {
     pub(super) fn new(
         address: SocketAddr,
-        entrance: Arc<Entrance>,
+        ingress: Arc<Ingress>,
         cut: CancellationToken,
         server: JoinHandle<()>,
     ) -> Self {
-        Self { address, entrance, cut, server }
+        Self { address, ingress, cut, server }
     }
 
     /// Takes no more requests, waits up to `patience` for the outcome of those that were taken, and shuts the server
@@ -47,12 +47,12 @@ impl Handle {
     /// When the server had ended before.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
         const WRITING: Duration = Duration::from_secs(5);
-        self.entrance.stop.cancel();
-        let unresolved = match timeout(patience, self.entrance.all_resolved()).await {
+        self.ingress.stop.cancel();
+        let unresolved = match timeout(patience, self.ingress.all_resolved()).await {
             Ok(()) => 0,
-            Err(_) => self.entrance.unresolved(),
+            Err(_) => self.ingress.unresolved(),
         };
-        self.entrance.closing.cancel();
+        self.ingress.closing.cancel();
         match timeout(WRITING, &mut self.server).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Error::ServerEnded { address: self.address }),
@@ -70,8 +70,8 @@ impl std::fmt::Debug for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.entrance.stop.cancel();
-        self.entrance.closing.cancel();
+        self.ingress.stop.cancel();
+        self.ingress.closing.cancel();
         self.cut.cancel();
         self.server.abort();
     }

@@ -2,20 +2,20 @@
 
 use serde_json::Value;
 
-use crate::identity;
+use crate::request_format;
 use crate::violation::Tamper;
 
 /// The answer that is lied about; those before it are true, so that a run has begun well.
 const AT: usize = 100;
 
-pub(crate) struct Liar {
+pub(crate) struct Tampering {
     tamper: Tamper,
     seen: usize,
     kept: Option<Value>,
     done: bool,
 }
 
-impl Liar {
+impl Tampering {
     pub(crate) fn new(tamper: Tamper) -> Self {
         Self { tamper, seen: 0, kept: None, done: false }
     }
@@ -77,5 +77,5 @@ impl Liar {
 }
 
 fn is_keyed_result(record: &Value) -> bool {
-    !identity::is_error(record) && !record["k"].is_null()
+    !request_format::is_error(record) && !record["k"].is_null()
 }

@@ -1,4 +1,4 @@
-//! `Turns`: whose turn it is among the inputs of each key.
+//! `KeyLines`: whose turn it is among the inputs of each key.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +10,7 @@ use crate::{Event, Failure, Receipt};
 ///
 /// Entering and passing cost one look into a map, and an output one more where its input was not the first of its line
 /// to begin with. An output of many inputs costs O(log n) for each of its keys.
-pub(crate) struct Turns<K, U> {
+pub(crate) struct KeyLines<K, U> {
     lines: HashMap<K, Line<K, U>>,
     // The number of the newest input; older inputs have smaller ones, whatever their keys.
     newest: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Entered {
     pub(crate) is_first: bool,
 }
 
-impl<K: Hash + Eq + Clone, U> Turns<K, U> {
+impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
     pub(crate) fn new() -> Self {
         Self { lines: HashMap::new(), newest: 0, waiting: 0, ready: VecDeque::new() }
     }

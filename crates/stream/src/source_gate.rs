@@ -1,4 +1,4 @@
-//! `Intake`: where events enter a flow.
+//! `SourceGate`: where events enter a flow.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,7 +17,7 @@ pin_project! {
     ///
     /// A source may therefore be pending with an event there. An operator that looks at something else in the
     /// meantime, as at a timer, must not leave that to the budget.
-    pub(crate) struct Intake<S> {
+    pub(crate) struct SourceGate<S> {
         #[pin]
         source: S,
         fault: Fault,
@@ -26,13 +26,13 @@ pin_project! {
     }
 }
 
-impl<S> Intake<S> {
+impl<S> SourceGate<S> {
     pub(crate) fn new(source: S, fault: Fault) -> Self {
         Self { source, fault, raised: None }
     }
 }
 
-impl<S: Stream> Stream for Intake<S> {
+impl<S: Stream> Stream for SourceGate<S> {
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {

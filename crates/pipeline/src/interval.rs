@@ -11,7 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::json::Json;
 
 /// 0, 1, 2 and so on, the first at once. A beat that is missed is left out, and the next ones keep their time.
-pub(crate) struct Beat {
+pub(crate) struct IntervalSource {
     every: Duration,
     // Made when it is first needed, for only then there is a clock for certain.
     ticks: Option<Interval>,
@@ -19,13 +19,13 @@ pub(crate) struct Beat {
     count: Option<NonZeroU64>,
 }
 
-impl Beat {
+impl IntervalSource {
     pub(crate) fn new(every: Duration, count: Option<NonZeroU64>) -> Self {
         Self { every, ticks: None, next: 0, count }
     }
 }
 
-impl Source<Json> for Beat {
+impl Source<Json> for IntervalSource {
     type Error = Infallible;
 
     async fn next(&mut self) -> Result<Option<Event<Json>>, Infallible> {
@@ -53,12 +53,12 @@ mod tests {
     use forebay_stream::Source as _;
     use tokio::time::{Instant, sleep};
 
-    use super::Beat;
+    use super::IntervalSource;
 
     #[tokio::test(start_paused = true)]
     async fn counts_on_the_beat_and_leaves_out_what_it_missed() {
         let start = Instant::now();
-        let mut beat = Beat::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));
+        let mut beat = IntervalSource::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));
         let mut seen = Vec::new();
         while let Some(event) = beat.next().await.unwrap() {
             seen.push((event.value.to_string(), start.elapsed().as_millis()));

@@ -19,7 +19,7 @@ use crate::violation::Tamper;
 /// Files in the folder of logs that tell of no scenario.
 const OWN: [&str; 2] = ["client.log", "check.toml"];
 
-pub(crate) struct Lab {
+pub(crate) struct Suite {
     pub(crate) cluster: Cluster,
     pub(crate) client: Arc<Client>,
     pub(crate) forebay: PathBuf,
@@ -28,10 +28,10 @@ pub(crate) struct Lab {
     pub(crate) tamper: Option<Tamper>,
     pub(crate) logs: PathBuf,
     started: u128,
-    fields: AtomicU32,
+    runs: AtomicU32,
 }
 
-impl Lab {
+impl Suite {
     pub(crate) async fn open(
         setup: &Setup,
         delivery: Delivery,
@@ -49,7 +49,7 @@ impl Lab {
         let dir = setup.kafka_dir.clone().unwrap_or_else(|| temporary.join("forebay-faults-kafka"));
         let cluster = Cluster::start(setup.port, &dir).await?;
         let client = Client::start(&cluster.addresses(), &logs.join(OWN[0])).await?;
-        let mut lab = Self {
+        let mut suite = Self {
             cluster,
             client: Arc::new(client),
             forebay,
@@ -58,10 +58,10 @@ impl Lab {
             tamper: setup.tamper,
             logs,
             started,
-            fields: AtomicU32::new(0),
+            runs: AtomicU32::new(0),
         };
-        lab.promise(delivery).await?;
-        Ok(lab)
+        suite.promise(delivery).await?;
+        Ok(suite)
     }
 
     /// From now on pipelines are to deliver like this.
@@ -73,7 +73,7 @@ impl Lab {
 
     /// A name that nothing else in the cluster has.
     pub(crate) fn name(&self, scenario: &str) -> String {
-        let count = self.fields.fetch_add(1, Ordering::Relaxed);
+        let count = self.runs.fetch_add(1, Ordering::Relaxed);
         format!("{scenario}-{}-{count}", self.started)
     }
 
@@ -104,8 +104,8 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
-    /// The folder goes where nothing was wrong, for then nothing is in it but the lab's own.
+impl Drop for Suite {
+    /// The folder goes where nothing was wrong, for then nothing is in it but the suite's own.
     fn drop(&mut self) {
         if self.files().iter().all(|file| OWN.iter().any(|own| file.ends_with(own))) {
             std::fs::remove_dir_all(&self.logs).ok();

@@ -1,4 +1,4 @@
-//! `Entrance`: lets requests in, as events, and answers each when its receipt settles.
+//! `Ingress`: lets requests in, as events, and answers each when its receipt settles.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::response::{self, Refusal};
 use super::{SOURCE, body};
 use crate::config::Resolved;
-use crate::waiting::{Settled, Waiting};
+use crate::pending::{PendingResponses, Settled};
 
 /// A request, as the pipeline sees it.
 pub(super) type RequestEvent = Event<Option<Bytes>>;
 
-/// What the server and the door's handle share.
+/// What the server and the source's handle share.
 #[derive(Debug)]
-pub(super) struct Entrance {
+pub(super) struct Ingress {
     config: Resolved,
     source: Arc<str>,
     taken: AtomicU64,
@@ -33,7 +33,7 @@ pub(super) struct Entrance {
     places: Arc<Semaphore>,
     // Locked for sending and for leaving, so that no request comes into a channel that its receiver has just left.
     requests: Mutex<mpsc::Sender<RequestEvent>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<PendingResponses>,
     /// No more requests are taken.
     pub(super) stop: CancellationToken,
     /// Nothing is waited for any more.
@@ -41,12 +41,12 @@ pub(super) struct Entrance {
 }
 
 /// Answers one request.
-pub(super) async fn answer(State(entrance): State<Arc<Entrance>>, request: Request) -> Response {
+pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let length = body.size_hint().lower();
     let mut body = body.into_data_stream();
-    match entrance.take(&head, length, &mut body).await {
-        Ok(settled) => entrance.wait(settled).await,
+    match ingress.take(&head, length, &mut body).await {
+        Ok(settled) => ingress.wait(settled).await,
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), "refused a request");
             // A client that asks first has sent nothing yet, and is not to be told to go on.
@@ -58,16 +58,16 @@ pub(super) async fn answer(State(entrance): State<Arc<Entrance>>, request: Reque
     }
 }
 
-impl Entrance {
+impl Ingress {
     pub(super) fn new(
         config: Resolved,
-        waiting: Arc<Waiting>,
+        waiting: Arc<PendingResponses>,
         stop: CancellationToken,
         closing: CancellationToken,
     ) -> (Self, mpsc::Receiver<RequestEvent>) {
         let places = config.max_in_flight as usize;
         let (requests, receiver) = mpsc::channel(places);
-        let entrance = Self {
+        let ingress = Self {
             config,
             source: SOURCE.into(),
             taken: AtomicU64::new(0),
@@ -77,7 +77,7 @@ impl Entrance {
             stop,
             closing,
         };
-        (entrance, receiver)
+        (ingress, receiver)
     }
 
     /// Turns a request into an event, and hands it over.
@@ -97,7 +97,7 @@ impl Entrance {
         if length > limit as u64 {
             return Err(Refusal::TooLarge { limit });
         }
-        // A place first: whoever has seen the door stopped and every place free knows that nothing more comes.
+        // A place first: whoever has seen the source stopped and every place free knows that nothing more comes.
         let place = self.place();
         if self.stop.is_cancelled() {
             return Err(Refusal::Stopped);
@@ -164,7 +164,7 @@ impl Entrance {
         }
     }
 
-    /// Waits until every request that was taken is resolved; once the door is stopped, none is taken afterwards.
+    /// Waits until every request that was taken is resolved; once the source is stopped, none is taken afterwards.
     pub(super) async fn all_resolved(&self) {
         self.places.acquire_many(self.config.max_in_flight).await.ok();
     }

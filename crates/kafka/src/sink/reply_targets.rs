@@ -1,4 +1,4 @@
-//! Places: which topic and partition a reply goes to.
+//! ReplyTargets: which topic and partition a reply goes to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) const STAGE: &str = "reply";
 
 /// Where one reply goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ReplyTarget {
     pub(crate) topic: Arc<str>,
     /// By key where there is none.
     pub(crate) partition: Option<i32>,
@@ -25,13 +25,13 @@ pub(crate) struct Place {
 }
 
 /// Finds the place that a request asks for.
-pub(super) struct Places {
+pub(super) struct ReplyTargets {
     own: Arc<str>,
     reply_to: ReplyTo,
     topics: Topics,
 }
 
-impl Places {
+impl ReplyTargets {
     pub(super) fn new(
         own: Arc<str>,
         reply_to: ReplyTo,
@@ -42,14 +42,14 @@ impl Places {
     }
 
     /// Where replies go that no request chose a place for.
-    pub(super) fn own(&self) -> Place {
-        Place { topic: Arc::clone(&self.own), partition: None, asked: false }
+    pub(super) fn own(&self) -> ReplyTarget {
+        ReplyTarget { topic: Arc::clone(&self.own), partition: None, asked: false }
     }
 
     /// Where the request with this metadata has its reply. Asks the brokers for a topic that has not been named lately.
     ///
     /// A header that is null asks for nothing; of several with one name the last counts, as for Java's `lastHeader`.
-    pub(super) async fn of(&mut self, meta: &Meta) -> Result<Place, Failure> {
+    pub(super) async fn of(&mut self, meta: &Meta) -> Result<ReplyTarget, Failure> {
         let topic = meta.header(&self.reply_to.topic_header).map(|topic| self.topic(topic));
         let partition =
             meta.header(&self.reply_to.partition_header).map(|partition| self.partition(partition));
@@ -64,7 +64,7 @@ impl Places {
         let failure = |code, message: std::fmt::Arguments<'_>| Err(failure(code, message));
         match self.topics.find(&topic).await {
             Found::Partitions(count) => match partition.filter(|partition| *partition >= count) {
-                None => Ok(Place { topic, partition, asked: true }),
+                None => Ok(ReplyTarget { topic, partition, asked: true }),
                 Some(partition) => failure(
                     "invalid_reply_partition",
                     format_args!("{topic} has {count} partitions, and no partition {partition}"),
@@ -137,13 +137,13 @@ mod tests {
     use proptest::prelude::*;
     use rdkafka::config::ClientConfig;
 
-    use super::Places;
+    use super::ReplyTargets;
     use crate::reply_to::is_topic;
     use crate::{ReplyTo, ReplyTopics};
 
-    fn places(topics: ReplyTopics) -> Places {
+    fn reply_targets(topics: ReplyTopics) -> ReplyTargets {
         let reply_to = ReplyTo { topics, never: ["in".to_owned()].into(), ..ReplyTo::default() };
-        Places::new("out".into(), reply_to, ClientConfig::new(), Duration::ZERO)
+        ReplyTargets::new("out".into(), reply_to, ClientConfig::new(), Duration::ZERO)
     }
 
     proptest! {
@@ -151,9 +151,9 @@ mod tests {
         fn fuzz_any_reply_topic_is_a_place_or_a_failure(
             name in prop_oneof![any::<Vec<u8>>(), "[a-z._-]{0,4}|__.*|in|out|b".prop_map(String::into_bytes)],
         ) {
-            let listed = places(ReplyTopics::Listed(["b".to_owned()].into())).topic(&name);
+            let listed = reply_targets(ReplyTopics::Listed(["b".to_owned()].into())).topic(&name);
             prop_assert_eq!(listed.is_ok(), name == b"b" || name == b"out");
-            let any = places(ReplyTopics::Any).topic(&name);
+            let any = reply_targets(ReplyTopics::Any).topic(&name);
             prop_assert_eq!(any.is_ok(), is_topic(&name) && name != b"in" && !name.starts_with(b"__"));
             let codes = ["invalid_reply_topic", "reply_topic_not_allowed"];
             prop_assert!(any.err().is_none_or(|failure| codes.contains(&failure.code())));
@@ -164,7 +164,7 @@ mod tests {
             bytes in prop_oneof![any::<Vec<u8>>(), any::<[u8; 4]>().prop_map(Vec::from)],
         ) {
             let expected = <[u8; 4]>::try_from(&*bytes).ok().map(i32::from_be_bytes);
-            let found = places(ReplyTopics::Any).partition(&bytes).ok();
+            let found = reply_targets(ReplyTopics::Any).partition(&bytes).ok();
             prop_assert_eq!(found, expected.filter(|partition| *partition >= 0));
         }
     }

@@ -1,4 +1,4 @@
-//! `BusyClock`: how long a device took for each of several batches that overlap.
+//! `DeviceClock`: how long a device took for each of several batches that overlap.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 /// Gives every moment to one batch at most: a batch that was launched while another computed begins when that is done.
 #[derive(Debug, Default)]
-pub(crate) struct BusyClock {
+pub(crate) struct DeviceClock {
     last_end: Mutex<Option<Instant>>,
 }
 
-impl BusyClock {
+impl DeviceClock {
     /// How long the device took for a batch that was launched at `started` and is done now.
     pub(crate) fn done(&self, started: Instant) -> Duration {
         let now = Instant::now();
@@ -26,12 +26,12 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::BusyClock;
+    use super::DeviceClock;
 
     #[tokio::test(start_paused = true)]
     async fn no_moment_counts_twice() {
         const MS: Duration = Duration::from_millis(1);
-        let clock = BusyClock::default();
+        let clock = DeviceClock::default();
         let first = Instant::now();
         advance(4 * MS).await;
         let second = Instant::now();

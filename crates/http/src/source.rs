@@ -1,10 +1,10 @@
-//! `Door`: where requests come in, as a stream of events, and their responses go out.
+//! `HttpSource`: where requests come in, as a stream of events, and their responses go out.
 
 mod body;
 mod connection;
-mod entrance;
 mod handle;
-mod intake;
+mod ingress;
+mod requests;
 mod response;
 
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use futures::Stream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Connections;
-use self::entrance::Entrance;
-use self::intake::Intake;
+use self::connection::CuttableListener;
+use self::ingress::Ingress;
+use self::requests::Requests;
 use crate::config::Resolved;
-use crate::waiting::Waiting;
+use crate::pending::PendingResponses;
 use crate::{Config, Error, Replies};
 
 pub use self::handle::{CloseReport, Handle};
@@ -29,9 +29,9 @@ pub use self::handle::{CloseReport, Handle};
 /// The source's name in the origins of events.
 pub(crate) const SOURCE: &str = "http";
 
-/// What a door yields: an event for a request, or the error that ends the door. The value is the request's body, never
+/// What a source yields: an event for a request, or the error that ends the source. The value is the request's body, never
 /// `None`; it is optional because the values of other sources are.
-pub type DoorItem = Result<Event<Option<Bytes>>, Error>;
+pub type RequestItem = Result<Event<Option<Bytes>>, Error>;
 
 /// A socket that listens, ready to take requests over HTTP/1.1.
 ///
@@ -48,17 +48,17 @@ pub type DoorItem = Result<Event<Option<Bytes>>, Error>;
 ///
 /// What cannot become an event is answered in that shape as well, its stage being `http`: 404 `not_found`,
 /// 405 `method_not_allowed`, 413 `body_too_large`, 400 `invalid_body`, 408 `request_timeout`, 503 `overloaded`, and
-/// 503 `unavailable` once the door is stopped.
+/// 503 `unavailable` once the source is stopped.
 #[derive(Debug)]
-pub struct Door {
+pub struct HttpSource {
     listener: TcpListener,
     address: SocketAddr,
     config: Resolved,
-    waiting: Arc<Waiting>,
+    waiting: Arc<PendingResponses>,
 }
 
-impl Door {
-    /// Listens. Until the door is [started](Self::start) clients can connect, and wait.
+impl HttpSource {
+    /// Listens. Until the source is [started](Self::start) clients can connect, and wait.
     ///
     /// # Errors
     ///
@@ -71,13 +71,13 @@ impl Door {
         Ok(Self { listener, address, config: resolved, waiting: Arc::default() })
     }
 
-    /// The address that the door listens at, with the port that was taken.
+    /// The address that the source listens at, with the port that was taken.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The sink that answers this door's requests.
+    /// The sink that answers this source's requests.
     #[must_use]
     pub fn replies(&self) -> Replies {
         Replies::new(Arc::clone(&self.waiting))
@@ -101,17 +101,17 @@ impl Door {
     pub fn start(
         self,
         stop: &CancellationToken,
-    ) -> (impl Stream<Item = DoorItem> + Send + 'static, Handle) {
+    ) -> (impl Stream<Item = RequestItem> + Send + 'static, Handle) {
         let Self { listener, address, config, waiting } = self;
-        // Closing the door stops it; that must not reach whatever else the caller's token stops.
+        // Closing the source stops it; that must not reach whatever else the caller's token stops.
         let stop = stop.child_token();
         let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
-        let (entrance, requests) =
-            Entrance::new(config, Arc::clone(&waiting), stop.clone(), closing.clone());
-        let entrance = Arc::new(entrance);
+        let (ingress, requests) =
+            Ingress::new(config, Arc::clone(&waiting), stop.clone(), closing.clone());
+        let ingress = Arc::new(ingress);
 
-        let service = entrance::answer.with_state(Arc::clone(&entrance)).into_make_service();
-        let server = axum::serve(Connections::new(listener, cut.clone()), service)
+        let service = ingress::answer.with_state(Arc::clone(&ingress)).into_make_service();
+        let server = axum::serve(CuttableListener::new(listener, cut.clone()), service)
             .with_graceful_shutdown(closing.clone().cancelled_owned());
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
@@ -121,7 +121,7 @@ impl Door {
             server.await.ok();
         });
 
-        let intake = Intake::new(requests, Arc::clone(&entrance), ended, address);
-        (intake.into_stream(), Handle::new(address, entrance, cut, server))
+        let requests = Requests::new(requests, Arc::clone(&ingress), ended, address);
+        (requests.into_stream(), Handle::new(address, ingress, cut, server))
     }
 }

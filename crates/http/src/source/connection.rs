@@ -1,4 +1,4 @@
-//! `Connections`: the listener, whose connections can be cut all at once.
+//! `CuttableListener`: the listener, whose connections can be cut all at once.
 
 use std::future::Future as _;
 use std::io;
@@ -12,18 +12,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// The server gives every connection a task that nothing owns; cutting the connections is what ends those tasks.
-pub(super) struct Connections {
+pub(super) struct CuttableListener {
     listener: TcpListener,
     cut: CancellationToken,
 }
 
-impl Connections {
+impl CuttableListener {
     pub(super) fn new(listener: TcpListener, cut: CancellationToken) -> Self {
         Self { listener, cut }
     }
 }
 
-impl Listener for Connections {
+impl Listener for CuttableListener {
     type Io = Connection;
     type Addr = SocketAddr;
 

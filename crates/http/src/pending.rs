@@ -1,4 +1,4 @@
-//! `Waiting`: the clients that wait, each for its request to settle.
+//! `PendingResponses`: the clients that wait, each for its request to settle.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::Reply;
 
-/// The requests that are not resolved yet, by position; as many as the door lets in.
+/// The requests that are not resolved yet, by position; as many as the source lets in.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<HashMap<u64, Open>>);
+pub(crate) struct PendingResponses(Mutex<HashMap<u64, Open>>);
 
 #[derive(Debug)]
 struct Open {
@@ -26,7 +26,7 @@ pub(crate) struct Settled {
     pub(crate) replies: Vec<Reply>,
 }
 
-impl Waiting {
+impl PendingResponses {
     /// Begins a request.
     pub(crate) fn open(&self, position: u64) -> oneshot::Receiver<Settled> {
         let (client, settled) = oneshot::channel();
@@ -67,12 +67,12 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use super::Waiting;
+    use super::PendingResponses;
     use crate::Reply;
 
     #[test]
     fn nothing_is_kept_for_a_client_that_has_gone() {
-        let waiting = Waiting::default();
+        let waiting = PendingResponses::default();
         let client = waiting.open(1);
         assert!(waiting.reply(1, Reply::default()));
         assert_eq!(waiting.lock()[&1].replies.len(), 1);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::SOURCE;
 use crate::Reply;
-use crate::waiting::Settled;
+use crate::pending::Settled;
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
