@@ -6,27 +6,18 @@ use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use forebay_cpu_encoder::{
     Activation, EmbeddingWeights, Encoder as CpuEncoder, EncoderWeights, LayerWeights,
-    LinearWeights, NormWeights, Options, Precision, bf16_is_faster,
+    LinearWeights, NormWeights, Options,
 };
-use tracing::warn;
 
+use crate::Error;
 use crate::encoder::{self, Embeddings, Encoder, EncoderConfig, Layer};
-use crate::text::TextModelOptions;
-use crate::{Error, Precision as TextPrecision};
 
 /// Takes over the weights of `encoder`, which were loaded by `config`.
 pub(crate) fn cpu_encoder(
     encoder: Encoder,
     config: &EncoderConfig,
-    options: &TextModelOptions,
+    options: Options,
 ) -> Result<CpuEncoder, Error> {
-    let precision = match options.precision {
-        TextPrecision::Bf16 => Precision::Bf16,
-        TextPrecision::F32 | TextPrecision::F16 => Precision::F32,
-    };
-    if precision == Precision::Bf16 && !bf16_is_faster() {
-        warn!("precision = \"f32\" is faster than \"bf16\" on this processor");
-    }
     let Encoder { embeddings, layers } = encoder;
     let weights = EncoderWeights {
         embeddings: embedding_weights(embeddings, config),
@@ -39,8 +30,9 @@ pub(crate) fn cpu_encoder(
             encoder::Activation::Tanh => Activation::Tanh,
         },
     };
-    CpuEncoder::new(weights, Options { threads: options.threads, precision }).map_err(|error| {
-        Error::Thread { name: "model-cpu".into(), source: std::io::Error::other(error) }
+    CpuEncoder::new(weights, options).map_err(|error| Error::Thread {
+        name: "model-cpu".into(),
+        source: std::io::Error::other(error),
     })
 }
 

@@ -1,4 +1,4 @@
-//! From a plan to flows: the same code builds what runs and what is drawn.
+//! From a plan to the flows of its sinks. What runs and what is drawn (`draw.rs`) are built by the same code.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -7,17 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use forebay_model::Tokens;
-use forebay_stream::{
-    AdaptiveWindow, Batches, Event, Failed, Feedback, Flow, Graph, Meta, Pipeline, Release, Tap,
-};
+use forebay_stream::{AdaptiveWindow, Batches, Failed, Feedback, Flow, Meta, Release, Tap};
 
 use crate::answer::Answer;
 use crate::deadline::Deadlines;
 use crate::file::Order;
 use crate::json::Json;
-use crate::nowhere::Nowhere;
 use crate::plan::{
-    Loop, ModelPlan, NodeRef, OnFailure, Output, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan,
+    Loop, NodeRef, OnFailure, Output, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan,
 };
 use crate::record::Record;
 use crate::step::map_batch::{self, MapBatch};
@@ -471,39 +468,4 @@ fn places(source: &SourcePlan) -> NonZeroUsize {
         SourcePlan::Http(config) => config.max_in_flight,
         _ => MANY,
     }
-}
-
-impl Plan {
-    /// Stands for a model where the pipeline is drawn and not run.
-    pub(crate) fn stub(&self, model: &str) -> Task {
-        match self.models.get(model) {
-            Some(ModelPlan::Text(_)) => Task::Text(TextTask::stub()),
-            Some(ModelPlan::Custom(_)) | None => Task::json_stub(),
-        }
-    }
-}
-
-/// The graph of a plan: the pipeline itself, over empty sources and sinks that take nothing.
-pub(crate) fn draw(plan: &Plan) -> Graph {
-    let empty = |source: &SourcePlan| {
-        let nothing = futures::stream::empty::<Result<Event<_>, std::convert::Infallible>>();
-        Flow::from_try_events(source.title(), nothing)
-    };
-    let records = plan.sources.iter().map(empty).collect();
-    let Assembled { answers, dead_letters } =
-        assemble(plan, records, &|model| plan.stub(model), &Counts::default(), &mut Taps::new());
-    let answers = answers.into_iter().zip(&plan.sinks);
-    let pipelines = answers.map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
-    let dead_letters = dead_letters.zip(plan.on_failure.policy.title());
-    let dead_letters = dead_letters.map(|(letters, title)| letters.sink(title, Nowhere));
-    graph_of(&pipelines.chain(dead_letters).collect::<Vec<_>>())
-}
-
-/// What pipelines that belong together are made of.
-pub(crate) fn graph_of(pipelines: &[Pipeline]) -> Graph {
-    let mut graph = Graph::default();
-    for pipeline in pipelines {
-        graph.merge(pipeline.graph().clone());
-    }
-    graph
 }

@@ -9,6 +9,7 @@ mod answer;
 mod assemble;
 mod deadline;
 mod diagnostic;
+mod draw;
 mod expand;
 mod file;
 mod interval;

@@ -15,10 +15,8 @@ use std::time::Duration;
 
 use forebay_kafka::{EmbeddedBroker, ReplyTopics, SinkConfig, SourceConfig};
 use forebay_model::{DeviceChoice, HubModel, TextModelOptions};
-use forebay_stream::Graph;
 use toml::de::DeTable;
 
-use crate::assemble;
 use crate::deadline::Deadlines;
 use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
@@ -276,13 +274,6 @@ impl Plan {
     pub fn kept_by(&self) -> usize {
         self.sinks.iter().filter(|sink| !matches!(sink.end, SinkEnd::Drop)).count()
     }
-
-    /// What the pipeline is made of, without connecting to or loading anything.
-    #[must_use]
-    pub fn graph(&self) -> Graph {
-        assemble::draw(self)
-    }
-
     fn kafka_sources_mut(&mut self) -> impl Iterator<Item = &mut SourceConfig> {
         self.sources.iter_mut().filter_map(|source| match source {
             SourcePlan::Kafka(config) => Some(config),

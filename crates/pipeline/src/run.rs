@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::assemble::{Assembled, Counts, assemble, graph_of};
+use crate::assemble::{Assembled, Counts, assemble};
+use crate::draw::merged;
 use crate::plan::{ModelPlan, Plan, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{Task, TextTask};
@@ -124,7 +125,7 @@ impl Plan {
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
         let pipelines: Vec<Pipeline> = pipelines.chain(kept).collect();
-        let view = View { graph: graph_of(&pipelines), taps };
+        let view = View { graph: merged(&pipelines), taps };
         tell(&observer, Progress::Ready { view });
 
         let ended = drive(pipelines, models.ends, &stop, self.shutdown_timeout).await;

@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::child::{Job, Stopwatch, on_end};
+use crate::job::{Job, Stopwatch, on_end};
 use crate::settings::{self, COMMIT_INTERVAL, TRANSACTION};
 use crate::topics::{PARTITIONS, is_full};
 

@@ -1,96 +1,12 @@
 //! One contender's run: started by the parent, which reads its report.
 
-use std::io::Read as _;
-use std::num::NonZeroUsize;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use anyhow::{Context as _, ensure};
 
-use crate::usage::{Usage, Watch};
+use crate::job::{Contender, Job};
+use crate::usage::Usage;
 use crate::{bare, forebay};
-
-/// Who passes requests on as replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Contender {
-    /// The bare loop, at least once.
-    Bare,
-    /// The bare loop in transactions.
-    BareTransactions,
-    /// The bare consumer, which drops what it reads and commits it.
-    BareConsumer,
-    /// Forebay's pipeline, at least once.
-    Forebay,
-    /// Forebay's pipeline in transactions.
-    ForebayTransactions,
-    /// Forebay's source and sink without anything between them, at least once.
-    ForebayEnds,
-    /// The same in transactions.
-    ForebayEndsTransactions,
-    /// Forebay's source alone, whose records are dropped and committed.
-    ForebaySource,
-}
-
-impl Contender {
-    const NAMES: [(Self, &str); 8] = [
-        (Self::Bare, "bare"),
-        (Self::BareTransactions, "bare-transactions"),
-        (Self::BareConsumer, "bare-consumer"),
-        (Self::Forebay, "forebay"),
-        (Self::ForebayTransactions, "forebay-transactions"),
-        (Self::ForebayEnds, "forebay-ends"),
-        (Self::ForebayEndsTransactions, "forebay-ends-transactions"),
-        (Self::ForebaySource, "forebay-source"),
-    ];
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find_map(|(one, of)| (of == name).then_some(one))
-    }
-
-    fn name(self) -> &'static str {
-        Self::NAMES
-            .into_iter()
-            .find_map(|(one, of)| (one == self).then_some(of))
-            .unwrap_or_default()
-    }
-}
-
-/// What a contender has to do.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) brokers: String,
-    /// The topic to read; the group is called as `replies`.
-    pub(crate) requests: String,
-    pub(crate) replies: String,
-    /// It ends after so many, or when its standard input does.
-    pub(crate) count: usize,
-    /// Forebay's `max_in_flight`; its default where there is none.
-    pub(crate) in_flight: Option<NonZeroUsize>,
-}
-
-/// From the first record that was read until everything was confirmed and committed and the group was left.
-pub(crate) struct Stopwatch {
-    started: Option<(Instant, Watch)>,
-}
-
-impl Stopwatch {
-    pub(crate) const fn new() -> Self {
-        Self { started: None }
-    }
-
-    /// A record was read.
-    pub(crate) fn read(&mut self) {
-        if self.started.is_none() {
-            self.started = Some((Instant::now(), Watch::start()));
-        }
-    }
-
-    fn stop(self) -> (Duration, Usage) {
-        let stopped = self.started.map(|(since, watch)| (since.elapsed(), watch.stop()));
-        stopped.unwrap_or_default()
-    }
-}
 
 /// Runs a contender in this process, and prints its report.
 pub(crate) fn run(contender: Contender, job: &Job) -> anyhow::Result<()> {
@@ -103,14 +19,6 @@ pub(crate) fn run(contender: Contender, job: &Job) -> anyhow::Result<()> {
     let (elapsed, Usage { peak, quarters: [a, b, c, d], cpu }) = stopwatch?.stop();
     println!("{} {cpu} {peak} {a} {b} {c} {d}", elapsed.as_secs_f64());
     Ok(())
-}
-
-/// Calls `stop` when the parent has closed this process' standard input, or has gone.
-pub(crate) fn on_end(stop: impl FnOnce() + Send + 'static) {
-    thread::spawn(move || {
-        io::stdin().read_to_end(&mut Vec::new()).ok();
-        stop();
-    });
 }
 
 /// A contender at work.

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use anyhow::ensure;
 
-use crate::child::{self, Contender, Job, Report};
+use crate::child::{self, Report};
+use crate::job::{Contender, Job};
 use crate::lone::Client;
 use crate::table::{Spread, head, row, verdict};
 use crate::topics::Topics;

@@ -14,7 +14,7 @@ use forebay_stream::{AdaptiveWindow, Batch, Flow, Pipeline, Release};
 use futures::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::child::{Contender, Job, Stopwatch, on_end};
+use crate::job::{Contender, Job, Stopwatch, on_end};
 
 const BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 

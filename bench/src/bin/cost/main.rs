@@ -8,6 +8,7 @@ mod bare;
 mod child;
 mod compare;
 mod forebay;
+mod job;
 mod lone;
 mod settings;
 mod table;
@@ -18,7 +19,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, bail};
 
-use crate::child::{Contender, Job};
+use crate::job::{Contender, Job};
 
 fn main() -> anyhow::Result<()> {
     let brokers = std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS says where Kafka is")?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use forebay_stream::batching::{CostModel, Shapes};
 use serde_json::Value;
+use tracing::warn;
 
 use super::backbone::Backbone;
 use super::output::{Answers, Labels, Reduce};
@@ -68,7 +69,7 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         let masking = Masking::fastest(options.precision, options.flash_attention);
         Backbone::Padded { encoder: Box::new(encoder), masking, padding }
     } else {
-        Backbone::Cpu(Box::new(cpu_encoder(encoder, sizes, options)?))
+        Backbone::Cpu(Box::new(cpu_encoder(encoder, sizes, cpu_options(options))?))
     };
     let precision = match options.precision {
         Precision::F32 => String::new(),
@@ -93,6 +94,17 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
 }
 
 /// Not every device computes in every precision.
+fn cpu_options(options: &TextModelOptions) -> forebay_cpu_encoder::Options {
+    let precision = match options.precision {
+        Precision::Bf16 => forebay_cpu_encoder::Precision::Bf16,
+        Precision::F32 | Precision::F16 => forebay_cpu_encoder::Precision::F32,
+    };
+    if precision == forebay_cpu_encoder::Precision::Bf16 && !forebay_cpu_encoder::bf16_is_faster() {
+        warn!("precision = \"f32\" is faster than \"bf16\" on this processor");
+    }
+    forebay_cpu_encoder::Options { threads: options.threads, precision }
+}
+
 fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), Error> {
     let can = match precision {
         Precision::F32 => true,
