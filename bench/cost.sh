@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures what Forebay costs beside a bare loop of librdkafka's consumer and producer, on a real Kafka, and prints the
-# tables of docs/performance.md.
+# Compares Forebay with a bare loop of librdkafka's consumer and producer on a real Kafka, and prints the tables of
+# docs/performance.md.
 #
-#     bench/cost.sh [rounds]          throughput, the latency of a lone request, memory
-#     bench/cost.sh parts [rounds]    where the time goes: the source alone, source and sink, the whole pipeline
+#     bench/cost.sh [rounds]          throughput, latency of a single request, and memory
+#     bench/cost.sh parts [rounds]    throughput of the source alone, of source and sink, and of the whole pipeline
 #
-# Starts a broker of its own and stops it, unless KAFKA_BROKERS names one. A round runs every contender once, so that
-# what a busy machine does to one it does to all; the tables have medians. Needs cargo and what scripts/kafka.sh needs.
+# Starts a broker and stops it, unless KAFKA_BROKERS names a cluster. A round runs every contender once, so that load on
+# the machine affects all of them; the tables have medians. Needs cargo and the requirements of scripts/kafka.sh.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures all-MiniLM-L6-v2 on the CPU beside ONNX Runtime and sentence-transformers (PyTorch), and prints the tables of
-# docs/performance.md.
+# Compares all-MiniLM-L6-v2 on the CPU in Forebay, ONNX Runtime and sentence-transformers (PyTorch), and prints the tables
+# of docs/performance.md.
 #
 #     bench/cpu.sh [rounds]
 #
-# A round measures everything once, each with as many threads as there are cores, tokenising included. Needs cargo and what
-# bench/peers.sh needs.
+# A round measures every case once, with one thread per core and including the tokenizer. Needs cargo and the requirements
+# of bench/peers.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,9 @@
 """Texts and peers for bench/cpu.sh.
 
     cpu_peers.py texts FOLDER            writes short.txt and mixed.txt
-    cpu_peers.py export MODEL FILE.onnx  the model for ONNX Runtime, from PyTorch
+    cpu_peers.py export MODEL FILE.onnx  converts the model for ONNX Runtime, with PyTorch
     cpu_peers.py run MODEL FILE.onnx TEXTS THREADS   prints "CASE TEXTS/S" lines
-    cpu_peers.py table RESULTS           the tables of docs/performance.md
+    cpu_peers.py table RESULTS           prints the tables of docs/performance.md
 """
 
 import json
@@ -22,7 +22,7 @@ WORDS = (
 
 
 def write_texts(folder):
-    """512 texts of 11 tokens on average, and 512 of 40, a few of them as long as the model takes."""
+    """Writes 512 texts with a mean of 11 tokens and 512 with a mean of 40, a few of which have the model's maximum length."""
     draw = random.Random(7)
     folder = Path(folder)
     for name, mean, spread, most in [("short", 9, 0.35, 20), ("mixed", 38, 0.95, 254)]:
@@ -81,15 +81,15 @@ def run(model, onnx, texts, threads):
     for name, precision, sizes in [("torch", torch.float32, (1, 8, 32)), ("torch-bf16", torch.bfloat16, (8, 32))]:
         sentences = SentenceTransformer(model, device="cpu", model_kwargs={"dtype": precision})
         sentences.max_seq_length = MOST_TOKENS
-        # Its own batching: sorted by length, then cut.
+        # `encode` makes the batches: it sorts the texts by length and cuts the list.
         for size in sizes:
             call = lambda batch: sentences.encode(batch, batch_size=size)
             measure(f"{name}-{size}", 1 if size == 1 else len(texts), texts, call)
 
 
 def table(results):
-    """A row for each runtime and way of batching: medians of the rounds, and of their ratios to the best peer's of the
-    same precision."""
+    """Prints a row for each runtime and batch size: the median rate of the rounds, and the median of the ratios to the
+    best peer with the same precision in the same round."""
     rounds = [json.loads(line) for line in Path(results).read_text().splitlines()]
     for name in ("short", "mixed"):
         mine = [one for one in rounds if one["texts"] == name]

@@ -1,5 +1,5 @@
-"""Checks the machine code of a binary with the CPU encoder's kernels (x86-64): no kernel calls `fma`, which computes in
-software what the processor has an instruction for, nor anything through a function value.
+"""Checks the machine code of a binary with the kernels of the CPU encoder (x86-64). No kernel may call `fma`, which does in
+software what one instruction of the processor does, and none may call a function value instead of inlining it.
 
     disassembly.py BINARY
 """
@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 
-# Functions that hold kernels: pulp's, which carry the target features, and those for which it needs none.
+# Functions that contain kernels: those of pulp, which have the target features, and those that need no target features.
 KERNEL = re.compile(r"pulp::.*::vectorize|^<?forebay_cpu_encoder::(simd::run|simd::Level::run|bf16|matrix|rows)")
 FORBIDDEN = re.compile(r"\bfmaf?\b|fma_with|fused_multiply|core::ops::function|forebay_cpu_encoder::.*(polynomial|multiply_add|exp|erf)\b")
 MULTIPLY_ADD = re.compile(r"\tvfn?m(add|sub)\w+ps |\tvdpbf16ps ")
@@ -19,7 +19,7 @@ def output(*command):
 
 
 def pointed_to(binary):
-    """Names of the functions that the binary's table of addresses points to, by the place in the table."""
+    """Returns the names of the functions in the binary's table of addresses, by the address of the entry."""
     names = {}
     for line in output("nm", "-C", binary).splitlines():
         parts = line.split(maxsplit=2)
@@ -58,7 +58,7 @@ def main(binary):
     if calls:
         sys.exit("\n".join(sorted(set(calls))))
     if multiply_adds < 100:
-        sys.exit("too few of them: the kernels are not compiled for the processor's instructions")
+        sys.exit("too few fused multiplications: the kernels are not compiled for the processor's instructions")
 
 
 main(sys.argv[1])

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds what `bench/gpu.sh` runs on a machine that has a GPU and nothing else: the device benchmark with kernels
-# compiled through SPIR-V and through WGSL, and `forebay`, stripped and compressed.
+# Builds the binaries for `bench/gpu.sh`, which runs on a machine with a GPU and without a Rust toolchain: the device
+# benchmark, with kernels compiled through SPIR-V and through WGSL, and `forebay`. They are stripped and compressed.
 #
-#     bench/gpu-kit.sh             into target/gpu-kit
+#     bench/gpu-kit.sh             writes to target/gpu-kit
 #
-# The SPIR-V build compiles Burn once more; it has a target folder of its own, so that the other build stays.
+# The SPIR-V build compiles Burn a second time, in a separate target folder, so that the other build is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Measures a GPU beside PyTorch on the same card, in steps, each bounded in time, with a table after each.
+# Compares Forebay on a GPU with PyTorch on the same card, in steps. Each step has a time limit and prints a table.
 #
-#     bench/gpu.sh                 every step
-#     bench/gpu.sh facts lone      these
+#     bench/gpu.sh                 runs all steps
+#     bench/gpu.sh facts lone      runs these steps
 #
-# A step whose results are there is not measured again, so that a run that was cut off goes on where it was: results are
-# in OUT (target/gpu). Steps: facts, rectangles, graph, mixed, warm, lone, clients, tasks; at the end the bars that they
-# decide.
+# Results are in OUT (default target/gpu). A step that has results is not measured again, so that an interrupted run can
+# be continued. Steps: facts, rectangles, graph, mixed, warm, lone, clients, tasks. The targets are printed at the end.
 #
-# KIT names a folder with binaries that `bench/gpu-kit.sh` made (target/gpu-kit), which are all that is needed besides
-# the Vulkan loader and the card's driver. MINILM and BERT list rectangles, ROWSxTOKENS; ROWS, TOKENS and TEXTS say what
-# flows. DEVICE (gpu) and SMALL=1 are for rehearsals: `DEVICE=gpu:software SMALL=1`.
+# KIT is the folder with the binaries of `bench/gpu-kit.sh` (default target/gpu-kit). Besides them, only the Vulkan loader
+# and the driver of the card are needed. MINILM and BERT list the batch shapes to measure, as ROWSxTOKENS. ROWS, TOKENS and
+# TEXTS are the batch size, the length limit and the number of texts for texts of all lengths. For a trial run without a
+# GPU, set `DEVICE=gpu:software SMALL=1`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Absolute, for the cache in it: programs ignore a relative XDG_CACHE_HOME.
+# An absolute path, because programs ignore a relative XDG_CACHE_HOME, which is set below.
 out=$(realpath -m "${OUT:-target/gpu}")
 kit=${KIT:-target/gpu-kit}
 device=${DEVICE:-gpu}
@@ -28,17 +28,18 @@ if [[ -n "${SMALL:-}" ]]; then
 fi
 mkdir -p "$out"
 compgen -G "$kit/*.xz" >/dev/null || { echo "no binaries in $kit: run bench/gpu-kit.sh, or set KIT" >&2 && exit 1; }
-# Binaries are kept compressed; they run from a folder of their own.
+# The binaries are compressed, so unpack them to a temporary folder.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for packed in "$kit"/*.xz; do
     name=$(basename "$packed" .xz)
     xz -dc "$packed" >"$work/$name" && chmod +x "$work/$name"
 done
-# What tuning has found is kept here from one step to the next.
+# Keeps the results of kernel tuning between steps.
 export XDG_CACHE_HOME=$out/cache
 
-# measure LIMIT WHO FILE COMMAND..: COMMAND's lines of JSON into FILE, each with `by`, for LIMIT seconds at most.
+# measure LIMIT WHO FILE COMMAND..: runs COMMAND for at most LIMIT seconds and appends its lines of JSON to FILE, each with
+# the field `by` set to WHO.
 measure() {
     local limit=$1 who=$2 file=$3 rc=0
     shift 3
@@ -79,7 +80,7 @@ rectangles() {
     done
 }
 
-# What a call costs besides the device's own time.
+# Measures the overhead of a call on top of the device's time.
 graph() {
     local shape
     for shape in "${shapes[@]}"; do
@@ -92,7 +93,7 @@ mixed() {
     bench 140 spirv f16 "$1" minilm flow "$most" "$tokens" "$texts"
 }
 
-# A second start finds what the first has tuned.
+# Measures a second start, which reuses the tuning results of the first.
 warm() {
     bench 60 spirv f16 "$1.again" minilm flow "$most" "$tokens" "$texts"
     sed 's/"by": "spirv f16"/"by": "spirv f16 warm"/' "$1.again" >>"$1" && rm "$1.again"
@@ -123,7 +124,7 @@ clients() {
         echo "clients ended with $?"
 }
 
-# How many kernels go to the device in one submission; Burn's default is 32.
+# Varies the number of kernels per submission to the device; Burn's default is 32.
 tasks() {
     local most
     for most in 16 64 256; do

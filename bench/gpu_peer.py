@@ -1,10 +1,10 @@
-"""What bench/gpu.sh needs besides Forebay: PyTorch on the same card, a client for a lone request, and the tables.
+"""The parts of bench/gpu.sh besides Forebay: PyTorch on the same card, a client with one request, and the tables.
 
-    gpu_peer.py rectangles f32|f16 SHAPE ROWSxTOKENS,.. SECONDS   eager PyTorch (sdpa), as lines of JSON
-    gpu_peer.py mixed f32|f16 SHAPE TOKENS TEXTS                  sentence-transformers' encode, texts of all lengths
-    gpu_peer.py lone TEXTS COMMAND..                              one request after the other through COMMAND's stdin
-    gpu_peer.py table FILE                                        a table of lines of JSON, each with `by`
-    gpu_peer.py bars FILE                                         the bars that these figures decide
+    gpu_peer.py rectangles f32|f16 SHAPE ROWSxTOKENS,.. SECONDS   eager PyTorch (sdpa); prints lines of JSON
+    gpu_peer.py mixed f32|f16 SHAPE TOKENS TEXTS                  sentence-transformers' encode with texts of all lengths
+    gpu_peer.py lone TEXTS COMMAND..                              one request after the other to COMMAND's stdin
+    gpu_peer.py table FILE                                        prints a table of lines of JSON, each with `by`
+    gpu_peer.py bars FILE                                         prints whether the targets are met
 """
 
 import json
@@ -56,7 +56,7 @@ def rectangles(precision, shape, rectangles, seconds):
         ids = torch.full((rows, tokens), 4)
         mask = torch.ones_like(ids)
         hidden = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
-        # The mean, and back on the host: what an answer needs.
+        # An answer needs the mean, on the host.
         return hidden.float().mean(1).cpu()
 
     for rectangle in rectangles.split(","):
@@ -75,7 +75,7 @@ def rectangles(precision, shape, rectangles, seconds):
 
 
 def mixed(precision, shape, tokens, count):
-    """The texts of device_bench's flow, tokenising included, with the better of two batch sizes."""
+    """Measures the texts of device_bench's flow, including the tokenizer, and reports the better of two batch sizes."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
@@ -104,7 +104,7 @@ def mixed(precision, shape, tokens, count):
 
 
 def lone(count, *command):
-    """A request is sent when the reply to the last one is there."""
+    """Sends each request when the reply to the last one has come."""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     times = []
     started = time.perf_counter()
@@ -125,7 +125,7 @@ def lone(count, *command):
 
 
 def off(row):
-    """How far a row is from the CPU; JSON has no number for what is none."""
+    """Returns the difference to the CPU as text. NaN is null in JSON."""
     return f"off by {row['difference']:.1e}" if row["difference"] is not None else "NOT A NUMBER"
 
 

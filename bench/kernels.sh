@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Checks that the CPU encoder's kernels are fast in the release profile, in the development profile, and with link-time
-# optimisation, which users of the library may have: beside the product of the gemm crate in the same run, with the vectors
-# that this processor has and with narrower ones, and in the machine code.
+# Checks that the kernels of the CPU encoder are fast in the release profile, in the development profile, and with link-time
+# optimisation, which users of the library may enable. Compares them with the matrix product of the gemm crate in the same
+# run, with the widest vectors of this processor and with narrower ones, and checks the machine code.
 #
 #     bench/kernels.sh
 #
-# The exit code is not 0 if a kernel is too slow, when it is measured again too, or calls what it should contain.
+# The exit code is not 0 if a kernel is too slow in two measurements, or calls a function that should be inlined.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -18,7 +18,7 @@ check() { # BINARY
 }
 build() { cargo build --quiet --locked --package forebay-bench-kernels "$@"; }
 
-# With symbols, which are all that differs from what is released.
+# Keeps symbols for disassembly.py; otherwise this is the release profile.
 export CARGO_PROFILE_RELEASE_STRIP=none
 build --release
 check "$target/release/forebay-bench-kernels"

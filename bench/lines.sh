@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# How many JSON lines a second a pipeline takes from standard input to standard output, beside the same lines through
-# no step at all, which is the limit that reading, parsing and writing set.
+# Measures the JSON lines per second from standard input to standard output through several steps, and without steps, which
+# is the limit that reading, parsing and writing set.
 #
 #   bench/lines.sh [rounds] [forebay binary]
 #
-# Without a binary the release build is made and measured.
+# Without a binary, builds and measures the release binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}

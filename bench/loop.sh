@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures Forebay beside the consumer loop that one writes by hand (bench/loop_peer.py): all-MiniLM-L6-v2 on the CPU, the
-# same Kafka, the same clients, the same number of threads. Prints the tables of docs/performance.md.
+# Compares Forebay with a hand-written consumer loop (bench/loop_peer.py): all-MiniLM-L6-v2 on the CPU, with the same Kafka,
+# clients and number of threads. Prints the tables of docs/performance.md.
 #
 #     bench/loop.sh [rounds]
 #
-# A round measures everything once: short and mixed texts; 1, 16, 64 and 256 clients; the loop with batches of at most 8 and
-# 64, Forebay in f32 and bf16. Needs what scripts/kafka.sh and bench/peers.sh need.
+# A round measures every combination once: short and mixed texts; 1, 16, 64 and 256 clients; the loop with batches of at
+# most 8 and 64, Forebay in f32 and bf16. Needs the requirements of scripts/kafka.sh and bench/peers.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,7 +37,7 @@ started=$(scripts/kafka.sh start --port "${KAFKA_PORT:-49192}" --dir "$work/kafk
 brokers=${started#*=}
 sed 's/^task = .*/&\nprecision = "bf16"/' config/embed.toml >"$work/bf16.toml"
 
-# Starts the server called $1 in the background and waits until it takes requests.
+# Starts the server $1 in the background and waits until it is ready for requests.
 serve() {
     case $1 in
     loop-*)

@@ -1,10 +1,10 @@
-"""The peer of bench/loop.sh: the consumer loop that one writes by hand.
+"""The peer of bench/loop.sh: a hand-written consumer loop.
 
     loop_peer.py BROKERS REQUESTS REPLIES GROUP MODEL FILE.onnx BATCH THREADS
 
-Takes what a poll gives, at most BATCH records; tokenizes them, pads them to the longest, runs ONNX Runtime once, takes the
-mean over each text's tokens, scales it to length 1, produces the replies with the requests' keys and headers, and commits
-once the broker has confirmed them. Prints "ready" when it has its partitions.
+Polls at most BATCH records, tokenizes them, pads them to the longest, runs ONNX Runtime once, takes the mean over the tokens
+of each text, scales it to length 1, produces the replies with the keys and headers of the requests, and commits once the
+broker has confirmed the replies. Prints "ready" when its partitions are assigned.
 """
 
 import json
@@ -38,7 +38,7 @@ def main():
 
     signal.signal(signal.SIGTERM, stop)
     while going:
-        # Returns at once with what has been fetched; waits for a first record, not for a full batch.
+        # Waits for a first record and then takes the records that are already fetched, without waiting for a full batch.
         first = consumer.poll(0.2)
         if first is None:
             continue

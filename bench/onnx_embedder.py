@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 on ONNX Runtime: what bench/cpu_peers.py measures alone and bench/loop_peer.py behind Kafka."""
+"""all-MiniLM-L6-v2 on ONNX Runtime, which bench/cpu_peers.py measures alone and bench/loop_peer.py behind Kafka."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ MOST_TOKENS = 256
 
 
 def embedder(model, onnx, threads):
-    """From a list of texts to their vectors, of length 1: the means over each text's tokens."""
+    """Returns a function from a list of texts to their embeddings: the mean over the tokens of each text, scaled to length 1."""
     tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MOST_TOKENS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment of the Python packages that Forebay is measured beside (3 GB, in the cache folder), and prints its
-# interpreter. Needs Python 3.10 or newer.
+# Creates a Python environment with the packages that Forebay is compared with (3 GB, in the cache folder), and prints the
+# path of its interpreter. Needs Python 3.10 or newer.
 set -euo pipefail
 
 packages=(

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints the figures that README.md quotes, and draws its plot again: the demo, the shipped model through an embedded broker
-# and through Kafka, and MiniLM beside a hand-written consumer loop, ONNX Runtime and sentence-transformers.
+# Prints the figures in README.md and draws its plot: the demo, the shipped model through an embedded broker and through
+# Kafka, and MiniLM compared with a hand-written consumer loop, ONNX Runtime and sentence-transformers.
 #
 #     bench/readme.sh [rounds]
 #
-# Needs what scripts/kafka.sh and bench/peers.sh need.
+# Needs the requirements of scripts/kafka.sh and bench/peers.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,11 +18,11 @@ echo "== through Kafka"
 dir=$(mktemp -d)
 trap 'scripts/kafka.sh stop --dir "$dir"' EXIT
 started=$(scripts/kafka.sh start --port "${KAFKA_PORT:-49092}" --dir "$dir")
-# The second of two, because a broker is slow at its start.
+# Runs a first benchmark without its figures, because a broker is slow after its start.
 "$forebay" bench --device cpu --brokers "${started#*=}" --concurrency 100 >/dev/null
 "$forebay" bench --device cpu --brokers "${started#*=}"
 scripts/kafka.sh stop --dir "$dir"
-echo "== beside a consumer loop"
+echo "== compared with a consumer loop"
 bench/loop.sh "${1:-3}"
-echo "== beside ONNX Runtime and sentence-transformers"
+echo "== compared with ONNX Runtime and sentence-transformers"
 bench/cpu.sh "${1:-3}"

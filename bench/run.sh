@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Measures every operator beside futures' own adapter and beside Streamz, and prints the table of docs/performance.md.
+# Compares the operators with the adapters of the futures crate and with Streamz, and prints the tables of
+# docs/performance.md.
 #
 #     bench/run.sh [rounds]
 #
-# A round measures everything once, so that what a busy machine does to one round it does to all columns; the table has
-# the medians. Needs cargo and Python 3.10 or newer; Streamz goes into an environment of its own in the cache folder.
+# A round measures every operator once, so that load on the machine affects all columns; the tables have medians. Needs
+# cargo and Python 3.10 or newer. Streamz is installed into a separate environment in the cache folder.
 set -euo pipefail
 cd "$(dirname "$0")"
 

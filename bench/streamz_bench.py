@@ -1,9 +1,9 @@
-"""What Streamz does with the same three chains, in events a second; prints JSON.
+"""Measures three chains of Streamz in events per second, and prints JSON.
 
-Every chain is built and fed the way Streamz's own documentation does it, and in the way that is fastest for it: events
-are pushed with `emit`, without metadata, so without the reference counters that stand for Forebay's receipts. The
-time is that of all `emit` calls, with what is still under way at the end. Beside them, under `*_refs`, the same with
-one `RefCounter` for each event, which is what a Kafka source attaches to commit its offsets.
+Each chain is built as in the documentation of Streamz, in the way that is fastest for Streamz: events are pushed with
+`emit` and without metadata, and so without the reference counters that correspond to Forebay's receipts. The time is that
+of all `emit` calls, including the events that are still in flight at the end. The results `*_refs` are those with one
+`RefCounter` per event, which a Kafka source of Streamz attaches to commit its offsets.
 
 - `map`: `Stream().map(f).sink(g)`, with the plain, synchronous `emit`; no event loop is involved.
 - `partition_32`: `Stream(asynchronous=True).partition(32).sink(g)`, each `emit` awaited.
@@ -25,12 +25,12 @@ EVENTS = 20_000
 
 
 def metadata(refs, settled):
-    """A fresh reference counter that calls back when the event is done, or nothing."""
+    """Returns metadata with a new reference counter, which calls `settled` when the event is done; None without `refs`."""
     return [{"ref": RefCounter(cb=settled)}] if refs else None
 
 
 class Count:
-    """Counts what it is called for."""
+    """Counts its calls."""
 
     def __init__(self):
         self.count = 0
@@ -45,7 +45,7 @@ async def until(condition):
 
 
 async def rate(build, emits, refs, awaited):
-    """Events a second from `build`'s source to its sink, of which `emits` calls are expected."""
+    """Returns the events per second from the source to the sink of `build`; the sink is called `emits` times."""
     source = Stream(asynchronous=True) if awaited else Stream()
     delivered, settled = Count(), Count()
     build(source).sink(delivered)

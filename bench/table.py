@@ -1,4 +1,4 @@
-"""Prints what the rounds of run.sh measured as Markdown: medians over the rounds, and the targets beside them."""
+"""Prints the measurements of run.sh as Markdown: medians over the rounds, and targets."""
 
 import json
 import statistics
@@ -6,10 +6,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-# As EVENTS in benches/operators.rs.
+# The same as EVENTS in benches/operators.rs.
 EVENTS = 20_000
 
-# What a user reads, and the most nanoseconds that the operator itself is to take.
+# The label of each operator, and the target for its time in nanoseconds.
 OPERATORS = {
     "base": ("source and sink alone", None),
     "map": ("`map`", 60),
@@ -25,7 +25,7 @@ MULTIPLE = 50
 
 
 def criterion(archive):
-    """Nanoseconds an event, by side and operator, of one round."""
+    """Returns the nanoseconds per event of one round, by side and operator."""
     with tarfile.open(archive) as files:
         return {
             tuple(Path(name).parts[:2]): json.load(files.extractfile(name))["median"]["point_estimate"] / EVENTS
@@ -64,7 +64,7 @@ def main(results):
     )
     for name in AGAINST_STREAMZ:
         label = OPERATORS[name][0]
-        # Alike against alike; then the harder one, Forebay's receipts against Streamz without its own.
+        # First both without and both with receipts, then the harder comparison: only Forebay with receipts.
         for receipts, side, suffix in [
             ("neither", "detached", ""),
             ("both", "forebay", "_refs"),

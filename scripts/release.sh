@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the binary that ships, and refuses one that answers fewer requests than the development build.
+# Builds the release binary, and fails if its throughput is below that of the development build.
 #
 #   scripts/release.sh                        builds both, compares them, prints the path of the release binary
 #   scripts/release.sh RELEASE DEVELOPMENT    compares these binaries
@@ -14,7 +14,7 @@ if (($# == 0)); then
     cargo build --locked
 fi
 
-# Requests/s with 100 clients, batched.
+# Prints the requests per second with 100 clients, batched.
 rate() {
     "$1" bench --device cpu --concurrency 100 --requests 2000 | awk '$1 == 100 { print $2 }'
 }

@@ -1,8 +1,9 @@
-//! What one event costs on its way through one operator, and beside it what futures' own adapter costs.
+//! The cost of one event in each operator, next to that of the corresponding adapter of the futures
+//! crate.
 //!
-//! Every event of the group `forebay` has metadata and a receipt that its source waits for; a run that does not see every
-//! receipt done panics. In `detached` no source waits, as none does for Streamz's events without reference counters.
-//! `futures` passes bare numbers.
+//! In the group `forebay`, each event has metadata and a receipt that its source waits for; a run
+//! panics unless every receipt is done. In `detached`, events have no receipt that a source waits
+//! for, like events of Streamz without reference counters. `futures` passes plain numbers.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -18,7 +19,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-/// Events a run. Starting a run is a part of its time, and too small a part at this length to be seen.
+/// Events per run. A run includes its start, which is negligible at this length.
 const EVENTS: u64 = 20_000;
 const BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -85,7 +86,7 @@ fn futures(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
     });
 }
 
-/// One number for each run: the time of all its events.
+/// Measures the time of a run, which is that of all its events.
 fn measure<R: Future<Output = ()>>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     runtime: &Runtime,
@@ -96,7 +97,7 @@ fn measure<R: Future<Output = ()>>(
     group.bench_function(name, |bench| bench.iter(|| runtime.block_on(run())));
 }
 
-/// Runs a flow from a source that makes receipts to a sink that resolves them.
+/// Runs a flow from a source that creates receipts to a sink that settles them.
 async fn through<T: Send + 'static>(operators: impl FnOnce(Flow<u64>) -> Flow<T>) {
     let settled = Arc::new(AtomicU64::new(0));
     let name: Arc<str> = "numbers".into();

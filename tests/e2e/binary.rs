@@ -1,4 +1,4 @@
-//! The `forebay` binary as a child process.
+//! Runs the `forebay` binary as a child process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// The root of the repository, where the README's commands are run.
+/// Returns the root of the repository, in which the README's commands run.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
@@ -28,7 +28,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     let writer = std::thread::spawn(move || {
-        // A child that fails at its start reads nothing.
+        // A child that fails at its start does not read its input.
         stdin.write_all(input.as_bytes()).ok();
     });
     let output = child.wait_with_output().unwrap();
@@ -36,7 +36,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Output {
     output
 }
 
-/// A `forebay run` that takes requests. Killed when dropped.
+/// A `forebay run` that is ready for requests. Dropping it kills the process.
 pub(crate) struct Service {
     child: Child,
     log: Arc<Mutex<String>>,
@@ -44,7 +44,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the command and waits until it says that it is ready.
+    /// Starts the command and waits until it logs that it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -66,7 +66,7 @@ impl Service {
         panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock().unwrap());
     }
 
-    /// Its standard output, where the command pipes it.
+    /// Returns the standard output, which the command must have piped.
     pub(crate) fn stdout(&mut self) -> ChildStdout {
         self.child.stdout.take().unwrap()
     }
@@ -78,7 +78,7 @@ impl Service {
         assert!(status.unwrap().success());
     }
 
-    /// Stops it in order and checks that it did. Gives what it has logged.
+    /// Stops the process by SIGTERM, checks that it exits with code 0, and returns its log.
     pub(crate) fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
@@ -90,7 +90,7 @@ impl Service {
         log
     }
 
-    /// Kills it as a crash would, and waits for its end.
+    /// Kills the process with SIGKILL, as in a crash, and waits for its end.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -99,7 +99,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }

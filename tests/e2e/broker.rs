@@ -1,27 +1,28 @@
-//! A broker for a test, and topics of its own.
+//! A broker for a test, with topics that only this test uses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use forebay_kafka::{EmbeddedBroker, create_topics};
 
-/// A broker with one pair of topics that no other test uses.
+/// A broker with a topic of requests and a topic of replies that only one test uses.
 pub(crate) struct Broker {
     pub(crate) address: String,
     pub(crate) requests: String,
     pub(crate) replies: String,
     pub(crate) group: String,
-    // Lives as long as the test.
+    // Keeps the embedded broker running as long as the test.
     embedded: Option<EmbeddedBroker>,
 }
 
 impl Broker {
-    /// The broker that `KAFKA_BROKERS` names, or an embedded one.
+    /// Connects to the cluster that `KAFKA_BROKERS` names, or starts an embedded broker.
     pub(crate) fn start(test: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let name = format!("{test}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let (requests, replies) = (format!("{name}-requests"), format!("{name}-replies"));
+        let requests = format!("{name}-requests");
+        let replies = format!("{name}-replies");
         let topics = [(requests.as_str(), 4), (replies.as_str(), 4)];
         let (address, embedded) = if let Ok(address) = std::env::var("KAFKA_BROKERS") {
             let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -38,7 +39,7 @@ impl Broker {
         Self { address, requests, replies, group: name, embedded }
     }
 
-    /// One more topic, with four partitions.
+    /// Creates another topic, with four partitions, and returns its name.
     pub(crate) fn topic(&self, name: &str) -> String {
         let name = format!("{}-{name}", self.group);
         if let Some(embedded) = &self.embedded {
@@ -50,7 +51,8 @@ impl Broker {
         name
     }
 
-    /// `config/sentiment.toml`, as its variables make it read and write this broker's topics on the CPU.
+    /// Returns the environment variables with which `config/sentiment.toml` uses this broker's
+    /// topics and the CPU.
     pub(crate) fn variables(&self) -> [(&str, &str); 5] {
         [
             ("KAFKA_BROKERS", &self.address),

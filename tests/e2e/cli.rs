@@ -1,4 +1,4 @@
-//! The command line: what it prints and how it exits.
+//! The command line: output and exit codes.
 
 use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
@@ -21,7 +21,7 @@ fn every_file_in_config_passes_check_or_lacks_only_its_model() {
 }
 
 #[test]
-fn a_wrong_file_exits_with_64_and_points_at_the_line() {
+fn an_invalid_file_exits_with_64_and_points_at_the_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wrong.toml");
     std::fs::write(&file, "[source.stdin]\n[sink.stdot]\n").unwrap();
@@ -47,7 +47,7 @@ fn wrong_flags_exit_with_64() {
 }
 
 #[test]
-fn a_broker_that_is_down_is_said_and_exits_with_69() {
+fn a_broker_that_is_down_is_reported_with_exit_code_69() {
     let mut command = forebay();
     command
         .args(["run", "config/sentiment.toml"])
@@ -59,7 +59,7 @@ fn a_broker_that_is_down_is_said_and_exits_with_69() {
 }
 
 #[test]
-fn a_missing_topic_is_said_and_exits_with_69() {
+fn a_missing_topic_is_reported_with_exit_code_69() {
     let broker = Broker::start("topicless");
     let mut command = forebay();
     command
@@ -67,7 +67,7 @@ fn a_missing_topic_is_said_and_exits_with_69() {
         .envs(broker.variables())
         .env("REPLIES_TOPIC", "no-such-topic");
     if std::env::var_os("KAFKA_BROKERS").is_none() {
-        eprintln!("skipped: the embedded broker makes every topic it is asked for");
+        eprintln!("skipped: the embedded broker creates every topic that a client asks for");
         return;
     }
     let output = output(&mut command, "");
@@ -83,7 +83,7 @@ fn an_embedded_broker_serves_any_pipeline() {
 }
 
 #[test]
-fn devices_are_listed_with_what_auto_takes() {
+fn devices_are_listed_with_the_choice_of_auto() {
     let words = output(forebay().arg("devices"), "");
     assert!(words.status.success(), "{words:?}");
     let words = String::from_utf8(words.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! Plain Kafka clients: producers of requests and a reader of replies.
+//! Plain Kafka clients: producers of requests and a consumer of replies.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 
-/// Longest wait for all replies. Far above what is needed, so that only a lost reply runs into it.
+/// Longest wait for all replies. The margin is wide, so that only a lost reply exceeds it.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A request as its sender knows it.
+/// A request with the correlation id, key and value that its sender gave it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) id: String,
@@ -23,11 +23,15 @@ pub(crate) struct Request {
     pub(crate) value: Option<Vec<u8>>,
 }
 
-/// A reply as it lies in its topic.
+/// A reply as it is read from its topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Value,
+    /// The value as it was written.
+    pub(crate) raw: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -41,16 +45,18 @@ impl Reply {
     }
 }
 
-/// Produces the requests from `producers` clients at once, each with a correlation id and a header of its own.
+/// Produces the requests from `producers` clients at once, each request with its correlation id and
+/// two other headers.
 pub(crate) fn produce(broker: &Broker, requests: &[Request], producers: usize) {
     std::thread::scope(|scope| {
         for part in requests.chunks(requests.len().div_ceil(producers)) {
-            scope.spawn(|| produce_part(broker, part));
+            scope.spawn(|| produce_with(broker, part, &[]));
         }
     });
 }
 
-fn produce_part(broker: &Broker, requests: &[Request]) {
+/// Produces the requests from one client, with more headers.
+pub(crate) fn produce_with(broker: &Broker, requests: &[Request], more: &[(&str, &[u8])]) {
     let producer: ThreadedProducer<DefaultProducerContext> =
         ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
     for request in requests {
@@ -58,6 +64,9 @@ fn produce_part(broker: &Broker, requests: &[Request]) {
             .insert(Header { key: "kafka_correlationId", value: Some(&request.id) })
             .insert(Header { key: "sender", value: Some(b"\x00\xff".as_slice()) })
             .insert(Header { key: "nothing", value: None::<&[u8]> });
+        let headers = more.iter().fold(headers, |headers, &(key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
         let mut record = BaseRecord::<[u8], [u8]>::to(&broker.requests).headers(headers);
         record.key = request.key.as_deref();
         record.payload = request.value.as_deref();
@@ -66,7 +75,8 @@ fn produce_part(broker: &Broker, requests: &[Request]) {
     producer.flush(PATIENCE).unwrap();
 }
 
-/// Reads replies from the start of their topic until every id in `expected` has one; all replies by correlation id.
+/// Reads replies from the start of their topic until every request in `expected` has one. Returns
+/// all replies by correlation id.
 pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<String, Vec<Reply>> {
     let consumer = reader(broker, "reader");
     let mut from_start = TopicPartitionList::new();
@@ -92,15 +102,22 @@ pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<Str
             .flat_map(|headers| headers.iter())
             .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
             .collect();
-        let value = serde_json::from_slice(message.payload().unwrap()).unwrap();
-        let reply = Reply { key: message.key().map(<[u8]>::to_vec), value, headers };
+        let raw = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+        let reply = Reply {
+            key: message.key().map(<[u8]>::to_vec),
+            value: serde_json::from_str(&raw).unwrap(),
+            raw,
+            partition: message.partition(),
+            offset: message.offset(),
+            headers,
+        };
         let id = String::from_utf8(reply.header("kafka_correlationId").unwrap().to_vec()).unwrap();
         replies.entry(id).or_default().push(reply);
     }
     replies
 }
 
-/// How many records of the requests topic the group has not committed.
+/// Returns the number of records in the topic of requests that the group has not committed.
 pub(crate) fn lag(broker: &Broker) -> i64 {
     let consumer = reader(broker, &broker.group);
     let mut partitions = TopicPartitionList::new();

@@ -1,4 +1,4 @@
-//! What a crash costs: nothing is lost, and what was in flight may be answered twice.
+//! A crash: no request is lost, and requests in flight may be answered twice.
 
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -7,8 +7,9 @@ use crate::binary::{Service, forebay, root};
 use crate::broker::Broker;
 use crate::clients::{Request, lag, produce, read_replies};
 
-/// `config/sentiment.toml` with a session that ends 6 s after its member, instead of 45 s.
-fn notice_crashes_soon() -> NamedTempFile {
+/// Returns `config/sentiment.toml` with a session timeout of 6 s instead of 45 s, so that the group
+/// notices the crash soon.
+fn pipeline_with_short_session() -> NamedTempFile {
     let text = std::fs::read_to_string(root().join("config/sentiment.toml")).unwrap();
     let text = text.replace("drain_timeout = \"10s\"", "drain_timeout = \"2s\"").replace(
         "[source.kafka.options]",
@@ -29,17 +30,18 @@ fn a_killed_pipeline_loses_no_request() {
         value: Some(json!({"text": format!("film number {number}")}).to_string().into_bytes()),
     };
     let requests: Vec<_> = (0..2_000).map(request).collect();
-    let pipeline = notice_crashes_soon();
+    let pipeline = pipeline_with_short_session();
     let run = || Service::start(forebay().arg("run").arg(pipeline.path()).envs(broker.variables()));
 
     let service = run();
     let (before, after) = requests.split_at(1_000);
     produce(&broker, before, 4);
-    // Some are answered, none need be committed, the rest is in flight or unread.
+    // By now some requests are answered and perhaps not committed; the others are in flight or
+    // unread.
     read_replies(&broker, &before[..1]);
     service.kill();
 
-    // Only the heir can answer these, however fast the other was.
+    // Only the second service can answer these, because they come after the kill.
     produce(&broker, after, 4);
     let service = run();
     let replies = read_replies(&broker, &requests);

@@ -1,4 +1,4 @@
-//! `forebay demo` and `forebay bench`: what they show and write, and how they end.
+//! `forebay demo` and `forebay bench`: their output, files and exit codes.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -22,12 +22,13 @@ fn the_demo_shows_replies_and_a_chart() {
     assert_eq!((bars('█'), bars('░')), (2, 2), "{shown}");
     let wide: Vec<_> = shown.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(wide.is_empty(), "wider than 80 columns: {wide:#?}");
-    assert!(!shown.contains('\u{1b}'), "no escape sequences where there is no terminal");
+    assert!(!shown.contains('\u{1b}'), "escape sequences without a terminal");
 }
 
 #[test]
 fn an_interrupted_demo_or_benchmark_leaves_the_terminal_clean() {
-    // How many lines are read before the signal is sent: while the models start, among the replies, while measuring.
+    // Number of lines that are read before the signal, which then comes while the models start,
+    // between the replies, or during the measurement.
     for (command, lines) in
         [("demo", 1), ("demo", 3), ("demo", 8), ("demo", 15), ("bench", 1), ("bench", 7)]
     {
@@ -54,7 +55,7 @@ fn an_interrupted_demo_or_benchmark_leaves_the_terminal_clean() {
 }
 
 #[test]
-fn a_demo_that_serves_answers_and_ends_in_order() {
+fn a_serving_demo_prints_its_commands_and_exits_with_0() {
     let mut child = forebay()
         .args(["demo", "--device", "cpu", "--concurrency", "2", "--rows", "0", "--serve"])
         .stdout(Stdio::piped())
@@ -67,14 +68,17 @@ fn a_demo_that_serves_answers_and_ends_in_order() {
     assert!(consume.contains("kcat -b 127.0.0.1:"), "{consume}");
     Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
     let last = lines.last().unwrap();
-    assert!(last.contains("kcat") && last.contains("-P"), "nothing follows the commands: {last}");
+    assert!(
+        last.contains("kcat") && last.contains("-P"),
+        "the commands are the last lines: {last}"
+    );
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
 
 #[test]
-fn a_benchmark_writes_its_figures_as_json_and_svg() {
+fn the_benchmark_writes_its_figures_as_json_and_svg() {
     let folder = tempfile::tempdir().unwrap();
     let [json, svg] = ["figures.json", "figures.svg"].map(|name| folder.path().join(name));
     let mut bench = forebay();
@@ -115,7 +119,7 @@ fn a_benchmark_writes_its_figures_as_json_and_svg() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_fails_before_anything_is_measured() {
+fn an_output_file_that_cannot_be_written_fails_before_the_measurement() {
     for option in ["--json", "--svg"] {
         let bench = output(forebay().args(["bench", option, "no/such/folder/file"]), "");
         assert!(!bench.status.success());

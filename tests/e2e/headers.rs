@@ -1,4 +1,4 @@
-//! What requests ask for in their headers: a place for the reply, a deadline, a trace.
+//! The headers of requests that Forebay obeys: reply topic and partition, deadline, and trace.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use crate::broker::Broker;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Answers a request with its own value; needs no model.
+/// A pipeline without a model that answers a request with its own value.
 const PIPELINE: &str = r#"
 [source.kafka]
 brokers = "${KAFKA_BROKERS}"
@@ -30,12 +30,12 @@ topic = "${REPLIES_TOPIC}"
 reply_topics = ["${OTHER_TOPIC}", "no-such-topic"]
 "#;
 
-/// Stands in a header's value for the other topic's name, which is new for each test.
+/// A placeholder in header values for the name of the other topic, which each test creates.
 const OTHER: &[u8] = b"OTHER";
 
 type Fields<'a> = Vec<(&'a str, Vec<u8>)>;
 
-/// Where a reply lies, and what it says.
+/// A reply with its topic and partition.
 #[derive(Debug)]
 struct Reply {
     topic: String,
@@ -44,7 +44,8 @@ struct Reply {
     headers: BTreeMap<String, Vec<u8>>,
 }
 
-/// Sends requests with these headers, keyed by their number, and gives their replies, wherever they are.
+/// Sends one request for each set of headers, with its number as key. Returns the replies from both
+/// topics.
 fn replies(name: &str, requests: &[Fields<'_>]) -> (Broker, String, Vec<Reply>) {
     let broker = Broker::start(name);
     let other = broker.topic("other");
@@ -57,7 +58,8 @@ fn replies(name: &str, requests: &[Fields<'_>]) -> (Broker, String, Vec<Reply>) 
     let producer: ThreadedProducer<DefaultProducerContext> =
         ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
     for (number, fields) in requests.iter().enumerate() {
-        let (key, value) = (number.to_string(), number.to_string());
+        let key = number.to_string();
+        let value = number.to_string();
         let id = OwnedHeaders::new().insert(Header { key: "id", value: Some(&key) });
         let headers = fields.iter().fold(id, |headers, (key, value)| {
             let value = if value == OTHER { other.as_bytes() } else { value };
@@ -106,7 +108,8 @@ fn replies(name: &str, requests: &[Fields<'_>]) -> (Broker, String, Vec<Reply>) 
     (broker, other, found.into_values().collect())
 }
 
-/// The error code of a reply, in its value and in its header; `none` for a result.
+/// Returns the error code of a reply, or `none` for a result. Checks that value and header have the
+/// same code.
 fn code(reply: &Reply) -> String {
     let value: serde_json::Value = serde_json::from_str(&reply.value).unwrap();
     let code = value["error"]["code"].as_str().unwrap_or("none").to_owned();
@@ -116,7 +119,7 @@ fn code(reply: &Reply) -> String {
 }
 
 #[test]
-fn a_reply_goes_where_its_request_asks_and_an_error_where_that_cannot_be() {
+fn a_reply_goes_to_the_requested_topic_and_partition_or_becomes_an_error() {
     let topic = |name: &str| ("kafka_replyTopic", name.as_bytes().to_vec());
     let partition = |bytes: &[u8]| ("kafka_replyPartition", bytes.to_vec());
     let requests = [
@@ -131,7 +134,8 @@ fn a_reply_goes_where_its_request_asks_and_an_error_where_that_cannot_be() {
     ];
     let (broker, other, replies) = replies("reply-to", &requests);
     let codes: Vec<_> = replies.iter().map(code).collect();
-    let (missing, partition) = ("reply_topic_missing", "invalid_reply_partition");
+    let missing = "reply_topic_missing";
+    let partition = "invalid_reply_partition";
     let expected = [
         "none",
         partition,
@@ -155,7 +159,7 @@ fn a_reply_goes_where_its_request_asks_and_an_error_where_that_cannot_be() {
 }
 
 #[test]
-fn a_request_past_its_deadline_gets_an_error_and_its_neighbours_get_results() {
+fn only_requests_past_their_deadline_get_an_error() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let at = |millis: u128| vec![("forebay-deadline-ms", millis.to_string().into_bytes())];
     let after = |value: &str| vec![("forebay-timeout-ms", value.as_bytes().to_vec())];
@@ -170,12 +174,13 @@ fn a_request_past_its_deadline_gets_an_error_and_its_neighbours_get_results() {
     ];
     let (_, _, replies) = replies("deadline", &requests);
     let codes: Vec<_> = replies.iter().map(code).collect();
-    let (late, invalid) = ("deadline_exceeded", "invalid_deadline");
+    let late = "deadline_exceeded";
+    let invalid = "invalid_deadline";
     assert_eq!(codes, [late, "none", invalid, late, "none", invalid, "none"]);
 }
 
 #[test]
-fn a_reply_continues_its_requests_trace() {
+fn a_reply_continues_the_trace_of_its_request() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let state = ("tracestate", b"congo=t61rcWkgMzE".to_vec());
     let requests = [

@@ -1,4 +1,5 @@
-//! A model from the Hub through the binary: from a server that answers as the Hub does, and from the cache.
+//! A model from the Hugging Face Hub, through the binary: from a test server in place of the Hub,
+//! and from the cache.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,8 +100,12 @@ fn a_model_is_fetched_once_and_then_runs_without_the_hub() {
     assert!(answer["label"].is_string(), "{answer}");
 
     let unknown = run("run", "hub = \"tiny/bert\"\nrevision = \"v9\"", "0");
-    assert!(log(&unknown).contains("the Hub has no tiny/bert@v9"), "{}", log(&unknown));
+    assert!(log(&unknown).contains("tiny/bert@v9 was not found on the Hub"), "{}", log(&unknown));
     server.shutdown_background();
-    assert_eq!(run("run", tiny, "0").stdout, fetched.stdout, "a Hub that is gone");
-    assert_eq!(run("run", tiny, "1").stdout, fetched.stdout, "no Hub at all");
+    assert_eq!(
+        run("run", tiny, "0").stdout,
+        fetched.stdout,
+        "from the cache, with a Hub that is down"
+    );
+    assert_eq!(run("run", tiny, "1").stdout, fetched.stdout, "from the cache, offline");
 }

@@ -1,4 +1,4 @@
-//! The README's `kcat` commands, run by kcat itself.
+//! The `kcat` commands of the README.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -34,7 +34,7 @@ fn kcat_produces_a_request_and_consumes_its_reply() {
     producer.stdin.take().unwrap().write_all(b"me:{\"text\": \"a wonderful film\"}\n").unwrap();
     assert!(producer.wait().unwrap().success());
 
-    // One record, then exit.
+    // `-c 1` lets kcat exit after one record.
     let consumed = Command::new("kcat")
         .args([
             "-b",

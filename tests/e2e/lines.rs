@@ -1,4 +1,4 @@
-//! Pipelines without a broker: lines in, lines out, in order.
+//! Pipelines without a broker, which answer lines with lines.
 
 use serde_json::Value;
 
@@ -12,15 +12,15 @@ fn run(args: &[&str], input: &str) -> (Vec<Value>, Option<i32>, String) {
 }
 
 #[test]
-fn every_line_has_its_answer_in_its_place() {
+fn the_answers_come_in_the_order_of_the_lines() {
     let input = "{\"text\": \"a wonderful film\"}\n\nnot json\n\"a dreadful, boring film\"\n{\"txt\": 1}\n\"a wonderful film\"";
     let (lines, code, log) = run(&["config/lines.toml"], input);
-    let told: Vec<_> = lines
+    let answers: Vec<_> = lines
         .iter()
         .map(|line| line["label"].as_str().or(line["error"]["code"].as_str()).unwrap())
         .collect();
     assert_eq!(
-        told,
+        answers,
         ["positive", "invalid_json", "negative", "missing_field", "positive"],
         "{log}"
     );
@@ -28,14 +28,14 @@ fn every_line_has_its_answer_in_its_place() {
 }
 
 #[test]
-fn a_kafka_pipeline_can_be_tried_with_a_pipe() {
+fn stdio_runs_a_kafka_pipeline_on_lines() {
     let (lines, code, log) = run(&["--stdio", "config/sentiment.toml"], "\"a wonderful film\"\n");
     assert_eq!(lines[0]["label"], "positive", "{log}");
     assert_eq!(code, Some(0));
 }
 
 #[test]
-fn no_input_is_no_error() {
+fn empty_input_exits_with_0() {
     let (lines, code, _) = run(&["config/lines.toml"], "");
     assert_eq!((lines.len(), code), (0, Some(0)));
 }
@@ -43,7 +43,8 @@ fn no_input_is_no_error() {
 #[test]
 fn files_are_read_to_their_end() {
     let folder = tempfile::tempdir().unwrap();
-    let (input, out) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
+    let input = folder.path().join("in.jsonl");
+    let out = folder.path().join("out.jsonl");
     let lines: Vec<_> = (0..200).map(|number| format!("{{\"text\": \"film {number}\"}}")).collect();
     std::fs::write(&input, lines.join("\n")).unwrap();
     let mut command = forebay();
@@ -57,7 +58,7 @@ fn files_are_read_to_their_end() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn the_error_for_a_missing_file_names_it() {
     let mut command = forebay();
     command.args(["run", "config/files.toml"]).env("DEVICE", "cpu").env("IN", "/no/such.jsonl");
     let output = output(&mut command, "");

@@ -1,9 +1,9 @@
-//! End-to-end tests: the binary, a broker, and clients that know nothing of Forebay.
+//! End-to-end tests: the binary, a broker, and plain Kafka clients.
 //!
-//! The broker is the one that `KAFKA_BROKERS` names, or an embedded one. What a machine lacks is said and skipped,
-//! except in CI (`CI` set), where it fails.
+//! The broker is the one that `KAFKA_BROKERS` names, or an embedded one. A test that needs
+//! something the machine lacks prints that it is skipped; in CI (`CI` is set), it fails.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test fails at the line that cannot go on")]
 
 mod binary;
 mod broker;
@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod crash;
 mod demo;
+mod enrich;
 mod headers;
 mod hub;
 mod kcat;
@@ -20,4 +21,6 @@ mod replay;
 mod round_trip;
 mod secure;
 mod software_gpu;
+mod stop;
 mod stuck;
+mod tidy;

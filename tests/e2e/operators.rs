@@ -1,11 +1,11 @@
-//! Steps between the ends that need no broker: what the docs show, and every end there is.
+//! Pipelines without a broker: the examples in docs/operators.md, and all other sources and sinks.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::binary::{Service, forebay, output, root};
 
-/// Runs a pipeline file with this text; gives the lines of its output, its exit code and its log.
+/// Runs a pipeline file with this text. Returns the lines of its output, its exit code and its log.
 fn run(text: &str, input: &str) -> (Vec<String>, Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.toml");
@@ -16,7 +16,7 @@ fn run(text: &str, input: &str) -> (Vec<String>, Option<i32>, String) {
 }
 
 #[test]
-fn the_examples_of_the_docs_do_what_is_shown() {
+fn the_examples_in_the_docs_give_the_output_shown() {
     let page = std::fs::read_to_string(root().join("docs/operators.md")).unwrap();
     let (_, examples) = page.split_once("\n## Examples\n").unwrap();
     let mut blocks = examples.split("```").skip(1).step_by(2);
@@ -38,7 +38,7 @@ fn the_examples_of_the_docs_do_what_is_shown() {
 }
 
 #[test]
-fn a_beat_counts_and_ends() {
+fn an_interval_source_counts_and_ends() {
     let file =
         "[source.interval]\nevery = \"1ms\"\ncount = 4\n[[step]]\npartition = 3\n[sink.stdout]\n";
     let (lines, code, log) = run(file, "");
@@ -46,7 +46,7 @@ fn a_beat_counts_and_ends() {
 }
 
 #[test]
-fn values_can_go_to_several_sinks_and_nowhere() {
+fn values_can_go_to_several_sinks_and_be_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let odd = folder.path().join("odd.jsonl");
     let file = format!(
@@ -61,9 +61,10 @@ fn values_can_go_to_several_sinks_and_nowhere() {
 }
 
 #[test]
-fn several_files_can_be_joined() {
+fn two_file_sources_can_be_zipped() {
     let folder = tempfile::tempdir().unwrap();
-    let (a, b) = (folder.path().join("a.jsonl"), folder.path().join("b.jsonl"));
+    let a = folder.path().join("a.jsonl");
+    let b = folder.path().join("b.jsonl");
     std::fs::write(&a, "1\n2\n3").unwrap();
     std::fs::write(&b, "\"one\"\n\"two\"\n").unwrap();
     let file = format!(
@@ -75,7 +76,7 @@ fn several_files_can_be_joined() {
 }
 
 #[test]
-fn a_file_that_is_followed_gives_what_is_written_later() {
+fn a_followed_file_gives_lines_that_are_written_later() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
     let mut writer = std::fs::File::create(&log).unwrap();
@@ -86,12 +87,12 @@ fn a_file_that_is_followed_gives_what_is_written_later() {
     );
     std::fs::write(&pipeline, text).unwrap();
     let mut service = Service::start(forebay().arg("run").arg(&pipeline).stdout(Stdio::piped()));
-    // Each read waits until there is a line.
+    // Each `next` waits for a line.
     let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "10");
     writer.write_all(b"3\n4\n").unwrap();
     assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["230", "40"]);
-    // Cut short, and then replaced, as logs are rotated.
+    // Truncates and then replaces the file, as log rotation does.
     std::fs::write(&log, "5\n").unwrap();
     assert_eq!(lines.next().unwrap(), "50");
     let next = folder.path().join("next.jsonl");
@@ -101,7 +102,8 @@ fn a_file_that_is_followed_gives_what_is_written_later() {
     service.stop();
 }
 
-/// Runs a pipeline file with this text whose standard output nobody reads; gives its exit code and its log.
+/// Runs a pipeline file with this text and a closed standard output. Returns its exit code and its
+/// log.
 fn run_unread(text: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.toml");
@@ -115,20 +117,20 @@ fn run_unread(text: &str) -> (Option<i32>, String) {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    // It ends before it has read all of this.
+    // The process ends before it has read all input, so the write may fail.
     child.stdin.take().unwrap().write_all("12345678\n".repeat(50_000).as_bytes()).ok();
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_run_in_silence() {
+fn a_closed_standard_output_ends_a_run_silently() {
     let (code, log) = run_unread("[source.stdin]\n[sink.stdout]\n");
     assert!(code == Some(0) && !log.contains("error"), "{log}");
 }
 
 #[test]
-fn a_reader_that_goes_away_is_an_error_where_there_are_other_sinks() {
+fn a_closed_standard_output_is_an_error_if_there_are_other_sinks() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.jsonl");
     let text = format!("[source.stdin]\n[sink.stdout]\n[sink.file]\npath = {out:?}\n");
@@ -137,7 +139,7 @@ fn a_reader_that_goes_away_is_an_error_where_there_are_other_sinks() {
 }
 
 #[test]
-fn deep_recursion_in_an_expression_is_no_crash() {
+fn deep_recursion_in_an_expression_does_not_crash() {
     let file = "[source.stdin]\n[[step]]\nmap = \"def sum: if . == 0 then 0 else . + (. - 1 | sum) end; sum\"\n\
                 [sink.stdout]\n";
     let (lines, code, log) = run(file, "10\n20000\n");
@@ -167,7 +169,7 @@ fn http_requests_are_answered_by_the_pipeline() {
         }
     };
     let Some(doubled) = send("/double", "21") else {
-        eprintln!("skipped: there is no curl");
+        eprintln!("skipped: curl is not installed");
         return;
     };
     assert_eq!(doubled, "42\n200");
@@ -192,7 +194,7 @@ fn a_running_pipeline_shows_its_taps_and_counts() {
     let mut service = Service::start(&mut command);
     let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
     assert_eq!(lines.nth(9).unwrap(), "18", "ten values have passed");
-    // Read on, so that the pipeline does not wait for this test.
+    // Keeps reading, so that the pipeline does not stall on a full pipe.
     let reader = std::thread::spawn(move || lines.count());
     let page = |path: &str| {
         let retry = ["--retry-connrefused", "--retry", "9", "--retry-delay", "1"];
@@ -210,7 +212,7 @@ fn a_running_pipeline_shows_its_taps_and_counts() {
             assert!(counts.lines().any(|line| line.ends_with("  look")), "{counts}");
             assert!(page("/graph.svg").unwrap().contains("look"));
         }
-        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: there is no curl"),
+        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: curl is not installed"),
         Err(error) => panic!("curl: {error}"),
     }
     service.stop();
@@ -218,7 +220,7 @@ fn a_running_pipeline_shows_its_taps_and_counts() {
 }
 
 #[test]
-fn metrics_say_why_batches_left_and_what_they_were_like() {
+fn metrics_count_batches_by_reason_with_their_sizes_and_times() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = folder.path().join("pipeline.toml");
     let text = "[source.interval]\nevery = \"1ms\"\n[[step]]\nmap = '\"a fine film \" * (1 + . % 3)'\n\
@@ -244,18 +246,18 @@ fn metrics_say_why_batches_left_and_what_they_were_like() {
                 values.sum()
             };
             let batches = value("forebay_batches_total{");
-            assert!(batches >= 25.0, "a hundred answers in batches of four at most: {page}");
-            // One may leave while the page is made.
+            assert!(batches >= 25.0, "a hundred answers in batches of at most four: {page}");
+            // A batch may leave while the page is rendered.
             assert!((value("forebay_batch_size_count{") - batches).abs() < 1.5, "{page}");
             assert!(value("forebay_batch_size_sum{") >= 100.0, "{page}");
             assert!(value("forebay_batch_elements_total{") >= 600.0, "{page}");
-            assert!(value("forebay_batch_padding_total{") < 0.5, "nothing is padded on the CPU");
+            assert!(value("forebay_batch_padding_total{") < 0.5, "the CPU pads no batch");
             assert!(value("forebay_model_batch_seconds_sum{") > 0.0, "{page}");
             assert!(value("forebay_batch_predicted_seconds_sum{") > 0.0, "{page}");
             assert!(value("forebay_events_total{stage=\"tokenize\"}") >= 100.0, "{page}");
             assert!(page.contains("reason=\"idle\"") && page.contains("# HELP"), "{page}");
         }
-        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: there is no curl"),
+        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: curl is not installed"),
         Err(error) => panic!("curl: {error}"),
     }
     service.stop();
@@ -263,7 +265,7 @@ fn metrics_say_why_batches_left_and_what_they_were_like() {
 }
 
 #[test]
-fn graphs_show_branches_in_every_language() {
+fn graphs_show_branches_in_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.toml");
     std::fs::write(

@@ -15,10 +15,10 @@ use crate::clients::{Request, lag, produce, read_replies};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Answers with the request, if it is no multiple of three.
+/// An expression that answers with the request, and fails if `n` is a multiple of three.
 const PICKY: &str = "if .n % 3 == 0 then error(\\\"no threes\\\") else . end";
 
-/// A pipeline file with dead letters.
+/// Returns a pipeline file with dead letters that applies `expression` to each request.
 fn pipeline(expression: &str) -> NamedTempFile {
     let text = format!(
         r#"
@@ -45,7 +45,7 @@ type Header = (String, Option<Vec<u8>>);
 /// A record's partition, key, value and headers.
 type Record = (i32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
 
-/// The first `count` records of a topic, in no order.
+/// Reads `count` records of a topic from its start. Returns them sorted.
 fn records(broker: &Broker, topic: &str, count: usize) -> Vec<Record> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &broker.address)
@@ -57,7 +57,8 @@ fn records(broker: &Broker, topic: &str, count: usize) -> Vec<Record> {
         from_start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&from_start).unwrap();
-    let (mut found, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    let mut found = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
     while found.len() < count {
         assert!(Instant::now() < deadline, "{} of {count} records", found.len());
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
@@ -76,7 +77,7 @@ fn records(broker: &Broker, topic: &str, count: usize) -> Vec<Record> {
     found
 }
 
-/// Runs `forebay replay`; gives its output, its log and its exit code.
+/// Runs `forebay replay`. Returns its output, its log and its exit code.
 fn replay(command: &mut std::process::Command, args: &[&str]) -> (String, String, Option<i32>) {
     let output = output(command.args(args), "");
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -84,7 +85,7 @@ fn replay(command: &mut std::process::Command, args: &[&str]) -> (String, String
 }
 
 #[test]
-fn dead_letters_are_shown_replayed_once_and_answered() {
+fn dead_letters_are_listed_replayed_once_and_answered() {
     let broker = Broker::start("replay");
     let letters = broker.topic("letters");
     let picky = pipeline(PICKY);
@@ -143,7 +144,7 @@ fn dead_letters_are_shown_replayed_once_and_answered() {
         "{shown}"
     );
 
-    // The first replay fails on what is no JSON, which stays.
+    // The filter fails for the letter that is not JSON, which is not sent.
     let (shown, log) = replay(&["--filter", ".value.n > 3"]);
     assert_eq!(shown, "replayed 2 of 4 dead letters\n");
     assert!(log.contains("the filter failed"), "{log}");
@@ -151,7 +152,7 @@ fn dead_letters_are_shown_replayed_once_and_answered() {
     assert_eq!(replay(&[]).0, "replayed 0 of 0 dead letters\n");
     assert_eq!(replay(&["--dry-run", "--group", "other"]).0.lines().count(), 5);
 
-    // Byte for byte, and in their partitions.
+    // The replayed requests equal the original ones, in the same partitions.
     let mut expected = sent.clone();
     let failed = |record: &&Record| {
         let id = record.3[0].1.as_deref();
@@ -161,8 +162,8 @@ fn dead_letters_are_shown_replayed_once_and_answered() {
     expected.sort();
     assert_eq!(records(&broker, &broker.requests, 15), expected);
 
-    let mended = pipeline(".");
-    let service = run(&mended);
+    let fixed = pipeline(".");
+    let service = run(&fixed);
     let replies = read_replies(&broker, &requests[..10]);
     records(&broker, &letters, 5);
     service.stop();
@@ -171,13 +172,14 @@ fn dead_letters_are_shown_replayed_once_and_answered() {
 }
 
 #[test]
-fn letters_go_to_another_topic_if_asked() {
+fn letters_go_to_the_topic_of_the_option_to() {
     let broker = Broker::start("replay-to");
-    let (letters, other) = (broker.topic("letters"), broker.topic("other"));
+    let letters = broker.topic("letters");
+    let other = broker.topic("other");
     let picky = pipeline(PICKY);
-    let command = |what: &str| {
+    let command = |name: &str| {
         let mut command = forebay();
-        command.arg(what).arg(picky.path()).envs(broker.variables()).env("LETTERS_TOPIC", &letters);
+        command.arg(name).arg(picky.path()).envs(broker.variables()).env("LETTERS_TOPIC", &letters);
         command
     };
     let service = Service::start(&mut command("run"));
@@ -199,7 +201,7 @@ fn letters_go_to_another_topic_if_asked() {
 }
 
 #[test]
-fn what_cannot_be_replayed_is_said() {
+fn a_replay_that_cannot_work_ends_with_an_error() {
     let file = pipeline(".");
     let run = |address: &str, args: &[&str]| {
         let mut command = forebay();
@@ -220,7 +222,7 @@ fn what_cannot_be_replayed_is_said() {
     let (log, code) = run("127.0.0.1:1", &[path]);
     assert!(code == Some(69) && log.contains("no broker answered at 127.0.0.1:1"), "{log}");
     let Ok(address) = std::env::var("KAFKA_BROKERS") else {
-        eprintln!("skipped: the embedded broker makes every topic it is asked for");
+        eprintln!("skipped: the embedded broker creates every topic that a client asks for");
         return;
     };
     let (log, code) = run(&address, &[path]);

@@ -1,4 +1,5 @@
-//! Requests in one topic, replies in the other: each under its own key, and equal to what the model says.
+//! Requests in one topic and replies in another: each reply has the key of its request, and equals
+//! the output of the model.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -13,7 +14,7 @@ use crate::clients::{Reply, Request, lag, produce, read_replies};
 const REQUESTS: usize = 1_000;
 const PRODUCERS: usize = 8;
 
-/// Texts of one to a hundred words, all different.
+/// Returns a text of one to a hundred words, different for each number.
 fn text(number: usize) -> String {
     const WORDS: [&str; 8] = ["a", "wonderful", "film", "dull", "and", "moving", "never", "boring"];
     let words =
@@ -22,7 +23,7 @@ fn text(number: usize) -> String {
 }
 
 fn request(number: usize, value: Option<Vec<u8>>) -> Request {
-    // Some keys are shared, some are no UTF-8, and some records have none.
+    // Some requests share a key, some keys are not UTF-8, and some requests have no key.
     let key = match number % 10 {
         0 => None,
         1 => Some(vec![0xff, number.to_le_bytes()[0]]),
@@ -38,7 +39,7 @@ fn well_formed(number: usize) -> Request {
     request(number, Some(value.to_string().into_bytes()))
 }
 
-/// What the model itself says of each text, one at a time.
+/// Returns the model's output for each text, in batches of one and without the pipeline.
 fn direct(numbers: impl Iterator<Item = usize>) -> HashMap<String, Value> {
     let mut options = TextModelOptions::new(root().join("models/sentiment"));
     options.device = DeviceChoice::Cpu;
@@ -57,7 +58,8 @@ fn assert_same(reply: &Reply, direct: &Value) {
     assert!((score(&reply.value) - score(direct)).abs() < 1e-5, "{reply:?} {direct}");
 }
 
-/// Runs the pipeline over the requests; every request must have exactly one reply, with its key and its headers.
+/// Runs the pipeline and returns its replies by correlation id. Checks that every request has
+/// exactly one reply, with the same key and headers.
 fn answers(test: &str, requests: &[Request]) -> HashMap<String, Reply> {
     let broker = Broker::start(test);
     let service =
@@ -65,7 +67,7 @@ fn answers(test: &str, requests: &[Request]) -> HashMap<String, Reply> {
     produce(&broker, requests, PRODUCERS);
     let replies = read_replies(&broker, requests);
     service.stop();
-    assert_eq!(lag(&broker), 0, "every offset is committed after an orderly stop");
+    assert_eq!(lag(&broker), 0, "every offset is committed after a stop by SIGTERM");
 
     let one = |request: &Request| {
         let [reply] = replies[&request.id].as_slice() else {
@@ -90,7 +92,7 @@ fn a_thousand_requests_from_eight_producers_get_their_own_replies() {
 }
 
 #[test]
-fn one_malformed_request_in_twenty_gets_an_error_and_harms_no_neighbour() {
+fn malformed_requests_get_errors_and_the_others_their_results() {
     let faults: [(Option<Vec<u8>>, &str); 10] = [
         (Some(b"{\"text\": \"cut o".to_vec()), "invalid_json"),
         (Some(b"\xff\xfe\x00".to_vec()), "invalid_json"),

@@ -1,5 +1,5 @@
-//! TLS and SASL through the binary, against brokers that `scripts/kafka.sh start --secure` has started; and secrets, which
-//! nothing prints.
+//! TLS and SASL through the binary, with brokers that `scripts/kafka.sh start --secure` has
+//! started. No output contains a secret.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -11,7 +11,7 @@ use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
 use crate::clients::{Request, produce, read_replies};
 
-/// The sink gets in as the source does.
+/// A pipeline whose sink uses the credentials of its source.
 const PIPELINE: &str = r#"
 [source.kafka]
 brokers = "${ADDRESS}"
@@ -30,7 +30,8 @@ map = "."
 topic = "${REPLIES_TOPIC}"
 "#;
 
-/// What the script printed, from the environment; `None`, said aloud, where there are no such brokers.
+/// Returns a setting that the script printed, from the environment. Without it, prints that the
+/// test is skipped and returns `None`.
 fn find(name: &str) -> Option<String> {
     let found = std::env::var(format!("KAFKA_{name}")).ok();
     if found.is_none() {
@@ -43,7 +44,7 @@ fn find(name: &str) -> Option<String> {
     found
 }
 
-/// A pipeline file, and the file with the password.
+/// A pipeline file and the file with the password.
 struct Files {
     pipeline: NamedTempFile,
     _password: NamedTempFile,
@@ -59,7 +60,7 @@ impl Files {
         Self { pipeline, _password: file }
     }
 
-    /// `forebay` with this file, logging all that it can.
+    /// Returns a command of `forebay` for the pipeline file, with the log level `trace`.
     fn command(&self, name: &str, broker: &Broker, mechanism: &str, ca: &str) -> Command {
         let mut command = forebay();
         command
@@ -74,15 +75,16 @@ impl Files {
     }
 }
 
+/// Returns the last line of the log. Checks that no output contains `secret`.
 fn error_of(output: &Output, secret: &str) -> String {
-    let (shown, log) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let log = String::from_utf8_lossy(&output.stderr);
     assert!(!shown.contains(secret) && !log.contains(secret), "a secret was printed");
     log.lines().last().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn requests_and_replies_pass_over_sasl_and_the_password_is_nowhere() {
+fn requests_and_replies_pass_over_sasl_without_the_password_in_any_output() {
     let (Some(password), Some(ca)) = (find("PASSWORD"), find("CA")) else { return };
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
         let broker = Broker::start("sasl");
@@ -99,7 +101,10 @@ fn requests_and_replies_pass_over_sasl_and_the_password_is_nowhere() {
         let replies = read_replies(&broker, &requests);
         assert_eq!(replies["id-7"][0].value, 7);
         let shown = service.stop();
-        assert!(shown.contains("librdkafka") && shown.contains("sasl"), "it logs: {shown}");
+        assert!(
+            shown.contains("librdkafka") && shown.contains("sasl"),
+            "librdkafka logs its debug lines: {shown}"
+        );
         assert!(!shown.contains(&password), "the password is in the log");
 
         for name in ["check", "graph"] {
@@ -111,7 +116,7 @@ fn requests_and_replies_pass_over_sasl_and_the_password_is_nowhere() {
 }
 
 #[test]
-fn a_wrong_password_ends_the_start_at_once_and_says_what_to_check() {
+fn a_wrong_password_fails_at_once_and_names_the_settings_to_check() {
     let (Some(_), Some(ca)) = (find("PASSWORD"), find("CA")) else { return };
     let broker = Broker::start("wrong-password");
     let secret = "hunter2-and-more";
@@ -128,7 +133,7 @@ fn a_wrong_password_ends_the_start_at_once_and_says_what_to_check() {
 }
 
 #[test]
-fn brokers_of_another_authority_end_the_start_at_once_and_the_setting_is_named() {
+fn a_certificate_of_another_authority_fails_at_once_and_names_the_setting() {
     let (Some(password), Some(other)) = (find("PASSWORD"), find("OTHER_CA")) else { return };
     let broker = Broker::start("wrong-authority");
     let before = Instant::now();
@@ -142,7 +147,7 @@ fn brokers_of_another_authority_end_the_start_at_once_and_the_setting_is_named()
 }
 
 #[test]
-fn a_secret_file_that_is_missing_is_named() {
+fn the_error_for_a_missing_secret_file_names_it() {
     let broker = Broker::start("no-secret");
     let files = Files::with("x");
     let text = std::fs::read_to_string(files.pipeline.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The wgpu path through the binary, on a software Vulkan adapter.
+//! The wgpu backend through the binary, on a software Vulkan adapter.
 
 use serde_json::Value;
 
@@ -33,11 +33,11 @@ fn scores(device: &str) -> Result<Vec<f64>, String> {
 }
 
 #[test]
-fn a_software_adapter_gives_the_cpus_answers() {
+fn a_software_adapter_gives_the_same_answers_as_the_cpu() {
     let found = match scores("gpu:software") {
         Ok(scores) => scores,
         Err(error) if error.contains("no software") && std::env::var_os("CI").is_none() => {
-            eprintln!("skipped: there is no software Vulkan adapter");
+            eprintln!("skipped: no software Vulkan adapter is installed");
             return;
         }
         Err(error) => panic!("{error}"),

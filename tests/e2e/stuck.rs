@@ -1,11 +1,11 @@
-//! What is said of a request that takes too long.
+//! The log line about a request that takes too long.
 
 use crate::binary::{Service, forebay};
 use crate::broker::Broker;
 use crate::clients::{Request, produce, read_replies};
 
 #[test]
-fn a_request_without_an_answer_is_reported_with_the_stage_that_it_is_in() {
+fn a_request_without_an_answer_is_logged_with_its_stage() {
     let broker = Broker::start("stuck");
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "[source.kafka]\nbrokers = \"${KAFKA_BROKERS}\"\ntopic = \"${REQUESTS_TOPIC}\"\n\

@@ -1,11 +1,13 @@
-//! The CPU encoder's kernels beside the matrix product of the `gemm` crate, on one thread.
+//! Compares the kernels of the CPU encoder with the matrix product of the `gemm` crate, on one
+//! thread.
 //!
 //! ```sh
 //! cargo run --release --manifest-path bench/Cargo.toml -p forebay-bench-kernels -- check
 //! ```
 //!
-//! prints a rate for each, and with `check` fails if a ratio stays below its bound when it is measured again. Times are
-//! the shortest of interleaved runs. `--lanes 8` and `--lanes 4` measure what processors without AVX-512 and without AVX2 run.
+//! prints a rate for each kernel. With `check` it fails if a ratio is below its bound in a second
+//! measurement too. A time is the shortest of interleaved runs. `--lanes 8` and `--lanes 4` measure
+//! the kernels for processors without AVX-512 and without AVX2.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use forebay_cpu_encoder::{
     NormWeights, Options, Pool, Precision,
 };
 
-/// all-MiniLM-L6-v2.
+/// Sizes of all-MiniLM-L6-v2.
 const HIDDEN: usize = 384;
 const FEED_FORWARD: usize = 1536;
 const HEADS: usize = 12;
@@ -32,23 +34,23 @@ const SHAPES: [[usize; 3]; 6] = [
     [8, HIDDEN, FEED_FORWARD],
 ];
 
-/// Tokens of the texts that the whole encoder is timed with: short ones and a long one.
+/// Lengths of the texts for the whole encoder, in tokens: short ones and a long one.
 const TEXTS: [usize; 16] = [8, 12, 9, 31, 17, 24, 11, 40, 8, 15, 22, 128, 13, 9, 27, 10];
 
-/// Least ratio of a product's rate to gemm's.
-const LEAST_OF_A_PRODUCT: f64 = 0.8;
+/// Smallest acceptable ratio of a product's rate to that of gemm.
+const LEAST_PRODUCT_RATIO: f64 = 0.8;
 
-/// Least ratio of the time that gemm needs for the products with weights to the time of the whole encoder, which also
-/// computes attention, normalisation and activations.
-const LEAST_OF_THE_ENCODER: f64 = 0.5;
+/// Smallest acceptable ratio of gemm's time for the products with weights to the time of the whole
+/// encoder, which also computes attention, normalisation and activations.
+const LEAST_ENCODER_RATIO: f64 = 0.5;
 
-/// The bounds of bf16, as a share of those of f32: on Intel's processors its instruction is half as fast.
-const OF_BF16: f64 = 0.5;
+/// Factor of the bounds for bf16, whose instruction is half as fast on Intel's processors.
+const BF16_FACTOR: f64 = 0.5;
 
-/// Interleaved runs of which the shortest counts, and how many when a measurement is repeated.
+/// Number of interleaved runs, in the first and in a repeated measurement.
 const RUNS: [usize; 2] = [15, 100];
 
-/// A measurement beside its peer.
+/// The times of a kernel and of its peer.
 struct Row {
     name: String,
     ours: Duration,
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let check = arguments.iter().any(|argument| argument == "check");
     let lanes = arguments.iter().skip_while(|argument| *argument != "--lanes").nth(1);
-    // gemm always uses the widest vectors, so narrower ones are held to their share of it.
+    // gemm always uses the widest vectors, so narrower ones have lower bounds.
     let share = match lanes.map(|lanes| lanes.parse()) {
         None => 1.0,
         Some(Ok(lanes)) => {
@@ -116,16 +118,16 @@ fn main() -> ExitCode {
     if low.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("too slow beside gemm: {}", low.join(", "));
+    eprintln!("too slow compared with gemm: {}", low.join(", "));
     ExitCode::FAILURE
 }
 
-/// Measures with a share of the usual bound, in so many interleaved runs.
+/// Measures a row. The arguments are a factor for the bound and the number of interleaved runs.
 type Measure = Box<dyn Fn(f64, usize) -> Row>;
 
 fn measurements() -> Vec<Measure> {
     let mut measurements: Vec<Measure> = Vec::new();
-    for (precision, share) in [(Precision::F32, 1.0), (Precision::Bf16, OF_BF16)] {
+    for (precision, share) in [(Precision::F32, 1.0), (Precision::Bf16, BF16_FACTOR)] {
         for shape in SHAPES {
             measurements
                 .push(Box::new(move |limit, runs| product(shape, precision, share * limit, runs)));
@@ -155,13 +157,13 @@ fn product(
     );
     let off = found.iter().zip(&peer).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let tolerance = if precision == Precision::F32 { 1e-3 } else { 1.0 };
-    assert!(off < tolerance, "both products agree, but are {off} apart");
+    assert!(off < tolerance, "the two products differ by {off}");
     Row {
         name: format!("{precision:?} {rows}x{inputs} by {inputs}x{outputs}"),
         ours,
         peer: theirs,
         operations: operations([rows, inputs, outputs]),
-        least: LEAST_OF_A_PRODUCT * share,
+        least: LEAST_PRODUCT_RATIO * share,
     }
 }
 
@@ -205,23 +207,24 @@ fn encoder(precision: Precision, share: f64, runs: usize) -> Row {
         ours,
         peer: theirs,
         operations: layers * shapes.map(operations).iter().sum::<f64>(),
-        least: LEAST_OF_THE_ENCODER * share,
+        least: LEAST_ENCODER_RATIO * share,
     }
 }
 
-/// Multiplications and additions of a product.
+/// Returns the number of multiplications and additions of a product.
 #[expect(clippy::cast_precision_loss, reason = "the shapes are small")]
 fn operations([rows, inputs, outputs]: [usize; 3]) -> f64 {
     2.0 * (rows * inputs * outputs) as f64
 }
 
-/// The shortest times of two functions that are called in turn: those that nothing else on the machine has slowed down.
+/// Calls two functions in turn, and returns the shortest time of each, which other load on the
+/// machine has slowed down least.
 fn interleaved(
     runs: usize,
     mut first: impl FnMut(),
     mut second: impl FnMut(),
 ) -> (Duration, Duration) {
-    // As often as takes long enough for the clock.
+    // Repeats a function often enough for the resolution of the clock.
     let time = |function: &mut dyn FnMut(), count: u32| {
         let started = Instant::now();
         for _ in 0..count {
@@ -250,8 +253,9 @@ fn multiply([rows, inputs, outputs]: [usize; 3], left: &[f32], right: &[f32], ou
         [left.len(), right.len(), out.len()],
         [rows * inputs, inputs * outputs, rows * outputs]
     );
-    let step = |columns: usize| isize::try_from(columns).expect("small");
-    // SAFETY: the slices have the numbers of dense matrices of these sizes, and `out` overlaps neither.
+    let step = |columns: usize| isize::try_from(columns).expect("a dimension fits an isize");
+    // SAFETY: the slices have the lengths of dense matrices of these sizes, and `out` overlaps
+    // neither.
     unsafe {
         gemm::gemm(
             rows,
@@ -305,9 +309,9 @@ fn linear(inputs: usize, outputs: usize) -> LinearWeights {
     LinearWeights { weight: numbers(inputs * outputs), bias: vec![0.1; outputs] }
 }
 
-/// Numbers between -0.1 and 0.1.
+/// Returns `count` numbers between -0.1 and 0.1.
 fn numbers(count: usize) -> Vec<f32> {
     (0..count)
-        .map(|n| f32::from(u16::try_from(n * 7919 % 2001).expect("small")) / 10_000.0 - 0.1)
+        .map(|n| f32::from(u16::try_from(n * 7919 % 2001).expect("the remainder fits a u16")) / 10_000.0 - 0.1)
         .collect()
 }

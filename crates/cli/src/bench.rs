@@ -1,4 +1,5 @@
-//! `forebay bench`: throughput and latency at several levels of concurrency, batched and one by one.
+//! `forebay bench`: throughput and latency at several levels of concurrency, batched and one by
+//! one.
 
 mod plot;
 mod point;
@@ -24,29 +25,31 @@ use crate::{exit, profile, signals};
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Clients, each of which sends its next request when its last is answered; one measurement each
+    /// Numbers of clients to measure with. Each client sends its next request when the last one is
+    /// answered
     #[arg(long, value_delimiter = ',', default_value = "1,10,25,50,100,200,500",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Vec<u32>,
-    /// Requests for each measurement [default: ten for each client, at least 200]
+    /// Requests per measurement [default: ten per client, at least 200]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: Option<u32>,
-    /// Kafka's bootstrap servers, on which topics are created [default: an embedded broker]
+    /// Bootstrap servers of a Kafka cluster, in which topics are created [default: an embedded
+    /// broker]
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
-    /// Write the figures to this file as JSON, too
+    /// Also write the figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the figures into this file as SVG, too
+    /// Also plot the figures to this file as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
 
-/// Rounds of which the median is the time until requests sent at once are answered.
+/// Number of bursts per measurement; the figures have the median of their durations.
 const BURSTS: usize = 3;
 
 pub(crate) fn bench(args: &Args) -> anyhow::Result<ExitCode> {
-    // A path that cannot be written is to fail before minutes of measuring.
+    // Creates the files first, so that a bad path fails before minutes of measuring.
     let [mut json, mut svg] = [create(args.json.as_deref())?, create(args.svg.as_deref())?];
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
     let setting = match &args.brokers {
@@ -70,8 +73,8 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<ExitCode> {
         writeln!(file, "{report:#}").context("cannot write the figures")?;
     }
     if let Some(file) = &mut svg {
-        let drawing = plot::draw(&points).context("cannot draw the figures")?;
-        file.write_all(drawing.as_bytes()).context("cannot write the drawing")?;
+        let drawing = plot::draw(&points).context("cannot plot the figures")?;
+        file.write_all(drawing.as_bytes()).context("cannot write the plot")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +86,8 @@ fn create(path: Option<&Path>) -> anyhow::Result<Option<File>> {
     .transpose()
 }
 
-/// Measures, prints a row for each level, and returns what was measured on and the measurements.
+/// Measures all levels of concurrency and prints a row for each. Returns a description of the
+/// setting and the measurements.
 async fn measure_all(
     args: &Args,
     setting: &Setting,

@@ -20,10 +20,10 @@ pub(crate) fn check(args: &Args) -> ExitCode {
     let mut worst = 0;
     for file in &args.files {
         let checked = Plan::load(file).and_then(|plan| plan.check_models());
-        let told = checked
+        let result = checked
             .map_err(anyhow::Error::from)
             .and_then(|()| line(format_args!("{}: ok", file.display())));
-        if let Err(error) = told {
+        if let Err(error) = result {
             worst = worst.max(exit::report(&error));
         }
     }

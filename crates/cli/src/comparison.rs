@@ -1,4 +1,4 @@
-//! The sentiment pipeline twice, batched and one by one, on topics of their own.
+//! The sentiment pipeline twice, batched and one by one, each with its own topics.
 
 use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
@@ -8,7 +8,7 @@ use crate::run::PARTITIONS;
 use crate::running::{Pipelines, Running};
 use crate::sentiment::{self, ModelArgs};
 
-/// The broker, and what each pipeline's topics and group are called after.
+/// The broker of both pipelines, and the names from which their topics and groups are derived.
 pub(crate) struct Setting {
     broker: Broker,
     batched: String,
@@ -27,7 +27,8 @@ pub(crate) struct Comparison {
 }
 
 impl Setting {
-    /// A broker in this process. It must be dropped after the runtime, because clients that lose their broker complain.
+    /// Starts a broker in this process. It must be dropped after the runtime, because clients log
+    /// errors when they lose their broker.
     pub(crate) fn embedded() -> anyhow::Result<Self> {
         let [batched, one_by_one] = ["batched", "one-by-one"].map(str::to_owned);
         let topics = topics([&batched, &one_by_one]);
@@ -36,7 +37,8 @@ impl Setting {
         Ok(Self { broker: Broker::Embedded(broker), batched, one_by_one })
     }
 
-    /// A broker elsewhere. The topics' names carry the process's id, so that runs on one broker do not meet.
+    /// Uses the cluster at `brokers`. The names of the topics contain the process id, so that runs
+    /// on the same cluster do not share topics.
     pub(crate) async fn at(brokers: &str) -> anyhow::Result<Self> {
         let name = |run: &str| format!("bench-{}-{run}", std::process::id());
         let [batched, one_by_one] = ["batched", "one-by-one"].map(name);
@@ -44,7 +46,7 @@ impl Setting {
         Ok(Self { broker: Broker::At(brokers.to_owned()), batched, one_by_one })
     }
 
-    /// The broker's address.
+    /// Returns the bootstrap servers.
     pub(crate) fn brokers(&self) -> String {
         match &self.broker {
             Broker::Embedded(broker) => broker.bootstrap_servers(),
@@ -52,7 +54,7 @@ impl Setting {
         }
     }
 
-    /// The topics of the batched pipeline: requests and replies.
+    /// Returns the topics of requests and replies of the batched pipeline.
     pub(crate) fn batched_topics(&self) -> (String, String) {
         sentiment::topics(&self.batched)
     }
@@ -63,14 +65,14 @@ impl Setting {
         args: &ModelArgs,
         pipelines: &Pipelines,
     ) -> anyhow::Result<Comparison> {
-        let plan = self.place(sentiment::plan(args, &self.batched)?);
+        let plan = self.at_broker(sentiment::plan(args, &self.batched)?);
         let batched = Running::start(plan, &self.batched, pipelines).await?;
-        let plan = self.place(sentiment::one_by_one(args, &self.one_by_one)?);
+        let plan = self.at_broker(sentiment::one_by_one(args, &self.one_by_one)?);
         let one_by_one = Running::start(plan, &self.one_by_one, pipelines).await?;
         Ok(Comparison { batched, one_by_one })
     }
 
-    fn place(&self, plan: Plan) -> Plan {
+    fn at_broker(&self, plan: Plan) -> Plan {
         match &self.broker {
             Broker::Embedded(broker) => plan.at_embedded_broker(broker),
             Broker::At(brokers) => plan.at_brokers(brokers),

@@ -1,4 +1,5 @@
-//! `forebay demo`: requests through an embedded Kafka broker and a model, and what batching gives.
+//! `forebay demo`: sends requests through an embedded Kafka broker and a model, and compares
+//! batched and one-by-one throughput.
 
 mod chart;
 
@@ -18,26 +19,28 @@ use crate::running::{Pipelines, Running};
 use crate::sentiment::{self, LabelledText, ModelArgs};
 use crate::{exit, profile, progress, signals};
 
-/// Show requests going through an embedded Kafka broker and a sentiment model, batched and one by one
+/// Send requests through an embedded Kafka broker and a sentiment model, and compare batched with
+/// one by one
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Clients, each of which sends its next request when its last is answered; one measurement each
+    /// Numbers of clients to measure with. Each client sends its next request when the last one is
+    /// answered
     #[arg(long, value_delimiter = ',', default_value = "1,10,50,100,500",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Vec<u32>,
-    /// Replies to print
+    /// Number of replies to print
     #[arg(long, default_value_t = 8)]
     rows: usize,
-    /// Keep serving afterwards, so that any Kafka client can join
+    /// Keep serving afterwards, so that any Kafka client can send requests
     #[arg(long)]
     serve: bool,
 }
 
-/// Requests at once while replies are printed.
+/// Number of concurrent requests while replies are printed.
 const FIRST_CLIENTS: usize = 16;
-/// How long one measurement is to take. It takes longer where it needs longer to answer each client once.
+/// Target duration of one measurement. It takes longer if one request per client takes longer.
 const MEASURED: Duration = Duration::from_millis(600);
 
 pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
@@ -68,7 +71,7 @@ async fn show(
     let brokers = setting.brokers();
     line(format_args!("Kafka    {brokers} (embedded: in memory, 5 MiB a partition)"))?;
     let Comparison { mut batched, mut one_by_one } = setting.start(&args.model, pipelines).await?;
-    // `models/sentiment (bert, text-classification) on cpu: as asked`
+    // For example `models/sentiment (bert, text-classification) on cpu: as asked`.
     let (model, device) =
         batched.description.split_once(" on ").unwrap_or((&batched.description, ""));
     line(format_args!("Model    {model}\nDevice   {device}\nBuild    {}\n", profile::describe()))?;
@@ -93,17 +96,19 @@ async fn show(
         return Err(batched.ended().await);
     }
     line("Your Kafka   KAFKA_BROKERS=host:9092 forebay run config/sentiment.toml")?;
-    line("Your model   its directory as `path` in that file: docs/models.md")?;
-    line("Read next    README.md, and docs/operators.md for what else a file can say")
+    line("Your model   set its directory as `path` in that file: docs/models.md")?;
+    line("Read next    README.md, and docs/operators.md for all steps of a pipeline file")
 }
 
-/// Sends every text once, prints `rows` of the replies, and says how many agree with a person.
+/// Sends every text once, prints `rows` of the replies, and prints how many labels agree with a
+/// person's.
 async fn show_replies(running: &mut Running, rows: usize) -> anyhow::Result<()> {
     let texts = sentiment::texts().len();
     if rows > 0 {
         line(format_args!("{:<9} {:>5}  {:>8}  text", "label", "score", "latency"))?;
     }
-    let (printed, agreeing) = (Cell::new(0), Cell::new(0));
+    let printed = Cell::new(0);
+    let agreeing = Cell::new(0);
     let load = Load { requests: texts, concurrency: FIRST_CLIENTS };
     running
         .load(load, |text, response, latency| {
@@ -113,17 +118,17 @@ async fn show_replies(running: &mut Running, rows: usize) -> anyhow::Result<()> 
             }
             if printed.get() < rows {
                 printed.set(printed.get() + 1);
-                // A terminal that is gone shows nothing more; the next line finds that out.
+                // If standard output is closed, printing the line after the load fails as well.
                 line(row(text, &reply, latency)).ok();
             }
         })
         .await?;
     let more = texts.saturating_sub(rows);
     let after = if rows > 0 && more > 0 { format!("and {more} more: ") } else { String::new() };
-    line(format_args!("{after}{} of {texts} labels are a person's, too\n", agreeing.get()))
+    line(format_args!("{after}{} of {texts} labels agree with a person's\n", agreeing.get()))
 }
 
-/// Replies per second to so many clients.
+/// Measures the replies per second with this number of clients.
 async fn rate(running: &mut Running, clients: usize) -> anyhow::Result<f64> {
     let first = Load { requests: clients.min(64), concurrency: clients.min(64) };
     let expected = running.warm_up(first).await?.per_second();
@@ -142,7 +147,7 @@ fn parse(response: &Response) -> Value {
     value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
-/// One reply as a line of at most 80 columns.
+/// Returns one reply as a line of at most 80 columns.
 fn row(text: LabelledText, reply: &Value, latency: Duration) -> String {
     const TEXT: usize = 53;
     let text = text.text;
@@ -161,7 +166,8 @@ fn row(text: LabelledText, reply: &Value, latency: Duration) -> String {
 }
 
 fn show_serving(setting: &Setting) -> anyhow::Result<()> {
-    let ((requests, replies), brokers) = (setting.batched_topics(), setting.brokers());
+    let (requests, replies) = setting.batched_topics();
+    let brokers = setting.brokers();
     line("Serving until Ctrl-C. From another terminal:")?;
     line(format_args!("  kcat -b {brokers} -C -t {replies} -o end -f '%k %s\\n'"))?;
     line(format_args!(

@@ -1,4 +1,4 @@
-//! `forebay devices`: where a model can compute on this machine.
+//! `forebay devices`: lists the devices on which a model can compute.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::print::line;
 
-/// List the devices of this machine, the one that `auto` takes first
+/// List the devices of this machine, and which of them `auto` takes
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print a line of JSON for each device
@@ -49,7 +49,8 @@ fn in_words(device: &AvailableDevice) -> String {
     };
     let refused = device.refused.map(|advice| format!("not usable: {advice}"));
     let lines = [Some(format!("{name} ({details})")), Some(kernels), refused];
-    // The first line starts with what chooses the device, and the others below its name.
+    // The first line starts with the value of `device` that chooses it, and the others are indented
+    // to match.
     let first = choice.to_string();
     let starts = [first.as_str(), "", ""];
     let lines = starts.iter().zip(lines.into_iter().flatten());

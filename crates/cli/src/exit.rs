@@ -1,21 +1,21 @@
-//! Exit codes, after BSD's `sysexits.h`, and how an error ends the program.
+//! Exit codes, which follow BSD's `sysexits.h`, and the report of an error that ends the program.
 
 use forebay_kafka::Error as KafkaError;
 use forebay_pipeline::{ConfigError, RunError};
 
 use crate::print;
 
-/// Bad usage, or a pipeline file that cannot be.
+/// Wrong usage, or an invalid pipeline file.
 pub(crate) const USAGE: u8 = 64;
-/// The input ended, and some of it was answered with errors, or could not be replayed.
+/// The input ended, and some requests got errors, or some dead letters could not be replayed.
 pub(crate) const SOME_FAILED: u8 = 65;
 /// A file, a model or a device is missing or unusable.
 const NO_INPUT: u8 = 66;
 /// Kafka could not be reached, or a topic is missing.
 const UNAVAILABLE: u8 = 69;
-/// Anything else that ended a running pipeline.
+/// Another error ended a running pipeline.
 const SOFTWARE: u8 = 70;
-/// Stopped before everything in flight was answered; it will be read again.
+/// Stopped before all requests in flight were answered; they will be read again.
 const UNANSWERED: u8 = 75;
 /// Stopped by a signal before the work was done.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -23,20 +23,20 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// The codes, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0    done, or stopped in order
-  64   wrong usage or pipeline file
-  65   some of the input was answered with errors (stdin and file sources), or
+  0    done, or stopped after a drain
+  64   wrong usage, or an invalid pipeline file
+  65   some lines got errors (stdin and file sources), or some dead letters
        could not be replayed
   66   a file, model or device is missing or unusable
-  69   Kafka cannot be reached, a topic is missing, or an address is taken
+  69   Kafka cannot be reached, a topic is missing, or an address is in use
   70   a source, sink or model failed while running
-  75   stopped before everything in flight was answered; it will be read again
-  130  interrupted: `demo` and `bench` by a signal, others by a second one
+  75   stopped before all requests in flight were answered; they are read again
+  130  interrupted: `demo` and `bench` by a signal, others by a second signal
 
 Environment:
-  FOREBAY_LOG   what to log, such as `debug` or `forebay_kafka=debug,info`";
+  FOREBAY_LOG   log filter, such as `debug` or `forebay_kafka=debug,info`";
 
-/// Prints the error with its causes and gives the code for it.
+/// Prints an error with its causes, and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if print::is_closed_pipe(error) {
         return 0;

@@ -13,7 +13,7 @@ use crate::print::line;
 pub(crate) struct Args {
     /// The pipeline file
     file: PathBuf,
-    /// The language to draw in
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -25,7 +25,7 @@ enum Format {
     Mermaid,
     /// For Graphviz
     Dot,
-    /// A picture
+    /// An image
     Svg,
 }
 

@@ -1,4 +1,4 @@
-//! A closed-loop load: so many clients, each sending its next request when its last is answered.
+//! A closed-loop load: each client sends its next request when the last one is answered.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,19 +14,20 @@ use crate::sentiment::LabelledText;
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How much to send, and how much of it at once.
+/// The size of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) requests: usize,
+    /// Number of clients, each with one request in flight.
     pub(crate) concurrency: usize,
 }
 
-/// What a load measured.
+/// The measurements of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) requests: usize,
     pub(crate) elapsed: Duration,
-    /// Microseconds from produce to reply.
+    /// Times from produce to reply, in microseconds.
     latencies: Histogram<u64>,
 }
 
@@ -42,20 +43,21 @@ impl Measured {
     }
 }
 
-/// Sends `load` with the texts in turn; `on_reply` sees each reply with its text and its latency.
+/// Sends `load`, cycling through `texts`. `on_reply` gets each reply with its text and latency.
 pub(crate) async fn run(
     requester: &Requester,
     load: Load,
     texts: &[LabelledText],
     on_reply: impl Fn(LabelledText, &Response, Duration),
 ) -> anyhow::Result<Measured> {
-    let latencies = Mutex::new(Histogram::new(3).context("cannot make a histogram")?);
+    let latencies = Mutex::new(Histogram::new(3).context("cannot create a histogram")?);
     let started = Instant::now();
     let requests = stream::iter(0..load.requests).map(|number| {
-        let (text, key) =
-            (texts[number % texts.len()], format!("client-{}", number % load.concurrency));
+        let text = texts[number % texts.len()];
+        let key = format!("client-{}", number % load.concurrency);
         let body = serde_json::json!({ "text": text.text }).to_string();
-        let (latencies, on_reply) = (&latencies, &on_reply);
+        let latencies = &latencies;
+        let on_reply = &on_reply;
         async move {
             let sent = Instant::now();
             let response =

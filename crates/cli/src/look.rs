@@ -1,4 +1,4 @@
-//! Pages that show a running pipeline.
+//! The debug pages of a running pipeline.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::metrics;
 
-/// `/taps`: the last values at each `tap`. `/counts`: what has left each operator. `/graph.svg` and `/graph.mmd`.
-/// `/metrics`, for Prometheus.
+/// Returns the debug pages: `/metrics` for Prometheus, `/taps` with the last values at each `tap`,
+/// `/counts` with the events that each operator has emitted, and the graph as `/graph.svg` and
+/// `/graph.mmd`.
 pub(crate) fn pages(view: &View, metrics: PrometheusHandle) -> Pages {
     let of = || view.clone();
     let (taps, counts, picture, mermaid, measured) = (of(), of(), of(), of(), of());

@@ -48,7 +48,8 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are not errors; nothing can be done where the terminal is gone.
+            // Help and version come here too, and are not errors. Printing fails if the terminal is
+            // gone.
             error.print().ok();
             return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -79,7 +80,8 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| exit::report(&error).into())
 }
 
-/// Keeps Mesa from looking for a desktop session, and complaining on standard error where a server has none.
+/// Keeps Mesa from searching for a desktop session, because it complains on standard error if there
+/// is none, as on servers.
 fn quiet_graphics_drivers() {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         #[expect(

@@ -1,9 +1,10 @@
-//! The profile that this binary was compiled in, for commands that measure.
+//! The build profile of this binary, for commands that measure.
 
-/// The profile's name. The development profile alone checks for overflow and asserts.
+/// The name of the profile. Only the development profile has debug assertions.
 pub(crate) const NAME: &str = if cfg!(debug_assertions) { "development" } else { "release" };
 
-/// Printed with every measurement, because only the release profile's count.
+/// Describes the profile. Every measurement prints this, because only those of the release profile
+/// are meaningful.
 pub(crate) fn describe() -> &'static str {
     if cfg!(debug_assertions) {
         "development profile; to measure, use `cargo run --release`"

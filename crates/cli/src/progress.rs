@@ -1,4 +1,4 @@
-//! What a starting pipeline shows: a bar for warm-up on a terminal, log lines elsewhere.
+//! The progress of a starting pipeline: bars on a terminal, and log lines elsewhere.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use forebay_model::Download;
 use forebay_pipeline::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Every bar of the process, so that log lines and bars do not overwrite each other.
+/// All bars of the process, in one set, so that log lines and bars do not overwrite each other.
 static BARS: std::sync::LazyLock<MultiProgress> = std::sync::LazyLock::new(MultiProgress::new);
 
-/// Where log lines go: to standard error, above the bars.
+/// Returns the writer of log lines: standard error, above the bars.
 pub(crate) fn log_writer() -> impl io::Write {
     struct AboveBars;
     impl io::Write for AboveBars {
@@ -24,7 +24,7 @@ pub(crate) fn log_writer() -> impl io::Write {
     io::LineWriter::new(AboveBars)
 }
 
-/// A bar of `length` steps, on standard error; hidden where that is no terminal.
+/// Returns a bar of `length` steps on standard error, which is hidden if that is not a terminal.
 pub(crate) fn bar(length: u64, message: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -32,7 +32,7 @@ pub(crate) fn bar(length: u64, message: &str) -> ProgressBar {
     BARS.add(ProgressBar::new(length)).with_style(style).with_message(message.to_owned())
 }
 
-/// A bar of so many bytes.
+/// Returns a bar of `length` bytes.
 fn bytes_bar(length: u64, message: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -40,7 +40,7 @@ fn bytes_bar(length: u64, message: &str) -> ProgressBar {
     BARS.add(ProgressBar::new(length)).with_style(style).with_message(message.to_owned())
 }
 
-/// Shows a pipeline's start.
+/// Returns an observer that shows the start of a pipeline.
 pub(crate) fn show() -> impl FnMut(Progress) + Send + 'static {
     let mut warm_up: Option<ProgressBar> = None;
     let mut download: Option<(String, ProgressBar)> = None;

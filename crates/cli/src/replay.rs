@@ -1,4 +1,4 @@
-//! `forebay replay`: dead letters, sent again to where they came from.
+//! `forebay replay`: sends dead letters to their original topics again.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,46 +13,48 @@ use crate::print::line;
 use crate::run::STACK;
 use crate::{exit, signals};
 
-/// Send the dead letters of a pipeline to the topics that they came from, once each
+/// Send the dead letters of a pipeline to their original topics again, each once
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The pipeline file, with `policy = { dead_letter = { .. } }`
     file: PathBuf,
-    /// Only show what would be sent: where from, how old, error code, stage and message
+    /// Only list the letters that would be sent: origin, age, error code, stage and message
     #[arg(long)]
     dry_run: bool,
-    /// Only letters with this error code; may be repeated
+    /// Send only letters with this error code; may be repeated
     #[arg(long)]
     code: Vec<String>,
-    /// Only letters that failed at this stage; may be repeated
+    /// Send only letters that failed at this stage; may be repeated
     #[arg(long)]
     stage: Vec<String>,
-    /// Only letters from this time on: `2h` (ago), `2026-01-31`, `2026-01-31T12:00:00Z`
+    /// Send only letters that failed at this time or later: `2h` (ago), `2026-01-31`,
+    /// `2026-01-31T12:00:00Z`
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<SystemTime>,
-    /// Only letters from before this time
+    /// Send only letters that failed before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<SystemTime>,
-    /// Only letters for which this is true, over {topic, partition, offset, code, stage, message, attempts, time, key,
-    /// value}
+    /// Send only letters for which this expression is true. Its input is {topic, partition, offset,
+    /// code, stage, message, attempts, time, key, value}
     #[arg(long, value_name = "JQ")]
     filter: Option<LetterFilter>,
-    /// Send to this topic instead, letters from topics that the pipeline does not read too
+    /// Send all letters to this topic, including those from topics that the pipeline does not read
     #[arg(long, value_name = "TOPIC")]
     to: Option<String>,
-    /// Send so many at most
+    /// Send at most this many letters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// The consumer group under which is noted what was sent [default: the source's group and `-replay`]
+    /// Consumer group that records which letters were sent [default: the source's group with the
+    /// suffix `-replay`]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Send letters that were sent before, too
+    /// Send letters again that an earlier replay has sent
     #[arg(long)]
     from_beginning: bool,
 }
 
 pub(crate) fn replay(args: &Args) -> anyhow::Result<ExitCode> {
-    // The expression runs on a thread of this, and may call itself.
+    // The filter runs on a thread of this runtime, and its recursion may need a large stack.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)
@@ -77,21 +79,23 @@ async fn send(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let (replayed, closed) = replay.close().await;
         (replayed, result.and(closed.map_err(Into::into)))
     };
-    tell(&args, &replayed, &picked, &stop)?;
+    report(&args, &replayed, &picked, &stop)?;
     result?;
     Ok(if replayed.refused > 0 { exit::SOME_FAILED.into() } else { ExitCode::SUCCESS })
 }
 
+/// The result of choosing letters.
 #[derive(Default)]
 struct Picked {
+    /// Number of letters that were chosen.
     count: u64,
-    /// Whether there may be more than the limit allows.
+    /// Whether `--limit` was reached.
     limited: bool,
-    /// Letters on which the expression failed.
-    unfit: u64,
+    /// Number of letters for which the filter failed.
+    filter_failed: u64,
 }
 
-/// Sends, or shows, the letters that are asked for.
+/// Sends the letters that the options choose, or prints them if this is a dry run.
 async fn pick(
     args: &Args,
     stop: &CancellationToken,
@@ -115,10 +119,11 @@ async fn pick(
     Ok(())
 }
 
+/// Returns whether the options choose `letter`.
 fn wanted(args: &Args, letter: &Letter, picked: &mut Picked) -> bool {
     let about = &letter.about;
     let among = |names: &[String], name: &String| names.is_empty() || names.contains(name);
-    // A letter without a time is of no time that could be asked for.
+    // A letter without a time does not pass `--since` and `--until`.
     let since = args.since.is_none_or(|since| about.time.is_some_and(|time| time >= since));
     let until = args.until.is_none_or(|until| about.time.is_some_and(|time| time < until));
     if !(among(&args.code, &about.code) && among(&args.stage, &about.stage) && since && until) {
@@ -126,15 +131,16 @@ fn wanted(args: &Args, letter: &Letter, picked: &mut Picked) -> bool {
     }
     let Some(filter) = &args.filter else { return true };
     filter.passes(letter).unwrap_or_else(|failure| {
-        if picked.unfit == 0 {
-            tracing::warn!(at = %letter.at, %failure, "the filter failed, the letter stays");
+        if picked.filter_failed == 0 {
+            tracing::warn!(at = %letter.at, %failure, "the filter failed; the letter is not sent");
         }
-        picked.unfit += 1;
+        picked.filter_failed += 1;
         false
     })
 }
 
-fn tell(
+/// Prints the number of letters sent, and logs why others were not.
+fn report(
     args: &Args,
     replayed: &Replayed,
     picked: &Picked,
@@ -146,11 +152,17 @@ fn tell(
             tracing::warn!(count, "{what}");
         }
     };
-    warn(picked.unfit, "letters stay because the filter failed on them");
-    warn(elsewhere, "letters stay because they came from topics that the pipeline does not read");
-    warn(others, "records were passed over because they are no dead letters");
-    warn(refused, "letters stay because the brokers refused them");
-    warn(forgotten, "letters will be sent again by the next replay: too many others lie between");
+    warn(picked.filter_failed, "letters were not sent because the filter failed for them");
+    warn(
+        elsewhere,
+        "letters were not sent because they came from topics that the pipeline does not read",
+    );
+    warn(others, "records were skipped because they are not dead letters");
+    warn(refused, "letters were not sent because the brokers refused them");
+    warn(
+        forgotten,
+        "letters will be sent again by the next replay: too many gaps to record every letter sent",
+    );
     let (done, count) =
         if args.dry_run { ("would replay", picked.count) } else { ("replayed", written) };
     let end = if stop.is_cancelled() {
@@ -163,7 +175,8 @@ fn tell(
     line(format_args!("{done} {count} of {letters} dead letters{end}"))
 }
 
-/// A letter as a line of 80 columns, if its names leave room for that.
+/// Returns a letter as one line. It fits 80 columns, unless the names leave less than `LEAST`
+/// columns for the message.
 fn row(letter: &DeadLetter, now: SystemTime) -> String {
     const WIDTH: usize = 80;
     const LEAST: usize = 12;
@@ -171,7 +184,7 @@ fn row(letter: &DeadLetter, now: SystemTime) -> String {
         .time
         .map_or_else(|| "?".to_owned(), |time| age(now.duration_since(time).unwrap_or_default()));
     let start = format!("{}  {age:>4}  {}  {}: ", letter.origin, letter.code, letter.stage);
-    // What is shown was written by others.
+    // Senders control this text, so control characters could change the terminal's state.
     let clean = |text: &str| text.replace(char::is_control, " ");
     let start = clean(&start);
     let room = WIDTH.saturating_sub(start.chars().count()).max(LEAST);
@@ -182,7 +195,7 @@ fn row(letter: &DeadLetter, now: SystemTime) -> String {
     start + &message
 }
 
-/// The largest unit of an age: `5s`, `12m`, `3h`, `9d`.
+/// Returns an age in its largest unit: `5s`, `12m`, `3h`, `9d`.
 fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
@@ -193,11 +206,11 @@ fn age(age: Duration) -> String {
     }
 }
 
-/// A point in time, or how long ago it was.
+/// Parses a point in time, or a duration before now.
 fn time(text: &str) -> Result<SystemTime, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let time = SystemTime::now().checked_sub(ago);
-        return time.ok_or_else(|| "that is longer ago than there is time".to_owned());
+        return time.ok_or_else(|| "this time is too long ago".to_owned());
     }
     humantime::parse_rfc3339_weak(text)
         .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text}T00:00:00")))
@@ -235,12 +248,12 @@ mod tests {
         assert!(shown.chars().count() == 80 && shown.ends_with("x…"), "{shown}");
         let shown = row(&letter("requests", &"é".repeat(34)), now);
         assert!(shown.chars().count() == 80 && shown.ends_with('é'), "{shown}");
-        let shown = row(&letter(&"t".repeat(90), "why it is so"), now);
-        assert!(shown.ends_with("why it is so"), "{shown}");
+        let shown = row(&letter(&"t".repeat(90), "the reason"), now);
+        assert!(shown.ends_with("the reason"), "{shown}");
     }
 
     #[test]
-    fn times_are_points_or_how_long_ago() {
+    fn times_are_dates_or_durations_before_now() {
         let at = |text| time(text).map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
         assert_eq!(at("1970-01-02T00:00:01Z"), Ok(Duration::from_secs(86_401)));
         assert_eq!(at("1970-01-02"), Ok(Duration::from_hours(24)));

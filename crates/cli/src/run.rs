@@ -9,10 +9,11 @@ use forebay_pipeline::{Plan, Progress};
 
 use crate::{exit, look, metrics, print, progress, signals};
 
-/// Partitions of each topic that an embedded broker is given.
+/// Number of partitions of each topic on an embedded broker.
 pub(crate) const PARTITIONS: i32 = 4;
 
-/// Of the threads on which expressions run, which may call themselves. Only what is used of it is taken from memory.
+/// Stack size of the threads that run jq expressions, which may recurse deeply, in bytes. The
+/// system allocates only the pages that are used.
 pub(crate) const STACK: usize = 256 << 20;
 
 /// Run a pipeline until its input ends or a signal stops it
@@ -20,30 +21,33 @@ pub(crate) const STACK: usize = 256 << 20;
 pub(crate) struct Args {
     /// The pipeline file
     file: PathBuf,
-    /// Start a Kafka broker in this process, in memory, with the pipeline's topics, and use it instead of `brokers`
+    /// Start a Kafka broker in this process, in memory, with the pipeline's topics, and use it
+    /// instead of the `brokers` of the file
     #[arg(long, conflicts_with = "stdio")]
     embedded_broker: bool,
-    /// Read requests from standard input and write replies to standard output, instead of the file's source and sink
+    /// Read requests from standard input and write replies to standard output, instead of using the
+    /// file's source and sink
     #[arg(long)]
     stdio: bool,
-    /// Create this file when requests are being taken and remove it at the end, for health checks
+    /// Create this file when the pipeline is ready for requests and remove it when the pipeline
+    /// stops, for health checks
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Serve pages that show the running pipeline: /metrics for Prometheus, /taps, /counts, /graph.svg and /graph.mmd.
-    /// They are for those who run it: keep the address private
+    /// Serve pages that show the running pipeline: /metrics for Prometheus, /taps, /counts,
+    /// /graph.svg and /graph.mmd. They show the contents of requests, so keep the address private
     #[arg(long, value_name = "HOST:PORT")]
     debug_listen: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // One that an earlier run left behind, killed, must not speak for this one.
+    // An earlier run that was killed may have left the file behind.
     remove(args.ready_file.as_deref());
     let mut plan = Plan::load(&args.file)?;
     if args.stdio {
         plan = plan.on_stdio()?;
     }
     plan.check_models()?;
-    // Lives as long as the pipeline.
+    // The broker must live as long as the pipeline.
     let _broker = args.embedded_broker.then(|| embed_broker(&mut plan)).transpose()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -54,18 +58,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let summary = runtime.block_on(async {
         let stop = signals::stop_token()?;
         tokio::spawn({
-            let (stop, ready_file) = (stop.clone(), args.ready_file.clone());
+            let stop = stop.clone();
+            let ready_file = args.ready_file.clone();
             async move {
                 stop.cancelled().await;
                 remove(ready_file.as_deref());
             }
         });
         tracing::info!(pipeline = plan.name(), "starting");
-        let (ready_file, mut show) = (args.ready_file.clone(), progress::show());
+        let ready_file = args.ready_file.clone();
+        let mut show = progress::show();
         let (show_view, mut views) = tokio::sync::mpsc::channel(1);
         let observe = move |progress| {
             if let Progress::Ready { view } = &progress {
-                // There is one, and a place for it.
+                // The pipeline sends `Ready` once, and the channel holds one view.
                 show_view.try_send(view.clone()).ok();
                 if let Some(path) = &ready_file
                     && let Err(error) = std::fs::write(path, "")
@@ -89,14 +95,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Err(error) = pages => Err(error).context("cannot serve the debug pages"),
         }
     });
-    // A read of standard input cannot be taken back; nothing else is left to wait for.
+    // Does not wait for a blocking read of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     remove(args.ready_file.as_deref());
     let summary = summary.map_err(|error| {
-        // Where standard output is not all there is, its end is no reason for silence.
+        // A closed standard output ends the run silently only if it is the only sink.
         if print::is_closed_pipe(&error) && plan.kept_by() > 1 {
             return anyhow::anyhow!(
-                "standard output was closed; what other sinks got is incomplete"
+                "standard output was closed, so the output of the other sinks is incomplete"
             );
         }
         error
@@ -109,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn remove(ready_file: Option<&Path>) {
     if let Some(path) = ready_file {
-        // It need not be there.
+        // The file may be missing.
         std::fs::remove_file(path).ok();
     }
 }
@@ -118,7 +124,7 @@ fn embed_broker(plan: &mut Plan) -> anyhow::Result<EmbeddedBroker> {
     let topics: Vec<_> = plan.topics().into_iter().map(|topic| (topic, PARTITIONS)).collect();
     anyhow::ensure!(
         !topics.is_empty(),
-        "--embedded-broker is for pipelines with a Kafka source or sink"
+        "--embedded-broker needs a pipeline with a Kafka source or sink"
     );
     let broker = EmbeddedBroker::start(&topics).context("cannot start the embedded broker")?;
     let address = broker.bootstrap_servers();

@@ -1,4 +1,4 @@
-//! Pipelines that run in this process beside clients of them.
+//! Pipelines that run in the same process as their clients, for the demo and the benchmark.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,22 +16,24 @@ use crate::load::{self, Load, Measured};
 use crate::progress;
 use crate::sentiment::{self, LabelledText};
 
-/// How many batches of each size have been formed.
+/// Number of batches by batch size.
 pub(crate) type BatchSizes = BTreeMap<usize, usize>;
 
-/// The pipelines of this process. They stop together, in order, at the first signal or when [`Pipelines::stop`] is called.
+/// The pipelines of this process. They drain and stop together at the first signal, or when the
+/// work of [`Pipelines::run_until_stopped`] is done.
 pub(crate) struct Pipelines {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Pipelines {
-    /// `stop` is cancelled by the first signal.
+    /// Creates an empty set of pipelines. The first signal cancels `stop`.
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self { stop, tasks: TaskTracker::new() }
     }
 
-    /// Runs `work`, which starts pipelines, and stops them when it is done or a signal comes. `None` after a signal.
+    /// Runs `work`, which starts pipelines, and stops them when it is done or a signal comes.
+    /// Returns `None` after a signal.
     pub(crate) async fn run_until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let done = self.stop.run_until_cancelled(work).await;
         self.stop.cancel();
@@ -41,17 +43,17 @@ impl Pipelines {
     }
 }
 
-/// A pipeline that takes requests, and its client.
+/// A running pipeline with its client.
 pub(crate) struct Running {
     requester: Requester,
-    /// The model and its device, in one line.
+    /// The model and its device, on one line.
     pub(crate) description: String,
     sizes: Arc<Mutex<BatchSizes>>,
     pipeline: JoinHandle<Result<Summary, RunError>>,
 }
 
 impl Running {
-    /// Runs `plan` among `pipelines` and returns when it takes requests.
+    /// Runs `plan` as one of `pipelines`, and returns once it is ready for requests.
     pub(crate) async fn start(
         plan: Plan,
         run: &str,
@@ -69,12 +71,12 @@ impl Running {
         let pipeline = pipelines.tasks.spawn(async move { plan.run(stop, observer).await });
         match until_ready.await {
             Ok(description) => Ok(Self { requester, description, sizes, pipeline }),
-            // The observer is gone, so the run is over; its error says why.
-            Err(_) => Err(why(pipeline.await)),
+            // The run has ended and dropped the observer; its error has the reason.
+            Err(_) => Err(end_error(pipeline.await)),
         }
     }
 
-    /// Sends a load; ends early if the pipeline does.
+    /// Sends a load. Fails early if the pipeline ends.
     pub(crate) async fn load(
         &mut self,
         load: Load,
@@ -83,31 +85,31 @@ impl Running {
         let texts = sentiment::texts();
         tokio::select! {
             measured = load::run(&self.requester, load, &texts, on_reply) => measured,
-            ended = &mut self.pipeline => Err(why(ended)),
+            ended = &mut self.pipeline => Err(end_error(ended)),
         }
     }
 
-    /// Sends a load and forgets its batches. The first requests find cold caches and open connections, and are not what
-    /// is measured.
+    /// Sends a load without counting its batches. The first requests find cold caches and open
+    /// connections, which would distort a measurement.
     pub(crate) async fn warm_up(&mut self, load: Load) -> anyhow::Result<Measured> {
         let measured = self.load(load, |_, _, _| {}).await?;
         self.take_sizes();
         Ok(measured)
     }
 
-    /// Returns when the pipeline has ended although nobody stopped it.
+    /// Waits until the pipeline ends by itself, and returns the reason.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
-        why((&mut self.pipeline).await)
+        end_error((&mut self.pipeline).await)
     }
 
-    /// The sizes of the batches formed since the last call.
+    /// Returns the sizes of the batches since the last call.
     pub(crate) fn take_sizes(&self) -> BatchSizes {
         std::mem::take(&mut *self.sizes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Why a pipeline ended that was not stopped.
-fn why(ended: Result<Result<Summary, RunError>, JoinError>) -> anyhow::Error {
+/// Returns the reason why a pipeline ended that was not stopped.
+fn end_error(ended: Result<Result<Summary, RunError>, JoinError>) -> anyhow::Error {
     match ended {
         Ok(Ok(_)) => anyhow::anyhow!("the pipeline ended by itself"),
         Ok(Err(error)) => error.into(),
@@ -115,7 +117,8 @@ fn why(ended: Result<Result<Summary, RunError>, JoinError>) -> anyhow::Error {
     }
 }
 
-/// Shows the start, tells the model's description when it is over, and counts batches from then on.
+/// Returns an observer that shows the start of the pipeline, sends the description of its model
+/// when it is ready, and counts batches from then on.
 fn observer(
     sizes: Arc<Mutex<BatchSizes>>,
     ready: oneshot::Sender<String>,
@@ -142,7 +145,7 @@ fn observer(
     }
 }
 
-/// Requests in a batch, on average.
+/// Returns the mean number of requests per batch.
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
 pub(crate) fn mean_size(sizes: &BatchSizes) -> f64 {
     let batches: usize = sizes.values().sum();

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first stops in order, the second at once.
+//! SIGINT and SIGTERM: the first signal lets the pipeline drain, the second ends the process at
+//! once.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -6,7 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit;
 
-/// A token that the first signal cancels. Must be called on a runtime.
+/// Returns a token that the first signal cancels.
+///
+/// # Panics
+///
+/// If called outside of a tokio runtime.
 pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -19,7 +24,8 @@ pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
                 _ = terminate.recv() => {}
             }
             if signals > 0 {
-                // Offsets of what is in flight are not committed, so nothing is lost by going now.
+                // The offsets of requests in flight are not committed, so exiting now loses no
+                // request.
                 std::process::exit(exit::INTERRUPTED.into());
             }
             token.cancel();

@@ -3,7 +3,7 @@
 use crate::matrix::{Out, Packed, Tiles, View};
 use crate::rows;
 
-/// Working memory of the attention, used again by the next text and the next layer.
+/// Attention with its working memory, which is reused for every text and layer.
 #[derive(Default)]
 pub(crate) struct Attention {
     keys: Packed<f32>,
@@ -14,8 +14,8 @@ pub(crate) struct Attention {
 impl Attention {
     /// Mixes the values of each text's tokens, head by head.
     ///
-    /// `projected` is `[tokens, 3 * hidden]`: query, key and value of each token. `mixed` becomes `[tokens, hidden]`, the
-    /// heads side by side.
+    /// `projected` is `[tokens, 3 * hidden]`: query, key and value of each token. The result
+    /// replaces `mixed` as `[tokens, hidden]`, with the heads side by side.
     pub(crate) fn forward(
         &mut self,
         projected: &[f32],

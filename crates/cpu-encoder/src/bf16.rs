@@ -1,5 +1,5 @@
-//! Pairs of bf16 numbers in a `u32`: processors with AVX512-BF16 multiply two of them with two others and add both
-//! products to a sum in one instruction.
+//! Pairs of bf16 numbers in a `u32`. Processors with AVX512-BF16 multiply a pair with another pair
+//! and add both products to a sum in one instruction.
 //!
 //! All unsafe code of the crate is here, because that instruction has no safe form yet.
 
@@ -12,23 +12,24 @@ use crate::matrix::{
 };
 use crate::simd::{self, Kernel, Level, Vectors};
 
-/// A bf16 that is not a number.
+/// The bits of a bf16 NaN.
 const NAN: u32 = 0x7fc0;
 
-/// Two numbers, each rounded to the nearest bf16.
+/// Rounds two numbers to the nearest bf16 and packs them, the first one in the lower half.
 pub(crate) fn pair(first: f32, second: f32) -> u32 {
     narrow(first) | narrow(second) << 16
 }
 
-/// The nearest bf16, and the even one of two that are equally near. Without a branch, so that the compiler can convert
-/// several numbers at once.
+/// Rounds to the nearest bf16, to the even one if two are equally near.
+///
+/// Without a branch, so that the compiler can convert several numbers at once.
 fn narrow(number: f32) -> u32 {
     let bits = number.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     if number.is_nan() { NAN } else { rounded }
 }
 
-/// `pairs` of consecutive numbers; the last has a zero where there is no number left.
+/// Packs consecutive numbers into `pairs`; the last pair has a zero if the count is odd.
 fn narrow_all(numbers: &[f32], pairs: &mut [u32]) {
     let (whole, last) = numbers.as_chunks::<2>();
     for (to, [first, second]) in iter::zip(&mut *pairs, whole) {
@@ -44,10 +45,11 @@ fn widen(pair: u32) -> [f32; 2] {
     [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)]
 }
 
-/// Whether products in bf16 are faster than in f32 on this processor, by timing both for about a millisecond.
+/// Returns whether products in bf16 are faster than in f32 on this processor, by timing both for
+/// about a millisecond.
 ///
-/// Having the instruction is not enough: AMD's processors execute as many of it as of multiplications of single numbers,
-/// Intel's (Emerald Rapids) a quarter.
+/// Having the instruction is not enough: per cycle, AMD processors execute it as often as a
+/// multiplication of single numbers, Intel's (Emerald Rapids) only a quarter as often.
 #[must_use]
 #[expect(clippy::disallowed_types, reason = "the processor's time cannot be paused")]
 pub fn bf16_is_faster() -> bool {
@@ -68,7 +70,7 @@ pub fn bf16_is_faster() -> bool {
     let mut out = vec![0.0; ROWS * WIDTH];
     let single = Packed::<f32>::new(View::dense(&numbers, WIDTH));
     let pairs = Packed::<u32>::new(View::dense(&numbers, WIDTH));
-    // The shortest of several is the one that nothing has interrupted.
+    // The shortest time of several is the one without interruptions.
     let mut shortest = [Duration::MAX; 2];
     for _ in 0..8 {
         shortest[0] = shortest[0].min(time(&single, left, &mut out));
@@ -92,9 +94,9 @@ pub(crate) fn has_dot_products() -> bool {
 impl Element for u32 {
     const NUMBERS: usize = 2;
 
-    fn set(&mut self, place: usize, number: f32) {
+    fn set(&mut self, index: usize, number: f32) {
         let mut both = widen(*self);
-        both[place] = number;
+        both[index] = number;
         *self = pair(both[0], both[1]);
     }
 
@@ -124,7 +126,7 @@ impl Element for u32 {
     }
 }
 
-/// For processors without the instruction: each pair is widened and multiplied in f32.
+/// The fallback for processors without the instruction: each pair is widened and multiplied in f32.
 impl Kernel for PanelProduct<'_, u32> {
     #[inline(always)]
     fn run<V: Vectors>(self, simd: V) {
@@ -155,7 +157,7 @@ fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// As the function of the same name for single numbers.
+/// Like `multiply_tile` in `matrix.rs`, for pairs.
 #[inline(always)]
 fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,
@@ -187,7 +189,7 @@ fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
 
 #[cfg(target_arch = "x86_64")]
 mod dot {
-    //! With AVX512-BF16.
+    //! Kernels for AVX512-BF16.
 
     use std::arch::x86_64::{
         __m512, __m512bh, __m512i, _CMP_UNORD_Q, _mm256_storeu_si256, _mm512_add_epi32,
@@ -204,7 +206,7 @@ mod dot {
     const ROWS: usize = tile(LANES)[0];
     const VECTORS: usize = PANEL / LANES;
 
-    /// The product of all tiles and a panel.
+    /// Computes the product of all tiles and a panel.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn multiply(product: PanelProduct<'_, u32>) {
         let PanelProduct { tiles, panel, depth, out, width, accumulate } = product;
@@ -242,14 +244,14 @@ mod dot {
         unsafe { std::mem::transmute(bits) }
     }
 
-    /// Writes a row of a tile, or adds it.
+    /// Writes a row of a tile, or adds it to the numbers in `out`.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn write(sums: &[__m512; VECTORS], out: &mut [f32], accumulate: bool) {
         for (out, sum) in iter::zip(out.chunks_mut(LANES), sums) {
             let mask = u16::MAX >> (LANES - out.len());
             let to = out.as_mut_ptr();
-            // SAFETY: the mask has the numbers of `out` only.
+            // SAFETY: the mask selects no lane beyond `out`.
             unsafe {
                 let sum = if accumulate {
                     _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), *sum)
@@ -261,7 +263,7 @@ mod dot {
         }
     }
 
-    /// As [`narrow_all`](super::narrow_all).
+    /// Like [`narrow_all`](super::narrow_all), with vector instructions.
     #[target_feature(enable = "avx512f")]
     pub(super) fn narrow(numbers: &[f32], pairs: &mut [u32]) {
         let (vectors, rest) = numbers.as_chunks::<LANES>();
@@ -298,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_number_becomes_the_nearest(
+        fn every_number_becomes_the_nearest_bf16(
             numbers in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..2 * DEPTH),
         ) {
             let mut buffer = [0; DEPTH];

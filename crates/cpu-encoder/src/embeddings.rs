@@ -1,4 +1,4 @@
-//! Token ids to vectors.
+//! Turning token ids into vectors.
 
 use std::iter;
 
@@ -8,7 +8,8 @@ use crate::norm::Norm;
 use crate::rows;
 use crate::weights::{EmbeddingWeights, Precision};
 
-/// The sum of a token's and its position's vector, normalised, and projected where the widths differ.
+/// The embeddings: the normalised sum of the token's and its position's vector, projected if the
+/// widths differ.
 pub(crate) struct Embeddings {
     /// `[vocabulary, width]`.
     tokens: Vec<f32>,
@@ -27,12 +28,12 @@ impl Embeddings {
         Self { tokens, positions, norm: Norm::new(norm), projection, width }
     }
 
-    /// Width of a token's vector after the projection.
+    /// Returns the width of a token's vector after the projection.
     pub(crate) fn hidden(&self) -> usize {
         self.projection.as_ref().map_or(self.width, |projection| projection.bias().len())
     }
 
-    /// `[tokens of all texts, hidden]`.
+    /// Returns the vectors of all tokens, `[tokens of all texts, hidden]`.
     pub(crate) fn forward(&self, texts: &[&[u32]], scratch: &mut Scratch) -> Vec<f32> {
         let width = self.width;
         let tokens = texts.iter().map(|text| text.len()).sum::<usize>();

@@ -1,4 +1,4 @@
-//! [`Encoder`]: all layers, on threads of its own.
+//! [`Encoder`]: all layers, with their own threads.
 
 use std::num::NonZeroUsize;
 
@@ -11,8 +11,7 @@ use crate::rows;
 use crate::shares::shares;
 use crate::weights::{EncoderWeights, Precision};
 
-/// From token ids to one vector for each text, without padding.
-///
+/// An encoder that turns token ids into one vector for each text, without padding.
 /// ```
 /// use forebay_cpu_encoder::{
 ///     Activation, EmbeddingWeights, Encoder, EncoderWeights, NormWeights, Options, Pool,
@@ -38,23 +37,23 @@ pub struct Encoder {
     threads: ThreadPool,
 }
 
-/// How an [`Encoder`] computes.
+/// Settings of an [`Encoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Threads; by default one for each core.
+    /// Number of threads; by default one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// The numbers of the matrix products with weights.
+    /// Number format of the products with weights.
     pub precision: Precision,
 }
 
-/// How the vectors of a text's tokens become one.
+/// How a text's token vectors are combined into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// Their mean.
+    /// The mean of all token vectors.
     Mean,
-    /// The first token's, which is the special token of the BERT family.
+    /// The vector of the first token, which is a special token in the BERT family.
     First,
-    /// The largest number of each component.
+    /// The maximum of each component.
     Max,
 }
 
@@ -69,7 +68,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// If the system does not start a thread.
+    /// If the operating system does not start a thread.
     pub fn new(weights: EncoderWeights, options: Options) -> Result<Self, ThreadPoolBuildError> {
         let EncoderWeights { embeddings, layers, heads, activation } = weights;
         let threads = ThreadPoolBuilder::new()
@@ -84,7 +83,7 @@ impl Encoder {
         })
     }
 
-    /// The pooled vectors, `[texts, hidden]`, in the order of the texts.
+    /// Returns the pooled vectors, `[texts, hidden]`, in the order of the texts.
     ///
     /// # Panics
     ///
@@ -94,7 +93,8 @@ impl Encoder {
         let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
         let threads = self.threads.current_num_threads();
         let shares = shares(&lengths, threads);
-        // A single share has all threads for itself; several have one each, and need not wait for each other.
+        // A single share uses all threads. Several shares use one thread each, so that no thread
+        // waits for another one.
         let each = if shares.len() == 1 { threads } else { 1 };
         let computed: Vec<_> = self.threads.install(|| {
             let compute = |share: Vec<usize>| {

@@ -6,7 +6,7 @@ use crate::norm::Norm;
 use crate::rows;
 use crate::weights::{Activation, LayerWeights, Precision};
 
-/// A transformer layer for the tokens of texts that stand one below the other.
+/// A transformer layer for the tokens of several texts, stacked in one matrix.
 pub(crate) struct Layer {
     query_key_value: Linear,
     attention_output: Linear,
@@ -18,7 +18,7 @@ pub(crate) struct Layer {
     activation: Activation,
 }
 
-/// Working memory, used again by the next layer.
+/// Working memory, reused by the next layer.
 #[derive(Default)]
 pub(crate) struct Scratch {
     projected: Vec<f32>,

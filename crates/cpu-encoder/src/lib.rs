@@ -1,11 +1,13 @@
 //! The transformer encoder of the BERT family on a CPU, from plain slices of weights.
 //!
-//! Frameworks compute the padded rectangle that a GPU wants, one operation after the other. [`Encoder`] puts the tokens of
-//! all texts below each other in one matrix, so that no padding is computed, packs each weight matrix once instead of for
-//! every product, and does in one pass over the rows whatever is not a matrix product.
+//! Frameworks compute the padded rectangle that a GPU needs, one operation after the other.
+//! [`Encoder`] stacks the tokens of all texts in one matrix, so that no padding is computed. It
+//! packs each weight matrix once instead of for every product, and fuses the operations between two
+//! matrix products into one pass over the rows.
 //!
-//! Speed does not depend on what the optimiser inlines: every kernel is compiled as a whole for each generation of vector
-//! instructions (`simd.rs`), and CI compares the result with another library's products (`bench/kernels`).
+//! Speed does not depend on what the optimiser inlines: every kernel is compiled as a whole for
+//! each generation of vector instructions (`simd.rs`), and CI compares its speed with another
+//! library's products (`bench/kernels`).
 
 #![expect(
     clippy::inline_always,
@@ -33,7 +35,7 @@ pub use weights::{
     Precision,
 };
 
-/// Parts that `bench/kernels` times. No part of the interface: anything here may change.
+/// Internals that `bench/kernels` times. Not part of the API: anything here may change.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::linear::{Linear, Workspace};

@@ -8,7 +8,7 @@ use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 use crate::matrix::{Columns, Element, Out, Packed, Tiles, View};
 use crate::weights::{LinearWeights, Precision};
 
-/// Fewest rows of a thread for which the arithmetic takes longer than reading the weights.
+/// Fewest rows per thread for which the arithmetic takes longer than reading the weights.
 const ROWS: usize = 32;
 
 /// A linear layer with packed weights.
@@ -25,7 +25,7 @@ enum Weight {
     Bf16(Packed<u32>),
 }
 
-/// Working memory of products, used again by the next one.
+/// Working memory of products, reused by the next one.
 #[derive(Default)]
 pub struct Workspace(pub(crate) Tiles);
 
@@ -48,8 +48,9 @@ impl Linear {
         &self.bias
     }
 
-    /// `[rows, inputs]` to `[rows, outputs]` on `threads` threads of the current pool, in place of whatever `product`
-    /// held. The bias is left out: the pass over the product that follows adds it.
+    /// Multiplies `[rows, inputs]` by the weights, on `threads` threads of the current pool, and
+    /// replaces `product` by the result, `[rows, outputs]`. The bias is left out, because the pass
+    /// over the product that follows adds it.
     pub fn product(
         &self,
         rows: &[f32],
@@ -91,7 +92,8 @@ impl Linear {
         });
     }
 
-    /// With few rows the time goes into reading the weights, so each thread reads some of their columns.
+    /// Gives each thread some of the weights' columns, because with few rows most of the time goes
+    /// into reading the weights.
     fn product_by_columns<E: Element>(
         &self,
         weight: &Packed<E>,

@@ -1,8 +1,9 @@
-//! Matrix products, with the right factor packed beforehand.
+//! Matrix products whose right factor is packed beforehand.
 //!
-//! The scheme is that of `GotoBLAS` (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"): the right
-//! factor lies in panels of [`PANEL`] columns, the left one is packed in tiles of a few rows, and the innermost loop keeps
-//! a tile of the product in registers. Weights are packed once; other libraries pack them for every product.
+//! The scheme is that of `GotoBLAS` (Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication"): the right factor is packed in panels of [`PANEL`] columns, the left factor in
+//! tiles of a few rows, and the innermost loop keeps a tile of the product in registers. Weights
+//! are packed once; other libraries pack them for every product.
 
 use std::iter;
 use std::ops::Range;
@@ -13,11 +14,12 @@ use crate::simd::{self, Kernel, Level, Vectors};
 /// Columns of the right factor that are computed together: two of the widest vectors.
 pub(crate) const PANEL: usize = 32;
 
-/// Rows of the right factor, in elements, that are multiplied in one go, so that their part of a panel stays in the
-/// nearest cache.
+/// Rows of the right factor, in elements, that are multiplied in one pass, so that their part of a
+/// panel stays in the level 1 cache.
 pub(crate) const DEPTH: usize = 384;
 
-/// A matrix inside a slice: its number at `(row, column)` is `numbers[row * row_step + column * column_step]`.
+/// A matrix in a slice: the number at `(row, column)` is `numbers[row * row_step + column *
+/// column_step]`.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) numbers: &'a [f32],
@@ -27,40 +29,41 @@ pub(crate) struct View<'a> {
     pub(crate) column_step: usize,
 }
 
-/// The elements of packed matrices: one number, or several that one instruction multiplies.
+/// An element of a packed matrix: one number, or several that one instruction multiplies.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
-    /// How many numbers an element holds; a power of two.
+    /// Numbers per element; a power of two.
     const NUMBERS: usize;
 
-    /// Replaces one of the element's numbers.
-    fn set(&mut self, place: usize, number: f32);
+    /// Replaces the element's number at `index`.
+    fn set(&mut self, index: usize, number: f32);
 
-    /// The elements of a row of at most `DEPTH * NUMBERS` numbers. `buffer` has room for those that must be converted.
+    /// Converts a row of at most `DEPTH * NUMBERS` numbers to elements, in `buffer` if the formats
+    /// differ.
     fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self];
 
-    /// The working memory for tiles of such elements.
+    /// Returns the working memory for tiles of this element.
     fn tiles(tiles: &mut Tiles) -> &mut Vec<Self>;
 
     /// Computes the product of all tiles and a panel.
     fn multiply(product: PanelProduct<'_, Self>);
 }
 
-/// A matrix as the right factor of products.
+/// A matrix that is packed as the right factor of products.
 #[derive(Default)]
 pub(crate) struct Packed<E> {
-    /// One panel after the other, each `[elements, PANEL]`; an element holds consecutive rows of one column. Beyond the
-    /// last row and the last column there are zeros.
+    /// The panels one after the other, each `[elements, PANEL]`. An element holds consecutive rows
+    /// of one column. Numbers beyond the last row and the last column are zero.
     panels: Vec<PanelRow<E>>,
     rows: usize,
     columns: usize,
 }
 
-/// A row of a panel, aligned so that no vector lies in two cache lines.
+/// A row of a panel, aligned so that no vector crosses a cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct PanelRow<E>(pub(crate) [E; PANEL]);
 
-/// Some columns of a packed matrix.
+/// Consecutive columns of a packed matrix.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a, E> {
     panels: &'a [PanelRow<E>],
@@ -75,7 +78,7 @@ pub(crate) struct Tiles {
     pub(crate) pairs: Vec<u32>,
 }
 
-/// Where a product is written: rows whose first numbers lie `step` apart.
+/// The destination of a product: rows that begin `step` numbers apart.
 pub(crate) struct Out<'a> {
     pub(crate) numbers: &'a mut [f32],
     pub(crate) step: usize,
@@ -83,27 +86,27 @@ pub(crate) struct Out<'a> {
 
 /// The product of a left factor in tiles and a part of a panel.
 pub(crate) struct PanelProduct<'a, E> {
-    /// `[tiles, depth, tile rows]`; the last tile's missing rows are zero.
+    /// The left factor, `[tiles, depth, tile rows]`; missing rows of the last tile are zero.
     pub(crate) tiles: &'a [E],
-    /// `[depth, PANEL]`.
+    /// The right factor, `[depth, PANEL]`.
     pub(crate) panel: &'a [PanelRow<E>],
     pub(crate) depth: usize,
-    /// The product from the panel's first column to the end of its last row.
+    /// The destination, from the panel's first column to the end of the last row.
     pub(crate) out: Out<'a>,
-    /// Columns that the product has of this panel.
+    /// Number of the panel's columns that exist in the product.
     pub(crate) width: usize,
     /// Whether the product is added to the numbers in `out` instead of replacing them.
     pub(crate) accumulate: bool,
 }
 
 impl<'a> View<'a> {
-    /// Rows that follow each other without a gap.
+    /// Returns a view of rows without gaps between them.
     pub(crate) fn dense(numbers: &'a [f32], columns: usize) -> Self {
         let rows = numbers.len() / columns;
         Self { numbers, rows, columns, row_step: columns, column_step: 1 }
     }
 
-    /// The transposed matrix.
+    /// Returns the transposed matrix.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -122,7 +125,7 @@ impl<E: Element> Packed<E> {
         packed
     }
 
-    /// Replaces the matrix, and keeps the memory.
+    /// Replaces the matrix, reusing the memory.
     pub(crate) fn pack(&mut self, matrix: View<'_>) {
         let View { numbers, rows, columns, row_step, column_step } = matrix;
         self.rows = rows;
@@ -143,12 +146,12 @@ impl<E: Element> Packed<E> {
         }
     }
 
-    /// All columns.
+    /// Returns all columns.
     pub(crate) fn all(&self) -> Columns<'_, E> {
         Columns { panels: &self.panels, rows: self.rows, count: self.columns }
     }
 
-    /// The columns in consecutive parts, `parts` of them or fewer.
+    /// Divides the columns into at most `parts` consecutive parts.
     pub(crate) fn parts(&self, parts: usize) -> impl Iterator<Item = Columns<'_, E>> {
         let panels = self.columns.div_ceil(PANEL).div_ceil(parts);
         let most = panels * PANEL;
@@ -162,9 +165,13 @@ impl<E: Element> Packed<E> {
 }
 
 impl<E: Element> Columns<'_, E> {
-    /// `out = left × self`; the numbers of a row of `left` must lie next to each other.
+    /// Computes `out = left × self`; `left.column_step` must be 1.
     pub(crate) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
-        debug_assert_eq!((left.columns, left.column_step), (self.rows, 1), "the factors fit");
+        debug_assert_eq!(
+            (left.columns, left.column_step),
+            (self.rows, 1),
+            "the factors' sizes match"
+        );
         let Out { numbers, step } = out;
         let tiles = E::tiles(tiles);
         let elements = self.rows.div_ceil(E::NUMBERS);
@@ -193,10 +200,10 @@ fn pack_tiles<E: Element>(left: View<'_>, start: usize, depth: usize, tiles: &mu
     tiles.clear();
     tiles.resize(left.rows.div_ceil(tile_rows) * depth * tile_rows, E::default());
     let zeros = [E::default(); DEPTH];
-    let mut buffers = [zeros; MOST_TILE_ROWS];
+    let mut buffers = [zeros; MAX_TILE_ROWS];
     for (number, tile) in tiles.chunks_exact_mut(depth * tile_rows).enumerate() {
         let first = number * tile_rows;
-        let mut rows = [&zeros[..]; MOST_TILE_ROWS];
+        let mut rows = [&zeros[..]; MAX_TILE_ROWS];
         for (row, (to, buffer)) in
             (first..left.rows).zip(iter::zip(&mut rows[..tile_rows], &mut buffers))
         {
@@ -211,24 +218,25 @@ fn pack_tiles<E: Element>(left: View<'_>, start: usize, depth: usize, tiles: &mu
     }
 }
 
-/// The first numbers of all rows, then the second ones, and so on.
+/// Writes the first element of all rows, then the second one of all rows, and so on.
 fn interleave<E: Copy, const ROWS: usize>(rows: Option<&[&[E]; ROWS]>, tile: &mut [E]) {
-    let Some(rows) = rows else { unreachable!("a tile has more rows than any tile") };
+    let Some(rows) = rows else { unreachable!("`rows` has MAX_TILE_ROWS elements") };
     let (tile, _) = tile.as_chunks_mut::<ROWS>();
     let rows = rows.map(|row| &row[..tile.len()]);
-    for (place, column) in tile.iter_mut().enumerate() {
-        *column = rows.map(|row| row[place]);
+    for (index, column) in tile.iter_mut().enumerate() {
+        *column = rows.map(|row| row[index]);
     }
 }
 
-/// The most rows that a tile has on any processor.
-const MOST_TILE_ROWS: usize = 8;
+/// Most rows of a tile on any processor.
+const MAX_TILE_ROWS: usize = 8;
 
-/// Rows and columns of a tile, for a processor whose vectors have so many numbers.
+/// Returns the rows and columns of a tile for vectors of `lanes` numbers.
 ///
-/// A tile of the product, a row of its columns of the panel and a number of the left factor fit into the registers: 32
-/// with AVX-512, 16 with AVX2 and without any extension. Its sums are at least as many as a multiplication takes cycles,
-/// times the multiplications that begin in one.
+/// The sums of a tile, one row of the panel and one number of the left factor fit into the vector
+/// registers: 32 with AVX-512, 16 with AVX2 or no extension. There are at least as many vectors of
+/// sums as multiplications can be under way (latency times multiplications per cycle), so that none
+/// waits for an earlier one.
 pub(crate) const fn tile(lanes: usize) -> [usize; 2] {
     match lanes {
         16 => [8, 32],
@@ -286,7 +294,8 @@ fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// The product of a tile, `[depth, ROWS]`, and a strip of `VECTORS` vectors of each row of a panel.
+/// Returns the product of a tile, `[depth, ROWS]`, and a strip of `VECTORS` vectors of each row of
+/// a panel.
 #[inline(always)]
 fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,
@@ -299,7 +308,8 @@ fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
         let (right, _) = simd::split::<V>(right);
         let Some(right) = right.as_chunks::<VECTORS>().0.get(strip) else { break };
         for (sums, left) in iter::zip(&mut sums, left) {
-            // Taken out and put back, or else the compiler leaves the sums in memory.
+            // A local copy, because otherwise the compiler keeps the sums in memory instead of
+            // registers.
             let mut next = *sums;
             for (sum, right) in iter::zip(&mut next, right) {
                 *sum = simd.multiply_add(simd.splat_f32s(*left), *right, *sum);
@@ -310,7 +320,8 @@ fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Writes a tile into the given columns of `rows`, as many rows as there are, or adds it.
+/// Writes a tile into the given columns of `rows`, or adds it; rows of the tile beyond `rows` are
+/// dropped.
 #[inline(always)]
 pub(crate) fn write<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,

@@ -5,7 +5,7 @@ use std::iter;
 use crate::simd::{self, Kernel, Vectors, load_rest, split, split_mut};
 use crate::weights::Activation;
 
-/// `row += bias` for each row.
+/// Adds `bias` to each row.
 pub(crate) fn add_bias(rows: &mut [f32], bias: &[f32]) {
     simd::run(AddBias { rows, bias });
 }
@@ -15,7 +15,7 @@ pub(crate) fn normalise(rows: &mut [f32], scale: &[f32], shift: &[f32], epsilon:
     simd::run(Normalise { rows, add: None, scale, shift, epsilon });
 }
 
-/// As [`normalise`], after each row of `more` and `bias` have been added to each row.
+/// Like [`normalise`], after adding the same row of `more` and `bias` to each row.
 pub(crate) fn normalise_sum(
     rows: &mut [f32],
     [more, bias]: [&[f32]; 2],
@@ -25,12 +25,13 @@ pub(crate) fn normalise_sum(
     simd::run(Normalise { rows, add: Some([more, bias]), scale, shift, epsilon });
 }
 
-/// `e^(scale * row)`, divided by its sum, for each row of `width` numbers; `scale` is positive.
+/// Replaces each row of `width` numbers by `e^(scale * row)` divided by its sum; `scale` is
+/// positive.
 pub(crate) fn softmax(rows: &mut [f32], width: usize, scale: f32) {
     simd::run(Softmax { rows, width, scale });
 }
 
-/// `activation(row + bias)` for each row.
+/// Replaces each row by `activation(row + bias)`.
 pub(crate) fn activate(rows: &mut [f32], bias: &[f32], activation: Activation) {
     match activation {
         Activation::Gelu => simd::run(Activate { rows, bias, function: Gelu }),
@@ -42,7 +43,7 @@ pub(crate) fn activate(rows: &mut [f32], bias: &[f32], activation: Activation) {
     }
 }
 
-/// The mean of `rows`, each of `width` numbers.
+/// Returns the mean of `rows`, each of `width` numbers.
 pub(crate) fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     let mut mean = vec![0.0; width];
     for row in rows.chunks_exact(width) {
@@ -55,7 +56,7 @@ pub(crate) fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     mean
 }
 
-/// The largest number of each column of `rows`, each of `width` numbers.
+/// Returns the maximum of each column of `rows`, each of `width` numbers.
 pub(crate) fn max(rows: &[f32], width: usize) -> Vec<f32> {
     let mut max = vec![f32::NEG_INFINITY; width];
     for row in rows.chunks_exact(width) {
@@ -95,7 +96,7 @@ impl Kernel for AddBias<'_> {
 
 struct Normalise<'a> {
     rows: &'a mut [f32],
-    /// Rows to add to the rows, and a bias to add to each.
+    /// Rows to add to the rows, and a bias to add to each of them.
     add: Option<[&'a [f32]; 2]>,
     scale: &'a [f32],
     shift: &'a [f32],
@@ -131,7 +132,7 @@ impl Kernel for Normalise<'_> {
     }
 }
 
-/// `row += more + bias`.
+/// Adds `more + bias` to `row`.
 #[inline(always)]
 fn add_sum<V: Vectors>(simd: V, row: &mut [f32], more: &[f32], bias: &[f32]) {
     let (vectors, rest) = split_mut::<V>(row);
@@ -155,7 +156,7 @@ fn sum<V: Vectors>(simd: V, row: &[f32]) -> f32 {
     simd.reduce_sum_f32s(sum)
 }
 
-/// The sum of `(row - mean)²`.
+/// Returns the sum of `(row - mean)²`.
 #[inline(always)]
 fn sum_of_squares<V: Vectors>(simd: V, row: &[f32], mean: f32) -> f32 {
     let (vectors, rest) = split::<V>(row);
@@ -187,7 +188,8 @@ impl Kernel for Softmax<'_> {
                 most = simd.max_f32s(most, *value);
             }
             let most = simd.splat_f32s(simd.reduce_max_f32s(most));
-            // Places beyond the row's end become the smallest power, which no sum of at least 1 notices.
+            // Lanes beyond the row's end become the smallest power, about 1e-38, which does not
+            // change a sum of at least 1.
             let last = exp(simd, simd.mul_f32s(simd.sub_f32s(last, most), scales));
             let mut sum = last;
             for value in &mut *vectors {
@@ -284,13 +286,14 @@ impl Function for Tanh {
     }
 }
 
-/// `e^x`, off by no more than 2 in the last place. The result is never 0 and never infinite.
+/// Computes `e^x` with an error of at most 2 units in the last place. The result is never 0 and
+/// never infinite.
 ///
-/// `x` is split in a multiple of ln 2, which becomes the exponent, and a rest, whose power is a polynomial (Cephes,
-/// `expf.c`).
+/// `x` is split into a multiple of ln 2, which becomes the exponent, and a rest, whose power is a
+/// polynomial (Cephes, `expf.c`).
 #[inline(always)]
 fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
-    // Adding this rounds a number to a whole one, which is then in the sum's lowest bits.
+    // Adding this number rounds to an integer, which is then in the lowest bits of the sum.
     const WHOLE: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -313,7 +316,8 @@ fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(power), exponent))
 }
 
-/// The error function, off by no more than 3e-7: the ratio of two polynomials that Eigen uses.
+/// Computes the error function with an error of at most 3e-7, as the ratio of two polynomials
+/// (Eigen).
 #[inline(always)]
 fn erf<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     const ABOVE: [f32; 7] = [
@@ -341,7 +345,7 @@ fn tanh<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     simd.sub_f32s(one, simd.div_f32s(simd.splat_f32s(2.0), simd.add_f32s(one, power)))
 }
 
-/// A polynomial by Horner's scheme, the coefficient of the highest power first.
+/// Evaluates a polynomial by Horner's scheme; coefficients begin with that of the highest power.
 #[inline(always)]
 fn polynomial<V: Vectors, const N: usize>(simd: V, x: V::f32s, coefficients: [f32; N]) -> V::f32s {
     let mut value = simd.splat_f32s(0.0);

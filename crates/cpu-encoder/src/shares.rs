@@ -1,11 +1,11 @@
-//! Dealing texts out to threads.
+//! Distributing texts over threads.
 
-/// Tokens that a thread takes at once: enough that its matrix products run at full speed, and few enough that the
-/// intermediate results stay in the core's cache.
+/// Tokens that a thread computes at once: enough that its matrix products run at full speed, and
+/// few enough that the intermediate results stay in the core's cache.
 const TOKENS: usize = 512;
 
-/// Divides texts into shares that cost about the same, each a list of positions in `lengths`. There are as many shares as
-/// threads or a multiple of it, but never more than texts.
+/// Divides texts into shares of about equal cost, each a list of indices into `lengths`. The number
+/// of shares is a multiple of `threads`, but at most the number of texts.
 pub(crate) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let rounds = lengths.iter().sum::<usize>().div_ceil(TOKENS * threads).max(1);
     let count = (rounds * threads).min(lengths.len());
@@ -13,7 +13,7 @@ pub(crate) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let mut longest_first: Vec<_> = (0..lengths.len()).collect();
     longest_first.sort_by_key(|&text| std::cmp::Reverse(lengths[text]));
     for text in longest_first {
-        // The first of the smallest, so that equal input is dealt out equally each time.
+        // Among equally small shares, the first one is taken, so that equal inputs give equal shares.
         if let Some((tokens, share)) = shares.iter_mut().min_by_key(|(tokens, _)| *tokens) {
             *tokens += lengths[text];
             share.push(text);
@@ -30,7 +30,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_in_one_share_and_no_share_has_much_more_than_another(
+        fn every_text_is_in_one_share_and_shares_are_balanced(
             lengths in prop::collection::vec(1_usize..512, 0..200), threads in 1_usize..9,
         ) {
             let shares = shares(&lengths, threads);
@@ -38,7 +38,8 @@ mod tests {
             texts.sort_unstable();
             prop_assert_eq!(texts, (0..lengths.len()).collect::<Vec<_>>());
             let tokens = |share: &Vec<usize>| share.iter().map(|&text| lengths[text]).sum::<usize>();
-            let (least, most) = (shares.iter().map(tokens).min(), shares.iter().map(tokens).max());
+            let least = shares.iter().map(tokens).min();
+            let most = shares.iter().map(tokens).max();
             let longest = lengths.iter().max().copied().unwrap_or(0);
             prop_assert!(most.unwrap_or(0) - least.unwrap_or(0) <= longest);
             prop_assert!(most.unwrap_or(0) <= TOKENS + longest);

@@ -1,9 +1,11 @@
 //! Vector instructions, and kernels that are compiled as a whole for each generation of them.
 //!
-//! Code is only compiled to vector instructions of a generation inside functions that carry its target features. A
-//! [`Kernel`] is inlined into such a function by attribute and not by the optimiser's choice, under one rule: `run`, and
-//! every function of this crate that it calls, is `#[inline(always)]`, and takes no closure and no function as a value,
-//! because the compiler calls those through a function of its own, which carries neither.
+//! The compiler uses the vector instructions of a generation only in functions that carry its
+//! target features. A [`Kernel`] is inlined into one of these by attribute, not by the
+//! optimiser's choice. This works under one rule: `run`, and every function of this crate that it
+//! calls, is `#[inline(always)]` and takes no closure and no function as a value. The compiler
+//! calls closures and function values through a separate function, which has neither the attribute
+//! nor the target features.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +20,9 @@ pub(crate) trait Kernel {
 
 /// The operations of one generation of vector instructions.
 pub(crate) trait Vectors: Simd {
-    /// `a * b + c`: one instruction where there is one, and a product and a sum elsewhere. Never a call to `fma`, which
-    /// computes in software what the processor has no instruction for.
+    /// Computes `a * b + c`, in one instruction if the processor has one, otherwise as a product
+    /// and a sum. Never calls `fma`, which is computed in software on processors without the
+    /// instruction.
     fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
 }
 
@@ -41,16 +44,17 @@ pub(crate) enum Level {
 
 /// The widest generation that this processor has.
 static BEST: LazyLock<Level> = LazyLock::new(|| {
-    let most = MOST_LANES.load(Ordering::Relaxed);
+    let most = MAX_LANES.load(Ordering::Relaxed);
     let fits = |level: &Level| level.lanes() <= most;
     Level::available().into_iter().find(fits).unwrap_or(Level::Plain)
 });
 
-/// Set by benchmarks before anything is computed.
-static MOST_LANES: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Most numbers per vector. Set by benchmarks before anything is computed; Relaxed, because it is
+/// read once, by [`BEST`].
+static MAX_LANES: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 impl Level {
-    /// All generations that this processor has, the widest first.
+    /// Returns all generations that this processor has, the widest first.
     pub(crate) fn available() -> Vec<Self> {
         vec![
             #[cfg(target_arch = "x86_64")]
@@ -66,12 +70,12 @@ impl Level {
         .collect()
     }
 
-    /// The widest generation that this processor has.
+    /// Returns the widest generation that this processor has.
     pub(crate) fn best() -> Self {
         *BEST
     }
 
-    /// How many `f32` a vector holds.
+    /// Returns the number of `f32` per vector.
     pub(crate) const fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -98,7 +102,7 @@ impl Level {
     }
 }
 
-/// The vector instructions that the encoder uses on this processor.
+/// Returns the name of the vector instructions that the encoder uses on this processor.
 #[must_use]
 pub fn instructions() -> &'static str {
     match Level::best() {
@@ -112,9 +116,10 @@ pub fn instructions() -> &'static str {
     }
 }
 
-/// Leaves wider vectors unused, so that a benchmark can time narrower ones. Has no effect once anything was computed.
+/// Limits the width of vectors, so that a benchmark can time narrower ones. Has no effect once
+/// anything was computed.
 pub fn limit_lanes(most: usize) {
-    MOST_LANES.store(most, Ordering::Relaxed);
+    MAX_LANES.store(most, Ordering::Relaxed);
 }
 
 /// Runs `kernel` for the widest vectors of this processor.
@@ -168,22 +173,22 @@ impl Vectors for Scalar128b {
     }
 }
 
-/// The first vectors of a row, and the numbers after the last whole vector.
+/// Splits a row into whole vectors and the numbers after the last one.
 #[inline(always)]
 pub(crate) fn split<V: Vectors>(row: &[f32]) -> (&[V::f32s], &[f32]) {
     V::as_simd_f32s(row)
 }
 
-/// As [`split`], to write to.
+/// Like [`split`], for writing.
 #[inline(always)]
 pub(crate) fn split_mut<V: Vectors>(row: &mut [f32]) -> (&mut [V::f32s], &mut [f32]) {
     V::as_mut_simd_f32s(row)
 }
 
-/// A vector of the few numbers after the last whole one, with `fill` in the places that are left.
+/// Loads the numbers after the last whole vector as a vector, with `fill` in the other lanes.
 #[inline(always)]
 pub(crate) fn load_rest<V: Vectors>(simd: V, rest: &[f32], fill: f32) -> V::f32s {
-    #[expect(clippy::cast_possible_truncation, reason = "fewer than a vector has")]
+    #[expect(clippy::cast_possible_truncation, reason = "fewer numbers than a vector has")]
     let mask = simd.mask_between_m32s(0, rest.len() as u32);
     simd.select_f32s(mask.mask(), simd.partial_load_f32s(rest), simd.splat_f32s(fill))
 }

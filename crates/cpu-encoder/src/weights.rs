@@ -1,13 +1,13 @@
-//! The weights of an encoder, as plain numbers in the order of memory.
+//! The weights of an encoder as plain numbers, in the order of memory.
 
-/// All weights of an encoder, and the sizes that they do not tell.
+/// All weights of an encoder, and the settings that cannot be derived from them.
 #[derive(Clone, Debug)]
 pub struct EncoderWeights {
-    /// Tokens and positions to vectors.
+    /// Vectors of tokens and positions.
     pub embeddings: EmbeddingWeights,
     /// The transformer layers, first to last.
     pub layers: Vec<LayerWeights>,
-    /// Attention heads; divides the width of a token's vector.
+    /// Number of attention heads; divides the width of a token's vector.
     pub heads: usize,
     /// The feed-forward network's activation.
     pub activation: Activation,
@@ -18,33 +18,33 @@ pub struct EncoderWeights {
 pub struct EmbeddingWeights {
     /// `[vocabulary, width]`.
     pub tokens: Vec<f32>,
-    /// `[positions, width]`, from the position of the first token on. A constant that is added to every token, such as
-    /// the embedding of the only token type, is added in here.
+    /// `[positions, width]`, beginning with the position of the first token. A vector that is the
+    /// same for every token, such as that of the only token type, must be added to each position.
     pub positions: Vec<f32>,
-    /// Follows the sum of both.
+    /// The normalisation of the sum of both.
     pub norm: NormWeights,
-    /// To the encoder's width, where the embeddings have another.
+    /// The projection to the encoder's width, if the embeddings have another width.
     pub projection: Option<LinearWeights>,
 }
 
 /// One transformer layer.
 #[derive(Clone, Debug)]
 pub struct LayerWeights {
-    /// `hidden` to `3 * hidden`: the query, the key and the value of a token.
+    /// `hidden` to `3 * hidden`: query, key and value of a token.
     pub query_key_value: LinearWeights,
-    /// Joins the heads.
+    /// The projection that joins the heads.
     pub attention_output: LinearWeights,
-    /// Follows the attention.
+    /// The normalisation after the attention.
     pub attention_norm: NormWeights,
     /// `hidden` to the width of the feed-forward network.
     pub feed_forward: LinearWeights,
     /// Back to `hidden`.
     pub output: LinearWeights,
-    /// Follows the feed-forward network.
+    /// The normalisation after the feed-forward network.
     pub output_norm: NormWeights,
 }
 
-/// `x × weight + bias`.
+/// A linear layer: `x × weight + bias`.
 #[derive(Clone, Debug)]
 pub struct LinearWeights {
     /// `[inputs, outputs]`.
@@ -77,12 +77,13 @@ pub enum Activation {
     Tanh,
 }
 
-/// The numbers that weights and inputs of the matrix products are rounded to; sums are always f32.
+/// The number format of weights and inputs in matrix products; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Not rounded.
+    /// f32, without rounding.
     F32,
-    /// 8 significant bits, and half the memory. Faster than f32 on processors of which AVX512-BF16 multiplies twice as
-    /// many numbers at once, as AMD's do, and slower on all others.
+    /// bf16, with 8 significant bits and half the memory. Faster than f32 on processors whose
+    /// AVX512-BF16 multiplies twice as many numbers at once, such as AMD's, and slower on all
+    /// others.
     Bf16,
 }

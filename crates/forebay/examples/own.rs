@@ -1,4 +1,4 @@
-//! An operator, a source, a sink and a model of one's own, all used from a pipeline file.
+//! A custom operator, source, sink and model, all used from a pipeline file.
 //!
 //!     cargo run --example own
 
@@ -44,7 +44,8 @@ impl Source<Json> for Numbers {
     type Error = Infallible;
 
     async fn next(&mut self) -> Result<Option<Event<Json>>, Infallible> {
-        // No source waits for these numbers; one that does makes its events with `Receipt::new`.
+        // These events are detached, because nothing needs their outcomes. A source that commits or
+        // acknowledges its inputs creates events with `Receipt::new`.
         Ok(self.0.next().and_then(|number| Json::encode(&number).ok()).map(Event::detached))
     }
 }

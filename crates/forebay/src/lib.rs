@@ -15,14 +15,14 @@ pub use forebay_model as model;
 /// Pipelines from TOML files.
 pub use forebay_pipeline as pipeline;
 
-/// What most programs need.
+/// The types that most programs need.
 pub mod prelude {
     pub use forebay_kafka::{Reply, SinkConfig, SourceConfig};
     pub use forebay_model::{Model, ModelHandle, TextHandle, TextModel, TextModelOptions};
     pub use forebay_stream::{AdaptiveWindow, Batch, Failure, Flow, Release};
 }
 
-// The README's example is compiled and run, as documentation tests are.
+// Compiles and runs the README's example as a documentation test.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What a source needs to know, with defaults for everything but its address.
+//! `Config`: the settings of an HTTP source.
 
 use std::num::NonZeroUsize;
 
@@ -7,26 +7,26 @@ use axum::http::uri::PathAndQuery;
 
 use crate::Error;
 
-/// How to take requests.
+/// The settings of an HTTP source. Everything but the address has a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address to listen at, `host:port`; port 0 takes one that is free.
+    /// The address to listen at, `host:port`. Port 0 picks a free port.
     pub listen: String,
-    /// The path that requests are sent to, as clients write it. Every other path is not found.
+    /// The path of requests, as clients write it. Requests to other paths get a 404.
     pub path: String,
-    /// The largest body that is taken, in bytes.
+    /// The largest request body, in bytes.
     pub max_body: usize,
-    /// The most requests that are taken and not yet resolved, those whose body is still coming included. So many bodies
-    /// of `max_body` bytes are the most that the source holds.
+    /// The most requests in flight, including those whose body is still arriving. The source holds
+    /// at most `max_in_flight` bodies of `max_body` bytes.
     pub max_in_flight: NonZeroUsize,
-    /// The request header whose value becomes the event's key. Its case does not matter.
+    /// The request header whose value becomes the event's key, in any case.
     pub key_header: String,
 }
 
-/// Far beyond what is of use, and what a semaphore can hold.
-const MOST_IN_FLIGHT: u32 = 10_000_000;
+/// An upper limit far above useful values, and below the capacity of a tokio semaphore.
+const HIGHEST_IN_FLIGHT: u32 = 10_000_000;
 
-/// A config in which every invariant holds.
+/// A validated configuration.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) path: String,
@@ -36,7 +36,7 @@ pub(crate) struct Resolved {
 }
 
 impl Config {
-    /// Listens at `listen`, with defaults for the rest.
+    /// Creates a configuration that listens at `listen`, with defaults for the rest.
     pub fn new(listen: impl Into<String>) -> Self {
         const MAX_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
         Self {
@@ -52,7 +52,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The setting that cannot work, and what would.
+    /// Returns [`Error::Setting`] for the first invalid setting.
     pub fn validate(&self) -> Result<(), Error> {
         self.resolve().map(drop)
     }
@@ -62,16 +62,17 @@ impl Config {
         check_path(&self.path)?;
         let max_in_flight = u32::try_from(self.max_in_flight.get())
             .ok()
-            .filter(|&count| count <= MOST_IN_FLIGHT)
+            .filter(|&count| count <= HIGHEST_IN_FLIGHT)
             .ok_or_else(|| {
-                let reason = format!("{} is more than {MOST_IN_FLIGHT}", self.max_in_flight);
+                let reason = format!("{} is more than {HIGHEST_IN_FLIGHT}", self.max_in_flight);
                 Error::Setting { setting: "max_in_flight", reason }
             })?;
         let key_header = HeaderName::try_from(&self.key_header).map_err(|_| {
             let reason = format!("{:?} is not the name of a header", self.key_header);
             Error::Setting { setting: "key_header", reason }
         })?;
-        let (path, max_body) = (self.path.clone(), self.max_body);
+        let path = self.path.clone();
+        let max_body = self.max_body;
         Ok(Resolved { path, max_body, max_in_flight, key_header })
     }
 }
@@ -85,11 +86,11 @@ fn check_listen(listen: &str) -> Result<(), Error> {
     Err(Error::Setting { setting: "listen", reason })
 }
 
-/// A path that clients could never ask for would only ever answer that it is not found.
+/// Refuses a path that no request can have: the source would answer every request with a 404.
 fn check_path(path: &str) -> Result<(), Error> {
-    let can_be_asked_for = path.starts_with('/')
+    let is_request_path = path.starts_with('/')
         && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path);
-    if can_be_asked_for {
+    if is_request_path {
         return Ok(());
     }
     let reason = format!(
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused_by_name() {
+    fn invalid_settings_are_refused_by_name() {
         assert_eq!(
             refused(|config| config.listen = "localhost".into()),
             "invalid listen: \"localhost\" is not host:port, such as 127.0.0.1:8080"

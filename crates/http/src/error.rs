@@ -1,45 +1,46 @@
-//! Errors from serving HTTP.
+//! `Error`: the reason why an HTTP source could not start, or ended.
 
 use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
-/// Why a source could not do its work.
+/// The reason why an HTTP source could not start, or ended.
 ///
-/// Messages are lowercase fragments that leave out the cause; walk [`source`](std::error::Error::source) (or print with
-/// `{:#}` through `anyhow`) to see the chain. What concerns one request is a response, never one of these.
+/// Messages are lowercase fragments that leave out the cause; walk
+/// [`source`](std::error::Error::source) (or print with `{:#}` through `anyhow`) to see the chain.
+/// A failure of one request is a response and never one of these errors.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting can never work.
+    /// A setting is invalid.
     #[error("invalid {setting}: {reason}")]
     Setting {
-        /// The setting.
+        /// The name of the setting.
         setting: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The mistake, and a valid value.
         reason: String,
     },
 
-    /// The address cannot be listened at.
+    /// The address cannot be bound.
     #[error("cannot listen at {address}")]
     Bind {
-        /// The address as it was given.
+        /// The address in the configuration.
         address: String,
-        /// What the operating system reported.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// The server's task ended although it should not have.
+    /// The server's task ended although the source was not closed.
     #[error("the server at {address} ended unexpectedly; the log has its panic")]
     ServerEnded {
-        /// The address it listened at.
+        /// The address that the source listened at.
         address: SocketAddr,
     },
 }
 
 impl Error {
-    /// Whether the same operation may succeed if tried again later.
+    /// Returns whether the same operation may succeed if it is tried again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)

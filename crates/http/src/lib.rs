@@ -1,7 +1,8 @@
 //! HTTP as a source of events and a sink of replies.
 //!
-//! A [`HttpSource`] yields every `POST` as an event, and answers it when the event's receipt settles; [`Replies`] is the sink
-//! that gives the answer its body. Between them lies whatever makes replies of requests; here, nothing does:
+//! A [`HttpSource`] yields every `POST` as an event, and answers it when the event's receipt
+//! settles. [`Replies`] is the sink that sets the body of the response. In a program, a pipeline
+//! between the two turns requests into replies; this example sends each body back:
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `Pages`: what a running program shows to whoever looks.
+//! `Pages`: read-only pages about a running program.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// Read-only pages, each made anew when it is asked for.
+/// Read-only pages, each generated for every request.
 #[derive(Default)]
 pub struct Pages(Router);
 
 impl Pages {
-    /// No pages.
+    /// Creates a server without pages.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A page at `path`, which begins with a slash, of this media type.
+    /// Adds a page at `path`, which begins with a slash, with the media type `media_type`.
     ///
-    /// `make` must be quick: it runs where the server does.
+    /// `make` must return quickly, because it runs on the server's async threads.
     #[must_use]
     pub fn page(
         self,
@@ -38,11 +38,11 @@ impl Pages {
         Self(self.0.route(path, get(answer)))
     }
 
-    /// Serves the pages at `listen`, `host:port`, for as long as the future is polled.
+    /// Serves the pages at `listen`, `host:port`, while the future is polled.
     ///
     /// # Errors
     ///
-    /// When the address cannot be listened at.
+    /// Returns [`Error::Bind`] if the address cannot be bound.
     pub async fn serve(self, listen: &str) -> Result<(), Error> {
         let failed = |source| Error::Bind { address: listen.to_owned(), source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;

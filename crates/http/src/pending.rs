@@ -1,4 +1,4 @@
-//! `PendingResponses`: the clients that wait, each for its request to settle.
+//! `PendingResponses`: the clients that wait for their requests to settle.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::Reply;
 
-/// The requests that are not resolved yet, by position; as many as the source lets in.
+/// The requests in flight, by position. The source bounds their number.
 #[derive(Debug, Default)]
 pub(crate) struct PendingResponses(Mutex<HashMap<u64, Open>>);
 
@@ -18,28 +18,29 @@ struct Open {
     client: oneshot::Sender<Settled>,
 }
 
-/// What there is to tell a client.
+/// The outcome of a request and its replies, sent to the client's handler.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
-    /// In the order in which they were sent.
+    /// The replies in the order in which they were sent.
     pub(crate) replies: Vec<Reply>,
 }
 
 impl PendingResponses {
-    /// Begins a request.
+    /// Registers a request, and returns the receiver of its outcome.
     pub(crate) fn open(&self, position: u64) -> oneshot::Receiver<Settled> {
         let (client, settled) = oneshot::channel();
         self.lock().insert(position, Open { replies: Vec::new(), client });
         settled
     }
 
-    /// Keeps a reply until its request settles, unless the client has gone; false where there is no such request.
+    /// Keeps a reply until its request settles, unless the client has gone. Returns false if no
+    /// such request is in flight.
     pub(crate) fn reply(&self, position: u64, reply: Reply) -> bool {
         let mut requests = self.lock();
         let Some(request) = requests.get_mut(&position) else { return false };
         if request.client.is_closed() {
-            // Nobody will read them, so they need not wait for the request's end either.
+            // Frees the replies at once, because nobody will read them.
             request.replies = Vec::new();
         } else {
             request.replies.push(reply);
@@ -47,7 +48,7 @@ impl PendingResponses {
         true
     }
 
-    /// Ends a request, and tells its client, if it is still there.
+    /// Removes a request, and sends its outcome to the client if it is still there.
     pub(crate) fn settle(&self, position: u64, outcome: Outcome) {
         let request = self.lock().remove(&position);
         if let Some(Open { replies, client }) = request {
@@ -55,7 +56,7 @@ impl PendingResponses {
         }
     }
 
-    /// How many requests are not resolved.
+    /// Returns the number of requests in flight.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
@@ -71,13 +72,13 @@ mod tests {
     use crate::Reply;
 
     #[test]
-    fn nothing_is_kept_for_a_client_that_has_gone() {
-        let waiting = PendingResponses::default();
-        let client = waiting.open(1);
-        assert!(waiting.reply(1, Reply::default()));
-        assert_eq!(waiting.lock()[&1].replies.len(), 1);
+    fn no_reply_is_kept_for_a_client_that_has_gone() {
+        let pending = PendingResponses::default();
+        let client = pending.open(1);
+        assert!(pending.reply(1, Reply::default()));
+        assert_eq!(pending.lock()[&1].replies.len(), 1);
         drop(client);
-        assert!(waiting.reply(1, Reply::default()));
-        assert_eq!(waiting.lock()[&1].replies.len(), 0);
+        assert!(pending.reply(1, Reply::default()));
+        assert_eq!(pending.lock()[&1].replies.len(), 0);
     }
 }

@@ -9,39 +9,44 @@ use forebay_stream::{Event, Failure, Sink};
 use crate::pending::PendingResponses;
 use crate::source::SOURCE;
 
-/// What is answered to one request, or one of several such.
+/// A reply to a request. A request may get several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// JSON; the body of the response, or a line of it.
+    /// JSON: the body of the response or, if there are several replies, a line of it.
     pub value: Bytes,
-    /// The code of the error that `value` tells of, where it tells of one. The response's status says so.
+    /// The error's code, if `value` is an error. It changes the status of the response.
     pub error: Option<String>,
 }
 
-/// Gives the requests of a [`HttpSource`](crate::HttpSource) their replies, each found by the origin of its event.
+/// A sink that sends replies to the requests of an [`HttpSource`](crate::HttpSource). An event's
+/// origin identifies its request.
 ///
-/// A response is written once its request's receipt settles, so that it has every reply there is; until then the
-/// replies are held, as many as the pipeline makes for one request. Clones answer for the same source.
+/// A response is written when its request's receipt settles, so that it contains all replies. Until
+/// then the replies are held, as many as the pipeline makes for one request. Clones answer for the
+/// same source.
 #[derive(Clone, Debug)]
 pub struct Replies {
-    waiting: Arc<PendingResponses>,
+    pending: Arc<PendingResponses>,
 }
 
 impl Replies {
-    pub(crate) fn new(waiting: Arc<PendingResponses>) -> Self {
-        Self { waiting }
+    pub(crate) fn new(pending: Arc<PendingResponses>) -> Self {
+        Self { pending }
     }
 }
 
 impl Sink<Reply> for Replies {
     type Error = Infallible;
 
-    /// Adds the reply to the response. Its receipt is done at once, for the response waits for it; where the client has
-    /// gone away too. It fails as `no_request` where the event is of no request that this source has open. Never waits.
+    /// Adds the reply to the response, and never waits.
+    ///
+    /// The event's receipt is done at once, because the response itself waits for the request's
+    /// receipt; also if the client has gone away. It fails with `no_request` if no request of this
+    /// source with the event's origin is in flight.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Infallible> {
         let Event { value: reply, meta, receipt } = event;
         let origin = &meta.origin;
-        if *origin.source == *SOURCE && self.waiting.reply(origin.position, reply) {
+        if *origin.source == *SOURCE && self.pending.reply(origin.position, reply) {
             receipt.done();
         } else {
             let message = format!("no request waits for the reply to {origin}");

@@ -1,6 +1,7 @@
-//! Answers every request with its own value, and says how fast: `cargo run --release --example echo [COUNT]`.
+//! Answers every request with its own value, and prints the throughput: `cargo run --release
+//! --example echo [COUNT]`.
 //!
-//! Uses the brokers in `KAFKA_BROKERS`, else the embedded one, and topics of its own.
+//! Uses the brokers in `KAFKA_BROKERS`, otherwise the embedded one, and creates new topics.
 
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ const VALUE: &[u8] = br#"{"text": "a request of about one hundred bytes, as a se
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let count = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
-    let (requests, replies) = (name("requests"), name("replies"));
+    let requests = name("requests");
+    let replies = name("replies");
     let topics = [(requests.as_str(), PARTITIONS), (replies.as_str(), PARTITIONS)];
-    // Lives as long as the program.
+    // Kept until the end, because the embedded broker lives as long as its value.
     let embedded = match std::env::var("KAFKA_BROKERS") {
         Ok(brokers) => {
             create_topics(&brokers, &topics).await?;

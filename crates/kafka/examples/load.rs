@@ -1,12 +1,14 @@
-//! A load on a running pipeline, from clients that each wait for their reply before they send their next request.
+//! Puts load on a running pipeline, from clients that each wait for a reply before they send the
+//! next request.
 //!
 //! ```sh
 //! cargo run --release --example load -- 127.0.0.1:9092 requests replies texts.txt 16 5
 //! ```
 //!
-//! sends the lines of `texts.txt` in turn as `{"text": ..}` from 16 clients for 5 seconds, after a second of warm-up, and
-//! prints requests/s and the median, 95th and 99th percentile of the latency in milliseconds. Replies are matched by
-//! the header `kafka_correlationId`, which the pipeline has to send back.
+//! sends the lines of `texts.txt` in turn as `{"text": ..}` from 16 clients for 5 seconds, after a
+//! second of warm-up, and prints requests/s and the median, 95th and 99th percentile of the latency
+//! in milliseconds. Replies are matched by the header `kafka_correlationId`, which the pipeline has
+//! to send back.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -36,9 +38,11 @@ async fn main() -> anyhow::Result<()> {
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs_f64(seconds);
     let clients = (0..clients).map(|client| {
-        let (requester, bodies, latencies) = (&requester, &bodies, &latencies);
+        let requester = &requester;
+        let bodies = &bodies;
+        let latencies = &latencies;
         async move {
-            // Every client starts elsewhere, so that a batch has texts of all kinds.
+            // Each client starts at another line, so that a batch has different texts.
             let mut number = client * 37;
             while Instant::now() < end {
                 let sent = Instant::now();

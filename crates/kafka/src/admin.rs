@@ -9,12 +9,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::Error;
 
-/// Creates topics with their numbers of partitions, replicated as the brokers do by default. Topics that exist are left
-/// as they are.
+/// Creates topics with their numbers of partitions and the brokers' default replication. Topics
+/// that exist are left unchanged.
 ///
 /// # Errors
 ///
-/// Returns an error that names the first topic that the brokers refused, or [`Error::Unreachable`] if none answered.
+/// Returns an error that names the first topic that the brokers refused, or [`Error::Unreachable`]
+/// if none answered.
 pub async fn create_topics(brokers: &str, topics: &[(&str, i32)]) -> Result<(), Error> {
     const TIMEOUT: Duration = Duration::from_secs(10);
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()

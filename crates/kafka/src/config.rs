@@ -1,4 +1,4 @@
-//! What a source and a sink need to know, with defaults for everything but names.
+//! Settings of sources and sinks, with defaults for everything but names.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::{Error, Options, ReplyTo};
 
-/// How to read a topic as a member of a consumer group.
+/// Settings of a source, which reads a topic as a member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceConfig {
     /// Bootstrap servers, `host:port`, comma separated.
@@ -17,52 +17,58 @@ pub struct SourceConfig {
     pub topic: String,
     /// The consumer group; offsets are committed under this name.
     pub group: String,
-    /// What a crash may cost.
+    /// The guarantee about answers after a crash.
     pub delivery: Delivery,
-    /// The most records that are read but not yet resolved, those waiting in the source's own channel included.
-    /// Exactly once, a record whose answer waits for its transaction does not count.
+    /// Maximum number of records that are read and not settled, those in the source's own channel
+    /// included. With exactly-once delivery, a record whose reply waits for its transaction does
+    /// not count.
     pub max_in_flight: NonZeroUsize,
-    /// The most bytes of them, their keys and headers included. A larger record is in flight alone. Exactly once, records
-    /// and their answers count until they are committed.
+    /// Maximum size of these records in bytes, keys, headers and a fixed overhead included. The
+    /// last record that was read may exceed it. With exactly-once delivery, records and their
+    /// replies count until they are committed.
     pub max_in_flight_bytes: NonZeroUsize,
-    /// The most records of one partition that are read past the oldest of them that is not answered. A partition that
-    /// gets there is paused, by itself, until that one is answered: it bounds what a crash repeats.
+    /// Maximum number of records of one partition that are read from the oldest one on that is not
+    /// done. A partition that reaches it is paused until that record is done, while the others go
+    /// on. This bounds what a crash repeats.
     pub max_uncommitted: NonZeroUsize,
-    /// After how long a record without an answer is reported as stuck.
+    /// Time after which a record without an answer is reported as stuck.
     pub stuck_after: Duration,
-    /// How often offsets are committed, if any can be. Exactly once, the transactions' own interval counts instead.
+    /// Interval between commits of offsets. With exactly-once delivery, the interval of the
+    /// transactions counts instead.
     pub commit_interval: Duration,
-    /// The longest that a rebalance waits for records in flight before it hands their partitions over. Must be less
-    /// than half of `session.timeout.ms`.
+    /// Maximum time that a rebalance waits for records in flight before it hands their partitions
+    /// over. Must be less than half of `session.timeout.ms` and of `max.poll.interval.ms`.
     pub drain_timeout: Duration,
-    /// What happens when a record fails and nothing in the pipeline answers that.
+    /// The reaction to a failed record that nothing in the pipeline answered.
     pub on_unanswered: OnUnanswered,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     pub options: Options,
 }
 
-/// What a crash may cost.
+/// The guarantee about answers after a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// A request may be answered twice: offsets are committed after the answers are.
+    /// A request may be answered twice: its offset is committed after its answer is confirmed.
     #[default]
     AtLeastOnce,
-    /// A request has one answer for whoever reads committed records only: answers and offsets are written in one
-    /// transaction. The source's own [`sink`](crate::Source::sink) writes them.
+    /// A reader of committed records only sees one answer to each request: answers and offsets are
+    /// written in one transaction, by the source's own [`sink`](crate::Source::sink).
     ExactlyOnce(TransactionSettings),
 }
 
-/// How transactions are made.
+/// Settings of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionSettings {
-    /// The `transactional.id`: unique in the cluster, and the same after a restart, so that a restart ends at once
-    /// what a crash left open. `None` makes one up, and a crash's transaction stays open until its timeout.
+    /// The `transactional.id`: unique in the cluster, and the same after a restart, so that a
+    /// restart ends a transaction that a crash left open. `None` generates one; then a transaction
+    /// that a crash left open stays open until its timeout.
     pub id: Option<String>,
-    /// How long a transaction collects answers before it is committed: what an answer waits at most, beside its work.
-    /// It is committed sooner where half of [`max_in_flight_bytes`](SourceConfig::max_in_flight_bytes) waits for it.
+    /// How long a transaction collects replies before it is committed, and so the longest that a
+    /// reply waits for it. A transaction is committed sooner if it takes half of
+    /// [`max_in_flight_bytes`](SourceConfig::max_in_flight_bytes).
     pub commit_interval: Duration,
-    /// How long the brokers let a transaction be open: what a crash may hold up readers of committed records, and the
-    /// longest that committing may take.
+    /// How long the brokers keep a transaction open: the longest that a crash may hold up readers
+    /// of committed records, and the longest that a commit may take.
     pub timeout: Duration,
 }
 
@@ -76,33 +82,34 @@ impl Default for TransactionSettings {
     }
 }
 
-/// What happens when a record fails and nothing in the pipeline answers that.
+/// The reaction to a failed record that nothing in the pipeline answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnanswered {
     /// The source ends with an error.
     #[default]
     Stop,
-    /// Its partition is read no further until a restart; the others go on.
+    /// The record's partition is read no further until a restart; the others go on.
     HaltPartition,
 }
 
-/// How to write a topic.
+/// Settings of a sink, which writes a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkConfig {
     /// Bootstrap servers, `host:port`, comma separated.
     pub brokers: String,
     /// The topic to write.
     pub topic: String,
-    /// The longest that a record may wait for its confirmation, retries included; then its receipt fails.
+    /// Maximum time that a record waits for its confirmation, retries included; then its receipt
+    /// fails.
     pub delivery_timeout: Duration,
-    /// Where requests may have their replies sent to.
+    /// The targets that requests may name for their replies.
     pub reply_to: ReplyTo,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     pub options: Options,
 }
 
 impl SourceConfig {
-    /// Reads `topic` at `brokers` for `group`, with defaults for the rest.
+    /// Returns settings that read `topic` at `brokers` for `group`, with defaults for the rest.
     pub fn new(
         brokers: impl Into<String>,
         topic: impl Into<String>,
@@ -132,7 +139,7 @@ impl SourceConfig {
     ///
     /// # Errors
     ///
-    /// The setting that cannot work, and what would.
+    /// Returns an error that names the setting that cannot work, and what would.
     pub fn validate(&self) -> Result<(), Error> {
         validate(&self.client()?)
     }
@@ -142,8 +149,8 @@ impl SourceConfig {
         check_name("group", &self.group)?;
         self.check_drain_timeout()?;
         self.check_transactions()?;
-        if self.max_in_flight.get() > MOST_IN_FLIGHT {
-            let reason = format!("{} is more than {MOST_IN_FLIGHT}", self.max_in_flight);
+        if self.max_in_flight.get() > MAX_IN_FLIGHT_LIMIT {
+            let reason = format!("{} is more than {MAX_IN_FLIGHT_LIMIT}", self.max_in_flight);
             return Err(Error::Setting { setting: "max_in_flight", reason });
         }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
@@ -151,7 +158,7 @@ impl SourceConfig {
         Ok(client)
     }
 
-    /// A drain blocks polling, so it has to end well before the group gives the member up.
+    /// Checks that a drain ends well before the group gives the member up.
     fn check_drain_timeout(&self) -> Result<(), Error> {
         let session = millis(&self.options, "session.timeout.ms", 45_000)?;
         let max_poll = millis(&self.options, "max.poll.interval.ms", 300_000)?;
@@ -168,7 +175,8 @@ impl SourceConfig {
 }
 
 impl SourceConfig {
-    /// A transaction has to end before the group gives its member up, and to be committed well before it ends.
+    /// Checks that a transaction ends before the group gives the member up, and that it is
+    /// committed well before its timeout.
     fn check_transactions(&self) -> Result<(), Error> {
         let Delivery::ExactlyOnce(transactions) = &self.delivery else { return Ok(()) };
         let session = millis(&self.options, "session.timeout.ms", 45_000)?;
@@ -192,7 +200,7 @@ impl SourceConfig {
 }
 
 impl SinkConfig {
-    /// Writes `topic` at `brokers`, with defaults for the rest.
+    /// Returns settings that write `topic` at `brokers`, with defaults for the rest.
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -207,7 +215,7 @@ impl SinkConfig {
     ///
     /// # Errors
     ///
-    /// The setting that cannot work, and what would.
+    /// Returns an error that names the setting that cannot work, and what would.
     pub fn validate(&self) -> Result<(), Error> {
         validate(&self.client()?)
     }
@@ -218,7 +226,7 @@ impl SinkConfig {
         Ok(client)
     }
 
-    /// A client that writes in transactions, whose timeout is that of every record in them.
+    /// Returns a client that writes in transactions, whose timeout applies to every record in them.
     pub(crate) fn transactional_client(
         &self,
         id: &str,
@@ -227,7 +235,8 @@ impl SinkConfig {
         let mut client = self.unbounded_client()?;
         client.set("transactional.id", id);
         client.set("transaction.timeout.ms", timeout.as_millis().to_string());
-        // A transaction is committed once nothing of it is on its way; what was written is not looked at one by one.
+        // A transaction is committed once no delivery is outstanding, so successful deliveries need
+        // no report.
         client.set("delivery.report.only.error", "true");
         Ok(client)
     }
@@ -239,8 +248,8 @@ impl SinkConfig {
     }
 }
 
-/// Far beyond what is of use; places are kept for as many.
-const MOST_IN_FLIGHT: usize = 10_000_000;
+/// Upper limit of `max_in_flight`, far beyond any useful value.
+const MAX_IN_FLIGHT_LIMIT: usize = 10_000_000;
 
 const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
 const BROKERS: &str = "use `brokers`";
@@ -249,10 +258,12 @@ const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
 const DELIVERIES: &str = "Forebay waits for the delivery of every reply";
 const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
 
-/// Where the system keeps its certificates: OpenSSL is compiled in, and does not know by itself.
+/// Makes librdkafka look for the system's certificates, which the compiled-in OpenSSL does not find
+/// by itself.
 const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
 
-/// librdkafka's own 10 s are longer than a short session, and than most brokers take to come back.
+/// librdkafka's default of 10 s is longer than a short session, and than most brokers take to come
+/// back.
 const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
 
 /// Defaults that a user may override.
@@ -265,11 +276,12 @@ const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("auto.offset.reset", "earliest"),
-    // librdkafka's own (100 000 records, 64 MiB a partition) would hold far more than the pipeline can have in flight.
+    // librdkafka's defaults (100 000 records, 64 MiB per partition) would hold far more than the
+    // pipeline can have in flight.
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "16384"),
-    // How soon a partition is looked at again that had as much. librdkafka's own, a second, would let each have no more
-    // than one fetch a second.
+    // How soon a partition is fetched again after its queue was full. librdkafka's default, one
+    // second, would allow each partition one fetch per second.
     ("fetch.queue.backoff.ms", "10"),
 ];
 
@@ -288,14 +300,14 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
     RECONNECT,
-    // The brokers' own default. librdkafka's, 1 MB, is below it, so a request whose key and headers the brokers took
-    // could have no reply, not even an error.
+    // The brokers' default. librdkafka's, 1 MB, is lower, so a request whose key and headers the
+    // brokers accepted could have no reply, not even an error.
     ("message.max.bytes", "1048588"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
-    // As Java's default partitioner does, so that a key's replies lie where Java clients expect them.
+    // The partitioner of Java clients, so that a key's replies lie where they expect them.
     ("partitioner", "murmur2_random"),
-    // A batch of replies arrives at once; a moment is enough to send it as one request.
+    // Replies arrive in batches; a short wait is enough to send a batch as one request.
     ("linger.ms", "1"),
 ];
 
@@ -339,7 +351,7 @@ fn client(
     Ok(client)
 }
 
-/// Has librdkafka look at every option's name and value.
+/// Lets librdkafka check every option's name and value.
 fn validate(client: &ClientConfig) -> Result<(), Error> {
     client.create_native_config().map_err(|error| Error::Configure(error.into()))?;
     Ok(())

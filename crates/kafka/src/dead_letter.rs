@@ -1,4 +1,5 @@
-//! Dead letters: requests that could not be answered, kept as they came, with what went wrong in headers.
+//! Dead letters: requests that could not be answered, written unchanged, with the failure in
+//! headers.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,31 +8,33 @@ use forebay_stream::{Failure, Header, Meta, Origin};
 
 use crate::sink::{Reply, ReplyKind};
 
-/// What every header of a dead letter begins with.
+/// The prefix of every header of a dead letter.
 const PREFIX: &str = "forebay-dead-letter-";
 
-/// What a dead letter tells of itself, in headers behind the request's own: `forebay-dead-letter-` and the name here.
-/// All are text; numbers are decimal, times are milliseconds since 1970.
+/// The description of a dead letter, in headers after the request's own. Their names are
+/// `forebay-dead-letter-` and the name given for each field. All are text; numbers are decimal,
+/// times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// `topic`, `partition` and `offset`: where the request was read.
     pub origin: Origin,
-    /// `timestamp`: the request's own.
+    /// `timestamp`: the timestamp of the request.
     pub timestamp: Option<SystemTime>,
-    /// `stage`: at which step it failed.
+    /// `stage`: the step at which the request failed.
     pub stage: String,
-    /// `code`: what kind of failure, such as `invalid_json`.
+    /// `code`: the kind of failure, such as `invalid_json`.
     pub code: String,
-    /// `message`: what was wrong, for people.
+    /// `message`: a description of the failure, for people.
     pub message: String,
-    /// `attempts`: how often it was tried.
+    /// `attempts`: how often the request was tried.
     pub attempts: u32,
-    /// `time`: when it was given up.
+    /// `time`: when the request was given up.
     pub time: Option<SystemTime>,
 }
 
 impl DeadLetter {
-    /// A request that failed, as the record to write: its key, value and headers byte for byte, and what went wrong.
+    /// Returns the reply that writes a failed request as a dead letter: its key, value and headers
+    /// byte for byte, and the failure in further headers.
     #[must_use]
     pub fn of(meta: &Meta, value: Option<Bytes>, failure: &Failure) -> Reply {
         let Origin { source, partition, position } = &meta.origin;
@@ -52,8 +55,9 @@ impl DeadLetter {
         Reply { value, headers: headers.collect(), kind: ReplyKind::Copy }
     }
 
-    /// What the headers tell; `None` where they are not those of a dead letter. Of several with one name the last
-    /// counts: a dead letter that was replayed and failed again tells of its last failure.
+    /// Reads the description from a record's headers. Returns `None` if they are not those of a
+    /// dead letter. If several headers have the same name the last counts, so a dead letter that
+    /// was replayed and failed again describes its last failure.
     #[must_use]
     pub fn read(headers: &[Header]) -> Option<Self> {
         let find = |name: &str| {
@@ -81,7 +85,7 @@ impl DeadLetter {
         })
     }
 
-    /// The headers that the request itself had.
+    /// Returns the headers that the request itself had.
     #[must_use]
     pub fn original_headers(headers: Vec<Header>) -> Vec<Header> {
         headers.into_iter().filter(|header| !header.name.starts_with(PREFIX)).collect()
@@ -107,7 +111,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fuzz_what_is_written_is_read_back_and_the_request_is_as_it_was(
+        fn fuzz_a_dead_letter_is_read_back_and_its_request_is_unchanged(
             topic in "[a-z]{1,9}", partition in 0..9_i32, position: u32, millis: u32, code in "[a-z_]{1,9}",
             message: String, value: Option<Vec<u8>>,
         ) {
@@ -131,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_the_names_of_a_dead_letter_with_any_values(values: [Option<Vec<u8>>; 9], numbers: [u64; 9], text: [bool; 9]) {
+        fn fuzz_dead_letter_headers_with_any_values_are_read_or_refused(values: [Option<Vec<u8>>; 9], numbers: [u64; 9], text: [bool; 9]) {
             let names =
                 ["topic", "partition", "offset", "timestamp", "stage", "code", "message", "attempts", "time"];
             let values = values.into_iter().zip(numbers).zip(text).map(|((value, number), text)| {

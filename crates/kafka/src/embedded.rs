@@ -8,11 +8,12 @@ use crate::{Error, Options, native};
 
 /// A broker in this process, which any Kafka client on this machine can join.
 ///
-/// It is librdkafka's mock cluster: it keeps at most 5 MiB a partition, in memory, knows no transactions worth the
-/// name, no topic administration by protocol, no TLS and no SASL. A group forms at once, but a change of its members
-/// takes it almost a session timeout, so tests of that want a short `session.timeout.ms`. It lives as long as this value.
+/// It is librdkafka's mock cluster: it keeps at most 5 MiB per partition, in memory, and has no
+/// working transactions, topic administration, TLS or SASL. A group forms at once, but a change of
+/// its members takes almost a session timeout, so tests of rebalances need a short
+/// `session.timeout.ms`. The broker lives as long as this value.
 pub struct EmbeddedBroker {
-    // The cluster belongs to a client, and ends with it.
+    // The cluster belongs to this client, and ends with it.
     client: BaseProducer<DefaultProducerContext>,
 }
 
@@ -21,7 +22,7 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     ///
-    /// Returns an error if the broker cannot listen, or a topic cannot be made.
+    /// Returns an error if the broker cannot listen, or if a topic cannot be created.
     pub fn start(topics: &[(&str, i32)]) -> Result<Self, Error> {
         let client: BaseProducer<DefaultProducerContext> = ClientConfig::new()
             .set("test.mock.num.brokers", "1")
@@ -35,14 +36,14 @@ impl EmbeddedBroker {
         Ok(broker)
     }
 
-    /// Where clients find the broker: `127.0.0.1` and a port.
+    /// Returns the address of the broker: `127.0.0.1` and a port.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.cluster().map(|cluster| cluster.bootstrap_servers()).unwrap_or_default()
     }
 
-    /// What consumers of this broker should set among librdkafka's own options: it answers a fetch that found nothing
-    /// only when the fetch's time is up, even if a record comes meanwhile.
+    /// Returns the librdkafka options that consumers of this broker should set: it answers an empty
+    /// fetch only when the fetch's time is over, even if a record arrives meanwhile.
     #[must_use]
     pub fn consumer_options() -> Options {
         [("fetch.wait.max.ms".to_owned(), "1".to_owned())].into()
@@ -52,7 +53,7 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is such a topic already.
+    /// Returns an error if the topic exists already.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), Error> {
         let Some(cluster) = self.cluster() else { return Ok(()) };
         cluster

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 /// Why a Kafka source, sink or helper could not do its work.
 ///
-/// Messages are lowercase fragments that leave out the cause; walk [`source`](std::error::Error::source) (or print with
-/// `{:#}` through `anyhow`) to see the chain.
+/// Messages are lowercase fragments that leave out the cause; walk
+/// [`source`](std::error::Error::source) (or print with `{:#}` through `anyhow`) to see the chain.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
     ReservedOption {
         /// The option as it was given.
         option: String,
-        /// What to use instead, or why the value is fixed.
+        /// The setting to use instead, or the reason why the value is fixed.
         instead: &'static str,
     },
 
@@ -28,7 +28,7 @@ pub enum Error {
     Setting {
         /// The setting.
         setting: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The problem, and a value that would be right.
         reason: String,
     },
 
@@ -49,40 +49,41 @@ pub enum Error {
         detail: String,
     },
 
-    /// The brokers do not take the credentials, or their kind.
+    /// The brokers rejected the credentials, or the SASL mechanism.
     #[error(
         "authentication failed at {brokers}; check `sasl.mechanisms`, `sasl.username` and `sasl.password` among the `options` ({detail})"
     )]
     Authentication {
         /// Bootstrap servers that were tried.
         brokers: String,
-        /// What the client reported.
+        /// The detail that the client reported.
         detail: String,
     },
 
-    /// Something answers, and ends the connection.
+    /// Something accepts connections and ends them before it answers as Kafka.
     #[error(
-        "connections to {brokers} end before Kafka answers; where the brokers want TLS or SASL, set `security.protocol` among the `options` ({detail})"
+        "connections to {brokers} end before Kafka answers; if the brokers require TLS or SASL, set `security.protocol` among the `options` ({detail})"
     )]
     HungUp {
         /// Bootstrap servers that were tried.
         brokers: String,
-        /// What the client reported.
+        /// The detail that the client reported.
         detail: String,
     },
 
-    /// There is no TLS connection to the brokers, as where their certificates cannot be verified.
+    /// No TLS connection to the brokers could be made, for example because their certificates
+    /// cannot be verified.
     #[error(
         "no TLS connection to {brokers}; check `security.protocol`, and `ssl.ca.location`, which names the file with the certificate of the brokers' authority, among the `options` ({detail})"
     )]
     Tls {
         /// Bootstrap servers that were tried.
         brokers: String,
-        /// What the client reported.
+        /// The detail that the client reported.
         detail: String,
     },
 
-    /// The brokers answered, and have no such topic.
+    /// The brokers answered, and do not have the topic.
     #[error("the topic {topic:?} does not exist at {brokers}; create it, or correct the name")]
     NoSuchTopic {
         /// Bootstrap servers that were asked.
@@ -91,14 +92,14 @@ pub enum Error {
         topic: String,
     },
 
-    /// The brokers answered, and refuse this topic to this client.
+    /// The brokers answered, and do not let this client use the topic.
     #[error("the topic {topic:?} cannot be used at {brokers}")]
     Topic {
         /// Bootstrap servers that were asked.
         brokers: String,
         /// The topic.
         topic: String,
-        /// What the brokers reported.
+        /// The error that the brokers reported.
         source: ClientError,
     },
 
@@ -107,7 +108,7 @@ pub enum Error {
     Read {
         /// The topic being read.
         topic: String,
-        /// What librdkafka reported.
+        /// The error that librdkafka reported.
         source: ClientError,
     },
 
@@ -116,11 +117,12 @@ pub enum Error {
     Commit {
         /// The topic being read.
         topic: String,
-        /// What librdkafka reported.
+        /// The error that librdkafka reported.
         source: ClientError,
     },
 
-    /// A record failed and nothing in the pipeline answered the failure, so the source must not go past it.
+    /// A record failed and nothing in the pipeline answered the failure, so the source must not go
+    /// past it.
     #[error("nothing answered the failure of {origin}")]
     Unanswered {
         /// The record's topic, partition and offset.
@@ -130,19 +132,19 @@ pub enum Error {
         failure: Box<Failure>,
     },
 
-    /// Answers cannot be written in transactions.
+    /// Replies can no longer be written in transactions.
     #[error("the transactions of the consumer of {topic} cannot go on")]
     Transaction {
         /// The topic being read.
         topic: String,
-        /// What librdkafka reported.
+        /// The error that librdkafka reported.
         source: ClientError,
     },
 
-    /// Another producer keeps taking over.
+    /// Another producer with the same transactional id keeps fencing this one.
     #[error(
-        "another producer with the transactional id {id:?} took over twice within a minute; give every instance an id of \
-         its own"
+        "another producer with the transactional id {id:?} took over twice within a minute; give every instance its \
+         own id"
     )]
     Fenced {
         /// The id.
@@ -156,9 +158,9 @@ pub enum Error {
         topic: String,
     },
 
-    /// A reply to no request came to a sink that writes exactly once.
+    /// A reply that answers no request of the source came to a sink that writes exactly once.
     #[error(
-        "a reply for {topic} was made of no request of the source that gave the sink, so it cannot be written exactly \
+        "a reply for {topic} answers no request of the source that the sink belongs to, so it cannot be written exactly \
          once"
     )]
     NoRequest {
@@ -171,7 +173,7 @@ pub enum Error {
     Write {
         /// The topic being written.
         topic: String,
-        /// What librdkafka reported.
+        /// The error that librdkafka reported.
         source: ClientError,
     },
 
@@ -193,7 +195,7 @@ pub enum Error {
         topic: String,
     },
 
-    /// The consumer did not close in time; its group will notice by the session timeout.
+    /// The consumer did not close in time; its group removes it after the session timeout.
     #[error("the consumer of {topic} did not close within {timeout:?}")]
     CloseTimedOut {
         /// The topic being read.
@@ -207,7 +209,7 @@ pub enum Error {
     CreateTopic {
         /// The topic.
         topic: String,
-        /// What the brokers reported.
+        /// The error that the brokers reported.
         source: ClientError,
     },
 
@@ -240,7 +242,7 @@ impl Error {
     }
 }
 
-/// What librdkafka reported.
+/// The error that librdkafka reported.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientError(Box<KafkaError>);
 
@@ -270,12 +272,12 @@ impl From<KafkaError> for ClientError {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of a setting that was rejected the name is told, and never the value: it may be a password.
+        // Names a rejected setting without its value, which may be a password.
         if let KafkaError::ClientConfig(_, reason, name, _) = &*self.0 {
             return write!(f, "{name}: {reason}");
         }
         match self.0.rdkafka_error_code() {
-            // The code says it all; the wrapper's variant would only repeat what the context says.
+            // The code is enough: the variant would only repeat what the surrounding error says.
             Some(code) => write!(f, "{code}"),
             None => write!(f, "{}", self.0),
         }

@@ -1,7 +1,9 @@
-//! Kafka as a source and a sink of events: consumer groups with offset tracking, keyed and confirmed replies.
+//! Kafka as a source and a sink of events: consumer groups with offset tracking, keyed and
+//! confirmed replies.
 //!
-//! A [`Source`] yields events whose receipts commit offsets; a [`Sink`] resolves receipts when the brokers have confirmed
-//! a reply. Between them lies whatever makes replies of requests; here, nothing does:
+//! A [`Source`] yields events whose receipts commit offsets; a [`Sink`] settles receipts when the
+//! brokers have confirmed a reply. Between them lie the steps that make replies of requests; in
+//! this example there are none:
 //!
 //! ```
 //! use std::time::Duration;

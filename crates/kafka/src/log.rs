@@ -18,7 +18,7 @@ pub(crate) fn line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Forwards one error of a client. librdkafka goes on and reconnects, so this is a warning.
+/// Forwards one error of a client, as a warning because librdkafka goes on and reconnects.
 pub(crate) fn error(error: &KafkaError, reason: &str) {
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }

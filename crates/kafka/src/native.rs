@@ -1,4 +1,5 @@
-//! The few librdkafka calls that rust-rdkafka does not wrap, or wraps with a panic. All unsafe code of the crate is here.
+//! The few librdkafka calls that rust-rdkafka does not wrap, or wraps with a panic. All unsafe code
+//! of the crate is here.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -13,13 +14,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-/// The headers of `message`, in order, values byte for byte.
+/// Returns the headers of `message` in order, with their values byte for byte.
 ///
-/// rust-rdkafka's own reader panics where a name is not UTF-8, and any client can write such a name; here it is read
-/// with replacement characters.
+/// rust-rdkafka's own reader panics if a name is not UTF-8, which any client can write. Here,
+/// invalid bytes become replacement characters.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let mut list = ptr::null_mut();
-    // SAFETY: the message is borrowed, so it outlives this function, and so does the list, which it owns.
+    // SAFETY: the message is borrowed, so it outlives this function, and so does the list, which it
+    // owns.
     let error = unsafe { sys::rd_kafka_message_headers(message.ptr(), &raw mut list) };
     if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Vec::new();
@@ -28,9 +30,12 @@ pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
 }
 
 fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {
-    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: `list` is alive, see the caller. On success `name` is a terminated string and `value` is null or has
-    // `size` bytes, both alive as long as the list; they are copied before this function returns.
+    let mut name = ptr::null();
+    let mut value = ptr::null();
+    let mut size = 0;
+    // SAFETY: `list` is alive, see the caller. On success `name` is a terminated string and `value`
+    // is null or has `size` bytes, both alive as long as the list; they are copied before this
+    // function returns.
     unsafe {
         let error =
             sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut size);
@@ -44,16 +49,18 @@ fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> 
     }
 }
 
-/// Commits `offsets` without waiting; the consumer's next poll has the answer, for its context's `commit_callback`.
+/// Commits `offsets` without waiting. The consumer's next poll passes the answer to its context's
+/// `commit_callback`.
 ///
-/// rust-rdkafka's own asynchronous commit names no queue for the answer, so nobody hears of one that is refused.
+/// rust-rdkafka's own asynchronous commit names no queue for the answer, so nobody hears of one
+/// that is refused.
 pub(crate) fn commit_later<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
 ) -> Result<(), RDKafkaErrorCode> {
     let client = consumer.client().native_ptr();
-    // SAFETY: the client outlives the borrow of `consumer`. The reference to its queue is given back here, and the answer
-    // holds one of its own. The offsets are copied.
+    // SAFETY: the client outlives the borrow of `consumer`. The reference to its queue is given
+    // back here, and the answer holds its own reference. The offsets are copied.
     let code = unsafe {
         let queue = sys::rd_kafka_queue_get_consumer(client);
         if queue.is_null() {
@@ -71,8 +78,8 @@ pub(crate) fn commit_later<C: ConsumerContext>(
 
 /// Commits `offsets` and waits for the answer, but never longer than `timeout`.
 ///
-/// librdkafka's own synchronous commit waits without a limit, which in a rebalance or at the end would hang with the
-/// brokers.
+/// librdkafka's own synchronous commit waits without a limit, so during a rebalance or at the end
+/// it would hang if the brokers do.
 pub(crate) fn commit_within<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
@@ -81,7 +88,7 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     commit_at(consumer.client(), offsets, timeout)
 }
 
-/// [`commit_within`], for any kind of consumer's client.
+/// Like [`commit_within`], for any kind of consumer's client.
 pub(crate) fn commit_at<C: ClientContext>(
     client: &Client<C>,
     offsets: &TopicPartitionList,
@@ -92,8 +99,9 @@ pub(crate) fn commit_at<C: ClientContext>(
     }
     let client = client.native_ptr();
     let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
-    // SAFETY: `client` is borrowed for as long; the queue is made and destroyed here, and librdkafka drops
-    // an answer that comes after that; the event is destroyed once its code has been read. The offsets are copied.
+    // SAFETY: `client` is borrowed for as long; the queue is made and destroyed here, and
+    // librdkafka drops an answer that comes after that; the event is destroyed once its code has
+    // been read. The offsets are copied.
     let code = unsafe {
         let queue = sys::rd_kafka_queue_new(client);
         let mut code =
@@ -116,13 +124,13 @@ pub(crate) fn commit_at<C: ClientContext>(
     }
 }
 
-/// What was committed beside a partition's offset, empty where nothing was.
+/// Returns the metadata that was committed with a partition's offset, empty if there is none.
 ///
-/// rust-rdkafka's own reader panics where it is not UTF-8, and any client can commit such.
+/// rust-rdkafka's own reader panics if it is not UTF-8, and any client can commit other bytes.
 pub(crate) fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -> Vec<u8> {
     let Ok(topic) = CString::new(topic) else { return Vec::new() };
-    // SAFETY: the list is borrowed, so it outlives this function, and so do its elements; metadata is null or has so
-    // many bytes, which are copied.
+    // SAFETY: the list is borrowed, so it outlives this function, and so do its elements.
+    // `metadata` is null or has `metadata_size` bytes, which are copied.
     unsafe {
         let element =
             sys::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
@@ -136,9 +144,11 @@ pub(crate) fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -
     }
 }
 
-/// Lets the groups of an embedded cluster form at once; by default they wait three seconds for more members.
+/// Lets the groups of an embedded cluster form at once; by default they wait three seconds for more
+/// members.
 pub(crate) fn join_groups_at_once<C: ClientContext>(client: &Client<C>) {
-    // SAFETY: the cluster belongs to the client and lives as long; null where the client has none.
+    // SAFETY: the cluster belongs to the client and lives as long. It is null if the client has
+    // none.
     unsafe {
         let cluster = sys::rd_kafka_handle_mock_cluster(client.native_ptr());
         if !cluster.is_null() {

@@ -1,14 +1,14 @@
-//! `Options`: librdkafka's own settings.
+//! `Options`: settings of librdkafka.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// librdkafka's own settings, passed through as they are. Dereferences to a map from names to values.
+/// Settings of librdkafka, passed through unchanged. Dereferences to a map from names to values.
 ///
-/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes, ..) is allowed, see
-/// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>. Values may be passwords, so that debug
-/// output has the names only.
+/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes,
+/// ..) is allowed, see <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
+/// Values may be passwords, so debug output shows only the names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, String>);
 

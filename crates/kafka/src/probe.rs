@@ -1,4 +1,5 @@
-//! Asks the brokers for a topic before anything is started, so that a wrong address or name is an error at once.
+//! Asks the brokers for a topic before anything is started, so that a wrong address or name is
+//! reported at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,8 +17,8 @@ use crate::Error;
 /// How long connecting waits for a broker to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks that a broker of `config` answers within [`CONNECT_TIMEOUT`] and has `topic`. Gives the id of one
-/// of them.
+/// Checks that a broker of `config` answers within [`CONNECT_TIMEOUT`] and has `topic`. Returns the
+/// id of one of the brokers.
 pub(crate) async fn check_topic(config: ClientConfig, topic: String) -> Result<Option<i32>, Error> {
     let asked = topic.clone();
     tokio::task::spawn_blocking(move || ask(config, &asked))
@@ -32,7 +33,7 @@ fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
         Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
             Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
         }
-        // The latter is a topic that has just been created; its leader comes.
+        // A topic without a leader has just been created and gets one soon.
         Ok(Ok(_) | Err(RDKafkaErrorCode::LeaderNotAvailable)) => {
             Ok(lock(&prober.0.context().seen).broker)
         }
@@ -41,11 +42,11 @@ fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
             Err(Error::Topic { brokers, topic: topic.to_owned(), source })
         }
         Err(error) => {
-            let detail = prober.last_words().unwrap_or_else(|| error.to_string());
+            let detail = prober.take_reason().unwrap_or_else(|| error.to_string());
             Err(match prober.refused() {
                 Some(RDKafkaErrorCode::Authentication) => Error::Authentication { brokers, detail },
                 Some(_) => Error::Tls { brokers, detail },
-                // The states in which librdkafka says that it was when the connection ended.
+                // librdkafka names the connection state in which the connection ended.
                 None if detail.contains("SSL_HANDSHAKE") => Error::Tls { brokers, detail },
                 None if detail.contains("APIVERSION_QUERY") => Error::HungUp { brokers, detail },
                 None => Error::Unreachable { brokers, timeout: CONNECT_TIMEOUT, detail },
@@ -54,7 +55,7 @@ fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
     }
 }
 
-/// A client that asks for topics, joins no group, and does not create the topics that it asks for.
+/// A client that asks for topics without joining a group or creating topics.
 pub(crate) struct Prober(BaseConsumer<Probe>);
 
 impl Prober {
@@ -64,8 +65,8 @@ impl Prober {
         Ok(Self(config.create_with_context(Probe::default())?))
     }
 
-    /// How many partitions a topic has, or what the brokers have against it. Blocks for `patience` at most, and not
-    /// longer where the brokers refuse this client.
+    /// Returns the number of partitions of a topic, or the brokers' error for it. Blocks for at
+    /// most `patience`, and less if the brokers refuse this client.
     pub(crate) fn partitions(
         &self,
         topic: &str,
@@ -81,7 +82,8 @@ impl Prober {
         })
     }
 
-    /// How many partitions a topic has. One that has just been made is not known to every broker at once.
+    /// Like [`partitions`](Self::partitions), but repeats the question for a while if the topic is
+    /// unknown, because a new topic is not known to every broker at once.
     fn settled(&self, topic: &str) -> Result<Result<i32, RDKafkaErrorCode>, KafkaError> {
         const SPREADS: Duration = Duration::from_secs(2);
         const AGAIN: Duration = Duration::from_millis(50);
@@ -98,14 +100,16 @@ impl Prober {
         }
     }
 
-    /// Asks for longer and longer, and looks in between at what was reported: librdkafka goes on where it is refused.
+    /// Asks with longer and longer timeouts, and checks in between whether this client was refused,
+    /// because librdkafka would keep trying.
     fn metadata(&self, topic: &str, patience: Duration) -> Result<Metadata, KafkaError> {
         const FIRST: Duration = Duration::from_millis(300);
         let deadline = Instant::now() + patience;
         let mut wait = FIRST;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // A last time that is short would be of no use.
+            // A short last attempt would be of no use, so the last one takes all the time that is
+            // left.
             let last = left < 3 * wait;
             let asked = self.0.fetch_metadata(Some(topic), if last { left } else { wait });
             self.drain();
@@ -116,7 +120,7 @@ impl Prober {
         }
     }
 
-    /// Brings out what the client has reported, and keeps it from piling up.
+    /// Serves the client's events, so that they do not pile up, and notes whether it was refused.
     fn drain(&self) {
         const EVENTS: usize = 64;
         for _ in 0..EVENTS {
@@ -129,18 +133,18 @@ impl Prober {
         }
     }
 
-    /// Why the brokers, or this client of theirs, refuse to go on, where they do.
+    /// Returns the error if the brokers refuse this client's credentials, or if TLS fails.
     fn refused(&self) -> Option<RDKafkaErrorCode> {
         lock(&self.0.context().seen).refused
     }
 
-    /// The most telling thing that the client has reported.
-    fn last_words(&self) -> Option<String> {
+    /// Takes the most specific reason that the client has reported.
+    fn take_reason(&self) -> Option<String> {
         lock(&self.0.context().seen).reason.take()
     }
 }
 
-/// Keeps why connecting fails, for the error; nothing is logged.
+/// Keeps the reason why connecting fails, for the error message. Logs at debug level only.
 #[derive(Default)]
 struct Probe {
     seen: Mutex<Seen>,
@@ -161,13 +165,15 @@ impl ClientContext for Probe {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         crate::log::line(RDKafkaLogLevel::Debug, facility, message);
         let is_error = (level as i32) <= RDKafkaLogLevel::Error as i32;
-        // Connections that the other side ends are told with less noise.
+        // A connection that the other side ends is logged below the error level, with the facility
+        // `FAIL`.
         if !is_error && facility != "FAIL" {
             return;
         }
         let reason = &mut lock(&self.seen).reason;
         if is_error || reason.is_none() {
-            // "[thrd:..]: host:port/bootstrap: Connect to .. failed: ..": the thread is nobody's business.
+            // Drops the thread's name, as in `[thrd:..]: host:port/bootstrap: Connect to host
+            // failed`.
             let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
             *reason = Some(message.to_owned());
         }

@@ -1,4 +1,4 @@
-//! `Replay`: dead letters, written again where they came from.
+//! `Replay`: writes the requests of dead letters again to the topics that they came from.
 
 mod letters;
 mod progress;
@@ -16,31 +16,31 @@ use crate::{DeadLetter, Error, SinkConfig, SourceConfig};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where dead letters are, and where their requests go.
+/// Settings of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayConfig {
-    /// The topic of the dead letters, and the group under whose name is noted what was replayed. No other consumer may
-    /// be in that group.
+    /// The topic of the dead letters, and the group under whose name the progress is committed. No
+    /// other consumer may be in that group.
     pub letters: SourceConfig,
-    /// Where requests are written.
+    /// The destination of the requests.
     pub to: ReplayTo,
-    /// Whether to read letters that were replayed before, too.
+    /// Whether to also read letters that were replayed before.
     pub from_beginning: bool,
 }
 
-/// Where requests are written.
+/// The destination of the requests of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayTo {
-    /// To the topic and the partition that they came from, if the topic is one of these.
+    /// The topic and partition that each request came from, if the topic is one of these.
     Origins(Vec<SinkConfig>),
-    /// To this topic, wherever they came from, in their key's partition.
+    /// This topic, in the partition of the request's key.
     Topic(SinkConfig),
 }
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// What went wrong, and where the request came from.
+    /// The failure, and the origin of the request.
     pub about: DeadLetter,
     /// The request's key.
     pub key: Option<Bytes>,
@@ -48,36 +48,39 @@ pub struct Letter {
     pub value: Option<Bytes>,
     /// The request's own headers.
     pub headers: Vec<Header>,
-    /// Where the letter lies.
+    /// The position of the letter.
     pub at: Origin,
 }
 
-/// What a replay has done.
+/// The counts of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Dead letters that were read.
+    /// Number of dead letters that were read.
     pub letters: u64,
-    /// Those of them that were written, and confirmed.
+    /// Number of letters that were written and confirmed.
     pub written: u64,
-    /// Those that the brokers refused, such as for their size. They stay where they are.
+    /// Number of letters that the brokers refused, for example because of their size. They stay
+    /// where they are.
     pub refused: u64,
-    /// Those that came from topics that the replay does not write. They stay where they are.
+    /// Number of letters from topics that the replay does not write. They stay where they are.
     pub elsewhere: u64,
-    /// Records that are no dead letters. They are not read again.
+    /// Number of records that are not dead letters. They are not read again.
     pub others: u64,
-    /// Letters that were written, and will be again by the next replay: too many lie scattered among others.
+    /// Number of letters that were written and will be written again by the next replay, because
+    /// the commit cannot hold all the scattered offsets that are done.
     pub forgotten: u64,
 }
 
-/// Writes the requests of dead letters to the topics that they came from: key, value and their own headers byte for
-/// byte, with a new timestamp.
+/// Writes the requests of dead letters to the topics that they came from: key, value and their own
+/// headers byte for byte, with a new timestamp.
 ///
-/// [`next`](Self::next) gives the letters one by one, from those that were not replayed before up to the last that there
-/// was when the replay connected, so that what fails again is not replayed for ever. What is handed to
-/// [`send`](Self::send) is written; what is not stays for another replay. Letters are noted as replayed after they are
-/// confirmed, so that a crash may lead to some being written twice, and to none being lost.
+/// [`next`](Self::next) returns the letters that were not replayed before, up to the last one that
+/// existed when the replay connected, so that a request that fails again is not replayed forever.
+/// Letters that are passed to [`send`](Self::send) are written; the others remain for another
+/// replay. A letter is noted as replayed after its request is confirmed, so a crash may lead to
+/// some requests being written twice, and to none being lost.
 ///
-/// At most 1,000 letters, or 16 MiB of them, are written and not yet confirmed.
+/// At most 1,000 requests, or 16 MiB of them, are sent and not yet confirmed.
 pub struct Replay {
     letters: Letters,
     writer: Writer,
@@ -86,11 +89,13 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Connects to the brokers, checks that the topics exist, and looks up where to begin and to end.
+    /// Connects to the brokers, checks that the topics exist, and looks up where to begin and to
+    /// end.
     ///
     /// # Errors
     ///
-    /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
+    /// Returns an error if the configuration is invalid, if no broker answers within ten seconds,
+    /// or if a topic does not exist.
     pub async fn connect(config: ReplayConfig) -> Result<Self, Error> {
         if let ReplayTo::Topic(to) = &config.to
             && to.topic == config.letters.topic
@@ -104,12 +109,14 @@ impl Replay {
         Ok(Self { letters, writer, replayed: Replayed::default(), next_commit })
     }
 
-    /// The next dead letter that can be replayed; `None` at the end. Records that are no dead letters, and letters from
-    /// topics that the replay does not write, are counted and passed over. May be cancelled.
+    /// Returns the next dead letter that can be replayed; `None` at the end. Records that are not
+    /// dead letters, and letters from topics that the replay does not write, are counted and
+    /// skipped. This method is cancel safe.
     ///
     /// # Errors
     ///
-    /// When the topic cannot be read any more, and when letters that were sent could not be written.
+    /// Returns an error if the topic can no longer be read, or if letters that were sent could not
+    /// be written.
     pub async fn next(&mut self) -> Result<Option<Letter>, Error> {
         loop {
             let record = tokio::select! {
@@ -121,7 +128,7 @@ impl Replay {
             };
             let Some(record) = record else { return Ok(None) };
             let Some(about) = DeadLetter::read(&record.headers) else {
-                tracing::debug!(at = %record.at, "is no dead letter");
+                tracing::debug!(at = %record.at, "skipped a record that is not a dead letter");
                 self.replayed.others += 1;
                 let offset = i64::try_from(record.at.position).unwrap_or(i64::MAX);
                 self.letters.done(record.at.partition.unwrap_or_default(), offset);
@@ -129,34 +136,37 @@ impl Replay {
             };
             self.replayed.letters += 1;
             if self.topic_for(&about).is_none() {
-                tracing::debug!(at = %record.at, origin = %about.origin, "came from elsewhere");
+                tracing::debug!(at = %record.at, origin = %about.origin, "skipped a letter from a topic that the replay does not write");
                 self.replayed.elsewhere += 1;
                 continue;
             }
             let headers = DeadLetter::original_headers(record.headers);
-            let (key, value, at) = (record.key, record.value, record.at);
+            let key = record.key;
+            let value = record.value;
+            let at = record.at;
             return Ok(Some(Letter { about, key, value, headers, at }));
         }
     }
 
-    /// The topic that the request of such a letter is written to, if the replay writes it.
+    /// Returns the topic that the request of this letter is written to, if the replay writes it.
     #[must_use]
     pub fn topic_for(&self, letter: &DeadLetter) -> Option<&str> {
         self.writer.topic_for(&letter.origin.source)
     }
 
-    /// Queues a letter's request; waits while too many are not confirmed yet.
+    /// Queues a letter's request. Waits while too many are not confirmed.
     ///
     /// # Errors
     ///
-    /// When a letter could not be written, this one or one before it, and when what was replayed cannot be noted.
+    /// Returns an error if this letter or one before it could not be written, or if the progress
+    /// cannot be committed.
     pub async fn send(&mut self, letter: &Letter) -> Result<(), Error> {
         while self.writer.is_full(letter) {
             let confirmed = self.writer.confirmed().await?;
             self.note(confirmed);
         }
         while !self.writer.send(letter)? {
-            // librdkafka's queue has room when something has left it.
+            // librdkafka's queue has room once a record has left it.
             let confirmed = self.writer.confirmed().await?;
             self.note(confirmed);
             tokio::task::yield_now().await;
@@ -168,18 +178,18 @@ impl Replay {
         Ok(())
     }
 
-    /// What has been done so far. To drop the replay then notes nothing more.
+    /// Returns the counts so far. A replay that is dropped commits no further progress.
     #[must_use]
     pub fn replayed(&self) -> Replayed {
         self.replayed
     }
 
-    /// Waits until everything is confirmed, and notes what was replayed.
+    /// Waits until every request is confirmed, and commits the progress.
     ///
     /// # Errors
     ///
-    /// When letters could not be written, or what was replayed cannot be noted. What was confirmed is noted all the
-    /// same, if it can be.
+    /// Returns an error if letters could not be written, or if the progress cannot be committed.
+    /// The progress of confirmed letters is committed in either case, if possible.
     pub async fn close(mut self) -> (Replayed, Result<(), Error>) {
         let mut result = Ok(());
         loop {
@@ -204,7 +214,7 @@ impl Replay {
                 self.letters.done(partition, offset);
             }
             Err(error) => {
-                tracing::warn!(partition, offset, %error, "a dead letter was refused");
+                tracing::warn!(partition, offset, %error, "the brokers refused a dead letter's request");
                 self.replayed.refused += 1;
             }
         }

@@ -1,34 +1,36 @@
-//! `ReplyTo`: where requests may have their replies sent to.
+//! `ReplyTo`: the topics and partitions that requests may name for their replies.
 
 use std::collections::BTreeSet;
 
 use crate::Error;
 
-/// Where requests may have their replies sent to, and how they say so.
+/// The targets that requests may name for their replies, and the headers in which they name them.
 ///
-/// The headers are those of Spring's `ReplyingKafkaTemplate`. They choose a place and are passed on to the reply like
-/// all others. A request that chooses nothing gets its reply in the sink's own topic, in its key's partition.
+/// The headers are those of Spring's `ReplyingKafkaTemplate`. They are passed on to the reply like
+/// all others. The reply to a request that names no target goes to the sink's own topic, to the
+/// partition of its key.
 ///
-/// Requests come from anybody who may write to the requests topic, and replies are written with Forebay's rights: so a
-/// request may name the sink's own topic, and beside it only what [`topics`](Self::topics) allows.
+/// Anybody who may write to the requests topic can send requests, and replies are written with
+/// Forebay's rights. Therefore a request may name the sink's own topic, and no others except those
+/// that [`topics`](Self::topics) allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
     /// The header with the topic's name, in UTF-8.
     pub topic_header: String,
-    /// The header with the partition, as an integer of four bytes, the most significant first.
+    /// The header with the partition, as a big-endian integer of four bytes.
     pub partition_header: String,
-    /// Which topics a request may name besides the sink's own.
+    /// The topics that a request may name besides the sink's own.
     pub topics: ReplyTopics,
-    /// Topics that no reply is written to, whatever `topics` allows: those that are read, for one.
+    /// Topics that no reply is written to, whatever `topics` allows, such as those that are read.
     pub never: BTreeSet<String>,
 }
 
-/// Which topics a request may name for its reply.
+/// The topics that a request may name for its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyTopics {
-    /// These.
+    /// The topics in this list.
     Listed(BTreeSet<String>),
-    /// All but Kafka's internal ones, whose names begin with `__`.
+    /// All topics except Kafka's internal ones, whose names begin with `__`.
     Any,
 }
 
@@ -61,12 +63,12 @@ impl ReplyTo {
             if header.is_empty() || header.contains('\0') {
                 return error(
                     setting,
-                    "a header's name is neither empty nor has a null".to_owned(),
+                    "a header's name must not be empty or contain a null character".to_owned(),
                 );
             }
         }
         if self.topic_header == self.partition_header {
-            let reason = format!("{:?} is the header with the topic", self.topic_header);
+            let reason = format!("{:?} is already the header with the topic", self.topic_header);
             return error("reply_partition_header", reason);
         }
         let ReplyTopics::Listed(topics) = &self.topics else { return Ok(()) };
@@ -82,7 +84,7 @@ impl ReplyTo {
     }
 }
 
-/// Whether Kafka can have a topic of this name, as its `Topic.validate` has it.
+/// Whether Kafka accepts this topic name, by the rules of its `Topic.validate`.
 pub(crate) fn is_topic(name: &[u8]) -> bool {
     const LONGEST: usize = 249;
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
@@ -99,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_listed_is_allowed() {
+    fn only_listed_topics_are_allowed() {
         assert!(!ReplyTo::default().allows("a"));
         assert!(listed(&["a"]).allows("a"));
         assert!(!listed(&["a"]).allows("A"));
     }
 
     #[test]
-    fn any_topic_is_still_no_internal_one_and_none_that_is_read() {
+    fn internal_topics_and_topics_that_are_read_are_never_allowed() {
         let mut any = ReplyTo { topics: ReplyTopics::Any, ..ReplyTo::default() };
         any.never.insert("requests".to_owned());
         assert!(any.allows("a"));
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_topics_are_those_that_kafka_takes() {
+    fn a_topic_name_is_valid_if_kafka_accepts_it() {
         for name in ["a", "A.b_c-9", "__consumer_offsets", &"x".repeat(249)] {
             assert!(is_topic(name.as_bytes()), "{name}");
         }

@@ -1,4 +1,4 @@
-//! `Requester`: the other side of a pipeline, which sends a request and waits for its reply.
+//! `Requester`: a client of a pipeline, which sends a request and waits for its reply.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,13 +20,13 @@ use tokio::task::JoinHandle;
 
 use crate::{Error, Options, native, probe};
 
-/// The header by which a reply is matched with its request, as Spring's `ReplyingKafkaTemplate` names it.
+/// The header that matches a reply with its request, named as in Spring's `ReplyingKafkaTemplate`.
 pub const CORRELATION_ID: &str = "kafka_correlationId";
 
-/// A client of a pipeline: produces requests, consumes replies, matches them by correlation id.
+/// A client of a pipeline: writes requests, reads replies, and matches them by correlation id.
 ///
-/// It reads the replies topic from its end, in no group, so any number of requesters can share one topic. Requests may
-/// be made concurrently.
+/// It reads the replies topic from its end, outside of any group, so any number of requesters can
+/// share one topic. Requests may be made concurrently.
 pub struct Requester {
     producer: FutureProducer,
     topic: String,
@@ -36,7 +36,7 @@ pub struct Requester {
     reader: JoinHandle<()>,
 }
 
-/// A reply as it came.
+/// A reply as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The record's key.
@@ -47,15 +47,15 @@ pub struct Response {
     pub headers: Vec<Header>,
 }
 
-/// Who waits for which correlation id. Bounded by the number of calls under way.
+/// The waiting calls by correlation id. Bounded by the number of calls under way.
 type Waiting = Mutex<HashMap<Vec<u8>, oneshot::Sender<Response>>>;
 
 impl Requester {
-    /// Connects, and starts to read replies. `options` are librdkafka's own, for the consumer.
+    /// Connects, and starts to read replies. `options` are librdkafka's, for the consumer.
     ///
     /// # Errors
     ///
-    /// When no broker answers, or one of the topics does not exist.
+    /// Returns an error if no broker answers, or if one of the topics does not exist.
     pub async fn connect(
         brokers: &str,
         requests: &str,
@@ -92,7 +92,8 @@ impl Requester {
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] if the request could not be delivered, [`Error::NoReply`] if nothing came back in time.
+    /// [`Error::Write`] if the request could not be delivered, [`Error::NoReply`] if nothing came
+    /// back in time.
     pub async fn request(
         &self,
         key: Option<&[u8]>,
@@ -103,8 +104,8 @@ impl Requester {
         let id = format!("{:016x}-{number}", self.prefix).into_bytes();
         let (sender, response) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
-        // Also where the caller gives up in between.
-        let _place = PendingReply { waiting: &self.waiting, id: &id };
+        // Removes the entry even if the caller drops this future.
+        let _pending = PendingReply { waiting: &self.waiting, id: &id };
         match tokio::time::timeout(patience, self.exchange(key, value, &id, response)).await {
             Ok(answered) => answered,
             Err(_) => Err(self.no_reply(patience)),
@@ -118,7 +119,7 @@ impl Requester {
     /// Stops reading replies. Dropping a requester does so too, but not at once.
     pub async fn close(mut self) {
         self.reader.abort();
-        // Its end is all that is of interest: it was aborted.
+        // The task was aborted, so its result says nothing; this only waits for its end.
         (&mut self.reader).await.ok();
     }
 
@@ -138,12 +139,12 @@ impl Requester {
             topic: self.topic.clone(),
             source: error.into(),
         })?;
-        // The sender goes away only with the requester.
+        // The sender is dropped only with the requester.
         response.await.map_err(|_| self.no_reply(Duration::ZERO))
     }
 }
 
-/// A place among those who wait, given up when dropped.
+/// An entry among the waiting calls, removed on drop.
 struct PendingReply<'a> {
     waiting: &'a Waiting,
     id: &'a [u8],
@@ -161,7 +162,7 @@ impl Drop for Requester {
     }
 }
 
-/// A consumer of every partition of `topic`, from where each ends now.
+/// Returns a consumer of every partition of `topic`, which begins at their current ends.
 async fn read_from_end(mut client: ClientConfig, topic: String) -> Result<StreamConsumer, Error> {
     const TIMEOUT: Duration = Duration::from_secs(10);
     client.set("group.id", "forebay-requester").set("enable.auto.commit", "false");
@@ -187,12 +188,13 @@ async fn read_from_end(mut client: ClientConfig, topic: String) -> Result<Stream
     }
 }
 
-/// Gives each reply to whoever waits for it. Errors of the connection are librdkafka's to mend; requests time out.
+/// Passes each reply to the call that waits for it. librdkafka recovers from connection errors by
+/// itself, and requests time out.
 async fn hand_out(consumer: StreamConsumer, waiting: Arc<Waiting>) {
     loop {
         match consumer.recv().await {
             Ok(message) => deliver(&message, &waiting),
-            Err(error) => tracing::warn!(%error, "reading replies"),
+            Err(error) => tracing::warn!(%error, "reading replies failed"),
         }
     }
 }
@@ -205,7 +207,7 @@ fn deliver(message: &BorrowedMessage<'_>, waiting: &Waiting) {
         .and_then(|header| header.value.clone());
     let Some(waiter) = id.and_then(|id| lock(waiting).remove(&*id)) else { return };
     let copy = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
-    // Whoever waited may have given up.
+    // Sending fails if the caller has given up.
     waiter
         .send(Response { key: copy(message.key()), value: copy(message.payload()), headers })
         .ok();

@@ -22,35 +22,39 @@ use crate::{Error, SinkConfig, probe};
 pub(crate) use self::outgoing::{Addressed, Outgoing, headers};
 pub(crate) use self::reply_targets::ReplyTarget;
 
-/// What is written for one request.
+/// A reply to one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The record's value; `None` writes a null.
     pub value: Option<Bytes>,
     /// Headers in addition to the request's own, which come first.
     pub headers: Vec<Header>,
-    /// What becomes of it where its request asks for a place that it cannot have.
+    /// The kind of the reply, which decides where it is written if its request names a target that
+    /// cannot be used.
     pub kind: ReplyKind,
 }
 
-/// What a reply is, which decides where it may go.
+/// The kind of a reply, which decides where it may be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReplyKind {
-    /// Goes where its request asks; its receipt fails where that cannot be.
+    /// Is written to the target that its request names; its receipt fails if that is impossible.
     #[default]
     Result,
-    /// Goes where its request asks, or to the sink's own topic where that cannot be: it may be what tells so.
+    /// Is written to the target that its request names, or to the sink's own topic if that is
+    /// impossible: this reply may be the one that reports the bad target.
     Error,
-    /// Goes to the sink's own topic, whatever its request asks for, and has the request's headers as they are.
+    /// Is written to the sink's own topic whatever its request names, with the request's headers
+    /// unchanged.
     Copy,
 }
 
 /// Writes replies to a topic, idempotently and confirmed by all replicas.
 ///
-/// A record carries its request's key, byte for byte, and so lands where Java's default partitioner would put it; and
-/// its request's headers, so a correlation id finds its way back; of these only a valid `traceparent` is changed, so that
-/// the reply is of the same trace with a span of its own. Records of one key keep their order. A request may ask
-/// for its reply in another topic or a partition of its choice, see [`ReplyTo`](crate::ReplyTo).
+/// A reply carries its request's key byte for byte, so it lands in the partition that Java's
+/// default partitioner would choose. It also carries its request's headers, so a correlation id
+/// finds its way back. Only a valid `traceparent` is changed: the reply belongs to the same trace
+/// and has a new span id. Replies with the same key keep their order. A request may name another
+/// topic or partition for its reply, see [`ReplyTo`](crate::ReplyTo).
 pub struct Sink {
     thread: PollThread,
     outgoing: Outgoing,
@@ -63,18 +67,20 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
+    /// Returns an error if the configuration is invalid, if no broker answers within ten seconds,
+    /// or if the topic does not exist.
     pub async fn connect(config: SinkConfig) -> Result<Self, Error> {
         let mut client = config.client()?;
         let broker = probe::check_topic(client.clone(), config.topic.clone()).await?;
         batches::fit(&mut client, &config.topic, broker).await;
-        let (topic, delivery_timeout) = (config.topic.as_str().into(), config.delivery_timeout);
+        let topic = config.topic.as_str().into();
+        let delivery_timeout = config.delivery_timeout;
         let thread = PollThread::start(&client, Arc::clone(&topic))?;
         let outgoing = Outgoing::new(config, client);
         Ok(Self { thread, outgoing, topic, delivery_timeout })
     }
 
-    /// Replies that were sent and not confirmed yet.
+    /// Returns the number of replies that were sent and not confirmed yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.deliveries().outstanding()
@@ -84,7 +90,7 @@ impl Sink {
         self.thread.producer().context()
     }
 
-    /// The error after which librdkafka sends nothing more, if there was one.
+    /// Returns an error if librdkafka sends nothing more or the poll thread has ended.
     fn check(&self) -> Result<(), Error> {
         let topic = || self.topic.to_string();
         if let Some((code, reason)) = self.thread.producer().client().fatal_error() {
@@ -98,31 +104,33 @@ impl Sink {
 impl forebay_stream::Sink<Reply> for Sink {
     type Error = Error;
 
-    /// Queues the reply. Its receipt is done when the brokers confirm it, and fails as `reply_too_large` or
-    /// `delivery_failed` when they will not have it. Waits while librdkafka's queue is full.
+    /// Queues the reply. Its receipt is done when the brokers confirm it, and fails as
+    /// `reply_too_large` or `delivery_failed` if they refuse it or do not confirm it in time. Waits
+    /// while librdkafka's queue is full.
     ///
-    /// Where the request asks for a place, the receipt of a [result](ReplyKind::Result) may also fail as
-    /// `invalid_reply_topic`, `reply_topic_not_allowed`, `reply_topic_missing` or `invalid_reply_partition`.
+    /// If the request names a target, the receipt of a [result](ReplyKind::Result) may also fail as
+    /// `invalid_reply_topic`, `reply_topic_not_allowed`, `reply_topic_missing` or
+    /// `invalid_reply_partition`.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
-        let Addressed { place, traceparent } = match self.outgoing.address(&meta, &reply).await {
+        let Addressed { target, traceparent } = match self.outgoing.address(&meta, &reply).await {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
                 return Ok(());
             }
         };
-        let delivery = self.deliveries().begin(receipt, &place, reply.kind);
+        let delivery = self.deliveries().begin(receipt, &target, reply.kind);
         let mut record =
-            BaseRecord::<[u8], [u8], _>::with_opaque_to(&place.topic, Box::new(delivery));
-        record.partition = place.partition;
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&target.topic, Box::new(delivery));
+        record.partition = target.partition;
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
         record.headers = headers(&meta, traceparent.as_deref(), &reply.headers);
         while let Err((error, back)) = self.thread.producer().send(record) {
             match error.rdkafka_error_code() {
-                // The record waits here, so none overtakes it.
+                // The record is sent again before any other, so replies keep their order.
                 Some(RDKafkaErrorCode::QueueFull) => {
                     record = back;
                     self.deliveries().room().await;
@@ -142,12 +150,14 @@ impl forebay_stream::Sink<Reply> for Sink {
         Ok(())
     }
 
-    /// Nothing waits to be pushed: librdkafka sends by itself, a moment (`linger.ms`) after a reply is queued.
+    /// Only checks for errors, because librdkafka sends by itself, `linger.ms` after a reply is
+    /// queued.
     async fn flush(&mut self) -> Result<(), Error> {
         self.check()
     }
 
-    /// Waits until everything is confirmed or has failed. librdkafka decides that within the delivery timeout.
+    /// Waits until every reply is confirmed or has failed. librdkafka decides that within the
+    /// delivery timeout.
     async fn close(&mut self) -> Result<(), Error> {
         const GRACE: Duration = Duration::from_secs(5);
         let timeout = self.delivery_timeout + GRACE;

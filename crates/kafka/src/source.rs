@@ -46,19 +46,22 @@ pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
 
 const SHORTEST_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a source yields: an event for a record, its value `None` where that is null, or the error that ends the source.
+/// An event with the value of a record (`None` for a null value), or the error that ends the
+/// source.
 pub type SourceItem = Result<Event<Option<Bytes>>, Error>;
 
 /// A topic that is known to exist, ready to be read.
 ///
-/// An offset is committed when its record and every one before it in its partition are resolved, which is at least once;
-/// or in one transaction with the replies of those records, which is exactly once, see [`sink`](Self::sink). Failed and
-/// abandoned records hold their offset; they are read again after a restart.
+/// The offset of a record is committed when that record and all before it in its partition are
+/// done. With at-least-once delivery the source commits offsets by itself; with exactly-once
+/// delivery they are committed in one transaction with the replies to those records, see
+/// [`sink`](Self::sink). Failed and abandoned records hold their offset: nothing behind it is
+/// committed, and they are read again after a restart.
 pub struct Source {
     consumer: BaseConsumer<Group>,
     shared: Arc<Shared>,
     config: SourceConfig,
-    // There once it has a sink that writes exactly once.
+    // Set by the first call of `sink`.
     transactions: Option<(Arc<Transactions>, Producer)>,
 }
 
@@ -67,7 +70,8 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When the configuration cannot work, when no broker answers within ten seconds, and when there is no such topic.
+    /// Returns an error if the configuration is invalid, if no broker answers within ten seconds,
+    /// or if the topic does not exist.
     pub async fn connect(config: SourceConfig) -> Result<Self, Error> {
         let client = config.client()?;
         let topic = config.topic.clone();
@@ -79,22 +83,27 @@ impl Source {
         Ok(Self { consumer, shared, config, transactions: None })
     }
 
-    /// A sink that writes replies exactly once, in the transactions that commit this source's offsets. All sinks of a
-    /// source share one producer, with the options that the first of them gave.
+    /// Connects a sink that writes replies exactly once, in the transactions that commit this
+    /// source's offsets.
+    ///
+    /// All sinks of a source share one producer, with the options of the first sink.
     ///
     /// # Errors
     ///
-    /// When the source delivers [at least once](Delivery::AtLeastOnce) only, when a sink's brokers or options are not
-    /// those of the first, when there is no such topic, and when the brokers let this client make no transactions.
+    /// Returns an error if the source delivers [at least once](Delivery::AtLeastOnce), if the
+    /// sink's brokers are not those of the source, if its options differ from those of the first
+    /// sink, if the topic does not exist, or if the brokers do not allow this client to use
+    /// transactions.
     pub async fn sink(&mut self, config: SinkConfig) -> Result<TransactionalSink, Error> {
         let Delivery::ExactlyOnce(settings) = &self.config.delivery else {
-            let reason = "it is at least once, whose sinks are connected by themselves".to_owned();
+            let reason =
+                "it is at least once; connect the sink with `Sink::connect` instead".to_owned();
             return Err(Error::Setting { setting: "delivery", reason });
         };
         let id = match (&self.transactions, &settings.id) {
             (Some((transactions, _)), _) => transactions.id().to_owned(),
             (None, Some(id)) => id.clone(),
-            (None, None) => self.made_up_id(),
+            (None, None) => self.generated_id(),
         };
         let client = config.transactional_client(&id, settings.timeout)?;
         if config.brokers != self.config.brokers {
@@ -104,7 +113,7 @@ impl Source {
         let mut plain = config.client()?;
         let broker = probe::check_topic(plain.clone(), config.topic.clone()).await?;
         let transactions = if let Some((transactions, _)) = &self.transactions {
-            if !transactions.writes_with(&client) {
+            if !transactions.has_client_config(&client) {
                 let reason = "all sinks of one source have to have the same".to_owned();
                 return Err(Error::Setting { setting: "options", reason });
             }
@@ -112,45 +121,52 @@ impl Source {
         } else {
             batches::fit(&mut plain, &config.topic, broker).await;
             let batch_size = plain.get("batch.size").map(str::to_owned);
-            let (shared, settings) = (Arc::clone(&self.shared), settings.clone());
+            let shared = Arc::clone(&self.shared);
+            let settings = settings.clone();
             let connected = Transactions::connect(shared, client, batch_size, settings, id).await?;
-            self.shared.write_with(&connected.0);
+            self.shared.set_transactions(&connected.0);
             Arc::clone(&self.transactions.insert(connected).0)
         };
         Ok(TransactionalSink::new(transactions, config, plain))
     }
 
-    /// Unlike any other: of this process, and not of the next.
-    fn made_up_id(&self) -> String {
+    /// Generates a transactional id that no other process has, for users who gave none.
+    fn generated_id(&self) -> String {
         let number = RandomState::new().hash_one(std::process::id());
         format!("forebay-{}-{number:016x}", self.config.group)
     }
 
-    /// Joins the group and reads, on a thread of its own, until `stop` is cancelled.
+    /// Joins the group and reads on a dedicated thread until `stop` is cancelled.
     ///
-    /// - **Emits** records as they come, in offset order within a partition; a null value is `None`.
-    /// - **Backpressures**: at most `max_in_flight` records are read and not yet resolved. Polling never stops, so a
-    ///   slow pipeline keeps its place in the group.
-    /// - **Completes** at once when `stop` is cancelled. Records that were not handed out are left for the next run;
-    ///   those that were are still waited for, until the handle is [closed](SourceHandle::close).
-    /// - **On failure** that nothing in the pipeline answered, or of Kafka for good, yields one error and ends.
+    /// - **Emits** records as they arrive, in offset order within a partition; a null value is
+    ///   `None`.
+    /// - **Backpressures**: at most `max_in_flight` records are read and not yet settled. Polling
+    ///   never stops, so a slow pipeline stays a member of the group.
+    /// - **Completes** at once when `stop` is cancelled. Records that were not handed out are left
+    ///   for the next run; outcomes of those that were handed out count until the handle is
+    ///   [closed](SourceHandle::close).
+    /// - **On failure** of a record that nothing in the pipeline answered (with
+    ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), or on an error from which the Kafka
+    ///   client does not recover, yields one error and ends.
     ///
     /// # Errors
     ///
-    /// When the group cannot be joined or no thread can be started.
+    /// Returns an error if the topic cannot be subscribed to, if a source that delivers exactly
+    /// once has no sink, or if no thread can be started.
     pub fn start(
         self,
         stop: &CancellationToken,
     ) -> Result<(impl Stream<Item = SourceItem> + Send + 'static, SourceHandle), Error> {
         let Self { mut consumer, shared, config, transactions } = self;
         if transactions.is_none() && config.delivery != Delivery::AtLeastOnce {
-            let reason = "exactly once, a source needs a sink that it has given".to_owned();
+            let reason =
+                "a source that delivers exactly once needs a sink from `Source::sink`".to_owned();
             return Err(Error::Setting { setting: "delivery", reason });
         }
         consumer
             .subscribe(&[&config.topic])
             .map_err(|error| Error::Read { topic: config.topic.clone(), source: error.into() })?;
-        // Closing the source stops it; that must not reach whatever else the caller's token stops.
+        // Closing the source cancels this token, which must not cancel the caller's token.
         let stop = stop.child_token();
         let (sender, records) =
             mpsc::channel(config.max_in_flight.get().min(Semaphore::MAX_PERMITS));
@@ -172,7 +188,7 @@ impl Source {
             flush: None,
             records: sender,
             stop: stop.clone(),
-            // Also keeps an interval of nothing from spinning.
+            // The lower bound keeps an interval of zero from spinning the poll thread.
             commit_interval: config.commit_interval.max(SHORTEST_COMMIT_INTERVAL),
         };
         let (report, reported) = oneshot::channel();
@@ -183,14 +199,14 @@ impl Source {
             .spawn(move || {
                 let _end = end;
                 let (closed, leaving) = poller.run();
-                // Nobody waits for the report of a source whose handle was dropped.
+                // Sending fails if the handle was dropped; then nobody waits for the report.
                 report.send(closed).ok();
                 drop(leaving);
                 gone.send(()).ok();
             })
             .map_err(Error::Thread)?;
-        let intake = Records::new(records, Arc::clone(&shared), stop.clone());
-        Ok((intake.into_stream(), SourceHandle::new(shared, stop, reported, left)))
+        let records = Records::new(records, Arc::clone(&shared), stop.clone());
+        Ok((records.into_stream(), SourceHandle::new(shared, stop, reported, left)))
     }
 }
 
@@ -200,7 +216,7 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Sees to it that the poll thread does not end in silence.
+/// Fails the source if the poll thread panics, so that the stream reports it.
 struct EndGuard(Arc<Shared>);
 
 impl Drop for EndGuard {

@@ -1,4 +1,4 @@
-//! `TransactionalSink`: a topic to which replies are written in the transactions that commit their requests' offsets.
+//! `TransactionalSink`: writes replies in the transactions that commit their requests' offsets.
 
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
 use crate::source::{Output, PendingOffset, Transactions};
 use crate::{Error, SinkConfig};
 
-/// Writes replies exactly once, for whoever reads committed records only; a [`Source`](crate::Source) gives it.
+/// Writes replies exactly once, for readers of committed records only.
+/// [`Source::sink`](crate::Source::sink) connects one.
 ///
-/// A reply is kept until every request before it in its partition is answered, and is then written in one transaction
-/// with the offset of its request. What fails before that is read again, and what was kept for it is dropped. So a
-/// reply's receipt is done as soon as it is kept, and replies stand in the order of their requests' partitions.
+/// A reply is staged until every request before its own in the partition is answered, and is then
+/// written in one transaction with its request's offset. If something fails before that, the
+/// requests are read again and the staged replies are dropped. So a reply's receipt is done as soon
+/// as the reply is staged, and replies stand in the order of their requests' partitions.
 pub struct TransactionalSink {
     transactions: Arc<Transactions>,
     outgoing: Outgoing,
@@ -22,45 +24,46 @@ pub struct TransactionalSink {
 }
 
 impl TransactionalSink {
-    /// `client` asks for the topics that requests name.
+    /// Creates a sink whose `client` asks the brokers about topics that requests name.
     pub(crate) fn new(
         transactions: Arc<Transactions>,
         config: SinkConfig,
         client: ClientConfig,
     ) -> Self {
-        const KAFKAS_OWN: usize = 1_048_588;
+        const KAFKA_DEFAULT: usize = 1_048_588;
         let max_bytes = config.options.get("message.max.bytes");
-        let max_bytes = max_bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_OWN);
+        let max_bytes = max_bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKA_DEFAULT);
         let topic = config.topic.as_str().into();
         Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
     }
 
-    /// What the brokers have against a result of the request, if they would not take it.
+    /// Returns the failure for a result to this request, if the brokers refused an earlier one.
     fn refusal(&self, receipt: &Receipt) -> Option<Failure> {
         if !self.transactions.has_refused() {
             return None;
         }
         let mut refusal = None;
-        receipt.visit(&mut |ticket: &PendingOffset| {
-            if ticket.is_of(&self.transactions) {
-                refusal = refusal.take().or_else(|| ticket.refusal(&self.transactions));
+        receipt.visit(&mut |pending: &PendingOffset| {
+            if pending.is_of(&self.transactions) {
+                refusal = refusal.take().or_else(|| pending.refusal(&self.transactions));
             }
         });
         refusal
     }
 
-    /// Keeps an output for the one request that it answers; a failure where the request cannot be answered so.
-    fn keep(&self, receipt: &Receipt, output: Output) -> Result<Result<(), Failure>, Error> {
+    /// Stages a reply for the one request that it answers. The inner result is a failure if the
+    /// reply cannot be written exactly once.
+    fn stage(&self, receipt: &Receipt, output: Output) -> Result<Result<(), Failure>, Error> {
         let mut inputs = 0;
-        receipt.visit(&mut |ticket: &PendingOffset| {
-            inputs += usize::from(ticket.is_of(&self.transactions));
+        receipt.visit(&mut |pending: &PendingOffset| {
+            inputs += usize::from(pending.is_of(&self.transactions));
         });
         match inputs {
             0 => return Err(Error::NoRequest { topic: self.topic.to_string() }),
             1 => {}
             _ => {
                 let message = format_args!(
-                    "the reply was made of {inputs} requests; exactly once, each has its own"
+                    "the reply answers {inputs} requests; with exactly-once delivery each needs its own"
                 );
                 return Ok(Err(Failure::new("several_requests", message)));
             }
@@ -74,11 +77,11 @@ impl TransactionalSink {
             return Ok(Err(Failure::new("reply_too_large", message)));
         }
         let mut output = Some(output);
-        receipt.visit(&mut |ticket: &PendingOffset| {
-            if ticket.is_of(&self.transactions)
+        receipt.visit(&mut |pending: &PendingOffset| {
+            if pending.is_of(&self.transactions)
                 && let Some(output) = output.take()
             {
-                ticket.keep(output);
+                pending.keep(output);
             }
         });
         Ok(Ok(()))
@@ -88,37 +91,38 @@ impl TransactionalSink {
 impl forebay_stream::Sink<Reply> for TransactionalSink {
     type Error = Error;
 
-    /// Keeps the reply for its transaction; fails its receipt as `reply_too_large`, with what the brokers had against it
-    /// when it was written before, or as [`Sink`](crate::Sink) does where the request asks for a place.
+    /// Stages the reply. Its receipt fails as `reply_too_large`, with the reason if the brokers
+    /// refused an earlier result of its request, or like that of a [`Sink`](crate::Sink) if the
+    /// request names a target.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
         let addressed = match (self.refusal(&receipt), reply.kind) {
             (Some(refusal), ReplyKind::Result) => Err(refusal),
-            // Where the request asks for it may be what the brokers had something against.
-            (Some(_), ReplyKind::Error) => Ok(self.outgoing.at_home(&meta)),
+            // The target that the request names may be the reason for the refusal.
+            (Some(_), ReplyKind::Error) => Ok(self.outgoing.to_own_topic(&meta)),
             _ => self.outgoing.address(&meta, &reply).await,
         };
-        let Addressed { place, traceparent } = match addressed {
+        let Addressed { target, traceparent } = match addressed {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
                 return Ok(());
             }
         };
-        let output = Output { place, reply, traceparent, meta };
-        match self.keep(&receipt, output)? {
+        let output = Output { target, reply, traceparent, meta };
+        match self.stage(&receipt, output)? {
             Ok(()) => receipt.done(),
             Err(failure) => receipt.fail(failure),
         }
         Ok(())
     }
 
-    /// Nothing to push: transactions have their own beat.
+    /// Does nothing, because transactions are committed at their own interval.
     async fn flush(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The source's end writes what is left.
+    /// Does nothing, because closing the source commits the staged replies.
     async fn close(&mut self) -> Result<(), Error> {
         Ok(())
     }

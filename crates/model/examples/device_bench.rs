@@ -5,14 +5,17 @@
 //! cargo run --release --example device_bench -- gpu f16 minilm flow 64 128 20000
 //! ```
 //!
-//! - `rectangles` runs each `ROWSxTOKENS` for so many seconds: the time of its first run, which compiles and tunes, how far
-//!   it is from the CPU's numbers, and then texts per second and latencies.
-//! - `flow` warms up everything up to a number of rows and of tokens, and has texts of all lengths go through a flow.
-//! - `graph` runs the encoder alone, called and replayed from a captured graph.
-//! - `write` writes the model to a folder, and nothing else.
+//! - `rectangles` runs each `ROWSxTOKENS` for the given number of seconds. It prints the time of
+//!   the first run, which compiles and tunes kernels, the largest difference from the CPU's
+//!   results, texts per second and latencies.
+//! - `flow` warms up all shapes up to `ROWS` and `TOKENS`, and runs texts of all lengths through a
+//!   flow.
+//! - `graph` runs the encoder alone, first called normally and then replayed from a captured graph.
+//! - `write` only writes the model to a folder.
 //!
-//! The precision `f16-plain` is f16 without flash attention. With `DECISIONS` Burn writes to that file which kernels it
-//! chose. Prints lines of JSON; `bench/gpu.sh` runs it beside `PyTorch`.
+//! The precision `f16-plain` is f16 without flash attention. If `DECISIONS` names a file, Burn
+//! writes the kernels that it chose to it. Prints lines of JSON; `bench/gpu.sh` runs this example
+//! beside `PyTorch`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,7 +58,8 @@ struct Sizes {
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context(USAGE);
-    let (device, precision) = (next()?.parse()?, next()?);
+    let device = next()?.parse()?;
+    let precision = next()?;
     let (precision, flash_attention) = match precision.strip_suffix("-plain") {
         Some(precision) => (precision.parse::<Precision>()?, false),
         None => (precision.parse()?, true),
@@ -79,7 +83,7 @@ async fn main() -> Result<()> {
         what @ ("rectangles" | "graph") => {
             let list = next()?;
             let list: Vec<_> = list.split(',').map(rectangle).collect::<Result<_>>()?;
-            let seconds = next()?.parse().context("SECONDS for each rectangle")?;
+            let seconds = next()?.parse().context("SECONDS is not a number")?;
             write_model(folder.path(), sizes)?;
             if what == "graph" {
                 graph(&options, &shape, &list, seconds)
@@ -88,8 +92,9 @@ async fn main() -> Result<()> {
             }
         }
         "flow" => {
-            let (rows, tokens) = (next()?.parse()?, next()?.parse()?);
-            let texts = next()?.parse().context("TEXTS is how many go through the flow")?;
+            let rows = next()?.parse()?;
+            let tokens = next()?.parse()?;
+            let texts = next()?.parse().context("TEXTS is not a number")?;
             write_model(folder.path(), sizes)?;
             let options = TextModelOptions { max_batch: rows, max_tokens: Some(tokens), ..options };
             flow(&options, &shape, texts).await
@@ -103,7 +108,7 @@ async fn main() -> Result<()> {
     }
 }
 
-/// `8x128`: 8 texts of 128 tokens.
+/// Parses a rectangle: `8x128` is 8 texts of 128 tokens.
 fn rectangle(text: &str) -> Result<[usize; 2]> {
     let numbers = text
         .split_once('x')
@@ -112,7 +117,7 @@ fn rectangle(text: &str) -> Result<[usize; 2]> {
     numbers.with_context(|| format!("{text} is not ROWSxTOKENS with 3 to {POSITIONS} tokens"))
 }
 
-/// Has Burn say which kernels it chooses, and keep what it has tuned where Forebay keeps it.
+/// Makes Burn record the kernels that it chooses, and store tuning results in Forebay's cache.
 fn record_decisions() {
     let Some(file) = std::env::var_os("DECISIONS") else { return };
     let mut config = CubeClRuntimeConfig::default().override_from_env();
@@ -143,7 +148,8 @@ fn rectangles(
         let started = Instant::now();
         model.infer(&vec![text.clone(); rows])?;
         let first_s = started.elapsed().as_secs_f64();
-        // A batch of more tokens than the device is given at once runs in parts.
+        // A batch with more tokens than one run may have is computed in parts, so one part is
+        // compared.
         let part = rows.min(16_384 / length);
         let difference = reference.difference(&model, [part, length])?;
         measure(&mut model, shape, &text, rows, seconds, (first_s, difference))?;
@@ -151,8 +157,9 @@ fn rectangles(
     Ok(())
 }
 
-/// Times the encoder over tokens that stay on the device, with the mean of each text read back: called each time, and
-/// replayed from a graph, which leaves out the cost of the call.
+/// Times the encoder over tokens that stay on the device, with the mean of each text read back.
+///
+/// Compares normal calls with replays of a captured graph, which leave out the cost of the call.
 fn graph(
     options: &TextModelOptions,
     shape: &str,
@@ -172,7 +179,8 @@ fn graph(
         let text = vec![4; length];
         let batch = Padded::new(&vec![text.as_slice(); rows], [rows, length], 0, true);
         let mask = batch.attention_mask(masking, encoder.precision(), device);
-        let (tokens, weights) = (batch.tokens(device), batch.mean_weights(device));
+        let tokens = batch.tokens(device);
+        let weights = batch.mean_weights(device);
         let compute =
             || weights.clone().matmul(encoder.forward_tokens(tokens.clone(), mask.as_ref()));
         let read =
@@ -190,7 +198,7 @@ fn graph(
         let found = replay()?;
         let differences =
             found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-        // A number that is none counts as the largest difference: `f32::max` would leave it out.
+        // `total_cmp` ranks NaN highest; `f32::max` would ignore it.
         let difference = differences.max_by(f32::total_cmp).unwrap_or_default();
         let (replayed, _) = times(seconds, || replay().map(drop))?;
         println!(
@@ -202,22 +210,24 @@ fn graph(
     Ok(())
 }
 
-/// The share of time in which the device has no batch, while a flow has more texts of all lengths than it can take.
+/// Measures the share of time in which the device has no batch, while texts of all lengths wait in
+/// a flow.
 async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<()> {
     let started = Instant::now();
-    let tell = |step: forebay_model::WarmUp| {
+    let report = |step: forebay_model::WarmUp| {
         if step.done.is_multiple_of(8) || step.done == step.total {
             eprintln!("warm-up {}/{}: {}", step.done, step.total, step.shape);
         }
     };
-    let model = TextHandle::spawn("device-bench", options, tell).await?;
+    let model = TextHandle::spawn("device-bench", options, report).await?;
     let warm_up_s = started.elapsed().as_secs_f64();
     println!("{}", json!({ "case": "start", "device": model.describe(), "warm_up_s": warm_up_s }));
     let longest = options.max_tokens.map_or(POSITIONS, NonZeroUsize::get);
     let texts = (0..count).map(move |n| "a ".repeat(1 + n * n * 7 % (longest - 2)));
     let limits =
         AdaptiveWindow { max_size: options.max_batch, max_wait: Duration::ZERO, max_cost: 16_384 };
-    let (tokenizer, costs) = (model.clone(), model.costs());
+    let tokenizer = model.clone();
+    let costs = model.costs();
     let in_hand = Arc::new(Mutex::new(InHand::default()));
     let timed = Timed { model, in_hand: Arc::clone(&in_hand) };
     let started = Instant::now();
@@ -242,7 +252,7 @@ async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<(
     Ok(())
 }
 
-/// How long a model had a batch at least.
+/// The time during which a model had at least one batch.
 #[derive(Default)]
 struct InHand {
     batches: usize,
@@ -293,11 +303,12 @@ impl MapBatch<Tokens> for Timed {
     }
 }
 
-/// The median and the 99th percentile of what `run` takes, in milliseconds.
+/// Returns the median and the 99th percentile of `run`'s time, in milliseconds.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn times(seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<(f64, f64)> {
     run()?;
-    let (started, mut times) = (Instant::now(), Vec::new());
+    let started = Instant::now();
+    let mut times = Vec::new();
     while times.len() < 5 || started.elapsed().as_secs_f64() < seconds {
         let one = Instant::now();
         run()?;
@@ -322,7 +333,8 @@ fn measure(
         model.infer(&texts)?;
         Ok(())
     })?;
-    let (rate, length) = (1e3 * batch as f64 / p50, text.ids().len());
+    let rate = 1e3 * batch as f64 / p50;
+    let length = text.ids().len();
     println!(
         "{}",
         json!({ "case": "batch", "shape": shape, "batch": batch, "length": length, "texts_per_s": rate,
@@ -331,7 +343,7 @@ fn measure(
     Ok(())
 }
 
-/// A model directory: a tokenizer that knows a word, and random weights.
+/// Writes a model directory: a tokenizer that knows one word, and random weights.
 fn write_model(folder: &Path, sizes: Sizes) -> Result<()> {
     let Sizes { layers, hidden, heads, feed_forward } = sizes;
     let config = json!({
@@ -401,7 +413,8 @@ fn write_model(folder: &Path, sizes: Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Between -0.04 and 0.04, which keeps activations as small as those of trained weights.
+/// Returns a number between -0.04 and 0.04, which keeps activations as small as with trained
+/// weights.
 #[expect(clippy::cast_precision_loss)]
 fn random(seed: &mut u32) -> f32 {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

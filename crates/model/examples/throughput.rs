@@ -1,5 +1,5 @@
-//! Prints how many texts a model answers in a second, tokenising included: by batch size, and with the batches that an
-//! adaptive window chooses. Each line of a file is a text.
+//! Prints how many texts per second a model answers, including tokenising, for several batch sizes
+//! and for the batches of an adaptive window. The texts are the lines of a file.
 //!
 //! ```sh
 //! cargo run -p forebay-model --example throughput -- models/sentiment cpu f32 texts.txt
@@ -15,14 +15,17 @@ use forebay_model::{Model, TextHandle, TextModel, TextModelOptions};
 use forebay_stream::{AdaptiveWindow, Flow};
 use tokio::time::Instant;
 
-/// Texts in one batch; the last is all of them.
+/// Numbers of texts in one batch; the last one stands for all texts.
 const SIZES: [usize; 4] = [1, 8, 32, usize::MAX];
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context("usage: throughput MODEL DEVICE f32|f16|bf16 TEXTS");
-    let (model, device, precision, file) = (next()?, next()?.parse()?, next()?.parse()?, next()?);
+    let model = next()?;
+    let device = next()?.parse()?;
+    let precision = next()?.parse()?;
+    let file = next()?;
     let texts = std::fs::read_to_string(&file).with_context(|| file.clone())?;
     let texts: Vec<_> = texts.lines().map(str::to_owned).collect();
     ensure!(!texts.is_empty(), "{file} has no line");
@@ -49,14 +52,16 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The rate of a flow that tokenises texts as they come and batches what is there when the model is free.
+/// Returns the rate of a flow that tokenises texts as they arrive and batches those that are there
+/// when the model is free.
 async fn through_a_window(options: &TextModelOptions, texts: Vec<String>) -> Result<f64> {
     let model = TextHandle::spawn("throughput", options, |_| {}).await?;
     let count = texts.len();
     let parallelism = std::thread::available_parallelism()?;
     let max_size = NonZeroUsize::new(64).context("64 is not 0")?;
     let limits = AdaptiveWindow { max_size, max_wait: Duration::ZERO, max_cost: 16_384 };
-    let (tokenizer, costs) = (model.clone(), model.costs());
+    let tokenizer = model.clone();
+    let costs = model.costs();
     let started = Instant::now();
     let answers = Flow::from_iter(texts)
         .map_async(move |text| tokenizer.clone().tokenize(text), parallelism)

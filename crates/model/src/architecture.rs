@@ -9,7 +9,7 @@ use crate::Error;
 use crate::checkpoint::JsonFile;
 use crate::encoder::{Activation, EncoderConfig, HeadConfig, LayerNames, TensorNames};
 
-/// What distinguishes one member of the BERT family from another, read from its `config.json`.
+/// A member of the BERT family, as described by its `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// The value of `model_type`.
@@ -24,7 +24,7 @@ pub struct Architecture {
 
 type Describe = fn(&JsonFile) -> Result<Architecture, Error>;
 
-/// `model_type` and the function that reads such a `config.json`.
+/// Each supported `model_type`, with the function that reads its `config.json`.
 const SUPPORTED: [(&str, Describe); 4] = [
     ("bert", bert::describe),
     ("distilbert", distilbert::describe),
@@ -37,8 +37,8 @@ impl Architecture {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for another `model_type` or a setting that the encoder lacks, [`Error::Key`] for a
-    /// missing size.
+    /// [`Error::Unsupported`] for another `model_type` or a setting that the encoder does not
+    /// support, [`Error::Key`] for a missing size.
     pub fn from_config(config: &JsonFile) -> Result<Self, Error> {
         let model_type = config.text_or("model_type", "")?;
         let (_, describe) =
@@ -61,7 +61,7 @@ impl Architecture {
     }
 }
 
-/// The names that BERT gave and most of its descendants kept.
+/// Tensor names of BERT, which most of its descendants kept.
 const BERT_LAYER: LayerNames = LayerNames {
     query_key_value: ["attention.self.query", "attention.self.key", "attention.self.value"],
     attention_output: "attention.output.dense",
@@ -71,7 +71,7 @@ const BERT_LAYER: LayerNames = LayerNames {
     output_norm: "output.LayerNorm",
 };
 
-/// The sizes under BERT's keys.
+/// Reads the sizes under BERT's keys.
 fn bert_sizes(config: &JsonFile) -> Result<EncoderConfig, Error> {
     let hidden = config.size("hidden_size")?;
     Ok(EncoderConfig {

@@ -1,4 +1,4 @@
-//! A model as files: a directory in the Hugging Face layout.
+//! Reading a model's files: a directory in the Hugging Face layout.
 //!
 //! ```text
 //! config.json                 architecture, sizes, labels
@@ -6,7 +6,7 @@
 //! model.safetensors           weights: F32, F16 or BF16
 //! tokenizer_config.json       optional: model_max_length
 //! sentence_bert_config.json   optional: max_seq_length
-//! modules.json, 1_Pooling/    optional: how sentence-transformers makes one vector of many
+//! modules.json, 1_Pooling/    optional: pooling and normalisation of sentence-transformers
 //! ```
 
 mod json;

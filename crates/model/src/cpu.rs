@@ -1,6 +1,6 @@
-//! From Burn's [`Encoder`] to the encoder that computes on the CPU without padding.
+//! Converting Burn's [`Encoder`] to the encoder that computes on the CPU without padding.
 //!
-//! Burn's stays the reference that tests compare with.
+//! Burn's encoder stays the reference that tests compare with.
 
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
@@ -12,7 +12,7 @@ use forebay_cpu_encoder::{
 use crate::Error;
 use crate::encoder::{self, Embeddings, Encoder, EncoderConfig, Layer};
 
-/// Takes over the weights of `encoder`, which were loaded by `config`.
+/// Converts the weights of `encoder`, which were loaded for `config`.
 pub(crate) fn cpu_encoder(
     encoder: Encoder,
     config: &EncoderConfig,
@@ -41,7 +41,8 @@ fn embedding_weights(embeddings: Embeddings, config: &EncoderConfig) -> Embeddin
     let width = config.embedding;
     let mut positions = values(positions.weight.val()).split_off(config.first_position * width);
     if let Some(types) = token_types {
-        // A request is one text, so all tokens are of the first type.
+        // A request is one text, so all tokens have the first type, and its vector is the same for
+        // all.
         let types = values(types.weight.val());
         for position in positions.chunks_exact_mut(width) {
             for (value, first) in position.iter_mut().zip(&types) {
@@ -75,14 +76,14 @@ fn linear_weights(linear: Linear) -> LinearWeights {
     LinearWeights { weight: values(linear.weight.val()), bias }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "it is added to numbers of that size")]
+#[expect(clippy::cast_possible_truncation, reason = "epsilon is added to f32 numbers")]
 fn norm_weights(norm: LayerNorm, config: &EncoderConfig) -> NormWeights {
     let scale = values(norm.gamma.val());
     let shift = norm.beta.map_or_else(|| vec![0.0; scale.len()], |beta| values(beta.val()));
     NormWeights { scale, shift, epsilon: config.norm_epsilon as f32 }
 }
 
-/// A tensor's numbers, in the order of its memory.
+/// Returns a tensor's numbers in the order of its memory.
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as::<f32>().expect("weights are on the CPU and of this type")
+    tensor.try_into_vec_as::<f32>().expect("weights are f32 tensors on the CPU")
 }

@@ -1,4 +1,5 @@
-//! Where a model computes: the choice a user makes, the adapters there are, and the Burn device that comes of both.
+//! Choosing the device that a model computes on: the user's choice, the machine's adapters, and the
+//! Burn device selected from both.
 
 mod adapters;
 mod available;

@@ -1,18 +1,19 @@
-//! `DeviceClock`: how long a device took for each of several batches that overlap.
+//! `DeviceClock`: how long a device took for each of several overlapping batches.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Gives every moment to one batch at most: a batch that was launched while another computed begins when that is done.
+/// Measures the device time of batches without counting any moment twice: the time of a batch that
+/// was launched while another computed begins when the other one is done.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceClock {
     last_end: Mutex<Option<Instant>>,
 }
 
 impl DeviceClock {
-    /// How long the device took for a batch that was launched at `started` and is done now.
+    /// Returns how long the device took for a batch that was launched at `started` and is done now.
     pub(crate) fn done(&self, started: Instant) -> Duration {
         let now = Instant::now();
         let last = self.last_end.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
@@ -42,6 +43,6 @@ mod tests {
         advance(20 * MS).await;
         let third = Instant::now();
         advance(3 * MS).await;
-        assert_eq!(clock.done(third), 3 * MS, "it idled for 20");
+        assert_eq!(clock.done(third), 3 * MS, "the 20 ms of idle time do not count");
     }
 }

@@ -1,4 +1,4 @@
-//! `DeviceSchedule`: what a model has in hand, and until when it is expected to be busy.
+//! `DeviceSchedule`: the batches that a model has in hand, and when it is expected to finish them.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// What a model has in hand, for those who choose what it is given next.
+/// The batches that a model has in hand, observed by callers that choose its next batch.
 #[derive(Debug)]
 pub(crate) struct DeviceSchedule(watch::Sender<InHand>);
 
 #[derive(Clone, Copy, Debug)]
 struct InHand {
-    /// Batches given and not yet answered.
+    /// Batches that were given to the model and are not finished.
     batches: usize,
-    /// Those of them that the device does not have yet, or of which nobody can say how long they take.
+    /// Batches among these that are not launched yet, or that the model runs without an estimate.
     unknown: usize,
-    /// When the device is done with all that it has.
+    /// When the device is expected to finish all launched batches.
     ends: Instant,
-    /// How long it took to give it the last one.
+    /// How long the last launch took.
     launch: Duration,
 }
 
-/// One batch in hand, until it is dropped.
+/// Counts as one batch in hand until dropped.
 pub(crate) struct BatchInHand {
     schedule: Arc<DeviceSchedule>,
     is_unknown: bool,
@@ -35,7 +35,7 @@ impl DeviceSchedule {
         Self(watch::Sender::new(InHand { batches: 0, unknown: 0, ends, launch: Duration::ZERO }))
     }
 
-    /// Counts a batch in.
+    /// Counts a batch as in hand.
     pub(crate) fn begin(self: &Arc<Self>) -> BatchInHand {
         self.0.send_modify(|in_hand| {
             in_hand.batches += 1;
@@ -44,13 +44,15 @@ impl DeviceSchedule {
         BatchInHand { schedule: Arc::clone(self), is_unknown: true }
     }
 
-    /// Less for the model that will be free sooner.
+    /// Returns a sort key: of two models, the one with the smaller key is expected to be free
+    /// sooner.
     pub(crate) fn load(&self) -> (usize, Instant) {
         let in_hand = *self.0.borrow();
         (in_hand.batches, in_hand.ends)
     }
 
-    /// Waits until the model has nothing in hand, or is so near its end that the next batch has to be prepared now.
+    /// Waits until nothing is in hand, or until the device is so near its end that preparing the
+    /// next batch has to begin now.
     pub(crate) async fn ready(&self) {
         let mut changes = self.0.subscribe();
         loop {
@@ -65,7 +67,7 @@ impl DeviceSchedule {
                 }
             };
             tokio::select! {
-                // Nobody drops the sender meanwhile: it is borrowed here.
+                // Cannot fail, because `self` borrows the sender.
                 _ = changes.changed() => {}
                 () = near_end => return,
             }
@@ -75,16 +77,17 @@ impl DeviceSchedule {
 
 impl InHand {
     fn near_end(self) -> Instant {
-        // Timers are late by up to a millisecond.
+        // Timers fire up to a millisecond late.
         let lead = self.launch.saturating_add(Duration::from_millis(1));
         self.ends.checked_sub(lead).unwrap_or(self.ends)
     }
 }
 
 impl BatchInHand {
-    /// The device has the batch, which took so long, and is expected to take so long for it.
+    /// Notes that the device has the batch. Handing it over took `launch`, and the device is
+    /// expected to compute for `takes`.
     pub(crate) fn launched(&mut self, launch: Duration, takes: Duration) {
-        // An expectation beyond this is a mistake, and instants end somewhere.
+        // Adding too long a time to an `Instant` panics, so mistaken estimates are capped.
         const LONGEST: Duration = Duration::from_hours(1);
         let was_unknown = std::mem::take(&mut self.is_unknown);
         self.schedule.0.send_modify(|in_hand| {
@@ -126,44 +129,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_batch_is_prepared_just_before_the_last_one_ends() {
+    async fn ready_returns_just_before_the_last_batch_ends() {
         let schedule = Arc::new(DeviceSchedule::new());
         assert_eq!(waits(&schedule).await, Duration::ZERO, "nothing is in hand");
-        let mut busy = schedule.begin();
-        assert!(schedule.ready().now_or_never().is_none(), "it is still being prepared");
-        busy.launched(4 * MS, 30 * MS);
+        let mut in_hand = schedule.begin();
+        assert!(schedule.ready().now_or_never().is_none(), "the batch is still being prepared");
+        in_hand.launched(4 * MS, 30 * MS);
         assert_eq!(waits(&schedule).await, 25 * MS);
         let mut next = schedule.begin();
         next.launched(4 * MS, 20 * MS);
-        // Five of the first are left, and the next one comes after it.
+        // The first batch has 5 ms left, and the second takes 20 ms; the third is prepared 5 ms
+        // before that ends.
         assert_eq!(waits(&schedule).await, 20 * MS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whatever_was_expected_what_is_done_is_done() {
+    async fn ready_returns_when_a_batch_ends_earlier_than_expected() {
         let schedule = Arc::new(DeviceSchedule::new());
-        let mut busy = schedule.begin();
-        busy.launched(MS, 1000 * MS);
+        let mut in_hand = schedule.begin();
+        in_hand.launched(MS, 1000 * MS);
         let (waited, ()) = tokio::join!(waits(&schedule), async {
             advance(3 * MS).await;
-            drop(busy);
+            drop(in_hand);
         });
         assert_eq!(waited, 3 * MS);
-        // And the time that was not taken is forgotten.
+        // The rest of the first batch's expected time no longer counts.
         schedule.begin().launched(MS, 10 * MS);
-        let mut busy = schedule.begin();
-        busy.launched(MS, 10 * MS);
+        let mut in_hand = schedule.begin();
+        in_hand.launched(MS, 10 * MS);
         assert_eq!(waits(&schedule).await, 8 * MS);
-        busy.launched(MS, Duration::MAX);
+        in_hand.launched(MS, Duration::MAX);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_of_which_nothing_is_known_is_waited_for() {
+    async fn ready_waits_until_a_batch_without_an_estimate_ends() {
         let schedule = Arc::new(DeviceSchedule::new());
-        let busy = schedule.begin();
+        let in_hand = schedule.begin();
         let (waited, ()) = tokio::join!(waits(&schedule), async {
             advance(7 * MS).await;
-            drop(busy);
+            drop(in_hand);
         });
         assert_eq!(waited, 7 * MS);
     }

@@ -1,7 +1,8 @@
-//! The transformer encoder that the BERT family shares, for inference and for training alike.
+//! The transformer encoder that the BERT family shares, for inference and training.
 //!
-//! BERT, `MiniLM`, ELECTRA, `DistilBERT` and `RoBERTa` differ in the names of their tensors, in where positions start
-//! and in the head on top, not in the encoder; [`EncoderConfig`] holds the sizes and [`TensorNames`] the names.
+//! BERT, `MiniLM`, ELECTRA, `DistilBERT` and `RoBERTa` have the same encoder. They differ in tensor
+//! names, the first position and the head; [`EncoderConfig`] holds the sizes and [`TensorNames`]
+//! the names.
 
 mod attention;
 mod config;
@@ -23,17 +24,17 @@ pub use padded::{AttentionMask, Masking, Padded};
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// Token ids in, one vector per token out.
+/// An encoder that turns token ids into one vector per token.
 #[derive(Module, Debug)]
 pub struct Encoder {
-    /// Tokens and positions to vectors.
+    /// Vectors of tokens and positions.
     pub embeddings: Embeddings,
     /// The transformer layers, first to last.
     pub layers: Vec<Layer>,
 }
 
 impl Encoder {
-    /// Takes the encoder's tensors, whose names start with `prefix`.
+    /// Loads the encoder from tensors whose names start with `prefix`.
     ///
     /// # Errors
     ///
@@ -54,7 +55,8 @@ impl Encoder {
         })
     }
 
-    /// The last layer's vectors, `[batch, tokens, hidden]`, in f32 whatever the weights are in. Those of padding mean nothing.
+    /// Returns the last layer's vectors, `[batch, tokens, hidden]`, in f32 whatever the precision
+    /// of the weights. The vectors of padding have no meaning.
     #[must_use]
     pub fn forward(&self, batch: &Padded, masking: Masking) -> Tensor<3> {
         let device = self.embeddings.device();
@@ -62,13 +64,14 @@ impl Encoder {
         self.forward_tokens(batch.tokens(&device), mask.as_ref())
     }
 
-    /// What the weights are in.
+    /// Returns the precision of the weights.
     #[must_use]
     pub fn precision(&self) -> FloatDType {
         self.embeddings.words.weight.val().dtype().into()
     }
 
-    /// [`forward`](Self::forward) of token ids that are on the device already, `[batch, tokens]`.
+    /// Like [`forward`](Self::forward), for token ids that are on the device already, `[batch,
+    /// tokens]`.
     #[must_use]
     pub fn forward_tokens(
         &self,
@@ -78,7 +81,7 @@ impl Encoder {
         let rectangle @ [batch, length] = tokens.dims();
         let hidden = self.embeddings.forward(tokens);
         let [_, _, width] = hidden.dims();
-        // As a plain matrix, whose products are tuned by how many tokens there are in all.
+        // A plain matrix, because Burn tunes its products by the total number of tokens.
         let hidden = hidden.reshape([batch * length, width]);
         let layers = self.layers.iter();
         let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask));

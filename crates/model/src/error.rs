@@ -1,4 +1,4 @@
-//! Why a model could not be loaded or started.
+//! `Error`: the reasons why a model cannot be loaded or started.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,9 @@ use thiserror::Error;
 
 /// An error from loading, placing or starting a model.
 ///
-/// Messages are lowercase fragments that leave out the cause; walk [`source`](std::error::Error::source) to see it.
-/// Failures of single requests are not errors but [`Failure`](forebay_stream::Failure)s.
+/// Messages are lowercase fragments that leave out the cause; walk
+/// [`source`](std::error::Error::source) to see it. Failures of single requests are not errors but
+/// [`Failure`](forebay_stream::Failure)s.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,46 +20,46 @@ pub enum Error {
         path.display()
     )]
     Read {
-        /// File that was asked for.
+        /// The file.
         path: PathBuf,
-        /// What the operating system reported.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
     /// A file is not valid JSON.
     #[error("invalid JSON in {}", path.display())]
     Json {
-        /// File that was parsed.
+        /// The file.
         path: PathBuf,
-        /// Line and column.
+        /// The syntax error with its line and column.
         source: serde_json::Error,
     },
 
-    /// A key is missing, or its value is not what it should be.
+    /// A key is missing or its value is not valid.
     #[error("{} has no valid `{key}`: expected {expected}", path.display())]
     Key {
-        /// File that was read.
+        /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// What would have been accepted.
+        /// The values that are valid.
         expected: &'static str,
     },
 
-    /// The file asks for something that this version cannot do.
+    /// The file asks for something that this version does not support.
     #[error("{} asks for {key} = {found}, supported: {supported}", path.display())]
     Unsupported {
-        /// File that was read.
+        /// The file.
         path: PathBuf,
         /// The key.
         key: String,
         /// Its value.
         found: String,
-        /// The values that would have been accepted.
+        /// The values that are supported.
         supported: String,
     },
 
-    /// The task is neither given nor told by `config.json`.
+    /// The task is not set and cannot be inferred from `config.json`.
     #[error(
         "cannot tell the task from `architectures` in {}; set the task to `text-embedding` or `text-classification`",
         path.display()
@@ -68,7 +69,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A classifier without the names of its classes.
+    /// A classifier has no names for its classes.
     #[error("{} names no labels; add `id2label` with one entry for each class", path.display())]
     NoLabels {
         /// The `config.json`.
@@ -80,11 +81,11 @@ pub enum Error {
     Tokenizer {
         /// The `tokenizer.json`.
         path: PathBuf,
-        /// What the tokenizer library reported.
+        /// The tokenizer library's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The tokenizer knows tokens for which the model has no embedding.
+    /// The tokenizer yields tokens for which the model has no embedding.
     #[error(
         "{} yields token ids up to {highest}, but the model embeds {rows} tokens; \
          tokenizer and weights belong to different models",
@@ -104,7 +105,7 @@ pub enum Error {
     Weights {
         /// The `model.safetensors`.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         source: SafeTensorError,
     },
 
@@ -117,16 +118,16 @@ pub enum Error {
         name: String,
     },
 
-    /// A tensor has another shape than `config.json` says.
+    /// A tensor's shape is not the one that `config.json` implies.
     #[error("tensor `{name}` in {} is {found:?}, but config.json asks for {expected:?}", path.display())]
     TensorShape {
         /// The `model.safetensors`.
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// Shape by `config.json`.
+        /// The shape that `config.json` implies.
         expected: Vec<usize>,
-        /// Shape in the file.
+        /// The shape in the file.
         found: Vec<usize>,
     },
 
@@ -137,69 +138,69 @@ pub enum Error {
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// Element type in the file.
+        /// The element type in the file.
         found: String,
     },
 
-    /// `max_tokens` is more than the model has positions for, or too few for any text.
+    /// `max_tokens` is larger than the number of the model's positions, or too small for any text.
     #[error("max_tokens = {asked} is out of range, this model takes {least} to {most}")]
     MaxTokens {
-        /// What was asked for.
+        /// The value that was set.
         asked: usize,
         /// The fewest tokens that hold a text.
         least: usize,
-        /// The model's positions.
+        /// The number of the model's positions.
         most: usize,
     },
 
-    /// `dimensions` is more than the model's vectors have.
+    /// `dimensions` is larger than the length of the model's vectors.
     #[error("dimensions = {asked} is more than the {most} that this model has")]
     Dimensions {
-        /// What was asked for.
+        /// The value that was set.
         asked: usize,
-        /// What there is.
+        /// The length of the model's vectors.
         most: usize,
     },
 
-    /// The device does not compute in the precision.
+    /// The device does not support the precision.
     #[error(
         "precision = {asked} is not for this device ({device}): f32 is for any, f16 for GPUs, bf16 for the CPU"
     )]
     Precision {
-        /// What was asked for.
+        /// The precision that was set.
         asked: crate::Precision,
         /// The device and why it was chosen.
         device: String,
     },
 
-    /// An option that is of no use for the model's task.
+    /// An option is set that has no effect on the model's task.
     #[error("`{option}` is not for {task}; leave it out, or set the task to {for_task}")]
     OptionOfAnotherTask {
         /// The option.
         option: &'static str,
-        /// What the model does.
+        /// The model's task.
         task: crate::Task,
-        /// What the option is for.
+        /// The task that has this option.
         for_task: crate::Task,
     },
 
-    /// A model of the Hub can be neither fetched nor found in the cache.
+    /// A model can be neither fetched from the Hub nor found in the cache.
     #[error(
         "cannot fetch {model} from the Hub ({what}); check the network, or download it and set `path`"
     )]
     Hub {
-        /// What was to be done.
+        /// The step that failed, or the file that was being fetched.
         what: String,
         /// The model and its revision.
         model: String,
-        /// What the client of the Hub reported.
+        /// The Hub client's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The Hub does not give the model out, or does not have it.
+    /// The Hub does not have the model, or refuses access to it.
     #[error(
-        "the Hub has no {model}, or not for you (status {status}); check its name and revision, and set HF_TOKEN if it \
-         is private or gated"
+        "{model} was not found on the Hub, or access is denied (status {status}); check its name and \
+         revision, and set HF_TOKEN if it is private or gated"
     )]
     HubRefused {
         /// The model and its revision.
@@ -208,7 +209,7 @@ pub enum Error {
         status: u16,
     },
 
-    /// A model of the Hub is not one that can be run.
+    /// A model on the Hub lacks a file that Forebay needs.
     #[error("{model} has no {file} on the Hub; another revision may have it, or another model")]
     NotOnHub {
         /// The model and its revision.
@@ -217,27 +218,27 @@ pub enum Error {
         file: &'static str,
     },
 
-    /// Offline, and the model is not in the cache.
-    #[error("{model} is not in the cache {}, and HF_HUB_OFFLINE forbids to fetch it", cache.display())]
+    /// Fetching is disabled, and the model is not in the cache.
+    #[error("{model} is not in the cache {}, and HF_HUB_OFFLINE forbids fetching it", cache.display())]
     NotCached {
         /// The model and its revision.
         model: String,
-        /// The cache.
+        /// The cache's directory.
         cache: PathBuf,
     },
 
-    /// Nothing tells where the Hub's cache is.
+    /// Neither the environment nor a home directory says where the Hub's cache is.
     #[error("there is no home directory to keep models in; set HF_HOME")]
     NoHubCache,
 
     /// The chosen device does not exist.
     #[error("no such device as `{asked}`: {found}; {advice}")]
     NoDevice {
-        /// The choice that was made.
+        /// The choice of device that was set.
         asked: String,
-        /// What there is instead.
+        /// The devices that this machine has.
         found: String,
-        /// What to do.
+        /// The remedy.
         advice: &'static str,
     },
 
@@ -246,38 +247,39 @@ pub enum Error {
     OpenDevice {
         /// The adapter's name.
         name: String,
-        /// What the graphics API reported.
+        /// The graphics API's error.
         source: WgpuInitError,
     },
 
     /// The device failed while the model was warmed up.
     #[error("the warm-up failed: {message}")]
     WarmUp {
-        /// What the device reported.
+        /// The device's error.
         message: String,
     },
 
-    /// The device gives other numbers than the CPU.
+    /// The device's results differ from the CPU's by more than rounding explains.
     #[error(
         "{device} computes wrong results in {kernels}: for {shape} they differ from the CPU's by {difference}; update its driver, or use `cpu`"
     )]
     WrongResults {
-        /// The device.
+        /// The device and why it was chosen.
         device: String,
-        /// In which numbers, and with which attention.
+        /// The precision and the attention that it computed with.
         kernels: String,
         /// The shape of the batch, in words.
         shape: String,
-        /// The largest difference of one number; not a number if the device gave none.
+        /// The largest difference of one number; NaN if the device gave a number that is not
+        /// finite.
         difference: f32,
     },
 
-    /// The operating system gave no thread.
+    /// A thread could not be started.
     #[error("cannot start the thread {name:?}")]
     Thread {
         /// The thread's name.
         name: String,
-        /// What the operating system reported.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
@@ -288,11 +290,11 @@ pub enum Error {
         message: String,
     },
 
-    /// A model of the user's own could not be loaded.
+    /// A model that a program registered could not be loaded.
     #[error("the model could not be loaded")]
     Custom(#[source] Box<dyn std::error::Error + Send + Sync>),
 
-    /// The model's thread ended without saying why.
+    /// The model's thread ended without a reason.
     #[error("the model's thread ended while starting")]
     Stopped,
 }

@@ -1,4 +1,4 @@
-//! `ModelHandle`: the asynchronous face of a model that lives on its own thread.
+//! `ModelHandle`: the asynchronous interface to a model that lives on its own thread.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -12,42 +12,45 @@ use crate::device_schedule::DeviceSchedule;
 use crate::worker::{Job, Ready, Started, Worker};
 use crate::{Error, Launched, Model, WarmUp};
 
-/// Batches in hand, one of which computes: enough to keep the device busy, few enough to bind late.
+/// Batches in hand, one of which computes: enough to keep the device busy, and few enough that the
+/// members of a batch are chosen late.
 const IN_HAND: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
 
-/// The code of what a thread that has ended did not take.
+/// The code of batches that cannot be run because the model's thread has ended.
 pub(crate) const UNAVAILABLE: &str = "model_unavailable";
 
-/// A model on a thread of its own, called from anywhere.
+/// A handle to a model on its own thread, callable from any task.
 ///
-/// Clones share the one thread, which takes batches one at a time and ends when the last clone is dropped. At most one
-/// batch waits, or is prepared if the model [overlaps](Model::overlaps) them, while another computes; further callers wait
-/// in [`call`](MapBatch::call).
+/// Clones share the thread, which takes batches one at a time and ends when the last clone is
+/// dropped. While one batch computes, at most one more waits, or is prepared if the model
+/// [overlaps](Model::overlaps) batches. Further callers wait in [`call`](MapBatch::call).
 ///
-/// A panic inside [`Model::infer`] fails that batch with the code `model_panicked`, and the model is built anew before
-/// the next one. A model that returns another number of results than it was given inputs fails its batch with
-/// `wrong_result_count`. Once the model cannot be rebuilt every call fails with `model_unavailable`; see
-/// [`closed`](Self::closed).
+/// A panic inside [`Model::infer`] fails its batch with the code `model_panicked`, and the model is
+/// rebuilt before the next one. A batch fails with `wrong_result_count` if the model does not
+/// return one result for each input. If the model cannot be rebuilt, every further call fails with
+/// `model_unavailable`; see [`closed`](Self::closed).
 pub struct ModelHandle<M: Model> {
     jobs: mpsc::Sender<Job<M>>,
     description: Arc<str>,
     overlaps: bool,
     in_hand: Arc<Semaphore>,
     schedule: Arc<DeviceSchedule>,
-    /// Why the thread ended early. Set before the thread drops its end of `jobs`.
+    /// Why the thread ended early. Set before the thread drops its receiver of `jobs`, so a caller
+    /// that finds `jobs` closed finds the reason.
     end: Arc<OnceLock<String>>,
 }
 
 impl<M: Model> ModelHandle<M> {
-    /// Builds and warms up a model on a new thread called `name`, and returns when it is ready to serve.
+    /// Builds and warms up a model on a new thread called `name`, and returns when it is ready to
+    /// serve.
     ///
-    /// `build` runs on the new thread, and again whenever the model has panicked. `on_warm_up` hears of every step of
-    /// the warm-up.
+    /// `build` runs on the new thread, and again whenever the model has panicked or is
+    /// [lost](Model::is_lost). `on_warm_up` is called for every step of the warm-up.
     ///
     /// # Errors
     ///
-    /// What `build` or [`Model::warm_up`] returned, [`Error::Panicked`] if one of them panicked, or [`Error::Thread`]
-    /// if there is no thread to be had.
+    /// The error of `build` or [`Model::warm_up`], [`Error::Panicked`] if one of them panicked, or
+    /// [`Error::Thread`] if the thread cannot be started.
     pub async fn spawn(
         name: &str,
         build: impl Fn() -> Result<M, Error> + Send + 'static,
@@ -72,15 +75,16 @@ impl<M: Model> ModelHandle<M> {
         })
     }
 
-    /// One line on the model and its device, for start-up logs.
+    /// Returns one line about the model and its device, for start-up logs.
     #[must_use]
     pub fn describe(&self) -> &str {
         &self.description
     }
 
-    /// Waits until the thread has ended before its handles were dropped, and says why.
+    /// Waits until the thread has ended although handles exist, and returns why.
     ///
-    /// Never returns while the model serves, so that it can be raced against the rest of a pipeline.
+    /// Stays pending while the model serves, so that it can be raced against the rest of a
+    /// pipeline.
     pub async fn closed(&self) -> Failure {
         self.jobs.closed().await;
         self.unavailable()
@@ -92,14 +96,15 @@ impl<M: Model> ModelHandle<M> {
         self.jobs.is_closed()
     }
 
-    /// Less for a model that will be free sooner.
+    /// Returns a sort key: of two models, the one with the smaller key is expected to be free
+    /// sooner.
     pub(crate) fn load(&self) -> (usize, Instant) {
         self.schedule.load()
     }
 
     fn unavailable(&self) -> Failure {
         let why = self.end.get().map_or("its thread has ended", String::as_str);
-        Failure::new(UNAVAILABLE, format_args!("the model is gone: {why}"))
+        Failure::new(UNAVAILABLE, format_args!("the model is unavailable: {why}"))
     }
 }
 
@@ -107,8 +112,9 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
     type Output = M::Output;
 
     async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
-        let mut busy = self.schedule.begin();
-        // Given back when the results are there. It is never closed.
+        let mut in_hand = self.schedule.begin();
+        // Held until the results are there. Acquiring cannot fail, because the semaphore is never
+        // closed.
         let permit = Arc::clone(&self.in_hand).acquire_owned().await;
         let (reply, started) = oneshot::channel();
         self.jobs.send(Job { batch, reply }).await.map_err(|_| self.unavailable())?;
@@ -116,10 +122,11 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
         match launched {
             Launched::Done(results) => results,
             Launched::Running { results, takes } => {
-                busy.launched(launch, takes);
-                // On a task of its own, so that the time it took is known whenever somebody asks for the results.
+                in_hand.launched(launch, takes);
+                // A separate task observes the end of the batch when it happens, not when the
+                // caller polls, and keeps the batch counted as in hand if the caller gives up.
                 let results = tokio::spawn(async move {
-                    let _in_hand = (permit, busy);
+                    let _until_done = (permit, in_hand);
                     results.await
                 });
                 results.await.unwrap_or_else(|_| Err(self.unavailable()))
@@ -131,7 +138,7 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
         if self.overlaps { IN_HAND } else { NonZeroUsize::MIN }
     }
 
-    /// A device computes one batch after the other.
+    /// True, because a device computes one batch after the other.
     fn keeps_order(&self) -> bool {
         true
     }

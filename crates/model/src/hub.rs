@@ -1,4 +1,4 @@
-//! Models from the Hugging Face Hub, by way of the cache that all of its clients share.
+//! `Hub`: fetches models from the Hugging Face Hub through the cache that all of its clients share.
 
 mod cache;
 mod remote;
@@ -10,23 +10,24 @@ use self::cache::ModelCache;
 use self::remote::{Remote, RemoteError};
 use crate::Error;
 
-/// Without these there is no model.
-const NEEDED: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
-/// These say more about it, where they are.
+/// Files that every model must have.
+const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+/// Files that are fetched if the model has them.
 const OPTIONAL: [&str; 4] =
     ["tokenizer_config.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
 
-/// A model of the Hub.
+/// A model on the Hub, at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubModel {
-    /// Its name there, such as `sentence-transformers/all-MiniLM-L6-v2`.
+    /// Its name on the Hub, such as `sentence-transformers/all-MiniLM-L6-v2`.
     pub repo: String,
-    /// The branch, tag or commit. A commit never changes, and is not asked for again once it is in the cache.
+    /// A branch, tag or commit. A commit never changes, so it is not requested again once it is
+    /// cached.
     pub revision: String,
 }
 
 impl HubModel {
-    /// The newest of a model.
+    /// Returns the model at the head of its `main` branch.
     #[must_use]
     pub fn new(repo: impl Into<String>) -> Self {
         Self { repo: repo.into(), revision: "main".to_owned() }
@@ -44,37 +45,39 @@ impl fmt::Display for HubModel {
     }
 }
 
-/// How far the download of a file is.
+/// Progress of a file's download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Download {
     /// The file's name.
     pub file: String,
-    /// Bytes that are there.
+    /// Bytes received.
     pub done: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total: u64,
 }
 
-/// Where models come from, and where they are kept.
+/// The Hub's address and its local cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hub {
     /// The Hub's address.
     pub endpoint: String,
-    /// The directory that all clients of the Hub share.
+    /// The cache directory that all clients of the Hub share.
     pub cache: PathBuf,
     /// Access token for private and gated models.
     pub token: Option<String>,
-    /// Whether only what is in the cache is to be had.
+    /// Whether only cached models are used.
     pub offline: bool,
 }
 
 impl Hub {
-    /// As the variables say that every client of the Hub knows: `HF_ENDPOINT`, `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN`
-    /// and `HF_HUB_OFFLINE`. The token may also be in the file to which `hf auth login` writes it.
+    /// Reads the environment variables that all clients of the Hub share: `HF_ENDPOINT`,
+    /// `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE`.
+    ///
+    /// Without `HF_TOKEN`, the token is read from the file that `hf auth login` writes.
     ///
     /// # Errors
     ///
-    /// [`Error::NoHubCache`] where neither they nor the user's home directory tell where the cache is.
+    /// [`Error::NoHubCache`] if neither the variables nor a home directory say where the cache is.
     pub fn from_env() -> Result<Self, Error> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home = variable("HF_HOME").map(PathBuf::from);
@@ -98,14 +101,17 @@ impl Hub {
         })
     }
 
-    /// Brings a model's files into the cache, unless they are there, and gives the directory that they are in.
+    /// Downloads a model's files into the cache, unless they are there, and returns their
+    /// directory.
     ///
-    /// Blocks. Where the Hub cannot be reached or refuses, the cache's copy of this revision is used, with a warning.
+    /// Blocks the thread. If the Hub cannot be reached or refuses access, the cached copy of this
+    /// revision is used, with a warning.
     ///
     /// # Errors
     ///
-    /// [`Error::Hub`] where a file can neither be fetched nor found, [`Error::NotOnHub`] where the model has no such
-    /// file, and [`Error::NotCached`] offline.
+    /// [`Error::Hub`] or [`Error::HubRefused`] if the model can be neither fetched nor found in the
+    /// cache, [`Error::NotOnHub`] if the model lacks a required file, and [`Error::NotCached`] if
+    /// it is not in the cache and [`offline`](Self::offline) is set.
     pub fn fetch(
         &self,
         model: &HubModel,
@@ -116,23 +122,22 @@ impl Hub {
             return Ok(cached.clone());
         }
         if self.offline {
-            let (model, cache) = (model.to_string(), self.cache.clone());
-            return Err(Error::NotCached { model, cache });
+            return Err(Error::NotCached { model: model.to_string(), cache: self.cache.clone() });
         }
         match (self.download(model, progress), cached) {
             (Err(error @ (Error::Hub { .. } | Error::HubRefused { .. })), Some(cached)) => {
-                tracing::warn!(%model, %error, "the Hub gave nothing; using the copy in the cache");
+                tracing::warn!(%model, %error, "cannot fetch the model from the Hub; using the cached copy");
                 Ok(cached)
             }
             (done, _) => done,
         }
     }
 
-    /// The directory of this revision, if the cache has all of it that is needed.
+    /// Returns the directory of this revision if the cache has all required files.
     fn cached(&self, model: &HubModel) -> Option<PathBuf> {
         let cache = ModelCache::new(&self.cache, model);
         let directory = cache.snapshot(&cache.commit(model)?);
-        NEEDED.iter().all(|file| directory.join(file).is_file()).then_some(directory)
+        REQUIRED.iter().all(|file| directory.join(file).is_file()).then_some(directory)
     }
 
     fn download(
@@ -141,25 +146,26 @@ impl Hub {
         progress: &mut dyn FnMut(Download),
     ) -> Result<PathBuf, Error> {
         let failed = |what: &str| {
-            let (what, model) = (what.to_owned(), model.to_string());
+            let what = what.to_owned();
+            let model = model.to_string();
             move |source: RemoteError| Error::Hub { what, model, source: source.into() }
         };
         let remote = Remote::new(&self.endpoint, self.token.as_deref());
         let listing = remote.list(model).map_err(|error| match error {
-            // The Hub does not tell strangers which private models there are.
+            // For a client without access, the Hub does not reveal whether a private model exists.
             RemoteError::Status(status @ (401 | 403 | 404)) => {
                 Error::HubRefused { model: model.to_string(), status }
             }
             error => failed("list the files")(error),
         })?;
-        if let Some(file) = NEEDED.into_iter().find(|file| !listing.has(file)) {
+        if let Some(file) = REQUIRED.into_iter().find(|file| !listing.has(file)) {
             return Err(Error::NotOnHub { model: model.to_string(), file });
         }
-        // All files are of one commit, even where the branch moves on meanwhile.
+        // All files are of one commit, even if the branch moves during the download.
         let commit = &*listing.commit;
         let cache = ModelCache::new(&self.cache, model);
         let directory = cache.snapshot(commit);
-        for file in NEEDED.into_iter().chain(OPTIONAL).filter(|file| listing.has(file)) {
+        for file in REQUIRED.into_iter().chain(OPTIONAL).filter(|file| listing.has(file)) {
             if directory.join(file).is_file() {
                 continue;
             }
@@ -170,12 +176,12 @@ impl Hub {
                         let is_new = !cache.has_blob(&incoming.etag);
                         is_new.then(|| cache.incomplete()).transpose()
                     },
-                    hundred_steps(file, progress),
+                    report_hundredths(file, progress),
                 )
                 .map_err(failed(file))?;
-            let keep = download.map_or(Ok(()), |download| cache.keep(download, &etag));
-            let kept = keep.and_then(|()| cache.link(commit, file, &etag));
-            kept.map_err(|error| failed("write to the cache")(error.into()))?;
+            let stored = download.map_or(Ok(()), |download| cache.keep(download, &etag));
+            let linked = stored.and_then(|()| cache.link(commit, file, &etag));
+            linked.map_err(|error| failed("write to the cache")(error.into()))?;
         }
         let remembered = cache.remember(&model.revision, commit);
         remembered.map_err(|error| failed("write to the cache")(error.into()))?;
@@ -183,19 +189,23 @@ impl Hub {
     }
 }
 
-/// Passes a download's progress on: its start, each hundredth, and its end.
-fn hundred_steps(file: &str, progress: &mut dyn FnMut(Download)) -> impl FnMut(u64, Option<u64>) {
-    let mut told = 0;
+/// Reports a download's progress about a hundred times: at its start, after each hundredth and at
+/// its end.
+fn report_hundredths(
+    file: &str,
+    progress: &mut dyn FnMut(Download),
+) -> impl FnMut(u64, Option<u64>) {
+    let mut reported = 0;
     move |done, size| {
         let total = size.unwrap_or(done);
-        if done < told || done == total || done - told > total / 100 {
-            told = done;
+        if done < reported || done == total || done - reported > total / 100 {
+            reported = done;
             progress(Download { file: file.to_owned(), done, total });
         }
     }
 }
 
-/// Whether `name` can be a model's name on the Hub.
+/// Whether `name` is a valid name of a model on the Hub.
 #[must_use]
 pub fn is_hub_name(name: &str) -> bool {
     let part = |part: &str| {

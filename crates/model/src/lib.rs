@@ -1,9 +1,11 @@
-//! Models that answer batches: the `Model` trait, the thread each model lives on, and text models in the Hugging Face
-//! layout, run by Burn on a GPU (wgpu) or on the CPU.
+//! Models that answer batches: the `Model` trait, the thread that each model lives on, and text
+//! models in the Hugging Face layout, run by Burn on a GPU (wgpu) or by `forebay-cpu-encoder` on
+//! the CPU.
 //!
-//! A [`Model`] turns a batch of inputs into one result per input. [`ModelHandle::spawn`] gives it a thread of its own
-//! and an asynchronous face, which `map_batch` calls. [`TextModel`] is the model that ships with Forebay; others
-//! implement the trait, with [`burn`] re-exported for them.
+//! A [`Model`] turns a batch of inputs into one result per input. [`ModelHandle::spawn`] puts it on
+//! its own thread and returns an asynchronous handle, which `map_batch` calls. [`TextModel`] is the
+//! model that ships with Forebay. Other models implement the trait; [`burn`] is re-exported for
+//! them.
 
 mod architecture;
 pub mod checkpoint;

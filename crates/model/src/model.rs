@@ -1,4 +1,4 @@
-//! `Model`: a batch of inputs in, one result per input out.
+//! `Model`: takes a batch of inputs and returns one result per input.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use futures::future::BoxFuture;
 
 use crate::Error;
 
-/// What a [`ModelHandle`](crate::ModelHandle) runs: a batch of typed inputs in, one result per input out, in order.
+/// A model that a [`ModelHandle`](crate::ModelHandle) runs: it takes a batch of typed inputs and
+/// returns one result per input, in order.
 ///
-/// A model is built, warmed up and called on one thread that is its own, so it need be neither `Send` nor `Sync` and
-/// may hold device handles of any kind.
+/// A model is built, warmed up and called on its own thread, so it need be neither `Send` nor
+/// `Sync` and may hold device handles of any kind.
 ///
 /// # Examples
 ///
@@ -41,65 +42,69 @@ pub trait Model: 'static {
     ///
     /// # Errors
     ///
-    /// The outer failure is about the batch as a whole, such as a lost device; an inner one is about that member alone.
+    /// The outer failure is about the batch as a whole, such as a lost device. An inner one is
+    /// about its member alone.
     fn infer(
         &mut self,
         batch: &[Self::Input],
     ) -> Result<Vec<Result<Self::Output, Failure>>, Failure>;
 
-    /// Gives one batch to the device, and need not wait for its results: the next batch can be prepared in the meantime.
-    /// By default does all of [`infer`](Self::infer).
+    /// Gives one batch to the device. It may return before the results are there, so that the next
+    /// batch can be prepared in the meantime.
+    ///
+    /// By default runs [`infer`](Self::infer) to its end.
     fn launch(&mut self, batch: &[Self::Input]) -> Launched<Self::Output> {
         Launched::Done(self.infer(batch))
     }
 
-    /// Whether [`launch`](Self::launch) comes back before the results are there, so that two batches at a time keep the
-    /// device busy.
+    /// Whether [`launch`](Self::launch) returns before the results are there, so that two batches
+    /// at a time keep the device busy.
     fn overlaps(&self) -> bool {
         false
     }
 
-    /// Does now what the first batches would otherwise pay for, such as compiling kernels. Does nothing by default.
+    /// Does work that the first batches would otherwise pay for, such as compiling kernels. Does
+    /// nothing by default.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the model from serving.
+    /// An error keeps the model from serving.
     fn warm_up(&mut self, _progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether the model cannot go on, such as when its device is lost, and has to be built again. Asked before and after
-    /// each batch.
+    /// Whether the model has to be rebuilt, for example because its device is lost. Checked before
+    /// and after each batch.
     fn is_lost(&self) -> bool {
         false
     }
 
-    /// One line for start-up logs: what runs, and on which device.
+    /// Returns one line about the model and its device, for start-up logs.
     fn describe(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }
 }
 
-/// A batch that a model has taken on.
+/// A batch that a model has launched.
 pub enum Launched<T> {
-    /// It is over.
+    /// The batch is finished.
     Done(BatchResult<T>),
-    /// The device has it.
+    /// The device computes the batch.
     Running {
-        /// The results, which are waited for on another thread than the model's.
+        /// The results, which are awaited on another thread than the model's.
         results: BoxFuture<'static, BatchResult<T>>,
-        /// How long the device is expected to take for it.
+        /// How long the device is expected to compute the batch.
         takes: Duration,
     },
 }
 
-/// One step of a model's warm-up, reported when it is done.
+/// A finished step of a model's warm-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmUp {
-    /// Steps done so far, this one counted in.
+    /// Number of finished steps, including this one.
     pub done: usize,
-    /// Steps in all.
+    /// Number of steps in total.
     pub total: usize,
-    /// The shape that was warmed, such as `8 texts of 64 tokens`.
+    /// The shape that was warmed up, such as `8 texts of 64 tokens`.
     pub shape: String,
 }

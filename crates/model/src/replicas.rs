@@ -1,4 +1,4 @@
-//! `Replicas`: one model several times, on one device or on several.
+//! `Replicas`: several copies of one model, on one device or several.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,19 +10,21 @@ use futures::future::select_all;
 use crate::handle::UNAVAILABLE;
 use crate::{Model, ModelHandle};
 
-/// Handles of models that give the same answers; each batch goes to the one with the least to do.
+/// Handles of models that give the same answers; each batch goes to the one with the fewest batches
+/// in hand.
 ///
-/// One that is gone is left out, and the batch that it had is given to another, until none is left.
+/// A replica whose thread has ended gets no more batches, and a batch that it did not take goes to
+/// another. When all have ended, calls fail with `model_unavailable`.
 pub struct Replicas<M: Model>(Arc<[ModelHandle<M>]>);
 
 impl<M: Model> Replicas<M> {
-    /// At least the first, and the others.
+    /// Combines one or more handles.
     #[must_use]
     pub fn new(first: ModelHandle<M>, others: impl IntoIterator<Item = ModelHandle<M>>) -> Self {
         Self(std::iter::once(first).chain(others).collect())
     }
 
-    /// One line on each of them, for start-up logs.
+    /// Describes the replicas, equal ones once with their number, for start-up logs.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut lines: Vec<(&str, usize)> = Vec::new();
@@ -39,37 +41,38 @@ impl<M: Model> Replicas<M> {
         lines.into_iter().map(times).collect::<Vec<_>>().join("; ")
     }
 
-    /// Waits until the last of them has ended before its handles were dropped, and says why.
+    /// Waits until the last replica's thread has ended although handles exist, and returns why.
     pub async fn closed(&self) -> Failure {
-        let mut why = gone();
+        let mut why = all_ended();
         for handle in &*self.0 {
             why = handle.closed().await;
         }
         why
     }
 
-    fn alive(&self) -> impl Iterator<Item = &ModelHandle<M>> {
+    fn running(&self) -> impl Iterator<Item = &ModelHandle<M>> {
         self.0.iter().filter(|replica| !replica.is_closed())
     }
 }
 
-fn gone() -> Failure {
-    Failure::new(UNAVAILABLE, "the model is gone")
+fn all_ended() -> Failure {
+    Failure::new(UNAVAILABLE, "the model is unavailable")
 }
 
 impl<M: Model> MapBatch<M::Input> for Replicas<M> {
     type Output = M::Output;
 
     async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
-        while let Some(replica) = self.alive().min_by_key(|replica| replica.load()) {
+        while let Some(replica) = self.running().min_by_key(|replica| replica.load()) {
             let result = replica.call(batch.clone()).await;
             match result {
-                // It has not been tried: the thread ended before it could take the batch.
-                Err(failure) if failure.code() == UNAVAILABLE && self.alive().next().is_some() => {}
+                // The thread ended before it took the batch, so another replica can.
+                Err(failure)
+                    if failure.code() == UNAVAILABLE && self.running().next().is_some() => {}
                 result => return result,
             }
         }
-        Err(gone())
+        Err(all_ended())
     }
 
     fn slots(&self) -> NonZeroUsize {
@@ -77,14 +80,14 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
         NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Several would have to wait for each other.
+    /// Only a single replica keeps the order of its batches.
     fn keeps_order(&self) -> bool {
         self.0.len() == 1
     }
 
     async fn ready(&self) {
-        let ready: Vec<_> = self.alive().map(|replica| replica.ready().boxed()).collect();
-        // Without any, a call says what has become of them.
+        let ready: Vec<_> = self.running().map(|replica| replica.ready().boxed()).collect();
+        // If all replicas have ended, `call` reports it.
         if !ready.is_empty() {
             select_all(ready).await;
         }
@@ -113,7 +116,8 @@ mod tests {
     use super::Replicas;
     use crate::{Error, Model, ModelHandle};
 
-    /// Names the thread that it is on; as told by the input, waits for another or ends its life.
+    /// A model that answers with the name of its thread. The input `together` waits for all
+    /// replicas first, and `die` panics.
     struct Named(Arc<Barrier>);
 
     impl Model for Named {
@@ -139,10 +143,10 @@ mod tests {
         let mut handles = Vec::new();
         for number in 0..count {
             let barrier = Arc::clone(&barrier);
-            let is_gone = AtomicBool::new(false);
-            // Can be built once only, so that a panic is its end.
+            let was_built = AtomicBool::new(false);
+            // Fails the second time, so that a panic ends the thread.
             let build = move || {
-                if is_gone.swap(true, Ordering::Relaxed) {
+                if was_built.swap(true, Ordering::Relaxed) {
                     return Err(Error::Stopped);
                 }
                 Ok(Named(Arc::clone(&barrier)))
@@ -160,10 +164,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn batches_at_the_same_time_go_to_different_replicas() {
+    async fn concurrent_batches_go_to_different_replicas() {
         let replicas = replicas(3).await;
         assert_eq!(replicas.slots().get(), 3);
-        // Each waits for the others, so this ends only if no two are on one thread.
+        // Each batch waits for the others, so this ends only if no two are on one thread.
         let names = futures::future::join_all((0..3).map(|_| name(&replicas, "together"))).await;
         let mut names: Vec<_> = names.into_iter().map(Result::unwrap).collect();
         names.sort();
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_others_go_on_without_one_that_is_gone_and_the_last_says_that_it_is_over() {
+    async fn batches_go_to_the_remaining_replicas_until_all_have_ended() {
         let replicas = replicas(2).await;
         assert_eq!(name(&replicas, "die").await.unwrap_err().code(), "model_panicked");
         for _ in 0..9 {
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_they_are_is_told_once() {
+    async fn equal_replicas_are_described_once() {
         let described = replicas(2).await.describe();
         assert!(described.ends_with("Named, 2 times"), "{described}");
     }

@@ -37,33 +37,34 @@ use backbone::Backbone;
 use output::{Answers, Reduce};
 use plan::Part;
 use tokens::Tokenizer;
-use verify::{Computes, Kernels, verify};
+use verify::{ComputeDevice, Kernels, verify};
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
 ///
-/// On the CPU a batch is one run, in which nothing is padded. For a GPU it is cut into the parts that take it the least
-/// time, by a [`CostModel`] that learns from every run; their shapes are rounded up to a few, all of which
-/// [`warm_up`](Model::warm_up) compiles.
+/// On the CPU a batch is one run without padding. For a GPU the batch is cut into parts, one run
+/// each, so that they take the least time by a [`CostModel`] that learns from every run. Their
+/// shapes are rounded up to a small set, all of which [`warm_up`](Model::warm_up) compiles.
 ///
-/// A text of too many tokens fails alone with the code `text_too_long`, unless it is to be truncated. The empty text
-/// is a text.
+/// A text of too many tokens fails alone with the code `text_too_long`, unless
+/// [`truncate`](TextModelOptions::truncate) is set. The empty text is a valid text.
 pub struct TextModel {
     backbone: Backbone,
     reduce: Reduce,
     answers: Arc<Answers>,
-    face: TextFace,
+    frontend: TextFrontend,
     device: SelectedDevice,
     name: String,
     vocabulary: usize,
     options: TextModelOptions,
-    // Whether the device has failed.
+    // Set when a run fails on the device; the model then has to be loaded again. Relaxed, because
+    // no other data depends on it.
     lost: Arc<AtomicBool>,
     clock: Arc<DeviceClock>,
 }
 
-/// What those need of a text model who call it from other threads.
+/// The parts of a text model that its callers use from other threads.
 #[derive(Clone)]
-struct TextFace {
+struct TextFrontend {
     tokenizer: Arc<Tokenizer>,
     costs: Arc<CostModel>,
 }
@@ -73,37 +74,40 @@ impl TextModel {
     ///
     /// # Errors
     ///
-    /// An [`Error`] that names the file and what is wrong with it, or the device that is not there.
+    /// An [`Error`] that names the file and what is wrong with it, or the device that does not
+    /// exist.
     pub fn load(options: &TextModelOptions) -> Result<Self, Error> {
         load::load(options)
     }
 
-    /// What the model does.
+    /// Returns whether the model classifies or embeds.
     #[must_use]
     pub fn task(&self) -> Task {
         self.answers.task()
     }
 
-    /// The most tokens one text may have, the special ones counted in.
+    /// Returns the most tokens that one text may have, including the special tokens.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
-        self.face.tokenizer.max_tokens()
+        self.frontend.tokenizer.max_tokens()
     }
 
-    /// Token ids of one text, as the encoder gets them.
+    /// Returns the token ids of one text, as the encoder gets them.
     ///
     /// # Errors
     ///
-    /// `text_too_long`, or `invalid_text` for what cannot be tokenised.
+    /// `text_too_long`, or `invalid_text` if the text cannot be tokenised.
     pub fn tokenize(&self, text: &str) -> Result<Tokens, Failure> {
-        self.face.tokenizer.encode(text)
+        self.frontend.tokenizer.encode(text)
     }
 
-    /// Tokenises texts and [`infer`](Model::infer)s what they say, in order.
+    /// Tokenises texts and runs [`infer`](Model::infer) on them; results are in the order of the
+    /// texts.
     ///
     /// # Errors
     ///
-    /// As [`infer`](Model::infer); an inner failure may be [`tokenize`](Self::tokenize)'s.
+    /// The outer failure is that of [`infer`](Model::infer); an inner one may also come from
+    /// [`tokenize`](Self::tokenize).
     pub fn answer(
         &mut self,
         texts: &[impl AsRef<str>],
@@ -111,19 +115,21 @@ impl TextModel {
         let tokens: Vec<_> = texts.iter().map(|text| self.tokenize(text.as_ref())).collect();
         let good: Vec<_> = tokens.iter().flatten().cloned().collect();
         let mut answers = self.infer(&good)?.into_iter();
-        let missing = || Err(Failure::new("internal", "a text was left out of its batch"));
+        let missing =
+            || Err(Failure::new("internal", "the model returned no result for this text"));
         let answer =
             |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
         Ok(tokens.into_iter().map(answer).collect())
     }
 
-    /// How long a run over texts of these lengths is expected to take.
+    /// Returns how long a run over texts of these lengths is expected to take.
     #[must_use]
     pub fn predict(&self, load: BatchLoad) -> Duration {
-        self.face.costs.predict(load)
+        self.frontend.costs.predict(load)
     }
 
-    /// Gives the device a batch, a run for each part.
+    /// Starts a run on the device for each part of the batch, and gathers their results in the
+    /// order of the batch.
     fn start(
         &self,
         batch: &[Tokens],
@@ -144,29 +150,32 @@ impl TextModel {
                     results[member] = Some(Ok(output));
                 }
             }
-            let missing = || Failure::new("internal", "a text was left out of its batch");
+            let missing = || Failure::new("internal", "the model returned no result for this text");
             Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
         };
         gather.boxed()
     }
 
-    /// The runs that take the device the least time.
+    /// Cuts the batch into the parts that take the device the least time.
     fn parts(&self, batch: &[Tokens]) -> Vec<Part> {
         let lengths = batch.iter().enumerate();
         let lengths = lengths.map(|(place, text)| (place, text.ids().len() as u64)).collect();
-        plan::parts(lengths, &self.face.costs)
+        plan::parts(lengths, &self.frontend.costs)
     }
 
-    /// One run of the encoder over texts with this load.
+    /// Starts one run of the encoder over texts with this load.
     fn run(
         &self,
         texts: &[&[u32]],
         load: BatchLoad,
     ) -> impl Future<Output = Result<Vec<TextOutput>, Failure>> + Send + use<> {
-        let (started, count) = (Instant::now(), texts.len());
+        let started = Instant::now();
+        let count = texts.len();
         let rows = self.backbone.launch(&self.reduce, texts, self.shape(load));
-        let (lost, clock) = (Arc::clone(&self.lost), Arc::clone(&self.clock));
-        let (costs, answers) = (Arc::clone(&self.face.costs), Arc::clone(&self.answers));
+        let lost = Arc::clone(&self.lost);
+        let clock = Arc::clone(&self.clock);
+        let costs = Arc::clone(&self.frontend.costs);
+        let answers = Arc::clone(&self.answers);
         async move {
             let (values, width) =
                 rows.await.inspect_err(|_| lost.store(true, Ordering::Relaxed))?;
@@ -175,38 +184,41 @@ impl TextModel {
         }
     }
 
-    /// The rectangle of a run, `[rows, tokens]`; of no meaning where nothing is padded.
+    /// Returns the rectangle of a run, `[rows, tokens]`. Not used by the CPU, which pads nothing.
     fn shape(&self, load: BatchLoad) -> [usize; 2] {
-        let shape = self.face.costs.shapes().round_up(load.size, load.longest);
+        let shape = self.frontend.costs.shapes().round_up(load.size, load.longest);
         shape.map(|side| usize::try_from(side).unwrap_or(usize::MAX))
     }
 
-    /// Learns what the device costs from runs of unlike shapes.
-    fn try_out(&self, shapes: &[[usize; 2]]) -> Result<(), Error> {
+    /// Measures runs of different shapes, so that the cost model knows the device before it serves.
+    fn measure_costs(&self, shapes: &[[usize; 2]]) -> Result<(), Error> {
         for &[rows, length] in shapes {
-            let text = verify::some_text(length.min(self.max_tokens()), self.vocabulary);
+            let text = verify::sample_text(length.min(self.max_tokens()), self.vocabulary);
             let texts = vec![text.as_slice(); rows];
             let load: BatchLoad = texts.iter().map(|text| text.len() as u64).collect();
             let started = Instant::now();
             self.compute(&texts, self.shape(load)).map_err(verify::failed)?;
-            self.face.costs.seed(load, started.elapsed());
+            self.frontend.costs.seed(load, started.elapsed());
         }
         Ok(())
     }
 
-    /// The same model on the CPU, to compare a device's numbers with.
+    /// Loads the same model on the CPU, to compare a device's numbers with.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
     pub fn cpu_reference(&self) -> Result<CpuReference, Error> {
-        let (device, precision) = (DeviceChoice::Cpu, Precision::F32);
-        let options = TextModelOptions { device, precision, ..self.options.clone() };
+        let options = TextModelOptions {
+            device: DeviceChoice::Cpu,
+            precision: Precision::F32,
+            ..self.options.clone()
+        };
         Ok(CpuReference::new(Self::load(&options)?))
     }
 }
 
-impl Computes for TextModel {
+impl ComputeDevice for TextModel {
     fn vocabulary(&self) -> usize {
         self.vocabulary
     }
@@ -226,9 +238,12 @@ impl Computes for TextModel {
     fn switch_to(&mut self, Kernels { precision, masking }: Kernels) -> Result<(), Error> {
         let flash_attention = masking == Masking::Boolean;
         let options = TextModelOptions { precision, flash_attention, ..self.options.clone() };
-        // The costs stay, for others have them too.
+        // The cost model stays, because callers share it.
         let Self { backbone, reduce, name, options, .. } = Self::load(&options)?;
-        (self.backbone, self.reduce, self.name, self.options) = (backbone, reduce, name, options);
+        self.backbone = backbone;
+        self.reduce = reduce;
+        self.name = name;
+        self.options = options;
         Ok(())
     }
 
@@ -254,25 +269,25 @@ impl Model for TextModel {
         Launched::Running { results: self.start(batch, parts), takes }
     }
 
-    /// On a GPU; a CPU has nothing to compute with meanwhile.
+    /// True on a GPU. On the CPU, `launch` computes the batch before it returns.
     fn overlaps(&self) -> bool {
         self.backbone.overlaps()
     }
 
-    /// Compiles the kernels of every shape, checks that the device gives the CPU's numbers for it, and learns what it
-    /// costs.
+    /// Compiles the kernels of every shape, checks their results against the CPU, and measures how
+    /// long each shape takes.
     fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
         const ON_CPU: [[usize; 2]; 4] = [[1, 8], [1, 48], [8, 8], [4, 48]];
         let side = |side| usize::try_from(side).unwrap_or(usize::MAX);
         let shapes: Vec<_> =
-            self.face.costs.shapes().all().into_iter().map(|shape| shape.map(side)).collect();
+            self.frontend.costs.shapes().all().into_iter().map(|shape| shape.map(side)).collect();
         if shapes.is_empty() {
-            return self.try_out(&ON_CPU);
+            return self.measure_costs(&ON_CPU);
         }
         let mut reference = self.cpu_reference()?;
         verify(self, &mut reference, &shapes, progress)?;
-        // With a single shape there is nothing to choose.
-        if shapes.len() > 1 { self.try_out(&shapes) } else { Ok(()) }
+        // With a single shape there is no choice that the costs could decide.
+        if shapes.len() > 1 { self.measure_costs(&shapes) } else { Ok(()) }
     }
 
     fn describe(&self) -> String {

@@ -1,4 +1,5 @@
-//! The loop on a model's thread: build, warm up, serve, and build again when it is lost.
+//! `Worker`: the loop on a model's thread, which builds the model, warms it up, serves, and
+//! rebuilds it when it is lost.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,32 +18,33 @@ use tracing::{error, info, warn};
 use crate::device_clock::DeviceClock;
 use crate::{Error, Launched, Model, WarmUp};
 
-/// One batch on its way to the model.
+/// A batch for the model, with the channel for its results.
 pub(crate) struct Job<M: Model> {
     pub(crate) batch: Batch<M::Input>,
     pub(crate) reply: oneshot::Sender<Started<M::Output>>,
 }
 
-/// What has become of a job.
+/// The reply to a [`Job`].
 pub(crate) struct Started<T> {
     pub(crate) launched: Launched<T>,
-    /// How long that took.
+    /// How long [`Model::launch`] took.
     pub(crate) launch: Duration,
 }
 
-/// What is known of a model that serves.
+/// The properties of a model that is ready to serve.
 pub(crate) struct Ready {
     pub(crate) description: String,
     pub(crate) overlaps: bool,
 }
 
-/// What the thread owns besides the model itself.
+/// The state of a model's thread apart from the model itself.
 pub(crate) struct Worker<B, P> {
     name: String,
     build: B,
     on_warm_up: P,
     end: Arc<OnceLock<String>>,
-    // Whether somebody who waited for results has seen a panic.
+    // Set when a batch panicked, and reset when the model is rebuilt. Relaxed, because no other
+    // data depends on it.
     has_panicked: Arc<AtomicBool>,
 }
 
@@ -65,23 +67,24 @@ impl<B, P> Worker<B, P> {
         let mut model = match self.start() {
             Ok(model) => model,
             Err(error) => {
-                // Nobody is left to tell when the caller has given up waiting.
+                // Sending fails if the caller has given up waiting; then nobody is left to tell.
                 drop(ready.send(Err(error)));
                 return;
             }
         };
-        let known = Ready { description: model.describe(), overlaps: model.overlaps() };
-        if ready.send(Ok(known)).is_err() {
+        let properties = Ready { description: model.describe(), overlaps: model.overlaps() };
+        if ready.send(Ok(properties)).is_err() {
             return;
         }
-        let busy = Arc::new(DeviceMetrics::new(&self.name));
+        let device_metrics = Arc::new(DeviceMetrics::new(&self.name));
         while let Some(Job { batch, reply }) = jobs.blocking_recv() {
             // The caller may have given up while the batch waited.
             if reply.is_closed() {
                 continue;
             }
-            // The batch before may have lost it while nobody was looking.
-            model = match self.revived(model) {
+            // The previous batch may have failed since the last check, because its results are
+            // awaited on another thread.
+            model = match self.rebuilt_if_lost(model) {
                 Ok(model) => model,
                 Err(error) => return self.give_up(&error),
             };
@@ -91,17 +94,17 @@ impl<B, P> Worker<B, P> {
             if outcome.is_err() {
                 self.has_panicked.store(true, Ordering::Relaxed);
             }
-            let launched = self.watched(outcome, batch.len(), started, &busy);
+            let launched = self.observed(outcome, batch.len(), started, &device_metrics);
             drop(reply.send(Started { launched, launch }));
-            model = match self.revived(model) {
+            model = match self.rebuilt_if_lost(model) {
                 Ok(model) => model,
                 Err(error) => return self.give_up(&error),
             };
         }
     }
 
-    /// The model, built again if it is lost.
-    fn revived<M>(&mut self, model: M) -> Result<M, Error>
+    /// Returns the model, rebuilt if it panicked or lost its device.
+    fn rebuilt_if_lost<M>(&mut self, model: M) -> Result<M, Error>
     where
         M: Model,
         B: Fn() -> Result<M, Error>,
@@ -112,44 +115,46 @@ impl<B, P> Worker<B, P> {
             (false, true) => "its device failed",
             (false, false) => return Ok(model),
         };
-        error!(model = self.name, "the model is built again: {why}");
-        forget(model);
+        error!(model = self.name, "rebuilding the model: {why}");
+        drop_lost(model);
         let model = self.start()?;
-        info!(model = self.name, "the model is back");
+        info!(model = self.name, "the model is rebuilt");
         Ok(model)
     }
 
-    /// What was launched, with its time counted and its results checked as soon as they are there.
-    fn watched<T: Send + 'static>(
+    /// Returns the launched batch with its results checked and its device time measured when it
+    /// ends.
+    fn observed<T: Send + 'static>(
         &self,
         outcome: thread::Result<Launched<T>>,
         expected: usize,
         started: Instant,
-        busy: &Arc<DeviceMetrics>,
+        device_metrics: &Arc<DeviceMetrics>,
     ) -> Launched<T> {
         let (results, takes) = match outcome {
             Ok(Launched::Running { results, takes }) => (results, takes),
             Ok(Launched::Done(results)) => {
-                busy.count(started);
-                return Launched::Done(checked(Ok(results), expected));
+                device_metrics.count(started);
+                return Launched::Done(check_results(Ok(results), expected));
             }
             Err(panic) => {
-                busy.count(started);
-                return Launched::Done(checked(Err(panic), expected));
+                device_metrics.count(started);
+                return Launched::Done(check_results(Err(panic), expected));
             }
         };
-        let (busy, has_panicked) = (Arc::clone(busy), Arc::clone(&self.has_panicked));
+        let device_metrics = Arc::clone(device_metrics);
+        let has_panicked = Arc::clone(&self.has_panicked);
         let results = AssertUnwindSafe(results).catch_unwind().map(move |outcome| {
-            busy.count(started);
+            device_metrics.count(started);
             if outcome.is_err() {
                 has_panicked.store(true, Ordering::Relaxed);
             }
-            checked(outcome, expected)
+            check_results(outcome, expected)
         });
         Launched::Running { results: results.boxed(), takes }
     }
 
-    /// Builds and warms up the model, a panic turned into an error.
+    /// Builds and warms up the model; a panic becomes an error.
     fn start<M>(&mut self) -> Result<M, Error>
     where
         M: Model,
@@ -171,13 +176,14 @@ impl<B, P> Worker<B, P> {
             why = format!("{why}: {inner}");
             cause = inner.source();
         }
-        error!(model = self.name, why, "the model could not be built again, its thread ends");
-        // This is the only place that sets it.
-        drop(self.end.set(format!("it could not be built again after a failure: {why}")));
+        error!(model = self.name, why, "the model could not be rebuilt; its thread ends");
+        // Setting cannot fail, because this is the only place that sets it and the thread ends
+        // here.
+        drop(self.end.set(format!("it could not be rebuilt after a failure: {why}")));
     }
 }
 
-/// What a model does, as metrics. The device idles for what is missing from the time that has passed.
+/// Metrics of the device's busy time. The device is idle for the rest of the time.
 struct DeviceMetrics {
     seconds: Histogram,
     clock: DeviceClock,
@@ -189,16 +195,16 @@ impl DeviceMetrics {
         Self { seconds, clock: DeviceClock::default() }
     }
 
-    /// A batch that `started` then is over.
+    /// Records the device time of a batch that was launched at `started` and ends now.
     fn count(&self, started: Instant) {
         self.seconds.record(self.clock.done(started).as_secs_f64());
     }
 }
 
-/// What the caller gets for a batch of `expected` members.
-fn checked<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) -> BatchResult<T> {
+/// Returns the caller's result for a batch of `expected` members.
+fn check_results<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) -> BatchResult<T> {
     match outcome {
-        // The model is built again, so another attempt finds a new one.
+        // Transient, because the model is rebuilt before another attempt.
         Err(panic) => Err(Failure::new("model_panicked", panic_message(&*panic)).transient()),
         Ok(Ok(results)) if results.len() != expected => Err(Failure::new(
             "wrong_result_count",
@@ -208,10 +214,10 @@ fn checked<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) -> Batch
     }
 }
 
-/// Drops a model that has panicked, which may panic again.
-fn forget<M>(model: M) {
+/// Drops a model that has panicked or lost its device, which may panic again.
+fn drop_lost<M>(model: M) {
     if catch_unwind(AssertUnwindSafe(|| drop(model))).is_err() {
-        warn!("dropping the model panicked too; what it held may be lost");
+        warn!("dropping the model panicked; its memory may not be freed");
     }
 }
 

@@ -1,4 +1,5 @@
-//! A connector for writing: rows that go out many at a time, and count as delivered when they have.
+//! A sink for a custom system: writes rows in batches, and counts them as delivered when they are
+//! written.
 //!
 //! Run it with `cargo run -p forebay-stream --example custom_sink`.
 
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use forebay_stream::{Event, Flow, Outcome, Receipt, Sink};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// Writes a file, or anything else that takes bytes.
+/// Writes rows to a file, or to anything else that takes bytes.
 struct Rows<W> {
     output: W,
     waiting: Vec<Event<String>>,
@@ -19,16 +20,17 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink<String> for Rows<W> {
     type Error = io::Error;
 
     async fn send(&mut self, row: Event<String>) -> io::Result<()> {
-        const MOST: usize = 100;
+        const MAX_ROWS: usize = 100;
         self.waiting.push(row);
-        if self.waiting.len() == MOST { self.flush().await } else { Ok(()) }
+        if self.waiting.len() == MAX_ROWS { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         let rows: String = self.waiting.iter().flat_map(|row| [row.value.as_str(), "\n"]).collect();
         self.output.write_all(rows.as_bytes()).await?;
         self.output.flush().await?;
-        // Only now: had the write failed, every row would be dropped with its receipt, and be read again.
+        // Receipts are resolved only now. If the write fails, every row is dropped with its
+        // receipt, and read again.
         self.waiting.drain(..).for_each(|row| row.receipt.done());
         Ok(())
     }
@@ -38,7 +40,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink<String> for Rows<W> {
     }
 }
 
-/// 250 rows, which count themselves in `delivered`.
+/// A flow of 250 rows. Each adds one to `delivered` when it is done.
 fn rows(delivered: &Arc<AtomicUsize>) -> Flow<String> {
     let delivered = Arc::clone(delivered);
     let events = (1..=250).map(move |number| {
@@ -67,6 +69,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = rows(&delivered).sink("table", Rows { output, waiting: Vec::new() }).run().await;
     assert!(run.is_err(), "nobody reads the output");
     assert_eq!(delivered.load(Ordering::Relaxed), 0);
-    println!("250 rows were delivered, and none where they could not be written");
+    println!("250 rows were delivered, and none when the output was closed");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A connector for reading: the lines of a log, which remembers up to where everything has been processed.
+//! A source for a custom system: reads the lines of a log, and remembers up to which line all are
+//! processed.
 //!
 //! Run it with `cargo run -p forebay-stream --example custom_source`.
 
@@ -9,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forebay_stream::{Event, Failure, Flow, InOrder, Meta, Origin, Outcome, Receipt, Source};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, Lines};
 
-/// Reads a file, or anything else that has lines.
+/// Reads the lines of a file, or of anything else that has lines.
 struct Log<R> {
     lines: Lines<R>,
     read: u64,
     open: Arc<Mutex<InOrder<u64>>>,
-    // How many lines from the first on are done: where to go on after a restart.
+    // The number of lines from the start that are all done: the place to go on from after a
+    // restart.
     committed: Arc<AtomicU64>,
 }
 
@@ -27,9 +29,11 @@ impl<R: AsyncBufRead + Unpin + Send + 'static> Source<String> for Log<R> {
         let position = self.read;
         let ticket = self.open.lock().unwrap_or_else(PoisonError::into_inner).open();
 
-        let (open, committed) = (Arc::clone(&self.open), Arc::clone(&self.committed));
+        let open = Arc::clone(&self.open);
+        let committed = Arc::clone(&self.committed);
         let receipt = Receipt::new(move |outcome| {
-            // A line that failed, or was dropped on the way, stays open; nothing after it is committed.
+            // A line that failed, or whose event was dropped, stays open; nothing after it is
+            // committed.
             if outcome == Outcome::Done {
                 let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(last) = open.complete(ticket, position).last() {

@@ -1,4 +1,4 @@
-//! `Batch`: the values of one mini-batch, shared without copying, divisible without copying.
+//! `Batch`: the values of one mini-batch, shared and split without copying.
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 /// The values of one mini-batch, in order. Dereferences to a slice.
 ///
-/// Cloning and [splitting](Batch::split) share the values, so a batch can be given to another thread and still be
-/// tried again in halves if that thread fails.
+/// Cloning and [splitting](Batch::split) share the values, so a batch can be given to another
+/// thread and still be tried again in halves if that thread fails.
 pub struct Batch<T> {
     values: Arc<[T]>,
     range: Range<usize>,
 }
 
 impl<T> Batch<T> {
-    /// The two halves of the batch, the first no smaller than the second.
+    /// Returns the two halves of the batch, the first no smaller than the second.
     #[must_use]
     pub fn split(&self) -> (Self, Self) {
         let Range { start, end } = self.range;
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_halves_of_a_batch_are_the_batch(values: Vec<u8>) {
+        fn the_two_halves_of_a_batch_make_up_the_batch(values: Vec<u8>) {
             let (first, second) = Batch::from(values.clone()).split();
             prop_assert!(first.len() - second.len() <= 1);
             prop_assert_eq!([&*first, &*second].concat(), values);

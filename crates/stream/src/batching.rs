@@ -1,5 +1,5 @@
-//! What batches cost: which shapes a device is given, how long it takes for them, and which division of what waits is
-//! the cheapest.
+//! The cost of batches: the shapes that a device computes, the time that they take, and the
+//! cheapest division of waiting events into batches.
 
 mod cost_model;
 mod shapes;
@@ -9,21 +9,22 @@ pub use cost_model::CostModel;
 pub use shapes::Shapes;
 pub use split::split;
 
-/// The lengths of a batch's members, summed up. What a length counts (tokens, points, frames) is the model's affair.
+/// The size of a batch and the lengths of its members, summed up. The model decides what a length
+/// counts (tokens, points, frames).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchLoad {
-    /// How many members.
+    /// The number of members.
     pub size: usize,
-    /// The length of the longest.
+    /// The length of the longest member.
     pub longest: u64,
-    /// The sum of their lengths.
+    /// The sum of the members' lengths.
     pub total: u64,
-    /// The sum of the squares of their lengths.
+    /// The sum of the squares of the members' lengths.
     pub squares: u64,
 }
 
 impl BatchLoad {
-    /// With one more member.
+    /// Returns the load with one more member.
     #[must_use]
     pub fn with(self, length: u64) -> Self {
         Self {

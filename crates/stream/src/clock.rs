@@ -1,4 +1,4 @@
-//! Points in time, however far off.
+//! Helpers for timers, which accept durations of any length.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::task::coop;
 use tokio::time::{Instant, Interval, Sleep};
 
-/// `wait` after `at`, or 30 years after it where the clock does not reach that far.
+/// Returns the time `wait` after `at`, or 30 years after it if the clock does not reach that far.
 pub(crate) fn later(at: Instant, wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_hours(30 * 365 * 24);
     at.checked_add(wait).unwrap_or_else(|| at + FAR)
 }
 
-/// Ready once it is `due`; `timer` is made when it is first needed, for only then there is a runtime for certain.
+/// Ready at `due`. `timer` is created when it is first needed, because only then a runtime is
+/// certain to exist.
 pub(crate) fn poll_until(
     timer: &mut Option<Pin<Box<Sleep>>>,
     due: Instant,
@@ -30,7 +31,7 @@ pub(crate) fn poll_until(
     timer.as_mut().poll(cx)
 }
 
-/// Notices, once, that something has stood still for 10 s.
+/// Detects, once, that an operator has made no progress for 10 s.
 #[derive(Default)]
 pub(crate) struct Stall {
     since: Option<Instant>,
@@ -39,7 +40,8 @@ pub(crate) struct Stall {
 }
 
 impl Stall {
-    /// To be asked whenever it is known whether it stands `still`.
+    /// Called whenever it is known whether the operator stands `still`. Ready, once, after it has
+    /// stood still for 10 s.
     pub(crate) fn poll(&mut self, still: bool, cx: &mut Context<'_>) -> Poll<()> {
         const LONG: Duration = Duration::from_secs(10);
         if !still || self.noticed {
@@ -53,7 +55,7 @@ impl Stall {
     }
 }
 
-/// Whether a tick is due, even where a busy upstream has used up the task's budget.
+/// Polls for the next tick, also if a busy upstream has used up the task's budget.
 pub(crate) fn poll_tick(ticks: &mut Interval, cx: &mut Context<'_>) -> Poll<Instant> {
     pin!(coop::unconstrained(poll_fn(|cx| ticks.poll_tick(cx)))).poll(cx)
 }

@@ -1,4 +1,5 @@
-//! `Event`: a value on its way, with the metadata of its input and a receipt for it.
+//! `Event`: a value that flows between operators, with the metadata of its input and a receipt for
+//! it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::Receipt;
 /// One element of a flow.
 #[derive(Debug)]
 pub struct Event<T> {
-    /// What user functions see.
+    /// The value. User functions see nothing else of the event.
     pub value: T,
     /// Where the value came from, shared by everything derived from the same input.
     pub meta: Arc<Meta>,
@@ -19,23 +20,24 @@ pub struct Event<T> {
     pub receipt: Receipt,
 }
 
-/// What came with an input besides its value.
+/// The metadata that came with an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The record's key, byte for byte; `None` for a record without one.
     pub key: Option<Bytes>,
     /// The record's headers, in their order.
     pub headers: Vec<Header>,
-    /// When the input was made, as its source has it.
+    /// The time at which the input was made, as its source reports it.
     pub timestamp: Option<SystemTime>,
-    /// Where the input came from, for messages to people.
+    /// The place that the input came from, for messages to people.
     pub origin: Origin,
 }
 
-/// The place of an input in its source; prints as `requests[3]@1042`, or `stdin:12` for a source without partitions.
+/// The place of an input in its source; printed as `requests[3]@1042`, or `stdin:12` for a source
+/// without partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The source's name: a topic, a file. Empty where there is none.
+    /// The source's name: a topic, a file. Empty if there is none.
     pub source: Arc<str>,
     /// The partition within it, for sources that have partitions.
     pub partition: Option<i32>,
@@ -62,7 +64,7 @@ pub struct Header {
 }
 
 impl Meta {
-    /// The value of the last header called `name`, if there is one and it is not null.
+    /// Returns the value of the last header called `name`, if there is one and it is not null.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().rev().find(|header| header.name == name)?.value.as_ref()
@@ -70,27 +72,28 @@ impl Meta {
 }
 
 impl<T> Event<T> {
-    /// An event without key, headers or origin, for which no source waits.
+    /// Creates an event without key, headers or origin, for which no source waits.
     pub fn detached(value: T) -> Self {
         Self { value, meta: Arc::default(), receipt: Receipt::detached() }
     }
 
-    /// Replaces the value; metadata and receipt move along.
+    /// Replaces the value; metadata and receipt stay the same.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Event<U> {
         Event { value: f(self.value), meta: self.meta, receipt: self.receipt }
     }
 
-    /// The value, and the event without it.
+    /// Splits the event into its value and the event without a value.
     pub fn take(self) -> (T, Event<()>) {
         (self.value, Event { value: (), meta: self.meta, receipt: self.receipt })
     }
 
-    /// Another event of the same input, with its own share of the receipt.
+    /// Creates another event of the same input, with its own share of the receipt.
     pub fn derive<U>(&self, value: U) -> Event<U> {
         Event { value, meta: Arc::clone(&self.meta), receipt: self.receipt.share() }
     }
 
-    /// One event of several: all their values, the metadata of the first, the receipts of all.
+    /// Joins several events into one, with all their values, the metadata of the first and the
+    /// receipts of all.
     pub(crate) fn join(members: Vec<Self>) -> Event<Vec<T>> {
         let meta = members.first().map(|first| Arc::clone(&first.meta)).unwrap_or_default();
         let (values, receipts): (Vec<_>, Vec<_>) =
@@ -100,7 +103,7 @@ impl<T> Event<T> {
 }
 
 impl Event<()> {
-    /// Fills in a value.
+    /// Gives the event a value.
     pub fn with<T>(self, value: T) -> Event<T> {
         self.map(|()| value)
     }

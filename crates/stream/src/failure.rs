@@ -1,13 +1,14 @@
-//! `Failure`: why one event could not be answered.
+//! `Failure`: why one event could not be processed.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why one event could not be processed: a state that leaves the flow, not an error that ends it.
+/// The reason why one event could not be processed. A failed event leaves the flow, which goes on.
 ///
-/// `code` is for programs and stays the same from release to release (`invalid_json`, `text_too_long`); `message` is
-/// for people; `stage` names the operator at which the event left, and is filled in by the operator.
+/// `code` is for programs and stays the same from release to release (`invalid_json`,
+/// `text_too_long`); `message` is for people; `stage` names the operator at which the event left,
+/// which fills it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     code: Cow<'static, str>,
@@ -18,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a stable `code` in `snake_case` and a `message` that says what to do.
+    /// Creates a failure with a stable `code` in `snake_case` and a `message` that says what to do.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
         Self {
             code: code.into(),
@@ -29,14 +30,15 @@ impl Failure {
         }
     }
 
-    /// Says that the same work may succeed if it is tried again, as [`Flow::retry`](crate::Flow::retry) does.
+    /// Marks the failure as transient: the same work may succeed if it is tried again, as
+    /// [`Flow::retry`](crate::Flow::retry) does.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.transient = true;
         self
     }
 
-    /// Names the stage, unless an inner one has named itself already.
+    /// Sets the stage, unless an inner stage has set it already.
     #[must_use]
     pub fn at(mut self, stage: impl Into<Arc<str>>) -> Self {
         if self.stage.is_none() {
@@ -45,7 +47,7 @@ impl Failure {
         self
     }
 
-    /// Fills in how often the work was tried.
+    /// Sets the number of attempts.
     #[must_use]
     pub(crate) fn after(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -58,25 +60,26 @@ impl Failure {
         self.transient
     }
 
-    /// How often the work was tried: once, or as often as [`Flow::retry`](crate::Flow::retry) did.
+    /// Returns how often the work was tried: once, or as often as
+    /// [`Flow::retry`](crate::Flow::retry) did.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The stable code, such as `invalid_json`.
+    /// Returns the stable code, such as `invalid_json`.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// The sentence for people.
+    /// Returns the message for people.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The operator at which the event left the flow; empty where none has named itself.
+    /// Returns the operator at which the event left the flow; empty if no operator has set it.
     #[must_use]
     pub fn stage(&self) -> &str {
         self.stage.as_deref().unwrap_or_default()
@@ -95,7 +98,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A function that cannot fail, where one that can is taken.
+/// Makes a function that cannot fail one that returns a `Result`.
 pub(crate) fn infallible<T, K>(
     mut f: impl FnMut(&T) -> K + Send + 'static,
 ) -> impl FnMut(&T) -> Result<K, Failure> + Send + 'static {
@@ -107,13 +110,13 @@ mod tests {
     use super::Failure;
 
     #[test]
-    fn the_innermost_stage_is_the_one_that_is_kept() {
+    fn the_innermost_stage_is_kept() {
         let failure = Failure::new("invalid_json", "line 1").at("decode").at("sink");
         assert_eq!(failure.to_string(), "invalid_json: line 1 (at decode)");
     }
 
     #[test]
-    fn a_failure_is_for_good_and_of_one_attempt_unless_it_says_otherwise() {
+    fn a_failure_is_not_transient_and_has_one_attempt_by_default() {
         let failure = Failure::new("overloaded", "try later");
         assert_eq!((failure.is_transient(), failure.attempts()), (false, 1));
         let failure = failure.transient().at("model").after(3);

@@ -1,4 +1,5 @@
-//! `Fault`: what ends a flow before its input does, known to everything that belongs to the flow.
+//! `Fault`: the error that ends a flow before its input, shared by everything that belongs to the
+//! flow.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,19 +10,21 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::PipelineError;
 
-/// How long a flow with a fault may go on with what it has taken in.
+/// The time for which a flow with a fault may drain the events in flight.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where whatever runs on its own leaves the error that ended it.
+/// The error that ended a flow, if any. Sources, tasks and sinks raise it.
 ///
-/// Its clones stand for one flow with all its branches, and so do those of another once both flows are merged. Once
-/// raised, the flow's sources end, the rest is drained, and every run of the flow returns the error.
+/// All clones belong to one flow with all its branches, and merging two faults makes the flows one.
+/// Once a fault is raised, the flow's sources end, the events in flight are drained, and every run
+/// of the flow returns the error.
 #[derive(Clone, Default)]
 pub(crate) struct Fault(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    // Once set, that one counts. These links form trees, for only roots are linked, one at a time.
+    // Set when this fault was merged into another. Only roots are linked, under `CHANGING`, so
+    // following the links ends.
     merged: OnceLock<Fault>,
     raised: OnceLock<Raised>,
     changed: Notify,
@@ -33,14 +36,16 @@ struct Raised {
     at: Instant,
 }
 
-/// Held while anything is merged or raised, so that no fault is raised beside the root. Both are rare.
+/// Held while a fault is merged or raised, so that a fault is always raised in a root. Both are
+/// rare.
 static CHANGING: Mutex<()> = Mutex::new(());
 
 impl Fault {
-    /// From here on both are the same.
+    /// Makes both faults one.
     pub(crate) fn merge(&self, other: &Self) {
         let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
-        let (root, merged) = (self.root(), other.root());
+        let root = self.root();
+        let merged = other.root();
         if Arc::ptr_eq(&root.0, &merged.0) {
             return;
         }
@@ -52,12 +57,13 @@ impl Fault {
         merged.0.changed.notify_waiters();
     }
 
-    /// Ends the flow with `error`, unless it has ended with another.
+    /// Ends the flow with `error`. If the flow has already ended with another error, `error` is
+    /// only logged.
     pub(crate) fn raise(&self, error: PipelineError) {
         let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
         let root = self.root();
         if let Err(Raised { error, .. }) = root.0.raised.set(Raised { error, at: Instant::now() }) {
-            tracing::error!(%error, "the flow has another fault, after the one that ended it");
+            tracing::error!(%error, "the flow had already ended with another error");
         }
         root.0.changed.notify_waiters();
     }
@@ -70,10 +76,10 @@ impl Fault {
         Some(self.root().0.raised.get()?.error.clone())
     }
 
-    /// Returns when the fault has been raised, with the time at which it was.
+    /// Waits until the fault is raised, and returns the time at which it was raised.
     pub(crate) async fn raised(&self) -> Instant {
         loop {
-            // Made before the fault is looked at: it sees every change from here on.
+            // Created before the fault is read, so that no later change is missed.
             let root = self.root();
             let changed = root.0.changed.notified();
             if let Some(raised) = self.root().0.raised.get() {
@@ -85,10 +91,11 @@ impl Fault {
         }
     }
 
-    /// Returns when draining has taken long enough.
+    /// Waits until a flow with a fault has drained for as long as it may.
     pub(crate) async fn overdue(&self) {
         let at = self.raised().await;
-        // A flow that uses up the task's budget whenever it is polled must not hide that its time is over.
+        // Unconstrained, because a flow that uses up the task's budget at every poll would
+        // otherwise keep this timer from firing.
         coop::unconstrained(sleep_until(at + GRACE)).await;
     }
 
@@ -115,7 +122,7 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Event, Flow, Overflow, PipelineError, Sink};
 
-    /// A source that gives an event each millisecond, for ever.
+    /// An endless source with one event per millisecond.
     fn endless() -> (Flow<u64>, Tracked) {
         Tracked::stream(stream::iter(0..).then(|number| async move {
             sleep(Duration::from_millis(1)).await;
@@ -123,7 +130,7 @@ mod tests {
         }))
     }
 
-    /// A source that gives 7 after ten milliseconds, and then fails.
+    /// A source that emits 7 after 5 ms and fails after 10 ms.
     fn failing() -> Flow<u64> {
         let events = stream::iter([Ok(7), Err(io::Error::other("gone"))]).then(async |item| {
             sleep(Duration::from_millis(5)).await;
@@ -151,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_that_waits_is_woken_by_the_fault_of_another() {
+    async fn a_source_that_waits_is_woken_by_the_fault_of_another_source() {
         let start = Instant::now();
         let silent = Flow::from_stream(stream::pending()).buffer(size(1), Overflow::Wait);
         assert!(is_gone(&silent.union(failing()).collect().await));
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_in_a_task_of_its_own_ends_an_endless_side_too() {
+    async fn a_panic_in_the_task_of_a_buffer_ends_the_other_side_too() {
         let start = Instant::now();
         let (flow, outcomes) = endless();
         let side = panicking().buffer(size(3), Overflow::Wait);
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_drain_within_the_grace_period_is_abandoned() {
+    async fn events_that_do_not_drain_within_the_grace_period_are_abandoned() {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::flow([1]);
         let stuck = flow.map_async(|_| pending(), size(1));
@@ -180,9 +187,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_that_always_has_something_to_do_is_cut_off_all_the_same() {
+    async fn a_flow_that_is_always_busy_is_cut_off_after_the_grace_period() {
         let start = Instant::now();
-        // The paused clock moves by itself only when nothing is ready.
+        // The paused clock advances by itself only while every task is idle, so this task advances
+        // it.
         let clock = tokio::spawn(async {
             loop {
                 tokio::time::advance(Duration::from_millis(1)).await;
@@ -212,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_merged_with_one_that_runs_already_is_part_of_it() {
+    async fn a_fault_reaches_a_branch_that_ran_before_the_flows_were_merged() {
         let (flow, _outcomes) = endless();
         let [left, right] = flow.branch(size(4));
         let left = tokio::spawn(left.collect());
@@ -241,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_within_the_run_is_returned_with_its_stage_and_the_sink_confirms_what_it_has() {
+    fn a_panic_is_returned_with_its_stage_and_the_sink_confirms_the_events_it_has() {
         struct Late(Vec<Event<i32>>);
         impl Sink<i32> for Late {
             type Error = io::Error;
@@ -268,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_sink_is_returned_with_its_name_and_abandons_what_is_in_flight() {
+    fn a_panic_of_a_sink_is_returned_with_its_name_and_abandons_the_events_in_flight() {
         let (flow, outcomes) = Tracked::flow(0..100);
         let flow = flow.map_async(async |number: i32| Ok(number), size(3));
         let error = block_on(flow.sink_fn(|_| panic!("full")).run()).unwrap_err();
@@ -277,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_where_a_task_itself_works_is_put_down_to_its_owner() {
+    async fn a_panic_in_the_task_of_split_is_attributed_to_split() {
         let (even, odd) =
             Flow::from_iter([1]).split(|number| panic!("{number} is neither"), size(1));
         let (even, odd) = tokio::join!(even.collect(), odd.collect());

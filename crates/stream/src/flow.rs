@@ -1,4 +1,5 @@
-//! `Flow` and `Batches`: the handles that users chain, and the seam that every operator passes.
+//! `Flow` and `Batches`: the types on which users chain operators. `Chain`: the stream and graph
+//! below them, to which every operator is added.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,30 +16,33 @@ use crate::source_gate::SourceGate;
 use crate::stage::{Passing, StageCell, StageId};
 use crate::{Event, Graph, Node, NodeKind, panics};
 
-/// A flow of events, one at a time.
+/// A flow of single events.
 ///
-/// Operators take the flow and give a new one. Nothing runs until a sink is attached and polled, and everything is
-/// pulled: an operator that does not ask stops the one before it.
+/// Each operator consumes the flow and returns a new one. Nothing runs until a sink is attached and
+/// polled. Downstream pulls from upstream: an operator that is not polled does not poll the one
+/// before it.
 #[must_use = "a flow does nothing until it ends in a sink that is run"]
 pub struct Flow<T>(pub(crate) Chain<Event<T>>);
 
-/// A flow of batches whose members keep their own metadata and receipts. Batches are never empty unless asked for.
+/// A flow of batches whose members keep their own metadata and receipts. A batch is empty only if
+/// the window was asked to [emit empty batches](crate::Empty::Emit).
 #[must_use = "a flow does nothing until it ends in a sink that is run"]
 pub struct Batches<T>(pub(crate) Chain<Vec<Event<T>>>);
 
-/// A stream, the description of how it came about, and the fault of what runs on its own: sources, tasks and sinks.
+/// A stream, the graph of the operators that it consists of, and the fault that its sources, tasks
+/// and sinks share.
 pub(crate) struct Chain<I> {
     pub(crate) stream: BoxStream<'static, I>,
     pub(crate) graph: Graph,
     pub(crate) tail: NodeId,
     pub(crate) fault: Fault,
     name: Option<Arc<str>>,
-    // Where what comes out of it goes; known once the next operator is.
-    ways_out: Vec<Arc<StageCell>>,
+    // The stage cells of the outputs of this chain. They are set once the next stage is known.
+    outputs: Vec<Arc<StageCell>>,
 }
 
 impl<I: Passing> Chain<I> {
-    /// The start of a chain: `stream` ends when it does, or when the flow has a fault.
+    /// Starts a chain. It ends when `stream` ends, or when the flow has a fault.
     pub(crate) fn source(
         node: Node,
         stream: impl Stream<Item = I> + Send + 'static,
@@ -47,14 +51,15 @@ impl<I: Passing> Chain<I> {
         let fault = fault.unwrap_or_default();
         let mut graph = Graph::default();
         let tail = node.id();
-        let (seam, way_out) = Seam::new(&node, SourceGate::new(stream, fault.clone()));
+        let (seam, output) = Seam::new(&node, SourceGate::new(stream, fault.clone()));
         graph.add(None, node);
-        Self { stream: seam.boxed(), graph, tail, fault, name: None, ways_out: vec![way_out] }
+        Self { stream: seam.boxed(), graph, tail, fault, name: None, outputs: vec![output] }
     }
 
-    /// The seam: every operator is added here, and here gets its name, its span and its counter.
+    /// Adds an operator, with its name, its span and its counter. Every operator is added here or
+    /// in [`apply_node`](Self::apply_node).
     ///
-    /// `operator` is given the upstream and the stage's name, under which it reports failures.
+    /// `operator` receives the upstream and the stage's name, under which it reports failures.
     pub(crate) fn apply<O, S>(
         self,
         kind: NodeKind,
@@ -70,7 +75,8 @@ impl<I: Passing> Chain<I> {
         })
     }
 
-    /// [`apply`](Self::apply) for an operator that shows more of itself in its node than its name.
+    /// [`apply`](Self::apply) for an operator that needs its whole node, for example to report the
+    /// depth of its queue.
     pub(crate) fn apply_node<O, S>(
         mut self,
         kind: NodeKind,
@@ -83,58 +89,62 @@ impl<I: Passing> Chain<I> {
     {
         let name = self.name.take().unwrap_or_else(|| operator_name.into());
         let node = Node::new(kind, name);
-        self.leads_to(node.name());
-        let (seam, goes_to) = Seam::new(&node, operator(self.stream, &node));
+        self.set_next_stage(node.name());
+        let (seam, output) = Seam::new(&node, operator(self.stream, &node));
         let tail = node.id();
         self.graph.add(Some(self.tail), node);
-        let (stream, ways_out) = (seam.boxed(), vec![goes_to]);
-        Chain { stream, graph: self.graph, tail, fault: self.fault, name: None, ways_out }
+        let stream = seam.boxed();
+        let outputs = vec![output];
+        Chain { stream, graph: self.graph, tail, fault: self.fault, name: None, outputs }
     }
 
-    /// Another chain that comes out of the same operator: what came about alike, with its own stream.
+    /// Makes a chain of another output of the last operator, under the same node.
     pub(crate) fn beside<J: Passing>(
         &self,
         stream: impl Stream<Item = J> + Send + 'static,
     ) -> Chain<J> {
-        let way_out = Arc::new(StageCell::new(StageId::NONE));
-        let goes_to = Arc::clone(&way_out);
-        let stream = stream.inspect(move |item| item.enters(goes_to.get()));
-        self.ends_in(self.tail, stream, way_out)
+        let output = Arc::new(StageCell::new(StageId::NONE));
+        let next_stage = Arc::clone(&output);
+        let stream = stream.inspect(move |item| item.enters(next_stage.get()));
+        self.with_output(self.tail, stream, output)
     }
 
-    /// What else comes out of the same operator, under a node of its own.
+    /// Makes a chain of another output of the last operator, under a separate node.
     pub(crate) fn aside<J: Passing>(
         &self,
         node: Node,
         stream: impl Stream<Item = J> + Send + 'static,
     ) -> Chain<J> {
-        let (seam, way_out) = Seam::new(&node, stream);
-        let mut aside = self.ends_in(node.id(), seam, way_out);
+        let (seam, output) = Seam::new(&node, stream);
+        let mut aside = self.with_output(node.id(), seam, output);
         aside.graph.add(Some(self.tail), node);
         aside
     }
 
-    fn ends_in<J>(
+    fn with_output<J>(
         &self,
         tail: NodeId,
         stream: impl Stream<Item = J> + Send + 'static,
-        way_out: Arc<StageCell>,
+        output: Arc<StageCell>,
     ) -> Chain<J> {
-        let (stream, graph, fault) = (stream.boxed(), self.graph.clone(), self.fault.clone());
-        Chain { stream, graph, tail, fault, name: None, ways_out: vec![way_out] }
+        let stream = stream.boxed();
+        let graph = self.graph.clone();
+        let fault = self.fault.clone();
+        Chain { stream, graph, tail, fault, name: None, outputs: vec![output] }
     }
 
-    /// Whatever comes out of this chain goes to the stage `name`.
-    pub(crate) fn leads_to(&mut self, name: &Arc<str>) {
+    /// Records that the events of this chain enter the stage `name` next.
+    pub(crate) fn set_next_stage(&mut self, name: &Arc<str>) {
         let stage = StageId::named(name);
-        self.ways_out.drain(..).for_each(|way_out| way_out.set(stage));
+        self.outputs.drain(..).for_each(|output| output.set(stage));
     }
 
-    /// Brings another chain's graph and fault into this one, whose next operator joins both.
+    /// Merges another chain's graph and fault into this chain, and returns its stream and its last
+    /// node. The next operator of this chain joins both streams.
     pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
         self.graph.merge(other.graph);
         self.fault.merge(&other.fault);
-        self.ways_out.extend(other.ways_out);
+        self.outputs.extend(other.outputs);
         (other.stream, other.tail)
     }
 
@@ -150,7 +160,7 @@ impl<T: Send + 'static> Flow<T> {
         Self(self.0.named(name))
     }
 
-    /// The operators so far.
+    /// Returns the operators so far.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.0.graph
@@ -163,7 +173,7 @@ impl<T: Send + 'static> Batches<T> {
         Self(self.0.named(name))
     }
 
-    /// The operators so far.
+    /// Returns the operators so far.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.0.graph
@@ -171,26 +181,30 @@ impl<T: Send + 'static> Batches<T> {
 }
 
 pin_project! {
-    /// Counts what leaves an operator and notes where it goes, runs it within its span, and puts its panics down to it.
+    /// Wraps the stream of an operator: runs it within the operator's span, attributes its panics
+    /// to the operator, counts the items it emits, and records the stage that they enter next.
     struct Seam<S> {
-        // Dropped at its end, and all that is before it: one that ends early needs no more from its sources.
+        // `None` once the operator has ended. Dropping the operator drops everything upstream as
+        // well, so an operator that ends early, such as `slice`, stops its sources.
         #[pin]
         operator: Option<S>,
         name: Arc<str>,
         emitted: Arc<AtomicU64>,
-        goes_to: Arc<StageCell>,
+        next_stage: Arc<StageCell>,
         span: Span,
     }
 }
 
 impl<S> Seam<S> {
     fn new(node: &Node, operator: S) -> (Self, Arc<StageCell>) {
-        let (name, emitted) = (Arc::clone(node.name()), node.counter());
+        let name = Arc::clone(node.name());
+        let emitted = node.counter();
         let span = tracing::debug_span!("stage", name = &*name);
-        // Until it is known where it goes, it is here.
-        let way_out = Arc::new(StageCell::new(StageId::named(&name)));
-        let goes_to = Arc::clone(&way_out);
-        (Self { operator: Some(operator), name, emitted, goes_to, span }, way_out)
+        // The next stage is known once another operator is attached; until then the event counts as
+        // being in this one.
+        let output = Arc::new(StageCell::new(StageId::named(&name)));
+        let next_stage = Arc::clone(&output);
+        (Self { operator: Some(operator), name, emitted, next_stage, span }, output)
     }
 }
 
@@ -203,8 +217,9 @@ impl<S: Stream<Item: Passing>> Stream for Seam<S> {
         let _entered = this.span.enter();
         let item = ready!(panics::within(this.name, || operator.poll_next(cx)));
         if let Some(item) = &item {
-            item.enters(this.goes_to.get());
-            // Nobody else writes to it, and a store costs a fraction of what adding in place does.
+            item.enters(this.next_stage.get());
+            // Only this seam writes to the counter, so a load and a store suffice. They cost a
+            // fraction of an atomic addition.
             this.emitted.store(this.emitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
             this.operator.set(None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::recent::Recent;
 use crate::{Event, Failure, Keep};
 
-/// What a window does when it falls due and holds nothing.
+/// The behaviour of a window that falls due without events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Empty {
     /// It emits an empty batch.
@@ -15,11 +15,12 @@ pub enum Empty {
     Skip,
 }
 
-/// The events of one window. Only what is taken is emitted; whatever else was put in has been resolved.
+/// The events of one window. Events that were put in and are not among those taken have been
+/// resolved.
 pub(crate) trait Gather<T>: Send + 'static {
     fn put(&mut self, event: Event<T>);
 
-    /// How many events a window taken now would have.
+    /// Returns how many events [`take`](Self::take) would return.
     fn size(&self) -> usize;
 
     fn take(&mut self) -> Vec<Event<T>>;
@@ -39,7 +40,7 @@ impl<T: Send + 'static> Gather<T> for Vec<Event<T>> {
     }
 }
 
-/// One event of each key. The others are done: they were discarded on purpose.
+/// One event per key. The others are resolved as done: they were discarded on purpose.
 pub(crate) struct Distinct<T, K, F> {
     events: Recent<K, Event<T>>,
     key: F,
@@ -48,7 +49,7 @@ pub(crate) struct Distinct<T, K, F> {
 }
 
 impl<T, K: Hash + Eq + Clone, F> Distinct<T, K, F> {
-    /// Fails the events that have no key, in the name of `stage`.
+    /// Events without a key fail, with `stage` as their stage.
     pub(crate) fn new(key: F, keep: Keep, stage: Arc<str>) -> Self {
         Self { events: Recent::new(), key, keep, stage }
     }

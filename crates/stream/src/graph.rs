@@ -1,4 +1,4 @@
-//! `Graph`: what a flow is made of, for people to look at.
+//! `Graph`: the operators of a flow and their connections, to be drawn.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ pub struct Graph {
     edges: Vec<(NodeId, NodeId)>,
 }
 
-/// Identifies a node among all graphs of the process, so that graphs of joined flows merge.
+/// Identifies a node among all graphs of the process, so that the graphs of joined flows can be
+/// merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NodeId(u64);
 
@@ -25,7 +26,7 @@ pub struct Node {
     depth: Arc<AtomicUsize>,
 }
 
-/// What a node does to the elements that pass, and so how it is drawn.
+/// The way in which a node treats elements, which decides how it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
     /// Elements come from outside.
@@ -36,7 +37,7 @@ pub enum NodeKind {
     Window,
     /// Whole batches are processed.
     Batch,
-    /// Flows part or come together.
+    /// Flows split or merge.
     Junction,
     /// Elements leave.
     Sink,
@@ -49,25 +50,25 @@ impl Node {
         Self { id, kind, name: name.into(), emitted: Arc::default(), depth: Arc::default() }
     }
 
-    /// The operator's name, or the one its user gave it.
+    /// Returns the name that the user gave the operator, or otherwise the operator's own name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// How the node treats elements.
+    /// Returns the kind of the node.
     #[must_use]
     pub fn kind(&self) -> NodeKind {
         self.kind
     }
 
-    /// How many elements (events, or batches) have left the node so far.
+    /// Returns the number of elements (events, or batches) that have left the node so far.
     #[must_use]
     pub fn emitted(&self) -> u64 {
         self.emitted.load(Ordering::Relaxed)
     }
 
-    /// How many events wait in the node's queue; 0 for a node that has none.
+    /// Returns the number of events that wait in the node's queue; 0 for a node without a queue.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
@@ -87,19 +88,19 @@ impl Node {
 }
 
 impl Graph {
-    /// The nodes, in the order in which they were added.
+    /// Returns the nodes, in the order in which they were added.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The edges, as positions in [`nodes`](Self::nodes).
+    /// Returns the edges, as positions in [`nodes`](Self::nodes).
     pub fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
         let position = |id| self.nodes.iter().position(|node| node.id == id);
         self.edges.iter().filter_map(move |&(from, to)| Some((position(from)?, position(to)?)))
     }
 
-    /// The graph in Mermaid's language, for Markdown pages.
+    /// Returns the graph in Mermaid's language, for Markdown pages.
     #[must_use]
     pub fn to_mermaid(&self) -> String {
         let mut text = String::from("flowchart LR\n");
@@ -122,7 +123,7 @@ impl Graph {
         text
     }
 
-    /// The graph in Graphviz's DOT language.
+    /// Returns the graph in Graphviz's DOT language.
     #[must_use]
     pub fn to_dot(&self) -> String {
         let mut text = String::from("digraph forebay {\n    rankdir=LR;\n");
@@ -144,13 +145,13 @@ impl Graph {
         text
     }
 
-    /// Adds `node` after `from`.
+    /// Adds `node`, with an edge from `from` to it.
     pub(crate) fn add(&mut self, from: Option<NodeId>, node: Node) {
         self.edges.extend(from.map(|from| (from, node.id)));
         self.nodes.push(node);
     }
 
-    /// Takes over what `other` has and this graph has not.
+    /// Adds the nodes and edges of `other` that this graph does not have.
     pub fn merge(&mut self, other: Self) {
         for node in other.nodes {
             if self.nodes.iter().all(|known| known.id != node.id) {
@@ -177,7 +178,7 @@ mod tests {
     use crate::Flow;
 
     #[test]
-    fn a_flow_draws_itself() {
+    fn a_flow_is_drawn_in_mermaid_and_dot() {
         let size = NonZeroUsize::new(64).unwrap();
         let graph = Flow::from_iter([1])
             .timed_window(Duration::from_millis(5), size)

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Holds what has completed until everything opened before it has completed too.
+/// Holds completed values until everything opened before them has completed too.
 ///
-/// Opening and completing cost O(log n) in what is open. What it holds is bounded by whoever opens, and completes with
-/// something: a place that is [given up](InOrder::give_up) takes no room, however long those before it stay open.
+/// Opening and completing cost O(log n) in the number of open places. The caller bounds the number
+/// of held values by the number of places that it opens and completes. A place that is [given
+/// up](InOrder::give_up) takes no room, however long the places before it stay open.
 ///
 /// ```
 /// use forebay_stream::InOrder;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct InOrder<T> {
     next: u64,
     open: BTreeSet<u64>,
-    // Invariant: between calls, each stands behind a place that is open.
+    // Invariant: between calls, an open place precedes every held value.
     held: BTreeMap<u64, T>,
 }
 
@@ -28,13 +29,13 @@ pub struct InOrder<T> {
 pub struct Ticket(u64);
 
 impl<T> InOrder<T> {
-    /// Nothing opened yet.
+    /// Creates an order without open places.
     #[must_use]
     pub const fn new() -> Self {
         Self { next: 0, open: BTreeSet::new(), held: BTreeMap::new() }
     }
 
-    /// Takes the next place in the order.
+    /// Opens the next place in the order.
     pub fn open(&mut self) -> Ticket {
         let place = self.next;
         self.next += 1;
@@ -42,16 +43,18 @@ impl<T> InOrder<T> {
         Ticket(place)
     }
 
-    /// Completes one place; yields what is released by it, in order. What the caller does not take is dropped.
+    /// Completes a place. Returns the values that this releases, in order; the caller drops those
+    /// that it does not take.
     pub fn complete(&mut self, ticket: Ticket, value: T) -> impl Iterator<Item = T> + use<T> {
         self.held.insert(ticket.0, value);
         self.give_up(ticket)
     }
 
-    /// Completes one place with nothing; yields what is released by it, as [`complete`](Self::complete) does.
+    /// Completes a place without a value. Returns the values that this releases, as
+    /// [`complete`](Self::complete) does.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "taking the ticket is what makes it good for one use"
+        reason = "a ticket that is consumed can be used only once"
     )]
     pub fn give_up(&mut self, ticket: Ticket) -> impl Iterator<Item = T> + use<T> {
         self.open.remove(&ticket.0);
@@ -61,31 +64,32 @@ impl<T> InOrder<T> {
                 let behind = self.held.split_off(oldest);
                 std::mem::replace(&mut self.held, behind)
             }
-            // Something older is open still, and what it does not hold back was released before.
+            // A place before this one is still open, and values that it does not hold back were
+            // released earlier.
             Some(_) => BTreeMap::new(),
             None => std::mem::take(&mut self.held),
         };
         released.into_values()
     }
 
-    /// Releases everything that is held, in order, though places before it are open.
+    /// Releases all held values, in order, although places before them are open.
     pub fn release(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.held).into_values()
     }
 
-    /// How many have completed and are held.
+    /// Returns the number of values that are held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// How many places are open or held.
+    /// Returns the number of places that are open, or completed and held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.open.len() + self.held.len()
     }
 
-    /// Whether nothing is open.
+    /// Whether no place is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
@@ -106,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn releases_everything_once_and_in_order_and_holds_nothing_else(
+        fn every_value_is_released_once_and_in_order_and_only_values_behind_an_open_place_are_held(
             picks in prop::collection::vec((0_u8..8, any::<prop::sample::Index>()), 0..200),
         ) {
             let mut order = InOrder::new();

@@ -1,4 +1,4 @@
-//! `KeyLines`: whose turn it is among the inputs of each key.
+//! `KeyLines`: the order of the inputs of each key, and the outputs that wait for it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,23 +6,26 @@ use std::hash::Hash;
 
 use crate::{Event, Failure, Receipt};
 
-/// The inputs inside, a line for each key, and the outputs and failures that wait for their turn.
+/// The inputs inside `in_key_order`, in one line per key, with the outputs and failures that wait
+/// until older inputs have passed.
 ///
-/// Entering and passing cost one look into a map, and an output one more where its input was not the first of its line
-/// to begin with. An output of many inputs costs O(log n) for each of its keys.
+/// Entering and passing cost one map lookup. An output costs another one, unless its input was the
+/// first of its line when it entered. An output of many inputs costs O(log n) for each of its keys.
 pub(crate) struct KeyLines<K, U> {
     lines: HashMap<K, Line<K, U>>,
-    // The number of the newest input; older inputs have smaller ones, whatever their keys.
+    // The number of the newest input. An older input has a smaller number, also if its key is
+    // another.
     newest: u64,
-    // How many outputs are in the lines.
+    // The number of outputs in `lines`.
     waiting: usize,
-    // Outputs whose turn has come.
+    // Outputs that may leave, the next one first.
     ready: VecDeque<Event<U>>,
 }
 
-/// The inputs of one key, by their numbers. A line of one, the most frequent one, allocates nothing of its own.
+/// The inputs of one key, in ascending order of their numbers. A line with one input, the most
+/// frequent case, does not allocate `rest`.
 struct Line<K, U> {
-    // It is this one's turn. Invariant: nothing waits here, and it is not over.
+    // The input whose turn it is. Invariant: no outputs wait in its slot, and its `over` is `None`.
     first: Slot<K, U>,
     rest: VecDeque<Slot<K, U>>,
 }
@@ -30,7 +33,8 @@ struct Line<K, U> {
 struct Slot<K, U> {
     number: u64,
     outputs: Vec<Output<K, U>>,
-    // What is to be passed on in its turn, once nothing of the input is inside any more.
+    // Set when the work inside on the input is over before its turn: the failure to pass on in its
+    // turn, if there is one.
     over: Option<Over>,
 }
 
@@ -40,20 +44,21 @@ impl<K, U> Slot<K, U> {
     }
 }
 
-/// The failure of an input for its receipt, if it failed.
+/// The failure of an input and the receipt to fail with it; `None` if the input did not fail.
 pub(crate) type Over = Option<(Receipt, Failure)>;
 
-/// An output, and where it has to wait.
+/// An output of the inner operators, and the lines in which it may have to wait.
 pub(crate) struct Output<K, U> {
     pub(crate) event: Event<U>,
     /// The number of the oldest of its inputs.
     pub(crate) oldest: u64,
-    /// The keys of its inputs, less those in whose lines its turn has come: one, and where there are more the others.
+    /// The keys of its inputs, without those whose lines were checked: the only key of an output
+    /// with one input is here, and those of an output with several inputs are in `others`.
     pub(crate) key: Option<K>,
     pub(crate) others: Vec<K>,
 }
 
-/// The place of an input: its number, and whether it has been its turn from the beginning.
+/// The number of an input, and whether it was the first of its line when it entered.
 pub(crate) struct Entered {
     pub(crate) number: u64,
     pub(crate) is_first: bool,
@@ -67,7 +72,8 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
     /// Adds an input to its key's line.
     pub(crate) fn enter(&mut self, key: K) -> Entered {
         self.newest += 1;
-        let (number, slot) = (self.newest, Slot::new(self.newest));
+        let number = self.newest;
+        let slot = Slot::new(self.newest);
         let is_first = match self.lines.entry(key) {
             Entry::Vacant(line) => {
                 line.insert(Line { first: slot, rest: VecDeque::new() });
@@ -81,8 +87,9 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
         Entered { number, is_first }
     }
 
-    /// Takes an output in; it is ready when, in the line of each of its keys, all that is older than its oldest input
-    /// has passed. As an output waits for older inputs only, no two wait for each other.
+    /// Adds an output. It is ready when, in the line of each of its keys, all inputs older than its
+    /// oldest input have passed. Outputs wait for older inputs only, so no two outputs wait for
+    /// each other.
     pub(crate) fn add(&mut self, mut output: Output<K, U>) {
         while let Some(key) = output.key.take().or_else(|| output.others.pop()) {
             if let Some(slot) = waiting_slot(&mut self.lines, &key, output.oldest) {
@@ -94,7 +101,7 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
         self.ready.push_back(output.event);
     }
 
-    /// The next output whose turn has come.
+    /// Removes the next output that may leave.
     pub(crate) fn next(&mut self) -> Option<Event<U>> {
         self.ready.pop_front()
     }
@@ -103,21 +110,22 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
         !self.ready.is_empty()
     }
 
-    /// Whether any output is here.
+    /// Whether any output waits or is ready.
     pub(crate) fn has_outputs(&self) -> bool {
         self.waiting > 0 || self.has_next()
     }
 
-    /// Notes that nothing of an input is inside any more. Gives `over` back where it is the input's turn; it is then to
-    /// be dealt with before the input [passes](Self::pass).
+    /// Records that the work inside on an input is over. Returns `over` if it is the input's turn;
+    /// the caller must then pass it on before it lets the input [`pass`](Self::pass).
     pub(crate) fn end(&mut self, key: &K, number: u64, over: Over) -> Option<Over> {
         let Some(slot) = waiting_slot(&mut self.lines, key, number) else { return Some(over) };
         slot.over = Some(over);
         None
     }
 
-    /// Removes the first input of a line, whose outputs have left. If the next one is over already, it has to pass as
-    /// well, after this has been dealt with.
+    /// Removes the first input of a line, whose outputs have left. If the work on the next input is
+    /// over as well, returns its key and `Over`: the caller must pass that on and call `pass`
+    /// again.
     pub(crate) fn pass(&mut self, key: K) -> Option<(K, Over)> {
         let Entry::Occupied(mut line) = self.lines.entry(key) else { return None };
         let Some(mut next) = line.get_mut().rest.pop_front() else {
@@ -134,7 +142,7 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
         over
     }
 
-    /// Takes all outputs out.
+    /// Removes and returns all outputs.
     pub(crate) fn clear(&mut self) -> Vec<Event<U>> {
         self.waiting = 0;
         let slots = self.lines.values_mut().flat_map(|line| &mut line.rest);
@@ -144,7 +152,8 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
     }
 }
 
-/// Where something of an input with this number, or a greater one, has to wait; `None` if it is its turn.
+/// Returns the slot in which an output whose oldest input is `number`, or the end of that input,
+/// has to wait; `None` if all older inputs of the key have passed.
 fn waiting_slot<'a, K: Hash + Eq, U>(
     lines: &'a mut HashMap<K, Line<K, U>>,
     key: &K,

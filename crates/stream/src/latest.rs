@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{Event, Receipt};
 
-/// Holds the newest event of one input, and its receipt with it.
+/// Holds the newest event of one side of a join, with its receipt.
 ///
-/// An event that a newer one supersedes is done, as far as this place is concerned. One that was never part of an
-/// output when the input ends stays unresolved, and so is read again.
+/// An event that a newer one supersedes is resolved as done here. An event that was never part of
+/// an output when its side ends stays unresolved, and so is read again.
 pub(crate) struct Latest<T> {
     event: Option<Event<T>>,
     shown: bool,
@@ -29,7 +29,7 @@ impl<T> Latest<T> {
         }
     }
 
-    /// A copy with a share in the receipt.
+    /// Returns a copy with a share of the receipt.
     pub(crate) fn show(&mut self) -> Option<Event<T>>
     where
         T: Clone,
@@ -39,7 +39,7 @@ impl<T> Latest<T> {
         Some(event.derive(event.value.clone()))
     }
 
-    /// Lets go of the event at the end of the input.
+    /// Drops the event at the end of its side. It is done if it was part of an output.
     pub(crate) fn finish(&mut self) {
         if let Some(event) = self.event.take()
             && self.shown
@@ -49,7 +49,7 @@ impl<T> Latest<T> {
     }
 }
 
-/// One event of two: the metadata of the first, the receipts of both.
+/// Joins two events, with the metadata of the first and the receipts of both.
 pub(crate) fn pair<T, U>(first: Event<T>, second: Event<U>) -> Event<(T, U)> {
     let receipt = Receipt::join([first.receipt, second.receipt]);
     Event { value: (first.value, second.value), meta: Arc::clone(&first.meta), receipt }

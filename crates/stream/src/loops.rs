@@ -1,4 +1,5 @@
-//! `Loop`: what a loop knows of the events inside it, and `LoopShares`, which they carry with their receipts.
+//! `Loop`: counts the events inside a loop. `LoopShares`: the loops that an event is inside,
+//! carried by its receipt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,11 +7,13 @@ use std::task::Context;
 
 use futures::task::AtomicWaker;
 
-/// One loop of a flow. Counts the passes to it: one for each share of a receipt of an event inside.
+/// One loop of a flow. Counts its `LoopShare`s: one for each receipt of an event inside, because
+/// every share of a receipt has its own.
 pub(crate) struct Loop {
     inside: AtomicUsize,
     capacity: usize,
-    // Woken when an event has come back, when there is room again, and when nothing is inside any more.
+    // The task that polls the head of the loop. Woken when an event has come back, when there is
+    // room again, and when the loop is empty.
     head: AtomicWaker,
 }
 
@@ -20,31 +23,33 @@ impl Loop {
     }
 
     pub(crate) fn has_room(&self) -> bool {
+        // Pairs with the `fetch_sub` in `LoopShare::drop`.
         self.inside.load(Ordering::Acquire) < self.capacity
     }
 
     pub(crate) fn is_empty(&self) -> bool {
+        // Pairs with the `fetch_sub` in `LoopShare::drop`.
         self.inside.load(Ordering::Acquire) == 0
     }
 
-    /// An event has come back.
+    /// Wakes the head, because an event has come back.
     pub(crate) fn wake(&self) {
         self.head.wake();
     }
 
-    /// Whoever polls the head is to be woken by what happens from here on.
+    /// Registers the task that polls the head for all changes from here on.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         self.head.register(cx.waker());
     }
 }
 
-/// An event is inside this ring for as long as the pass is there.
+/// Counts an event as inside the loop while the share exists.
 struct LoopShare(Arc<Loop>);
 
 impl LoopShare {
-    fn new(ring: &Arc<Loop>) -> Self {
-        ring.inside.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(ring))
+    fn new(the_loop: &Arc<Loop>) -> Self {
+        the_loop.inside.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(the_loop))
     }
 }
 
@@ -56,6 +61,8 @@ impl Clone for LoopShare {
 
 impl Drop for LoopShare {
     fn drop(&mut self) {
+        // Pairs with the loads in `has_room` and `is_empty`. The head registers its waker before
+        // them, so it either sees the new count or is woken.
         let before = self.0.inside.fetch_sub(1, Ordering::AcqRel);
         if before == self.0.capacity || before == 1 {
             self.0.head.wake();
@@ -63,40 +70,42 @@ impl Drop for LoopShare {
     }
 }
 
-/// The loops that an event is inside; none costs nothing.
+/// The loops that an event is inside. An event outside of all loops allocates nothing.
 #[derive(Clone, Default)]
 pub(crate) struct LoopShares(Option<Box<Inside>>);
 
-// Invariants: not empty; one pass for each ring. Loops are rarely nested, so a list is the fastest set.
+// Invariants: not empty, and one share per loop. Loops are rarely nested, so a list is the fastest
+// set.
 #[derive(Clone)]
 struct Inside(Vec<LoopShare>);
 
 impl LoopShares {
     pub(crate) const NONE: Self = Self(None);
 
-    pub(crate) fn enter(&mut self, ring: &Arc<Loop>) {
+    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) {
         let inside = self.0.get_or_insert_with(|| Box::new(Inside(Vec::with_capacity(1))));
-        if inside.0.iter().all(|pass| !Arc::ptr_eq(&pass.0, ring)) {
-            inside.0.push(LoopShare::new(ring));
+        if inside.0.iter().all(|share| !Arc::ptr_eq(&share.0, the_loop)) {
+            inside.0.push(LoopShare::new(the_loop));
         }
     }
 
-    pub(crate) fn leave(&mut self, ring: &Arc<Loop>) {
+    pub(crate) fn leave(&mut self, the_loop: &Arc<Loop>) {
         let Some(inside) = &mut self.0 else { return };
-        inside.0.retain(|pass| !Arc::ptr_eq(&pass.0, ring));
+        inside.0.retain(|share| !Arc::ptr_eq(&share.0, the_loop));
         if inside.0.is_empty() {
             self.0 = None;
         }
     }
 
-    /// What is made of two events is inside every loop that one of them was inside.
+    /// Adds the loops of `other`: an event that is made of two is inside every loop that one of
+    /// them was inside.
     pub(crate) fn unite(&mut self, other: Self) {
         match &mut self.0 {
             None => *self = other,
             Some(inside) => {
-                for pass in other.0.into_iter().flat_map(|other| other.0) {
-                    if inside.0.iter().all(|known| !Arc::ptr_eq(&known.0, &pass.0)) {
-                        inside.0.push(pass);
+                for share in other.0.into_iter().flat_map(|other| other.0) {
+                    if inside.0.iter().all(|known| !Arc::ptr_eq(&known.0, &share.0)) {
+                        inside.0.push(share);
                     }
                 }
             }

@@ -54,14 +54,14 @@ mod tests {
         Missing, Overflow, Partial, Ratio, Retry,
     };
 
-    /// What a flow's end looks like to whoever asks again.
+    /// The name of an operator, and a flow that ends in it.
     type Ended = (&'static str, BoxStream<'static, ()>);
 
     fn ended<T: Send + 'static>(name: &'static str, flow: Flow<T>) -> Ended {
         (name, flow.0.stream.map(drop).boxed())
     }
 
-    /// A stream that panics when it is asked again after its end.
+    /// A flow of a stream that panics if it is polled after its end.
     fn source() -> Flow<u8> {
         Flow::from_stream(stream::unfold(0, |n| ready((n < 7).then_some((n, n + 1)))))
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_asks_again_after_the_end_is_told_so_again() {
+    async fn every_operator_that_is_polled_after_its_end_returns_none_again() {
         let events = stream::unfold(0, |n| {
             ready((n < 3).then(|| (Ok::<_, std::io::Error>(Event::detached(n)), n + 1)))
         });

@@ -1,4 +1,4 @@
-//! `Outbox`: failures on their way from the receipts that made them to the flow that deals with them.
+//! `Outbox`: carries failures from the receipts that report them to the flow that handles them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,37 +7,40 @@ use std::task::{Context, Poll, Waker};
 
 use crate::{InOrder, Ticket};
 
-/// A queue that never refuses: what settles cannot wait. Instead its sender is asked whether it is full before more
-/// is sent on its way.
+/// A queue that takes every item, because a receipt that settles cannot wait. To bound it, `catch`
+/// waits for `Sender::poll_room` before it lets another event pass.
 struct Outbox<T> {
     state: Mutex<State<T>>,
-    // The length of `released`, for a look without the lock.
+    // The length of `released`, to be read without the lock.
     waiting: AtomicUsize,
     capacity: usize,
     ordered: bool,
 }
 
 struct State<T> {
-    // `None` where failures leave as soon as they are known. Invariant: holds at most `capacity` between calls.
+    // `None` if items leave in the order in which they are sent. Invariant: holds at most
+    // `capacity` items between calls.
     order: Option<InOrder<T>>,
-    // Invariant: at most `capacity` and what was under way when it reached that.
+    // Invariant: at most `capacity` items, and those of events that had passed before that number
+    // was reached.
     released: VecDeque<T>,
     closed: bool,
     abandoned: bool,
-    // Who waits for an item, and who for room.
+    // The wakers of the task that waits for an item, and of the one that waits for room.
     taker: Option<Waker>,
     sender: Option<Waker>,
 }
 
-/// The end that items come in at. When all clones are gone, so is what the other end waits for.
+/// The sending end. When all clones are dropped, the outbox is closed.
 pub(crate) struct Sender<T>(Arc<SenderEnd<T>>);
 
 struct SenderEnd<T>(Arc<Outbox<T>>);
 
-/// The end that items leave at.
+/// The receiving end.
 pub(crate) struct Taker<T>(Arc<Outbox<T>>);
 
-/// An outbox that is full with `capacity` items, and holds back as many for the sake of their order if it is `ordered`.
+/// Creates an outbox that is full with `capacity` items. If it is `ordered`, it holds back up to
+/// `capacity` further items to keep their order.
 pub(crate) fn outbox<T>(capacity: usize, ordered: bool) -> (Sender<T>, Taker<T>) {
     let state = State {
         order: ordered.then(InOrder::new),
@@ -47,7 +50,8 @@ pub(crate) fn outbox<T>(capacity: usize, ordered: bool) -> (Sender<T>, Taker<T>)
         taker: None,
         sender: None,
     };
-    let (state, waiting) = (Mutex::new(state), AtomicUsize::new(0));
+    let state = Mutex::new(state);
+    let waiting = AtomicUsize::new(0);
     let outbox = Arc::new(Outbox { state, waiting, capacity, ordered });
     (Sender(Arc::new(SenderEnd(Arc::clone(&outbox)))), Taker(outbox))
 }
@@ -57,14 +61,14 @@ impl<T> Outbox<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called after each change of `released`.
+    /// Publishes the length of `released`. Called after each change of it.
     fn changed(&self, state: &State<T>) {
         self.waiting.store(state.released.len(), Ordering::Relaxed);
     }
 }
 
 impl<T> Sender<T> {
-    /// Waits while as many items as fit are there to be taken.
+    /// Ready while fewer than `capacity` items wait to be taken.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let outbox = &self.0.0;
         if outbox.waiting.load(Ordering::Relaxed) < outbox.capacity {
@@ -78,13 +82,14 @@ impl<T> Sender<T> {
         Poll::Pending
     }
 
-    /// A place in the order, if there is one.
+    /// Opens a place in the order; `None` if the outbox is not ordered.
     pub(crate) fn open(&self) -> Option<Ticket> {
         let outbox = &self.0.0;
         if outbox.ordered { outbox.lock().order.as_mut().map(InOrder::open) } else { None }
     }
 
-    /// Sends an item, or nothing, from its place in the order.
+    /// Completes a place in the order, with or without an item. Without a place, the item is sent
+    /// at once.
     pub(crate) fn send(&self, ticket: Option<Ticket>, item: Option<T>) {
         if ticket.is_none() && item.is_none() {
             return;
@@ -93,7 +98,7 @@ impl<T> Sender<T> {
         let mut guard = outbox.lock();
         let state = &mut *guard;
         if state.abandoned {
-            // Dropped outside of the lock: that settles other receipts.
+            // Dropped outside of the lock, because that settles other receipts.
             drop(guard);
             return drop(item);
         }
@@ -135,9 +140,10 @@ impl<T> Drop for SenderEnd<T> {
 }
 
 impl<T> Taker<T> {
-    /// The next item; `None` when there will be none.
+    /// Takes the next item; `None` once the outbox is empty and closed.
     ///
-    /// It costs nothing of the task's budget: `rejoin` relies on seeing a failure that is there.
+    /// It takes nothing of the task's budget, because `rejoin` relies on seeing every failure that
+    /// is ready.
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.0.lock();
         if let Some(item) = state.released.pop_front() {
@@ -165,7 +171,7 @@ impl<T> Drop for Taker<T> {
             self.0.changed(&state);
             (released, state.order.take(), state.sender.take())
         };
-        // What was in it settles as abandoned, outside of the lock.
+        // Dropped outside of the lock, because that settles the items' receipts as abandoned.
         drop((released, order));
         sender.into_iter().for_each(Waker::wake);
     }

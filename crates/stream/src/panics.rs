@@ -1,4 +1,4 @@
-//! Which stage a panic came from, and what it said.
+//! The stage and the message of a panic.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,7 +10,7 @@ thread_local! {
     static PANICKED: Cell<Option<Arc<str>>> = const { Cell::new(None) };
 }
 
-/// Runs `work` of `stage`. A panic that leaves it is put down to the innermost stage that it leaves.
+/// Runs `work` of `stage`. A panic is attributed to the innermost stage that it leaves.
 pub(crate) fn within<R>(stage: &Arc<str>, work: impl FnOnce() -> R) -> R {
     let blame = Blame(stage);
     let result = work();
@@ -18,12 +18,12 @@ pub(crate) fn within<R>(stage: &Arc<str>, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Only ever dropped by a panic.
+/// Dropped only by a panic, because [`within`] forgets it otherwise.
 struct Blame<'a>(&'a Arc<str>);
 
 impl Drop for Blame<'_> {
     fn drop(&mut self) {
-        // There is no other place to keep it while the thread itself ends.
+        // If the thread is ending, `PANICKED` may be destroyed already, and the stage is not kept.
         PANICKED
             .try_with(|panicked| {
                 let innermost = panicked.take().unwrap_or_else(|| Arc::clone(self.0));
@@ -33,7 +33,8 @@ impl Drop for Blame<'_> {
     }
 }
 
-/// The error for a panic that has just been caught; without a stage that it left, it was that of `owner`.
+/// Returns the error for a panic that was just caught. A panic that left no stage is attributed to
+/// `owner`.
 pub(crate) fn caught(panic: &(dyn Any + Send), owner: &Arc<str>) -> PipelineError {
     let stage = PANICKED.take().unwrap_or_else(|| Arc::clone(owner));
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

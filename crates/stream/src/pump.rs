@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 use crate::fault::Fault;
 use crate::panics;
 
-/// A task that belongs to what is downstream of it: spawned when that is first polled, aborted when that is dropped.
+/// A task that belongs to the stream downstream of it: spawned when that stream is first polled,
+/// aborted when it is dropped.
 pub(crate) struct Pump {
     // Boxed, because the stream that owns a pump may move it with every event.
     state: Box<Mutex<State>>,
@@ -26,9 +27,9 @@ struct State {
 }
 
 impl Pump {
-    /// A task that runs `carry`. When that ends, `ends` is dropped, which must tell downstream that nothing more
-    /// comes; a panic is in `fault` before, put
-    /// down to the stage that it came from, or else to `stage`.
+    /// Creates a task that runs `carry`. When `carry` ends, the task drops `ends`, which must tell
+    /// downstream that no more events come. If `carry` panics, the panic is raised in `fault`
+    /// first, attributed to the stage that it came from, or to `stage` if that is not known.
     pub(crate) fn new(
         stage: Arc<str>,
         fault: Fault,
@@ -45,9 +46,11 @@ impl Pump {
         Self { state: Box::new(Mutex::new(waiting)), started: AtomicBool::new(false) }
     }
 
-    /// Spawns the task, unless it has been. Only once something is polled there is a runtime for certain.
+    /// Spawns the task, unless it was spawned before. To be called when the stream is polled,
+    /// because only then a runtime is certain to exist.
     pub(crate) fn start(&self) {
-        // Asked for at every poll. Whoever sees it unset finds out under the lock.
+        // Called at every poll, so it must be cheap. If two threads both see `false`, the `take`
+        // under the lock lets only one of them spawn the task.
         if self.started.load(Ordering::Relaxed) {
             return;
         }

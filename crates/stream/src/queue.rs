@@ -1,4 +1,4 @@
-//! `Queue`: a bounded queue between two stages of which both ends can be taken from.
+//! `Queue`: a bounded queue between two stages, whose producer can also discard the oldest item.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// At most `capacity` items, from one producer to one consumer.
+/// A queue of at most `capacity` items, with one producer and one consumer.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     capacity: usize,
-    // With one waiter each, a stored permit is enough to miss nothing.
+    // Each has at most one waiter, so the one permit that `Notify` stores is enough to miss no
+    // notification.
     arrived: Notify,
     left: Notify,
-    // The length of `items`. Only the producer raises it, so what it reads there is never too low.
+    // The length of `items`. Only the producer adds items, so the value that the producer reads is
+    // never too low.
     depth: Arc<AtomicUsize>,
 }
 
@@ -22,13 +24,14 @@ struct State<T> {
     // Invariant: never longer than `capacity`.
     items: VecDeque<T>,
     closed: bool,
-    // Who waits to be notified, or did and gave up: nobody else is worth the cost of it.
+    // Whether the consumer or the producer waits to be notified, or has given up waiting. A
+    // notification costs time, so it is sent only if one of these is set.
     waits_for_item: bool,
     waits_for_room: bool,
 }
 
 impl<T> Queue<T> {
-    /// An empty queue that keeps its length in `depth`.
+    /// Creates an empty queue that stores its length in `depth`.
     pub(crate) fn new(capacity: NonZeroUsize, depth: Arc<AtomicUsize>) -> Self {
         let state = State {
             items: VecDeque::new(),
@@ -52,7 +55,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds an item; gives it back if there is no room.
+    /// Adds an item; returns it if there is no room.
     pub(crate) fn try_push(&self, item: T) -> Option<T> {
         let mut state = self.lock();
         if state.items.len() == self.capacity {
@@ -63,7 +66,7 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Adds an item; gives back the oldest if there was no room.
+    /// Adds an item; removes and returns the oldest one if there was no room.
     pub(crate) fn force_push(&self, item: T) -> Option<T> {
         let mut state = self.lock();
         let full = state.items.len() == self.capacity;
@@ -73,7 +76,8 @@ impl<T> Queue<T> {
         oldest
     }
 
-    /// Takes the oldest item, waiting for it; `None` once the queue is closed and empty.
+    /// Takes the oldest item, and waits for one if there is none; `None` once the queue is closed
+    /// and empty.
     pub(crate) async fn pop(&self) -> Option<T> {
         loop {
             {
@@ -95,13 +99,13 @@ impl<T> Queue<T> {
         self.take(&mut self.lock())
     }
 
-    /// No more items come.
+    /// Closes the queue: no more items will be added.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_one();
     }
 
-    /// Whether there is no room; the next item to leave is then notified of.
+    /// Whether there is no room. If so, the producer is notified when the next item leaves.
     fn is_full(&self) -> bool {
         let mut state = self.lock();
         state.waits_for_room = state.items.len() == self.capacity;
@@ -131,7 +135,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Closes the queue when its producer has ended, however it has.
+/// Closes the queue when it is dropped, also if the producer panics.
 pub(crate) struct Closing<T>(pub(crate) Arc<Queue<T>>);
 
 impl<T> Drop for Closing<T> {

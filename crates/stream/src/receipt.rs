@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::loops::{Loop, LoopShares};
 use crate::stage::{StageCell, StageId};
 
-/// How the work on one input ended.
+/// The outcome of the work on one input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every part was delivered, or discarded on purpose.
@@ -23,10 +23,12 @@ pub enum Outcome {
     Abandoned,
 }
 
-/// Whoever waits for the outcome of an input: its source, or an operator that gave it a receipt of its own.
+/// The receiver of an input's outcome: its source, or an operator that wrapped its receipt in
+/// another one.
 ///
-/// As long as a share of the input is open, [`Receipt::visit`] finds this from whatever was made of the input. So a
-/// sink can ask which inputs an output belongs to.
+/// While a share of the input is open, [`Receipt::visit`] finds the receiver from the receipt of
+/// every event that was made of the input. A sink uses this to find out which inputs an output
+/// belongs to.
 ///
 /// ```
 /// use forebay_stream::{Outcome, Receipt, Settle};
@@ -45,13 +47,13 @@ pub enum Outcome {
 /// assert_eq!(offsets, [7, 9]);
 /// ```
 pub trait Settle: Any + Send + Sync {
-    /// Hears the outcome; called once, when the last share is gone.
+    /// Receives the outcome. Called once, when the last share is gone.
     ///
-    /// It runs on whichever thread resolves last, so it must be short and must not block.
+    /// It runs on the thread that resolves the last share, so it must be short and must not block.
     fn settle(self: Box<Self>, outcome: Outcome);
 
-    /// The receipts that wait for this one: those that `settle` resolves. An operator that wraps a receipt in one of
-    /// its own names it here; a source has none.
+    /// Returns the receipts that `settle` resolves. An operator that wraps a receipt returns the
+    /// wrapped one here; a source returns none.
     fn stands_for(&self) -> &[Receipt] {
         &[]
     }
@@ -59,9 +61,10 @@ pub trait Settle: Any + Send + Sync {
 
 /// A share in the outcome of one input.
 ///
-/// Every event derived from an input holds a share. The input's outcome is settled, once, when the last share is gone:
-/// failed if any share [failed](Receipt::fail), else abandoned if any was dropped unresolved, else done. Forgetting a
-/// receipt is therefore safe: the input counts as abandoned, its offset stays uncommitted, and it is read again.
+/// Every event derived from an input holds a share. The input's outcome is settled, once, when the
+/// last share is gone: failed if any share [failed](Receipt::fail), otherwise abandoned if any was
+/// dropped unresolved, otherwise done. Forgetting a receipt is therefore safe: the input counts as
+/// abandoned, its offset stays uncommitted, and it is read again.
 ///
 /// ```
 /// use forebay_stream::{Outcome, Receipt};
@@ -76,31 +79,33 @@ pub trait Settle: Any + Send + Sync {
 /// ```
 #[must_use = "a receipt that is dropped marks its input as abandoned"]
 pub struct Receipt {
-    // `None` once resolved, or where no source waits for the outcome.
+    // `None` once resolved, or if no source waits for the outcome.
     root: Option<Arc<Root>>,
-    passes: LoopShares,
+    loop_shares: LoopShares,
 }
 
-/// What the shares of one input have in common. Its `Arc` count is the number of open shares, and its drop settles.
+/// The state that all shares of one input have in common. The strong count of its `Arc` is the
+/// number of open shares, and its drop settles the input.
 struct Root {
     failure: OnceLock<Failure>,
     abandoned: AtomicBool,
     stage: StageCell,
-    // Whether it stands for other inputs, which are wherever it is.
+    // Whether `receiver` stands for other receipts, whose inputs are in the same stage as this one.
     wraps: bool,
-    // Taken by the drop.
-    waits: Option<Box<dyn Settle>>,
+    // `None` only during the drop, which takes it.
+    receiver: Option<Box<dyn Settle>>,
 }
 
-/// Looks at an input without holding a share of it.
+/// A view of an input that does not hold a share of it.
 #[derive(Clone, Debug)]
 pub struct Watch(Weak<Root>);
 
 impl Watch {
-    /// The stage that the input is in, or was last seen in if several events are made of it; `None` once its outcome
-    /// is settled, and for what has not left its source.
+    /// Returns the stage that the input is in. If several events were made of it, this is the stage
+    /// that one of them entered last. `None` before the input has left its source, and once its
+    /// outcome is settled.
     ///
-    /// Where the last share is resolved meanwhile, the outcome is settled in this call.
+    /// If the last share is resolved during this call, the outcome is settled by this call.
     #[must_use]
     pub fn stage(&self) -> Option<Arc<str>> {
         self.0.upgrade()?.stage.get().name()
@@ -130,57 +135,60 @@ impl Settle for Joined {
 }
 
 impl Receipt {
-    /// The first share of a new input; `settle` is called once, when the last share is gone.
+    /// Creates the first share of a new input. `settle` is called once, when the last share is
+    /// gone.
     ///
-    /// `settle` runs on whichever thread resolves last, so it must be short and must not block. For an input that
-    /// sinks are to find, see [`of`](Self::of).
+    /// `settle` runs on the thread that resolves the last share, so it must be short and must not
+    /// block. If sinks have to find the input, use [`of`](Self::of).
     pub fn new(settle: impl FnOnce(Outcome) + Send + Sync + 'static) -> Self {
         Self::of(Closure(settle))
     }
 
-    /// The first share of a new input, whose outcome `waits` hears.
-    pub fn of(waits: impl Settle) -> Self {
-        let waits: Box<dyn Settle> = Box::new(waits);
+    /// Creates the first share of a new input, whose outcome goes to `receiver`.
+    pub fn of(receiver: impl Settle) -> Self {
+        let receiver: Box<dyn Settle> = Box::new(receiver);
         let root = Root {
             failure: OnceLock::new(),
             abandoned: AtomicBool::new(false),
             stage: StageCell::new(StageId::NONE),
-            wraps: !waits.stands_for().is_empty(),
-            waits: Some(waits),
+            wraps: !receiver.stands_for().is_empty(),
+            receiver: Some(receiver),
         };
-        Self { root: Some(Arc::new(root)), passes: LoopShares::NONE }
+        Self { root: Some(Arc::new(root)), loop_shares: LoopShares::NONE }
     }
 
-    /// A receipt for which no source waits; resolving it does nothing.
+    /// Creates a receipt for which no source waits; resolving it does nothing.
     pub const fn detached() -> Self {
-        Self { root: None, passes: LoopShares::NONE }
+        Self { root: None, loop_shares: LoopShares::NONE }
     }
 
-    /// One receipt for what is made of several inputs: its outcome becomes the outcome of each.
+    /// Joins the receipts of several inputs into one. Its outcome becomes the outcome of each of
+    /// them.
     pub fn join(members: impl IntoIterator<Item = Self>) -> Self {
-        let mut passes = LoopShares::NONE;
+        let mut loop_shares = LoopShares::NONE;
         let members: Vec<Self> = members
             .into_iter()
             .map(|mut member| {
-                passes.unite(std::mem::take(&mut member.passes));
+                loop_shares.unite(std::mem::take(&mut member.loop_shares));
                 member
             })
             .filter(|member| member.root.is_some())
             .collect();
         if members.is_empty() {
-            return Self { root: None, passes };
+            return Self { root: None, loop_shares };
         }
         let mut joined = Self::of(Joined(members));
-        joined.passes = passes;
+        joined.loop_shares = loop_shares;
         joined
     }
 
-    /// Another share in the same input, for an operator that makes several events of one.
+    /// Creates another share of the same input, for an operator that makes several events of one.
     pub fn share(&self) -> Self {
-        Self { root: self.root.clone(), passes: self.passes.clone() }
+        Self { root: self.root.clone(), loop_shares: self.loop_shares.clone() }
     }
 
-    /// Looks at the input from now on; for who waits for its outcome and is asked why it takes so long.
+    /// Returns a view of the input, for code that waits for its outcome and reports where it is
+    /// stuck.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -206,10 +214,12 @@ impl Receipt {
         Watch(self.root.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
-    /// Notes the stage that the event comes into.
+    /// Records that the event enters `stage`, for its input and for all inputs that its receipt
+    /// stands for.
     pub(crate) fn enters(&self, stage: StageId) {
-        // A loop may have wrapped it as often as it goes round, and a window may be of any size: those beyond stay where
-        // they were seen last.
+        // The number of receipts behind this one has no bound: an operator in a loop wraps a
+        // receipt once a round, and a window joins receipts. Inputs beyond this limit keep the
+        // stage they had.
         let mut most = 64;
         self.note(stage, &mut most);
     }
@@ -220,27 +230,27 @@ impl Receipt {
         if !root.wraps {
             return;
         }
-        for inner in root.waits.iter().flat_map(|waits| waits.stands_for()) {
+        for inner in root.receiver.iter().flat_map(|receiver| receiver.stands_for()) {
             let Some(fewer) = left.checked_sub(1) else { return };
             *left = fewer;
             inner.note(stage, left);
         }
     }
 
-    /// Resolves this share: its work is over and delivered, or it was discarded on purpose.
+    /// Resolves this share as done: its event was delivered, or discarded on purpose.
     pub fn done(mut self) {
         self.root.take();
     }
 
-    /// Resolves this share as failed. The first failure of an input is the one its source sees.
+    /// Resolves this share as failed. The source of an input sees its first failure.
     pub fn fail(mut self, failure: Failure) {
         if let Some(root) = self.root.take() {
-            // A later failure of the same input adds nothing: one input gets one answer.
+            // A later failure of the same input is ignored: one input gets one answer.
             root.failure.set(failure).ok();
         }
     }
 
-    /// Resolves this share with the outcome of something that stood for it.
+    /// Resolves this share with the outcome of a receipt that stood for it.
     pub fn resolve(self, outcome: Outcome) {
         match outcome {
             Outcome::Done => self.done(),
@@ -249,37 +259,42 @@ impl Receipt {
         }
     }
 
-    /// Shows whatever of type `T` waits for this receipt's outcome: directly, as a member of a [join](Self::join), or
-    /// behind operators that gave their events receipts of their own. Each one once; those that were joined first are
-    /// shown first.
+    /// Calls `visit` for each receiver of type `T` that waits for this receipt's outcome: directly,
+    /// as a member of a [join](Self::join), or behind operators that wrapped the receipt in another
+    /// one. Each receiver is visited once. The members of a join are visited in the order in which
+    /// they were joined.
     pub fn visit<T: Settle>(&self, visit: &mut impl FnMut(&T)) {
-        let walked = self.walk(&mut |_, waits| {
-            if let Some(waits) = (waits as &dyn Any).downcast_ref() {
-                visit(waits);
+        let walked = self.walk(&mut |_, receiver| {
+            if let Some(receiver) = (receiver as &dyn Any).downcast_ref() {
+                visit(receiver);
             }
             ControlFlow::<()>::Continue(())
         });
-        debug_assert!(walked.is_continue(), "nothing stops it");
+        debug_assert!(walked.is_continue(), "the visitor never breaks");
     }
 
-    /// Shows everything that waits for this receipt's outcome, with the receipt through which it does, until told to
-    /// stop. It needs no stack of calls, so what it walks may be nested as deep as a loop has made it.
+    /// Calls `visit` for every receiver that waits for this receipt's outcome, with the receipt
+    /// through which it waits, until `visit` breaks. The walk does not recurse, because a loop can
+    /// nest receipts to any depth.
     pub(crate) fn walk<'a, B>(
         &'a self,
         visit: &mut impl FnMut(&'a Self, &'a dyn Settle) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut rest = Vec::new();
-        // Where ways part they may meet again; a single way, which is the rule, needs no memory.
+        // Two paths from a join can lead to the same receiver, so visited receivers are remembered
+        // from the first join on. A single path, the usual case, needs no memory.
         let mut seen = HashSet::new();
         let mut parted = false;
         let mut next = Some(self);
         while let Some(receipt) = next.take().or_else(|| rest.pop()) {
-            let (Some(root), Some(waits)) = (&receipt.root, receipt.waits()) else { continue };
+            let (Some(root), Some(receiver)) = (&receipt.root, receipt.receiver()) else {
+                continue;
+            };
             if parted && !seen.insert(Arc::as_ptr(root)) {
                 continue;
             }
-            visit(receipt, waits)?;
-            match waits.stands_for() {
+            visit(receipt, receiver)?;
+            match receiver.stands_for() {
                 [one] => next = Some(one),
                 many => {
                     parted |= !many.is_empty();
@@ -290,33 +305,36 @@ impl Receipt {
         ControlFlow::Continue(())
     }
 
-    /// The same for all shares of one input, and for no other input.
+    /// Returns an address that is the same for all shares of one input, and different for all other
+    /// open inputs. Null for a detached receipt.
     pub(crate) fn identity(&self) -> *const () {
         self.root.as_ref().map_or(std::ptr::null(), |root| Arc::as_ptr(root).cast())
     }
 
-    /// What waits for this receipt's outcome itself.
-    pub(crate) fn waits(&self) -> Option<&dyn Settle> {
-        self.root.as_ref()?.waits.as_deref()
+    /// Returns the receiver that waits for this receipt's outcome directly.
+    pub(crate) fn receiver(&self) -> Option<&dyn Settle> {
+        self.root.as_ref()?.receiver.as_deref()
     }
 
-    /// Resolves this share and gives a receipt for which no source waits, for an event that goes on.
+    /// Resolves this share as done and returns a receipt for which no source waits, for an event
+    /// that goes on.
     pub(crate) fn release(mut self) -> Self {
         self.root.take();
         self
     }
 
-    /// Counts the event as inside `ring` until its receipt is resolved, or it leaves.
-    pub(crate) fn enter(&mut self, ring: &Arc<Loop>) {
-        self.passes.enter(ring);
+    /// Counts the event as inside `the_loop` until its receipt is resolved or
+    /// [`leave`](Self::leave) is called.
+    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) {
+        self.loop_shares.enter(the_loop);
     }
 
     /// The opposite of [`enter`](Self::enter).
-    pub(crate) fn leave(&mut self, ring: &Arc<Loop>) {
-        self.passes.leave(ring);
+    pub(crate) fn leave(&mut self, the_loop: &Arc<Loop>) {
+        self.loop_shares.leave(the_loop);
     }
 
-    /// How many shares of the input are open, this one included; 0 where no source waits.
+    /// Returns the number of open shares of the input, including this one; 0 if no source waits.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.root.as_ref().map_or(0, Arc::strong_count)
@@ -326,7 +344,8 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(root) = &self.root {
-            // Ordered before the settling thread's read by the `Arc` count's own release and acquire.
+            // Ordered before the settling thread's read by the `Arc` count's own release and
+            // acquire.
             root.abandoned.store(true, Ordering::Relaxed);
         }
     }
@@ -339,8 +358,8 @@ impl Drop for Root {
             None if *self.abandoned.get_mut() => Outcome::Abandoned,
             None => Outcome::Done,
         };
-        if let Some(waits) = self.waits.take() {
-            settle(waits, outcome);
+        if let Some(receiver) = self.receiver.take() {
+            settle(receiver, outcome);
         }
     }
 }
@@ -349,28 +368,30 @@ type Settling = (Box<dyn Settle>, Outcome);
 
 thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-    static PUT_OFF: RefCell<VecDeque<Settling>> = const { RefCell::new(VecDeque::new()) };
+    static DEFERRED: RefCell<VecDeque<Settling>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Settling one input resolves receipts, and so settles others: at once, unless they are nested so deep that the
-/// stack might not do (a loop can wrap an event as often as it goes round). Those have to wait for the first.
-fn settle(waits: Box<dyn Settle>, outcome: Outcome) {
-    const DEEP: usize = 64;
+/// Settles one input. That resolves the receipts that it stands for, which can settle further
+/// inputs in nested calls. A loop can nest receipts to any depth, so an input at a depth of
+/// `MAX_DEPTH` is deferred: the outermost call settles it, because the stack might overflow here.
+fn settle(receiver: Box<dyn Settle>, outcome: Outcome) {
+    const MAX_DEPTH: usize = 64;
     let depth = DEPTH.replace(DEPTH.get() + 1);
     let _level = Level;
-    let mut settling = Some((waits, outcome));
-    if depth == DEEP {
-        // A thread that ends may have lost the place for it already.
-        PUT_OFF.try_with(|put_off| put_off.borrow_mut().extend(settling.take())).ok();
+    let mut settling = Some((receiver, outcome));
+    if depth == MAX_DEPTH {
+        // If the thread is ending, `DEFERRED` may be destroyed already. `settling` then still holds
+        // the input, and it is settled here.
+        DEFERRED.try_with(|deferred| deferred.borrow_mut().extend(settling.take())).ok();
     }
-    while let Some((waits, outcome)) = settling {
-        waits.settle(outcome);
-        settling = if depth == 0 { next_put_off() } else { None };
+    while let Some((receiver, outcome)) = settling {
+        receiver.settle(outcome);
+        settling = if depth == 0 { next_deferred() } else { None };
     }
 }
 
-fn next_put_off() -> Option<Settling> {
-    PUT_OFF.try_with(|put_off| put_off.borrow_mut().pop_front()).ok().flatten()
+fn next_deferred() -> Option<Settling> {
+    DEFERRED.try_with(|deferred| deferred.borrow_mut().pop_front()).ok().flatten()
 }
 
 struct Level;
@@ -425,7 +446,7 @@ mod tests {
         assert_eq!(*second_seen.lock().unwrap(), [Outcome::Done]);
     }
 
-    /// An input with a number, which leaves it behind when it is settled.
+    /// An input with a number, which is added to the set when the input is settled.
     struct Numbered(usize, Arc<Mutex<BTreeSet<usize>>>);
 
     impl Settle for Numbered {
@@ -434,7 +455,7 @@ mod tests {
         }
     }
 
-    /// An operator that gives each event a receipt of its own.
+    /// The receiver of an operator that wraps each event's receipt in another one.
     struct Wrapped(Receipt);
 
     impl Settle for Wrapped {
@@ -454,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_found_and_settled_however_deep_it_is_nested() {
+    fn an_input_is_found_and_settled_however_deep_its_receipt_is_nested() {
         let settled = Arc::default();
         let mut receipt = Receipt::of(Numbered(7, Arc::clone(&settled)));
         for round in 0..100_000 {
@@ -485,7 +506,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_are_the_inputs_that_are_open(
+        fn visit_finds_exactly_the_inputs_that_are_open(
             inputs in 1_usize..6,
             steps in prop::collection::vec((0_u8..6, any::<prop::sample::Index>()), 0..60),
         ) {

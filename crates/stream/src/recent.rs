@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Values by key, in the order in which they were last put in. Everything costs O(log n).
+/// A map whose values are in the order in which they were last put in. Every operation on a key
+/// costs O(log n).
 ///
-/// It holds what is put in; whoever puts in bounds that.
+/// The caller bounds the number of keys.
 pub(crate) struct Recent<K, V> {
-    // Invariant: each key's place is one of `entries`, which holds that key, and there are no other entries.
+    // Invariant: holds the number of each key's entry in `entries`, and `entries` has no others.
     places: HashMap<K, u64>,
     entries: BTreeMap<u64, (K, V)>,
     next: u64,
@@ -22,7 +23,7 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
         self.places.contains_key(key)
     }
 
-    /// Puts a value in the newest place; returns the value that the key had.
+    /// Adds a value as the newest one; returns the value that the key had.
     pub(crate) fn put(&mut self, key: K, value: V) -> Option<V> {
         let place = self.next;
         self.next += 1;
@@ -31,14 +32,14 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
         Some(self.entries.remove(&before?)?.1)
     }
 
-    /// Takes the value that was put in least recently.
+    /// Removes and returns the value that was put in least recently.
     pub(crate) fn pop_oldest(&mut self) -> Option<V> {
         let (_, (key, value)) = self.entries.pop_first()?;
         self.places.remove(&key);
         Some(value)
     }
 
-    /// Takes everything, the oldest first.
+    /// Removes and returns all values, the oldest first.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = V> + use<K, V> {
         self.places.clear();
         std::mem::take(&mut self.entries).into_values().map(|(_, value)| value)

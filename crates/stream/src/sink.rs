@@ -1,4 +1,4 @@
-//! `Sink`: where a flow ends, and `Pipeline`: a flow that has an end and can be run.
+//! `Sink`: the end of a flow. `Pipeline`: a flow with an end, which can be run.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,22 +18,23 @@ use crate::fault::Fault;
 use crate::flow::Chain;
 use crate::{Event, Failure, Flow, Graph, Node, NodeKind, panics};
 
-/// Takes the events that leave a flow.
+/// A writer of the events that leave a flow.
 ///
 /// A sink resolves an event's receipt when its delivery is confirmed, never before.
 pub trait Sink<T>: Send + 'static {
-    /// What ends the whole pipeline. What concerns one event fails that event's receipt instead.
+    /// The error that ends the whole pipeline. For a problem with one event, fail that event's
+    /// receipt instead.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Takes one event. Waits for room, not for delivery.
     fn send(&mut self, event: Event<T>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Pushes out what is buffered; called when nothing more is ready upstream.
+    /// Sends out buffered events; called when nothing more is ready upstream.
     fn flush(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async { Ok(()) }
     }
 
-    /// Returns when everything sent has been confirmed; called once, at the end of the input.
+    /// Waits until everything sent has been confirmed; called once, at the end of the input.
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async { Ok(()) }
     }
@@ -46,7 +47,8 @@ pub struct Pipeline {
     run: Pin<Box<dyn Future<Output = Result<(), PipelineError>> + Send>>,
 }
 
-/// Why a pipeline ended before its input did. Every run of a flow in several branches returns the same.
+/// The reason why a pipeline ended before its input. If a flow has several branches, every run of
+/// it returns the same reason.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PipelineError {
@@ -61,18 +63,19 @@ pub enum PipelineError {
     Panicked {
         /// The stage.
         stage: Arc<str>,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// A [`breaker`](Flow::breaker) has seen too many inputs fail.
     #[error(
         "the circuit breaker tripped: {failed} of the last {of} inputs failed; the last failure: {last}. Find out why \
-         they fail, or let the breaker allow more, and start again: what had no answer is read again"
+         they fail, or let the breaker allow more, and start again: inputs without an answer are read \
+         again"
     )]
     Tripped {
-        /// How many failed.
+        /// The number of inputs that failed.
         failed: usize,
-        /// Of how many.
+        /// The number of last inputs that were counted.
         of: usize,
         /// The failure that made it trip.
         last: Failure,
@@ -85,7 +88,8 @@ impl PipelineError {
     }
 }
 
-/// The error of a source or a sink, for every run that it ends. Dereferences to the error itself.
+/// The error of a source or a sink, shared by all runs that it ends. Dereferences to the error
+/// itself.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn StdError + Send + Sync>);
 
@@ -104,7 +108,7 @@ impl fmt::Debug for Cause {
 }
 
 impl Pipeline {
-    /// What the pipeline is made of.
+    /// Returns the operators of the pipeline and their connections.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -114,10 +118,11 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// When a source or a sink of the flow cannot go on, or a stage panics, whichever is first; where the flow has
-    /// several branches, each one's run returns it. All sources of the flow then end, and what they had given is
-    /// delivered as far as that takes no more than a second. What was in flight after that stays unresolved, so it is
-    /// read again.
+    /// If a source or a sink of the flow cannot go on, a stage panics, or a
+    /// [`breaker`](Flow::breaker) trips: the first of these errors. If the flow has several
+    /// branches, the run of each of them returns it. All sources of the flow then end, and the
+    /// events that they had emitted are delivered for up to one second. Inputs that are in flight
+    /// after that stay unresolved, so they are read again.
     pub async fn run(self) -> Result<(), PipelineError> {
         self.run.await
     }
@@ -128,12 +133,12 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Backpressures** when the sink does.
     /// - **Completes** when the input has ended and the sink has confirmed everything.
-    /// - **On failure** of one event, the sink fails its receipt; an error of the sink or a source, and a panic, end
-    ///   the run.
+    /// - **On failure** of one event, the sink fails its receipt; an error of the sink or a source,
+    ///   and a panic, end the run.
     pub fn sink(self, name: impl Into<Arc<str>>, sink: impl Sink<T>) -> Pipeline {
         let node = Node::new(NodeKind::Sink, name);
         let mut chain = self.0;
-        chain.leads_to(node.name());
+        chain.set_next_stage(node.name());
         let Chain { stream, mut graph, tail, fault, .. } = chain;
         let name = Arc::clone(node.name());
         graph.add(Some(tail), node);
@@ -148,7 +153,7 @@ impl<T: Send + 'static> Flow<T> {
         Pipeline { graph, run }
     }
 
-    /// Ends the flow in a function, which has delivered each value when it returns.
+    /// Ends the flow in a function; a value is delivered when the function returns.
     pub fn sink_fn(self, f: impl FnMut(T) + Send + 'static) -> Pipeline {
         struct Function<F>(F);
         impl<T: Send + 'static, F: FnMut(T) + Send + 'static> Sink<T> for Function<F> {
@@ -163,11 +168,12 @@ impl<T: Send + 'static> Flow<T> {
         self.sink("sink_fn", Function(f))
     }
 
-    /// Runs the flow to its end and returns the values that arrived, in order; for tests and small jobs.
+    /// Runs the flow to its end and returns the values that arrived, in order; for tests and small
+    /// jobs.
     ///
     /// # Errors
     ///
-    /// When a source fails.
+    /// As [`Pipeline::run`].
     pub async fn collect(self) -> Result<Vec<T>, PipelineError> {
         let values = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&values);
@@ -179,7 +185,7 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Runs the flow to its end. What ends it early is in `fault`.
+/// Runs the flow to its end. An error or a panic that ends it early is raised in `fault`.
 async fn run<T: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
     sink: impl Sink<T>,
@@ -205,7 +211,8 @@ async fn drive<T: Send + 'static, S: Sink<T>>(
         let next = match ready {
             Poll::Ready(next) => next,
             Poll::Pending if !coop::has_budget_remaining() => {
-                // Perhaps something is ready all the same; then this is no time to flush.
+                // The flow may be pending only because the task's budget is used up. Another event
+                // may be ready, so it is too early to flush.
                 yield_now().await;
                 continue;
             }
@@ -221,7 +228,8 @@ async fn drive<T: Send + 'static, S: Sink<T>>(
     }
 }
 
-/// The next event. A panic on the way to it ends the flow, but not the sink: that still confirms what it was sent.
+/// Polls the next event. A panic upstream ends the flow, but not the sink, which still confirms the
+/// events it was sent.
 fn poll_event<T: Send + 'static>(
     events: &mut BoxStream<'static, Event<T>>,
     fault: &Fault,

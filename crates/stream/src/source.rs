@@ -12,24 +12,27 @@ use crate::fault::Fault;
 use crate::flow::Chain;
 use crate::{Event, Flow, Node, NodeKind, PipelineError};
 
-/// Gives a flow its events. What a [`Sink`](crate::Sink) is to the end of a flow.
+/// A reader of events for the start of a flow, as a [`Sink`](crate::Sink) is a writer for its end.
 ///
-/// A source that keeps a position makes each event with a [`Receipt`](crate::Receipt), and moves the position when
-/// receipts are done, never when events have been read. `examples/custom_source.rs` is a whole one.
+/// A source that keeps a position makes each event with a [`Receipt`](crate::Receipt), and moves
+/// the position when receipts are done, never when events have been read.
+/// `examples/custom_source.rs` is a complete one.
 pub trait Source<T>: Send + 'static {
-    /// What ends the whole pipeline. What concerns one event becomes an event whose processing fails instead.
+    /// The error that ends the whole pipeline. For a problem with one input, return an event whose
+    /// processing fails instead.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Waits for the next event; `None` at the end of the input. Not called again after its end or an error.
+    /// Waits for the next event; `None` at the end of the input. Not called again after the end or
+    /// after an error.
     ///
-    /// The future need not be cancel safe for the flow's sake: it is polled until it is ready, unless the flow itself
-    /// is dropped, and then the source is dropped with it. What had been read by then is not to count as processed; a
-    /// receipt that is dropped says so by itself.
+    /// The future need not be cancel safe: the flow polls it until it is ready, unless the flow
+    /// itself is dropped, which drops the source as well. Inputs that were read by then must not
+    /// count as processed. A receipt that is dropped reports that by itself.
     fn next(&mut self) -> impl Future<Output = Result<Option<Event<T>>, Self::Error>> + Send;
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// A flow of the given values, for which no source waits.
+    /// Creates a flow of the given values, for which no source waits.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -42,7 +45,7 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     #[expect(
         clippy::should_implement_trait,
-        reason = "a flow is made from more than iterators; the name is the users'"
+        reason = "a flow can be made from more than iterators, and users expect this name"
     )]
     pub fn from_iter<I>(values: I) -> Self
     where
@@ -52,18 +55,18 @@ impl<T: Send + 'static> Flow<T> {
         Self::values("from_iter", stream::iter(values))
     }
 
-    /// A flow of a stream's values, for which no source waits.
+    /// Creates a flow of a stream's values, for which no source waits.
     pub fn from_stream(values: impl Stream<Item = T> + Send + 'static) -> Self {
         Self::values("from_stream", values)
     }
 
-    /// A flow of what a connector reads.
+    /// Creates a flow of the events that a connector reads.
     ///
-    /// - **Emits** each event that `source` gives, in order.
+    /// - **Emits** each event that `source` returns, in order.
     /// - **Backpressures** when downstream does: `source` is asked for one event at a time.
-    /// - **Completes** when `source` has no more, or at its first error.
-    /// - **On failure** the error is what [`Pipeline::run`](crate::Pipeline::run) returns, after what had been read
-    ///   before it has been delivered.
+    /// - **Completes** when `source` has no more events, or at its first error.
+    /// - **On failure** of the source, [`Pipeline::run`](crate::Pipeline::run) returns the error,
+    ///   after the events that were read before it have been delivered.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -95,12 +98,12 @@ impl<T: Send + 'static> Flow<T> {
         Self::from_try_events(name, events)
     }
 
-    /// A flow of a stream of events that carry their own metadata and receipts. For a connector that is not a stream,
-    /// see [`from_source`](Flow::from_source).
+    /// Creates a flow of a stream of events that have their own metadata and receipts. For a
+    /// connector that is not a stream, see [`from_source`](Flow::from_source).
     ///
     /// - **Completes** when `events` ends, or at its first error.
-    /// - **On failure** the error is what [`Pipeline::run`](crate::Pipeline::run) returns, after what had been read
-    ///   before it has been delivered.
+    /// - **On failure** of the source, [`Pipeline::run`](crate::Pipeline::run) returns the error,
+    ///   after the events that were read before it have been delivered.
     pub fn from_try_events<E>(
         name: impl Into<Arc<str>>,
         events: impl Stream<Item = Result<Event<T>, E>> + Send + 'static,
@@ -110,7 +113,7 @@ impl<T: Send + 'static> Flow<T> {
     {
         let fault = Fault::default();
         let report = fault.clone();
-        // Fused, here and below, because few streams may be asked again after their end.
+        // Fused, here and below, because most streams must not be polled again after their end.
         let events = events.fuse().scan(report, |report, item| {
             let event = item.map_err(|error| report.raise(PipelineError::source(error))).ok();
             std::future::ready(event)
@@ -138,7 +141,7 @@ mod tests {
 
     type Read = io::Result<Event<u8>>;
 
-    /// Gives what is prepared, and panics when it is asked again after its end or an error.
+    /// Returns prepared results, and panics if it is called again after its end or an error.
     struct Prepared(Option<VecDeque<Read>>);
 
     impl Source<u8> for Prepared {
@@ -146,14 +149,14 @@ mod tests {
 
         async fn next(&mut self) -> io::Result<Option<Event<u8>>> {
             tokio::task::yield_now().await;
-            let mut rest = self.0.take().expect("asked again after the end");
+            let mut rest = self.0.take().expect("not called again after the end");
             let next = rest.pop_front().transpose()?;
             self.0 = next.is_some().then_some(rest);
             Ok(next)
         }
     }
 
-    /// What was delivered, and the error of the run.
+    /// Returns the values that were delivered, and the error of the run.
     async fn run(flow: Flow<u8>) -> (Vec<u8>, Option<String>) {
         let (seen, values) = std::sync::mpsc::channel();
         let run = flow.sink_fn(move |value| seen.send(value).unwrap()).run().await;
@@ -166,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_error_of_the_source_ends_the_run_after_what_came_before_it(
+        fn an_error_of_the_source_ends_the_run_after_the_events_before_it(
             before: Vec<u8>, fails: bool, after: Vec<u8>,
         ) {
             let (outcome, outcomes) = std::sync::mpsc::channel();

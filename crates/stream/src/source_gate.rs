@@ -12,16 +12,18 @@ use tokio::task::coop;
 use crate::fault::Fault;
 
 pin_project! {
-    /// Ends a source when its flow has a fault, so that the rest drains, and makes one that is always ready let other
-    /// tasks run: each event uses up one unit of the task's budget.
+    /// Wraps a source: ends it when its flow has a fault, so that the rest of the flow drains, and
+    /// takes one unit of the task's budget for each event, so that a source that is always ready
+    /// lets other tasks run.
     ///
-    /// A source may therefore be pending with an event there. An operator that looks at something else in the
-    /// meantime, as at a timer, must not leave that to the budget.
+    /// A source can therefore be pending although it has an event. An operator that also polls
+    /// something else, such as a timer, must not rely on the budget for that.
     pub(crate) struct SourceGate<S> {
         #[pin]
         source: S,
         fault: Fault,
-        // Wakes a source that waits; made when it first does.
+        // Completes when the fault is raised, which wakes a source that waits. Created when the
+        // source is pending for the first time.
         raised: Option<BoxFuture<'static, ()>>,
     }
 }
@@ -95,16 +97,17 @@ mod tests {
         let first = repeats.into_lists().slice(0, Some(1), size(1)).collect();
         assert_eq!(timeout(100 * SHORT, first).await.unwrap().unwrap().len(), 1);
 
-        // 128 events are what tokio allows a task in one turn.
+        // tokio's budget allows a task 128 events in one poll.
         for max_size in [127, 128, 129, 256] {
-            let told = Flow::from_iter([()]);
-            let flow = Flow::from_iter(0_u64..).collect_until(told, size(max_size), Empty::Emit);
+            let flush = Flow::from_iter([()]);
+            let flow = Flow::from_iter(0_u64..).collect_until(flush, size(max_size), Empty::Emit);
             let empty = flow.into_lists().filter(Vec::is_empty).slice(0, Some(1), size(1));
             assert_eq!(timeout(100 * SHORT, empty.collect()).await.unwrap().unwrap().len(), 1);
         }
     }
 
-    /// How often a flow's source, and its run, are polled in a minute in which nothing comes after a first event.
+    /// Returns how often a flow's source and its run are polled during a minute without events
+    /// after the first one.
     async fn polls(end: impl FnOnce(Flow<u32>) -> Pipeline) -> (usize, usize) {
         let counter = Arc::new(AtomicUsize::new(0));
         let counts = Arc::clone(&counter);
@@ -119,7 +122,7 @@ mod tests {
             runs += 1;
             run.as_mut().poll(cx)
         });
-        // A task that is polled in a loop would also keep the paused clock from moving.
+        // A task that is polled in a loop would also keep the paused clock from advancing.
         assert!(timeout(MINUTE, minute).await.is_err());
         (counter.load(Ordering::Relaxed), runs)
     }

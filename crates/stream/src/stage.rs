@@ -1,15 +1,16 @@
-//! `StageId`: the stage that an event is in, small enough to be noted wherever the event goes.
+//! `StageId`: identifies the stage that an event is in, small enough to be stored in an atomic.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Event;
 
-/// A stage by its name, or none.
+/// A stage, as one more than the index of its name in `NAMES`; 0 stands for no stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StageId(u32);
 
-/// Each name once, for as long as the process lives: there are no more than a program has names for its stages.
+/// The name of every stage, each once. Names are never removed, because a process has only as many
+/// as its pipelines have stage names.
 static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
 
 impl StageId {
@@ -21,7 +22,7 @@ impl StageId {
             names.push(Arc::clone(name));
             names.len() - 1
         });
-        // Who has more names than that has none for the rest.
+        // Stages beyond the first `u32::MAX` names get no id.
         u32::try_from(index + 1).map_or(Self::NONE, Self)
     }
 
@@ -31,7 +32,8 @@ impl StageId {
     }
 }
 
-/// A stage that changes, as seen by others. What it is of is not ordered with it.
+/// A stage that changes, as seen by other threads. Its accesses are `Relaxed`, so they are not
+/// ordered with the work on the input.
 #[derive(Debug)]
 pub(crate) struct StageCell(AtomicU32);
 
@@ -49,9 +51,9 @@ impl StageCell {
     }
 }
 
-/// What passes from stage to stage.
+/// An item that passes from stage to stage: an event or a batch.
 pub(crate) trait Passing: Send + 'static {
-    /// Notes the stage that it comes into.
+    /// Records that the item enters `stage`.
     fn enters(&self, stage: StageId);
 }
 
@@ -81,7 +83,7 @@ mod tests {
     use crate::testing::{block_on, size};
     use crate::{Batch, Event, Flow, Pipeline, Receipt, Release, Retry, Watch};
 
-    /// Where two inputs are whenever someone asks.
+    /// Two inputs, and the stages they were in at each call of a function from `look`.
     #[derive(Clone)]
     struct Inputs {
         watches: [Watch; 2],
@@ -99,7 +101,8 @@ mod tests {
             (flow, Self { watches, seen: Arc::default() })
         }
 
-        /// Notes where that input is now, and passes on its value.
+        /// Returns a function that takes an input's number, records the stage that this input is
+        /// in, and returns the number.
         fn look(&self) -> impl Fn(usize) -> usize + Send + Sync + Clone + 'static {
             let inputs = self.clone();
             move |value| {
@@ -138,9 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn whatever_stands_for_an_input_takes_it_along() {
+    fn the_stage_of_an_input_is_tracked_through_wrapped_and_joined_receipts() {
         let (flow, inputs) = Inputs::flow();
-        let (inside, outside, caught) = (inputs.look(), inputs.look(), inputs.look());
+        let inside = inputs.look();
+        let outside = inputs.look();
+        let caught = inputs.look();
         let (flow, failures) = flow.catch(size(9), Release::AtOnce);
         let retry = Retry {
             attempts: NonZeroU32::MIN,
@@ -159,7 +164,8 @@ mod tests {
     #[test]
     fn an_input_is_in_the_branch_that_it_took() {
         let (flow, inputs) = Inputs::flow();
-        let (even, odd) = (inputs.look(), inputs.look());
+        let even = inputs.look();
+        let odd = inputs.look();
         let (evens, odds) = flow.split(|value| value % 2 == 0, size(9));
         let joined = evens.named("even").map(even).union(odds.named("odd").map(odd));
         let mut seen = inputs.after(joined.sink_fn(|_| {}));

@@ -1,4 +1,4 @@
-//! What the operators' tests share.
+//! Helpers of the operators' tests.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -20,7 +20,7 @@ pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// Numbers that come at so many virtual milliseconds from now.
+/// A stream of numbers, each of which comes as many virtual milliseconds from now as it says.
 pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
     let start = Instant::now();
     stream::iter(at).then(move |at| async move {
@@ -34,7 +34,7 @@ pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
 pub(crate) struct Tracked(Arc<Mutex<Vec<Option<Outcome>>>>);
 
 impl Tracked {
-    /// A flow of values whose outcomes are recorded.
+    /// Returns a flow of values whose outcomes are recorded.
     pub(crate) fn flow<I>(values: I) -> (Flow<I::Item>, Self)
     where
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
@@ -42,7 +42,7 @@ impl Tracked {
         Self::stream(stream::iter(values))
     }
 
-    /// The same for values that come over time.
+    /// Like [`flow`](Self::flow), for values that come over time.
     pub(crate) fn stream<T: Send + 'static>(
         values: impl Stream<Item = T> + Send + 'static,
     ) -> (Flow<T>, Self) {
@@ -65,12 +65,12 @@ impl Tracked {
         })
     }
 
-    /// Every input's outcome; panics where one is still open.
+    /// Returns every input's outcome; panics if one is still open.
     pub(crate) fn all(&self) -> Vec<Outcome> {
         self.0.lock().unwrap().iter().cloned().map(Option::unwrap).collect()
     }
 
-    /// `open`, `done`, `abandoned` or the failure's code, by input.
+    /// Returns `open`, `done`, `abandoned` or the failure's code for each input.
     pub(crate) fn codes(&self) -> Vec<String> {
         let code = |outcome: &Option<Outcome>| match outcome {
             None => "open".into(),

@@ -1,4 +1,4 @@
-//! An operator that makes one event of one allocates nothing for it.
+//! Operators that make one event of one event allocate nothing for it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use forebay_stream::{Event, Flow, Missing, Outcome, Overflow, Receipt};
 use futures::stream::{self, StreamExt as _};
 
-/// The system's allocator, which counts how often each thread asks it for memory.
+/// The system's allocator, with a count of each thread's allocations.
 struct Counting;
 
 thread_local! {
@@ -19,26 +19,27 @@ thread_local! {
 }
 
 fn count() {
-    // A thread that ends may free and allocate when this is gone.
+    // If the thread is ending, `ALLOCATIONS` may be destroyed already.
     ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1)).ok();
 }
 
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller keeps the contract, which is the same.
+        // SAFETY: the caller keeps the contract of this method, which is the same as that of
+        // `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as above.
+        // SAFETY: see `alloc`.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: see `alloc`.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -48,7 +49,8 @@ static ALLOCATOR: Counting = Counting;
 
 type Operators = fn(Flow<u64>) -> Flow<u64>;
 
-/// How many allocations a whole run of so many events makes, each with a receipt that its source waits for.
+/// Returns the number of allocations of a whole run with this many events, each with a receipt that
+/// its source waits for.
 fn allocations(events: u64, operators: Operators) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime without drivers starts");
@@ -68,15 +70,16 @@ fn allocations(events: u64, operators: Operators) -> u64 {
     ALLOCATIONS.get() - before
 }
 
-/// What a thousand more events make; what it takes to build a flow and to start it cancels out.
-fn of_a_thousand(operators: Operators) -> u64 {
-    // The names of its stages are kept for good.
+/// Returns the number of allocations that a thousand more events cause. The allocations for
+/// building and starting a flow cancel out.
+fn per_thousand(operators: Operators) -> u64 {
+    // The first run stores the names of the stages, which are kept for good.
     allocations(1, operators);
     allocations(2_000, operators) - allocations(1_000, operators)
 }
 
 #[test]
-fn operators_from_one_to_one_allocate_nothing_for_an_event() {
+fn operators_that_make_one_event_of_one_allocate_nothing_per_event() {
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
     let cases: [(&str, Operators); 10] = [
         ("accumulate", |flow| flow.accumulate(0, |sum, value| Ok(sum + value))),
@@ -93,21 +96,21 @@ fn operators_from_one_to_one_allocate_nothing_for_an_event() {
             flow.inspect(|value| _ = black_box(*value)).slice(0, None, ONE)
         }),
     ];
-    let ends = of_a_thousand(|flow| flow);
+    let ends = per_thousand(|flow| flow);
     for (name, operators) in cases {
-        assert_eq!(of_a_thousand(operators), ends, "{name}");
+        assert_eq!(per_thousand(operators), ends, "{name}");
     }
 }
 
 #[test]
-fn a_hop_to_another_task_allocates_nothing_for_an_event() {
-    // The queue has all the room it will ever need long before the first thousand is through.
+fn a_buffer_allocates_nothing_per_event() {
+    // The queue reaches its full capacity within the first thousand events.
     let hop: Operators = |flow| flow.buffer(NonZeroUsize::new(64).unwrap(), Overflow::Wait);
-    assert_eq!(of_a_thousand(hop), of_a_thousand(|flow| flow));
+    assert_eq!(per_thousand(hop), per_thousand(|flow| flow));
 }
 
 #[test]
-fn a_box_for_each_event_would_be_seen() {
+fn the_test_detects_an_allocation_per_event() {
     let boxed: Operators = |flow| flow.map(|value| *black_box(Box::new(value)));
-    assert_eq!(of_a_thousand(boxed), of_a_thousand(|flow| flow) + 1_000);
+    assert_eq!(per_thousand(boxed), per_thousand(|flow| flow) + 1_000);
 }

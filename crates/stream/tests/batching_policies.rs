@@ -1,9 +1,10 @@
-//! A simulation of one device under load, for every policy of batching: the figures behind the choice of the adaptive
-//! window. `cargo test -p forebay-stream --test batching_policies -- --nocapture` prints them.
+//! A simulation of one device under load with each batching policy: the figures behind the choice
+//! of the adaptive window. `cargo test -p forebay-stream --test batching_policies -- --nocapture`
+//! prints them.
 //!
-//! A call takes 3 ms and 2 us for each token, padding counted in. Requests come at random (a Poisson process), with
-//! lengths of all sorts: 40 tokens on average, at most 256. One microsecond is a millisecond of the paused clock, which
-//! knows nothing shorter.
+//! A call takes 3 ms and 2 us for each token, including padding. Requests come at random (a Poisson
+//! process), with 40 tokens on average and at most 256. One simulated microsecond is a millisecond
+//! of the paused clock, because that is its smallest step.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(
@@ -40,7 +41,7 @@ fn load(batch: &[Request]) -> BatchLoad {
     batch.iter().map(|request| request.tokens).collect()
 }
 
-/// Takes one batch at a time.
+/// A device that computes one batch at a time.
 struct Device {
     costs: Arc<CostModel>,
     busy: Mutex<()>,
@@ -66,13 +67,13 @@ impl MapBatch<Request> for Device {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Policy {
-    /// Every batch waits for more for 10 ms.
+    /// Every batch waits for more requests for 10 ms.
     Window,
-    /// The next batch is bound when the last one starts.
+    /// The next batch is formed when the last one starts.
     Prefetch,
-    /// What is there when the device is free.
+    /// One batch of all waiting requests when the device is free.
     Greedy,
-    /// The same, of like lengths.
+    /// Like `Greedy`, with requests of similar lengths.
     LengthAware,
 }
 
@@ -104,7 +105,7 @@ impl Policy {
     }
 }
 
-/// How long requests took, in microseconds, in the order in which they were answered.
+/// Returns how long requests took, in microseconds, in the order in which they were answered.
 fn simulate(policy: Policy, per_second: u64, requests: usize) -> Vec<u128> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -136,7 +137,7 @@ fn median(mut times: Vec<u128>) -> u128 {
     times[times.len() / 2]
 }
 
-/// The highest rate at which the queue does not grow, in steps of 200 a second.
+/// Returns the highest rate at which the queue does not grow, in steps of 200 requests a second.
 fn highest_stable_rate(policy: Policy) -> u64 {
     let is_stable = |rate: &u64| {
         let times = simulate(policy, *rate, 4 * *rate as usize);
@@ -147,7 +148,7 @@ fn highest_stable_rate(policy: Policy) -> u64 {
 }
 
 #[test]
-fn what_batches_late_and_by_length_is_quickest_and_lasts_longest() {
+fn batching_late_and_by_length_has_the_lowest_latency_and_the_highest_throughput() {
     println!("{:<12} {:>14} {:>20}", "policy", "p50 at 1200/s", "highest stable rate");
     let found = POLICIES.map(|policy| {
         let p50 = median(simulate(policy, 1200, 12_000));
@@ -156,15 +157,15 @@ fn what_batches_late_and_by_length_is_quickest_and_lasts_longest() {
         (p50, rate)
     });
     let [window, prefetch, greedy, length_aware] = found;
-    assert!(window.0 > 2 * prefetch.0, "waiting on purpose is paid by everyone");
+    assert!(window.0 > 2 * prefetch.0, "a wait on purpose delays every request");
     assert!(
         prefetch.0 * 10 > greedy.0 * 13,
-        "a batch that is bound early misses what comes meanwhile"
+        "a batch that is formed early misses the requests that come meanwhile"
     );
     assert!(
         length_aware.0 * 20 <= greedy.0 * 21,
-        "choosing by length costs a lone request nothing"
+        "choosing by length does not delay requests under low load"
     );
     let others = window.1.max(prefetch.1).max(greedy.1);
-    assert!(length_aware.1 >= 2 * others, "padding is what the others run out of");
+    assert!(length_aware.1 >= 2 * others, "the others spend their capacity on padding");
 }

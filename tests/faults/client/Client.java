@@ -1,7 +1,9 @@
-// The fault suite's only Kafka client: Apache's own Java one, which shares no code with what it checks (librdkafka).
+// The only Kafka client of the fault suite. It uses Apache's Java client, which shares no code with librdkafka,
+// the client under test.
 //
-// Takes commands, one JSON object a line, on standard input; answers each by one line that bears its number `n`.
-// Records of followed topics come as lines of their own. Run from source: java -cp 'lib/*' Client.java HOST:PORT,..
+// It reads commands from standard input, one JSON object per line, and answers each with one line that has the
+// number `n` of the command. The records of followed topics come as separate lines.
+// Run from source: java -cp 'lib/*' Client.java HOST:PORT,..
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -54,7 +56,8 @@ public class Client {
     final KafkaProducer<byte[], byte[]> producer;
     final Map<String, KafkaProducer<byte[], byte[]>> transactional = new HashMap<>();
     final ExecutorService workers = Executors.newCachedThreadPool();
-    // One thread, so that records keep the order of their commands, and of its own, for it waits where brokers are away.
+    // A single thread, so that records keep the order of their commands. It is separate from `workers` because
+    // sending blocks while brokers are down.
     final ExecutorService producing = Executors.newSingleThreadExecutor();
 
     public static void main(String[] args) throws Exception {
@@ -63,7 +66,7 @@ public class Client {
         for (String line; (line = input.readLine()) != null; ) {
             client.take(JSON.readTree(line));
         }
-        // Whoever gave commands is gone.
+        // The suite has ended.
         Runtime.getRuntime().halt(0);
     }
 
@@ -79,7 +82,7 @@ public class Client {
     Properties common() {
         var settings = new Properties();
         settings.put("bootstrap.servers", brokers);
-        // A broker that is away is to come back as soon as it is there.
+        // Reconnects soon after a broker is back.
         settings.put("reconnect.backoff.max.ms", "500");
         settings.put("metadata.max.age.ms", "5000");
         return settings;
@@ -184,7 +187,7 @@ public class Client {
             });
     }
 
-    /// Ids of transactions that have been open for longer than so many milliseconds.
+    /// Lists the ids of transactions that have been open for longer than `longer_than` milliseconds.
     void transactions(JsonNode command, ObjectNode answer) throws Exception {
         var open = answer.putArray("open");
         var options = new ListTransactionsOptions().filterOnDuration(command.get("longer_than").asLong());
@@ -212,7 +215,7 @@ public class Client {
         return command.path("isolation").asText("read_committed");
     }
 
-    // Producing. Text is Latin-1 on its way in, so that a request can be any bytes.
+    // Producing. The text of keys, values and headers in commands is Latin-1, so that it can stand for any bytes.
 
     static byte[] bytes(JsonNode text) {
         return text == null || text.isNull() ? null : text.asText().getBytes(StandardCharsets.ISO_8859_1);
@@ -253,7 +256,7 @@ public class Client {
         if (left.decrementAndGet() == 0) answer(command, answer);
     }
 
-    /// As produce, all records in one transaction, which is committed or aborted.
+    /// Produces all records in one transaction, and commits or aborts it.
     void produceTransaction(JsonNode command, ObjectNode answer) throws Exception {
         KafkaProducer<byte[], byte[]> writer;
         synchronized (transactional) {
@@ -275,7 +278,7 @@ public class Client {
         }
     }
 
-    /// Prints all records of a topic, and how far it has read.
+    /// Prints all records of a topic, and the positions up to which it has read.
     class Follower implements Runnable {
         final String topic;
         final JsonNode number;
@@ -310,7 +313,7 @@ public class Client {
                     line.set("follow", number);
                     print(line);
                 } catch (RetriableException away) {
-                    // The brokers are not there; the next poll asks again.
+                    // The brokers are down; the next poll asks again.
                 } catch (Throwable error) {
                     var line = JSON.createObjectNode();
                     line.put("follow_error", error.toString());
@@ -328,7 +331,7 @@ public class Client {
                     moved.put(String.valueOf(partition.partition()), position);
                 }
             } catch (RetriableException away) {
-                // Not known yet, since no broker has answered: records that were read must be printed all the same.
+                // No broker has answered yet, so the position is unknown. The records must be printed anyway.
             }
         }
 
@@ -338,7 +341,7 @@ public class Client {
             node.put("o", record.offset());
             node.put("k", record.key() == null ? null : new String(record.key(), StandardCharsets.ISO_8859_1));
             node.put("v", record.value() == null ? null : new String(record.value(), StandardCharsets.UTF_8));
-            // Where a Java producer would have put it.
+            // The partition to which a Java producer sends this key.
             if (record.key() != null) {
                 node.put("home", Utils.toPositive(Utils.murmur2(record.key())) % partitions);
             }

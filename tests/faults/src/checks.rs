@@ -1,4 +1,5 @@
-//! What is checked from time to time while a scenario runs: commits, progress, transactions, vital signs.
+//! Checks that repeat while a scenario runs: commits, progress, transactions, memory, file
+//! descriptors and threads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,16 +15,18 @@ use crate::pipeline::Delivery;
 use crate::proc::{self, Vitals};
 use crate::violation::{Invariant, Tamper, Violation};
 
+/// Time between two rounds of checks.
 const EVERY: Duration = Duration::from_millis(700);
 
-/// A transaction that is open for so long has outlived every timeout that a pipeline here sets.
+/// Longest time that a transaction may stay open: more than any timeout that a pipeline here sets.
 const TRANSACTION: Duration = Duration::from_secs(65);
 
-/// What a commit and the replies in its transaction may lie apart for a reader: the brokers write a transaction's markers
-/// one by one, each when its replicas have it, and brokers that are short of time take seconds. What is lost stays so.
+/// Longest time between a commit and the moment when a reader sees the replies of its transaction.
+/// The brokers write the markers of a transaction one by one, each once its replicas have it, and
+/// brokers that are short of CPU time take seconds. A lost reply is still missing after this time.
 const MARKERS: Duration = Duration::from_secs(30);
 
-/// Looks at everything again and again, and writes what is wrong into the ledger.
+/// The repeated checks of a run. They write violations to the ledger.
 pub(crate) struct Checks {
     pub(crate) client: Arc<Client>,
     pub(crate) ledger: SharedLedger,
@@ -34,7 +37,7 @@ pub(crate) struct Checks {
     pub(crate) workers: Watched,
 }
 
-/// The processes that are looked at.
+/// Samples of memory, file descriptors and threads of every worker of a run, by process id.
 #[derive(Clone, Default)]
 pub(crate) struct Watched(Arc<Mutex<HashMap<u32, Vec<Vitals>>>>);
 
@@ -50,13 +53,13 @@ impl Watched {
         }
     }
 
-    /// The largest memory that any had, in MiB.
+    /// Returns the largest resident memory of any worker, in MiB.
     pub(crate) fn most_memory(&self) -> u64 {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().flatten().map(|vitals| vitals.memory).max().unwrap_or(0) / 1024
     }
 
-    /// I8, of every process that lived long enough for it to mean something.
+    /// Checks I8 for every worker that lived long enough.
     pub(crate) fn growth(&self, tamper: Option<Tamper>) -> Option<Violation> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().find_map(|(pid, samples)| {
@@ -71,16 +74,19 @@ impl Watched {
     }
 }
 
-/// Compares the second quarter of a life, when everything is warm, with the last.
+/// Compares the last quarter of a process's samples with the second. The first is left out, because
+/// caches and pools fill up then.
 fn growth(samples: &[Vitals]) -> Option<String> {
     const ENOUGH: usize = 80;
     if samples.len() < ENOUGH {
         return None;
     }
     let quarter = samples.len() / 4;
-    let (early, late) = (&samples[quarter..2 * quarter], &samples[3 * quarter..]);
+    let early = &samples[quarter..2 * quarter];
+    let late = &samples[3 * quarter..];
     let compare = |what: &str, value: fn(&Vitals) -> u64, slack: fn(u64) -> u64| {
-        let (before, after) = (median(early, value), median(late, value));
+        let before = median(early, value);
+        let after = median(late, value);
         (after > before + slack(before)).then(|| format!("{what} grew from {before} to {after}"))
     };
     compare("memory (KiB)", |vitals| vitals.memory, |before| before / 4 + 16 * 1024)
@@ -101,7 +107,7 @@ impl Checks {
             sleep(EVERY).await;
             self.workers.sample();
             self.check_progress();
-            // Brokers that are away answer nothing; the next round asks again.
+            // Fails while brokers are down; the next round asks again.
             self.check_commits(&mut last).await.ok();
             if round % 8 == 0 {
                 self.check_transactions().await.ok();
@@ -109,21 +115,22 @@ impl Checks {
         }
     }
 
-    /// I7.
+    /// Checks I7: no partition with open requests waits for longer than `patience`.
     fn check_progress(&self) {
         let mut ledger = self.ledger.lock();
         let patience = ledger.rules.patience;
         if let Some((partition, wait)) = ledger.longest_wait().filter(|(_, wait)| *wait > patience)
         {
             let text = format!(
-                "partition {partition} has had no answer for {wait:.1?}, with {} requests open",
+                "partition {partition} has had no answer for {wait:.1?}, while {} requests are open",
                 ledger.open_count()
             );
             ledger.add(Invariant::Progress.broken(text));
         }
     }
 
-    /// I5: what is committed is answered, and stays committed.
+    /// Checks I5: committed requests are answered, and no commit is taken back. `last` holds the
+    /// offsets of the previous round.
     pub(crate) async fn check_commits(&self, last: &mut Offsets) -> Result<()> {
         let committed = self.committed().await?;
         for (partition, offset) in &committed {
@@ -147,7 +154,7 @@ impl Checks {
             sleep(Duration::from_millis(200)).await;
         }
         if start.elapsed() > Duration::from_secs(1) {
-            println!("     a commit was {:.1?} ahead of its answers for a reader", start.elapsed());
+            println!("     a reader saw a commit {:.1?} before its answers", start.elapsed());
         }
         Ok(())
     }
@@ -157,39 +164,42 @@ impl Checks {
         committed.iter().find_map(|(partition, offset)| {
             let (open, id) = ledger.first_open(*partition).filter(|(open, _)| open < offset)?;
             let text = format!(
-                "partition {partition}: {offset} is committed, and {id} at {open} has no answer"
+                "partition {partition}: {offset} is committed, but {id} at {open} has no answer"
             );
             Some(Invariant::Commits.broken(text))
         })
     }
 
-    /// What the group has committed, read by a client that is no member of it.
+    /// Returns the group's committed offsets, read by a client that is not a member of the group.
     pub(crate) async fn committed(&self) -> Result<Offsets> {
         let mut committed = self.client.committed(&self.group, &self.requests).await?;
         let (tamper, answered) = {
             let ledger = self.ledger.lock();
             (ledger.rules.tamper, ledger.figures.answered)
         };
-        let lie = match tamper {
+        let shift = match tamper {
             Some(Tamper::Ahead) => 1000,
             Some(Tamper::Back) if answered >= 500 => -1000,
             _ => 0,
         };
         for offset in committed.values_mut() {
-            *offset += lie;
+            *offset += shift;
         }
         if tamper == Some(Tamper::Stall) {
-            // Commits of answers that nobody saw would be found first.
+            // With no answers read, the I5 check would fail before the I7 check, which is under
+            // test.
             committed.clear();
         }
         Ok(committed)
     }
 
-    /// Waits until all that is in the topics of answers by now has been read.
+    /// Waits until the independent reader has read the topics of replies and dead letters up to
+    /// their ends as of now.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for topic in self.answers.iter().flatten() {
             let ends = match self.client.ends(topic, "read_committed").await {
-                // A topic that was deleted has nothing to read. Brokers that are away may well have.
+                // A deleted topic has nothing to read. Any other error leaves that unknown, and is
+                // returned.
                 Err(error) if error.to_string().contains("UnknownTopicOrPartition") => continue,
                 ends => ends?,
             };
@@ -202,7 +212,7 @@ impl Checks {
         Ok(())
     }
 
-    /// I11.
+    /// Checks I11: no transaction is open for longer than `TRANSACTION`.
     async fn check_transactions(&self) -> Result<()> {
         let millis = u64::try_from(TRANSACTION.as_millis())?;
         let answer = self.client.call(json!({"op": "transactions", "longer_than": millis})).await?;
@@ -210,7 +220,7 @@ impl Checks {
             answer["open"].as_array().into_iter().flatten().map(ToString::to_string).collect();
         let mut ledger = self.ledger.lock();
         if ledger.rules.tamper == Some(Tamper::Transaction) {
-            open.push("a lie".to_owned());
+            open.push("a falsified transaction".to_owned());
         }
         if !open.is_empty() {
             let text = format!("open for longer than {TRANSACTION:?}: {}", open.join(", "));
@@ -229,16 +239,16 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_as_it_was_is_flat() {
+    fn samples_that_only_fluctuate_do_not_count_as_growth() {
         let noisy =
             |at: u64| Vitals { memory: 50_000 + at % 7 * 1000, files: 30 + at % 3, threads: 20 };
         assert_eq!(growth(&life(noisy)), None);
-        // What is taken at the start is not growth.
+        // Memory that is taken in the first quarter does not count.
         assert_eq!(growth(&life(|at| Vitals { memory: at.min(40) * 5000, ..noisy(at) })), None);
     }
 
     #[test]
-    fn memory_files_and_threads_that_grow_are_seen() {
+    fn growth_of_memory_files_or_threads_is_reported() {
         for what in ["memory", "file", "threads"] {
             let vitals = growth(&life(|at| Vitals {
                 memory: 50_000 + if what == "memory" { at * 400 } else { 0 },

@@ -1,4 +1,5 @@
-//! The independent Kafka client: `client/Client.java` as a child process, spoken to in lines of JSON.
+//! The independent Kafka client: `client/Client.java` as a child process that takes commands and
+//! gives answers as lines of JSON.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::cluster;
 
-/// Longer than the client tries by itself.
+/// Longest wait for an answer: longer than any timeout inside the Java client.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Offsets by partition.
@@ -28,7 +29,7 @@ pub(crate) struct Client {
     stdin: tokio::sync::Mutex<ChildStdin>,
     shared: Arc<Shared>,
     next: AtomicU64,
-    // Killed when dropped.
+    // `kill_on_drop` ends the process with this value.
     _child: Child,
 }
 
@@ -51,15 +52,15 @@ impl Client {
             .stderr(std::fs::File::create(log)?)
             .kill_on_drop(true)
             .spawn()
-            .context("java, a JDK of 17 or newer")?;
-        let stdin = child.stdin.take().context("a pipe")?;
-        let stdout = child.stdout.take().context("a pipe")?;
+            .context("java could not be started; a JDK of version 17 or newer is needed")?;
+        let stdin = child.stdin.take().context("standard input is no pipe")?;
+        let stdout = child.stdout.take().context("standard output is no pipe")?;
         let shared = Arc::new(Shared::default());
         tokio::spawn(read(stdout, Arc::clone(&shared)));
         Ok(Self { stdin: stdin.into(), shared, next: AtomicU64::new(1), _child: child })
     }
 
-    /// Gives a command and waits for its answer.
+    /// Sends a command and waits for its answer.
     pub(crate) async fn call(&self, command: Value) -> Result<Value> {
         let answer = self.send(command).await?;
         let answer = timeout(PATIENCE, answer).await.context("the Kafka client does not answer")?;
@@ -70,7 +71,7 @@ impl Client {
         }
     }
 
-    /// Gives a command; commands to produce are obeyed in the order of these calls.
+    /// Sends a command. The client runs `produce` commands in the order of these calls.
     pub(crate) async fn send(&self, command: Value) -> Result<oneshot::Receiver<Value>> {
         let (sender, answer) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +80,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// Hands every record of a topic to `follower`, from the first on, as `{"records": [..], "positions": {..}}`.
+    /// Passes every record of a topic, from the first one on, to `follower` as lines of the form
+    /// `{"records": [..], "positions": {..}}`.
     pub(crate) async fn follow(
         &self,
         topic: &str,
@@ -130,7 +132,8 @@ impl Shared {
     }
 }
 
-/// Sends each line where it belongs, until the client ends: then nobody is left waiting.
+/// Passes each line of the client to its follower or to the caller that waits for it. When the
+/// client ends, drops the senders, so that no caller waits forever.
 async fn read(stdout: ChildStdout, shared: Arc<Shared>) {
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -142,7 +145,7 @@ async fn read(stdout: ChildStdout, shared: Arc<Shared>) {
         } else if let Some(sender) =
             line["n"].as_u64().and_then(|number| shared.lock_waiting().remove(&number))
         {
-            // Whoever asked may have gone.
+            // The caller may have timed out.
             sender.send(line).ok();
         }
     }

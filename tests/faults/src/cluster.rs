@@ -1,4 +1,4 @@
-//! The Kafka cluster, through `scripts/kafka.sh`.
+//! The Kafka cluster, which `scripts/kafka.sh` starts and stops.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,36 +10,37 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) const BROKERS: u16 = 3;
 
-/// From a broker's first port to the one that its clients behind a proxy use.
+/// Distance from the first port of the cluster to the first port for clients behind a proxy.
 const PROXIED: u16 = 18;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Three brokers on loopback. They stop when this is dropped, unless they ran before.
+/// Three brokers on loopback. Dropping this stops them, unless they already ran before.
 pub(crate) struct Cluster {
     dir: PathBuf,
     port: u16,
-    ours: bool,
+    started_here: bool,
 }
 
 impl Cluster {
     pub(crate) async fn start(port: u16, dir: &Path) -> Result<Self> {
-        let mut cluster = Self { dir: dir.to_owned(), port, ours: false };
-        cluster.ours = cluster.script(&["status"]).await.is_err();
-        let (brokers, port, proxied) =
-            (BROKERS.to_string(), port.to_string(), (port + PROXIED).to_string());
+        let mut cluster = Self { dir: dir.to_owned(), port, started_here: false };
+        cluster.started_here = cluster.script(&["status"]).await.is_err();
+        let brokers = BROKERS.to_string();
+        let proxied = (port + PROXIED).to_string();
+        let port = port.to_string();
         cluster
             .script(&["start", "--brokers", &brokers, "--port", &port, "--proxied", &proxied])
             .await?;
         Ok(cluster)
     }
 
-    /// Addresses for clients that go straight to the brokers.
+    /// Returns the addresses of the brokers, for clients that connect directly.
     pub(crate) fn addresses(&self) -> String {
         addresses((0..BROKERS).map(|broker| self.port + 2 * broker))
     }
 
-    /// Addresses of the proxies, and behind each the broker's port.
+    /// Returns pairs of ports: that of each proxy, and that of the broker behind it.
     pub(crate) fn proxied(&self) -> impl Iterator<Item = (u16, u16)> {
         let first = self.port + PROXIED;
         (0..BROKERS).map(move |broker| (first + 2 * broker + 1, first + 2 * broker))
@@ -49,15 +50,16 @@ impl Cluster {
         addresses(self.proxied().map(|(proxy, _)| proxy))
     }
 
-    /// `kill`, `stop`, `pause`, `resume` or `start` one broker, the first of which is 1.
-    pub(crate) async fn broker(&self, what: &str, broker: u16) -> Result<()> {
-        self.script(&[&format!("broker-{what}"), "--broker", &broker.to_string()]).await.map(drop)
+    /// Runs `action` on one broker: `kill`, `stop`, `pause`, `resume` or `start`. Brokers count
+    /// from 1.
+    pub(crate) async fn broker(&self, action: &str, broker: u16) -> Result<()> {
+        self.script(&[&format!("broker-{action}"), "--broker", &broker.to_string()]).await.map(drop)
     }
 
-    /// Sees to it that all brokers run, whatever was done to them.
+    /// Resumes and starts all brokers, and waits until each accepts connections.
     pub(crate) async fn heal(&self) -> Result<()> {
         for broker in 1..=BROKERS {
-            // Fails where it is not paused, or not down.
+            // These fail if the broker is not paused, or not down.
             self.broker("resume", broker).await.ok();
             self.broker("start", broker).await.ok();
         }
@@ -73,7 +75,7 @@ impl Cluster {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(PATIENCE, open).await.with_context(|| format!("no broker at port {port}"))
+        timeout(PATIENCE, open).await.with_context(|| format!("no broker listens on port {port}"))
     }
 
     async fn script(&self, arguments: &[&str]) -> Result<String> {
@@ -82,9 +84,9 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Waits for the brokers to end, also where the suite is interrupted.
+    /// Waits for the brokers to end, also when the suite is interrupted.
     fn drop(&mut self) {
-        if self.ours {
+        if self.started_here {
             std::process::Command::new(script_path())
                 .args(["stop", "--dir"])
                 .arg(&self.dir)
@@ -94,7 +96,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Where Kafka's jars lie.
+/// Returns the folder of Kafka's jars.
 pub(crate) async fn jars() -> Result<PathBuf> {
     Ok(script(&["libs"], None).await?.trim().into())
 }
@@ -120,7 +122,7 @@ fn script_path() -> PathBuf {
     root().join("scripts/kafka.sh")
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

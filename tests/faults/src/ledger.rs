@@ -1,4 +1,5 @@
-//! What was asked, what was answered, and what can be said about an answer the moment that it is read.
+//! The ledger of a run: all requests and answers, with the checks that are possible as soon as an
+//! answer is read.
 
 mod answers;
 mod requests;
@@ -17,56 +18,59 @@ use crate::request_format::Kind;
 use crate::tamper::Tampering;
 use crate::violation::{Tamper, Violation};
 
-/// What a scenario expects.
+/// The behaviour that a scenario expects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) delivery: Delivery,
     pub(crate) duplicates: Duplicates,
     pub(crate) order: Order,
-    /// The longest that a partition which has requests may go without an answer.
+    /// Longest time without an answer for a partition that has open requests.
     pub(crate) patience: Duration,
     pub(crate) tamper: Option<Tamper>,
 }
 
-/// Which requests may be answered twice, where delivery is at least once.
+/// The requests that may be answered twice, if delivery is at least once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duplicates {
-    /// None: nothing happens that a pipeline could not do in order.
+    /// No request: the scenario leaves every worker the time to drain.
     None,
-    /// So many as were in flight or uncommitted at the faults, and none that was committed.
+    /// At most as many as were in flight or uncommitted at the faults, and none below a committed
+    /// offset.
     Bounded,
-    /// Any: counted.
+    /// Any request; the summary tells how many.
     Counted,
 }
 
-/// Whose answers come in the order of the requests, for each key.
+/// The answers that come in the order of the requests of each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Results only: an error reply does not wait for the results before it.
+    /// Results. An error reply does not wait for the results before it.
     Results,
-    /// Those of errors too.
+    /// Results and error replies.
     All,
-    /// Nobody's.
+    /// No answers.
     None,
 }
 
-/// One request.
 struct Request {
     key: Option<u16>,
+    /// Number of the request among those of its key, from 1 on.
     seq: u32,
     kind: Kind,
-    place: Option<(i32, i64)>,
+    /// Partition and offset, once the brokers have confirmed the request.
+    origin: Option<(i32, i64)>,
+    /// Number of answers so far.
     answers: u32,
     due: Due,
 }
 
-/// Whether a request is to be answered.
+/// The duty to answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Yes,
-    /// It may be there or not.
+    /// It may be missing from the topic, so an answer is possible and not required.
     Perhaps,
-    /// It belongs to a transaction that was aborted.
+    /// It belongs to an aborted transaction.
     Never,
 }
 
@@ -77,37 +81,41 @@ pub(crate) struct Ledger {
     seqs: HashMap<Option<u16>, u32>,
     // The highest sequence number answered, by key.
     reached: HashMap<u16, u32>,
-    // Requests that have a place and no answer, by place.
+    // Numbers of the requests that must be answered and are not yet, by origin.
     open: BTreeMap<(i32, i64), usize>,
+    // Time of the last answer by partition, or when its oldest open request came, if that is later.
     progress: HashMap<i32, Instant>,
+    // Offsets up to which the independent reader has read, by topic of answers.
     positions: HashMap<String, Offsets>,
-    // Below it, nothing may be answered again.
+    // Committed offsets at the last takeover: no request below them may be answered again.
     floor: Offsets,
+    // Number of duplicates that the faults so far explain.
     allowance: usize,
-    // Why the last of them was not.
+    // Error of the last request that the brokers did not confirm.
     pub(crate) unconfirmed: Option<String>,
     pub(crate) figures: Figures,
     violations: Vec<Violation>,
     tamper: Option<Tampering>,
 }
 
-/// What is told of a run.
+/// The figures of a run, for its summary.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) requests: usize,
     pub(crate) answered: usize,
     pub(crate) errors: usize,
-    /// Answers that are no replies but dead letters.
+    /// Requests answered by a dead letter.
     pub(crate) dead: usize,
     pub(crate) duplicates: usize,
-    /// Requests that the brokers did not confirm to their sender.
+    /// Requests that the brokers did not confirm to the sender.
     pub(crate) unconfirmed: usize,
-    /// Of all answers with the numbers of their requests, whatever their order.
+    /// Sum of the digests of all answers, which does not depend on their order.
     pub(crate) digest: u64,
+    /// Longest time without an answer for a partition that had open requests.
     pub(crate) longest_silence: Duration,
 }
 
-/// Shared by the tasks of a run.
+/// A handle to the ledger, for the tasks of a run.
 #[derive(Clone)]
 pub(crate) struct SharedLedger(Arc<Mutex<Ledger>>);
 
@@ -142,7 +150,7 @@ impl Ledger {
     }
 
     pub(crate) fn add(&mut self, violation: Violation) {
-        // Enough to see what is wrong.
+        // The first violation ends the scenario, so a few are enough.
         if self.violations.len() < 20 {
             self.violations.push(violation);
         }
@@ -156,7 +164,7 @@ impl Ledger {
         self.allowance
     }
 
-    /// Whether every request that has a place is answered.
+    /// Returns whether every confirmed request is answered.
     pub(crate) fn is_quiet(&self) -> bool {
         self.open.is_empty()
     }
@@ -165,13 +173,14 @@ impl Ledger {
         self.open.len()
     }
 
-    /// The first request of a partition that has no answer.
+    /// Returns the offset and id of a partition's first request without an answer.
     pub(crate) fn first_open(&self, partition: i32) -> Option<(i64, String)> {
         let mut open = self.open.range((partition, i64::MIN)..=(partition, i64::MAX));
         open.next().map(|((_, offset), number)| (*offset, format!("{}{number}", self.tag)))
     }
 
-    /// Requests without an answer that must have one, some of them by name.
+    /// Returns the number of requests that must be answered and are not, and the ids of some of
+    /// them.
     pub(crate) fn unanswered(&self) -> (usize, String) {
         let names: Vec<_> = self
             .open
@@ -184,11 +193,11 @@ impl Ledger {
         (self.open.len(), names.join(", "))
     }
 
-    /// The place after the last request of each partition.
+    /// Returns the offset after the last request of each partition.
     pub(crate) fn ends(&self) -> Offsets {
         let mut ends = Offsets::new();
         for request in self.requests.iter().filter(|request| request.due == Due::Yes) {
-            if let Some((partition, offset)) = request.place {
+            if let Some((partition, offset)) = request.origin {
                 let end = ends.entry(partition).or_default();
                 *end = (*end).max(offset + 1);
             }
@@ -196,18 +205,18 @@ impl Ledger {
         ends
     }
 
-    /// Whether the reader has come to these offsets.
+    /// Returns whether the independent reader has read `topic` up to `ends`.
     pub(crate) fn has_read(&self, topic: &str, ends: &Offsets) -> bool {
         let read = self.positions.get(topic);
         let position = |partition| read.and_then(|read| read.get(partition)).copied().unwrap_or(0);
         ends.iter().all(|(partition, end)| position(partition) >= *end)
     }
 
-    /// The partition that has waited longest for an answer.
+    /// Returns the partition that has waited longest for an answer, and for how long.
     pub(crate) fn longest_wait(&self) -> Option<(i32, Duration)> {
         let mut longest = None;
         let mut partition = i32::MIN;
-        // One look at each partition that has something open.
+        // One step per partition that has open requests.
         while let Some(((found, _), _)) = self.open.range((partition, i64::MIN)..).next() {
             let wait = self.progress.get(found).map_or(Duration::ZERO, Instant::elapsed);
             longest = longest.max(Some((wait, *found)));

@@ -1,4 +1,4 @@
-//! Requests, at a rate.
+//! A producer that sends requests at a given rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -15,32 +15,33 @@ use crate::client::Client;
 use crate::ledger::SharedLedger;
 use crate::request_format::Kind;
 
-/// How often requests are sent; so many at once as the rate asks for.
-const BEAT: Duration = Duration::from_millis(50);
+/// Time between two batches of requests, each as large as the rate requires.
+const TICK: Duration = Duration::from_millis(50);
 
 const KEYS: u16 = 40;
 
-/// Keys that the beat does not use: two producers have no order between them.
-const FIRST_OTHER: u16 = 1000;
+/// First key of the requests in transactions. The ticker does not use these keys, because the
+/// records of two producers have no order.
+const FIRST_TRANSACTION_KEY: u16 = 1000;
 
-/// The longest that the brokers may take to confirm requests.
+/// Longest time for the brokers to confirm requests.
 const PATIENCE: Duration = Duration::from_secs(140);
 
-/// A producer of requests. Ends when dropped.
+/// A producer of requests. Dropping it stops the ticker.
 pub(crate) struct Load {
     client: Arc<Client>,
     ledger: SharedLedger,
     topic: String,
     rate: Arc<AtomicU32>,
-    // Requests that the beat may still send.
+    // Number of requests that the ticker may still send.
     left: Arc<AtomicUsize>,
-    // Commands that the client has not answered.
+    // Number of `produce` commands that the client has not answered yet.
     unconfirmed: Arc<AtomicUsize>,
-    beat: JoinHandle<()>,
+    ticker: JoinHandle<()>,
 }
 
 impl Load {
-    /// `malformed` of a hundred requests are.
+    /// Starts the ticker at rate 0. `malformed` is the percentage of malformed requests.
     pub(crate) fn start(
         client: Arc<Client>,
         ledger: SharedLedger,
@@ -48,23 +49,28 @@ impl Load {
         malformed: u32,
         mut random: ChaCha8Rng,
     ) -> Self {
-        let (rate, unconfirmed) = (Arc::<AtomicU32>::default(), Arc::<AtomicUsize>::default());
+        let rate = Arc::<AtomicU32>::default();
+        let unconfirmed = Arc::<AtomicUsize>::default();
         let left = Arc::new(AtomicUsize::new(usize::MAX));
-        let beat = tokio::spawn({
-            let (client, ledger, topic) = (Arc::clone(&client), ledger.clone(), topic.clone());
-            let (rate, unconfirmed, left) =
-                (Arc::clone(&rate), Arc::clone(&unconfirmed), Arc::clone(&left));
+        let ticker = tokio::spawn({
+            let client = Arc::clone(&client);
+            let ledger = ledger.clone();
+            let topic = topic.clone();
+            let rate = Arc::clone(&rate);
+            let unconfirmed = Arc::clone(&unconfirmed);
+            let left = Arc::clone(&left);
             async move {
-                let mut beats = interval(BEAT);
-                beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                let mut ticks = interval(TICK);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 let mut due = 0.0;
                 loop {
-                    beats.tick().await;
-                    due += f64::from(rate.load(Ordering::Relaxed)) * BEAT.as_secs_f64();
+                    ticks.tick().await;
+                    due += f64::from(rate.load(Ordering::Relaxed)) * TICK.as_secs_f64();
                     let mut records = Vec::new();
                     while due >= 1.0 {
                         due -= 1.0;
                         let take = |left: usize| left.checked_sub(1);
+                        // Pairs with the `Release` store in `exactly`.
                         if left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
                             break;
                         }
@@ -74,26 +80,27 @@ impl Load {
                     if !records.is_empty()
                         && send(&client, &ledger, &topic, &unconfirmed, records).await.is_err()
                     {
-                        // The client is gone, which whoever waits for it finds out.
+                        // The client has ended, and the calls that wait for its answers fail.
                         return;
                     }
                 }
             }
         });
-        Self { client, ledger, topic, rate, left, unconfirmed, beat }
+        Self { client, ledger, topic, rate, left, unconfirmed, ticker }
     }
 
-    /// So many requests a second from now on.
+    /// Sets the rate, in requests per second.
     pub(crate) fn rate(&self, per_second: u32) {
         self.rate.store(per_second, Ordering::Relaxed);
     }
 
-    /// The beat sends so many requests more, and no others.
+    /// Lets the ticker send `count` more requests and then none.
     pub(crate) fn exactly(&self, count: usize) {
+        // Pairs with the `Acquire` of `fetch_update` in the ticker.
         self.left.store(count, Ordering::Release);
     }
 
-    /// Sends these requests now.
+    /// Sends requests of the given keys and kinds now, beside the ticker.
     pub(crate) async fn send(
         &self,
         kinds: impl IntoIterator<Item = (Option<u16>, Kind)>,
@@ -105,12 +112,12 @@ impl Load {
         send(&self.client, &self.ledger, &self.topic, &self.unconfirmed, records).await
     }
 
-    /// Sends requests in one transaction, which is committed or aborted.
+    /// Sends `count` requests in one transaction of the producer `id`, and commits or aborts it.
     pub(crate) async fn transact(&self, id: &str, count: u16, commit: bool) -> Result<()> {
         let records: Vec<_> = {
             let mut ledger = self.ledger.lock();
             let first = ledger.next_number();
-            let ask = |n| ledger.ask(Some(FIRST_OTHER + n % KEYS), Kind::Good);
+            let ask = |n| ledger.ask(Some(FIRST_TRANSACTION_KEY + n % KEYS), Kind::Good);
             let records = (0..count).map(ask).collect();
             if !commit {
                 ledger.abort_from(first);
@@ -126,14 +133,18 @@ impl Load {
         Ok(())
     }
 
-    /// Sends nothing more, and waits until the brokers have confirmed what was sent.
+    /// Sets the rate to 0, and waits until the brokers have confirmed all requests.
     pub(crate) async fn stop(&self) -> Result<()> {
         self.rate(0);
-        sleep(2 * BEAT).await;
+        sleep(2 * TICK).await;
         let deadline = Instant::now() + PATIENCE;
+        // Pairs with the `fetch_sub` in `send`: at 0, the ledger knows every confirmation.
         while self.unconfirmed.load(Ordering::Acquire) > 0 {
-            anyhow::ensure!(Instant::now() < deadline, "the brokers do not confirm requests");
-            sleep(BEAT).await;
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the brokers did not confirm all requests within {PATIENCE:?}"
+            );
+            sleep(TICK).await;
         }
         Ok(())
     }
@@ -141,11 +152,11 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.beat.abort();
+        self.ticker.abort();
     }
 }
 
-/// A few requests have no key, and so no order.
+/// Draws the key and kind of a request. One in 50 has no key, and therefore no order.
 fn draw(random: &mut ChaCha8Rng, malformed: u32) -> (Option<u16>, Kind) {
     let key = (!random.random_ratio(1, 50)).then(|| random.random_range(0..KEYS));
     let kind = if random.random_range(0..100) < malformed {
@@ -163,9 +174,11 @@ async fn send(
     unconfirmed: &Arc<AtomicUsize>,
     records: Vec<Value>,
 ) -> Result<()> {
+    // Both updates of `unconfirmed` pair with the `Acquire` load in `Load::stop`.
     unconfirmed.fetch_add(1, Ordering::AcqRel);
     let answer = client.send(json!({"op": "produce", "topic": topic, "records": records})).await?;
-    let (ledger, unconfirmed) = (ledger.clone(), Arc::clone(unconfirmed));
+    let ledger = ledger.clone();
+    let unconfirmed = Arc::clone(unconfirmed);
     tokio::spawn(async move {
         if let Ok(answer) = answer.await {
             ledger.lock().produced(&answer);

@@ -1,5 +1,5 @@
-//! `forebay-faults`: runs the `forebay` binary on a real Kafka, breaks things around it by a seeded plan, and checks
-//! with an independent client what has become of every request.
+//! `forebay-faults` runs the `forebay` binary on a real Kafka and injects faults by a seeded plan.
+//! An independent Kafka client checks the outcome of every request.
 
 mod checks;
 mod client;
@@ -28,7 +28,7 @@ use self::pipeline::Delivery;
 use self::suite::Suite;
 use self::violation::Tamper;
 
-/// Breaks things around a running pipeline and checks what has become of every request.
+/// Injects faults around a running pipeline and checks the outcome of every request
 #[derive(Debug, Parser)]
 #[command(name = "forebay-faults", max_term_width = 100)]
 struct Cli {
@@ -38,46 +38,47 @@ struct Cli {
     command: Command,
 }
 
-/// What all commands need.
+/// Options of every command.
 #[derive(Debug, clap::Args)]
 struct Setup {
     /// The binary to test
     #[arg(long, env = "FOREBAY", default_value_os_t = default_binary(), global = true)]
     forebay: PathBuf,
-    /// The first of the ports of Kafka's brokers; six are used, and six from 18 further for the proxies
+    /// First port of the Kafka brokers. They use six ports from here on, the proxies six from port
+    /// + 18
     #[arg(long, default_value_t = 29092, global = true)]
     port: u16,
-    /// The folder of the brokers; a cluster that runs there already is used and left running
+    /// Folder of the brokers; a cluster that already runs there is used, and left running
     #[arg(long, global = true)]
     kafka_dir: Option<PathBuf>,
-    /// Where logs are kept when something is wrong
+    /// Folder for logs and pipeline files of failed scenarios
     #[arg(long, global = true)]
     logs: Option<PathBuf>,
-    /// Falsifies what the suite reads, to see a check fail
+    /// Falsifies what the suite reads, to see that a check fails
     #[arg(long, global = true)]
     tamper: Option<Tamper>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says which scenarios there are
+    /// Lists the scenarios
     List,
-    /// Runs one scenario, or all
+    /// Runs one scenario, or all of them
     Run {
-        /// Replays what was random in an earlier run
+        /// Seed of an earlier run, to draw the same faults, keys and malformed requests
         #[arg(long)]
         seed: Option<u64>,
-        /// One of `list`, or `all`
+        /// Name of a scenario as `list` prints it, or `all`
         #[arg(long, default_value = "all")]
         scenario: String,
-        /// What the pipeline promises
+        /// Delivery guarantee of the pipeline
         #[arg(long, default_value = "at_least_once")]
         delivery: Delivery,
-        /// How often a scenario that repeats its fault does so
+        /// Number of faults, for scenarios that repeat their fault
         #[arg(long)]
         times: Option<u32>,
     },
-    /// Runs for long under a steady load, with a fault at random every 20 to 60 s
+    /// Runs under a steady load for a long time, with a random fault every 20 to 60 s
     Soak {
         #[arg(long)]
         seed: Option<u64>,
@@ -86,17 +87,17 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         minutes: u64,
     },
-    /// What CI runs: the scenarios that are short, each way of delivery
+    /// Runs the short scenarios with each delivery guarantee, as CI does
     Short {
         #[arg(long)]
         seed: Option<u64>,
-        /// One way of delivery only
+        /// Runs with this delivery guarantee only
         #[arg(long)]
         delivery: Option<Delivery>,
     },
 }
 
-/// Where cargo puts it.
+/// Returns the path at which cargo puts the debug build of `forebay`.
 fn default_binary() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
@@ -129,7 +130,7 @@ async fn main() -> ExitCode {
             }
         }
     };
-    // Dropped on the way out, workers and clients end with the suite.
+    // Ctrl-C drops `work`, and with it the suite, which ends its workers, client and brokers.
     let outcome = tokio::select! {
         outcome = work => outcome,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
@@ -147,7 +148,7 @@ async fn main() -> ExitCode {
 async fn short(suite: &mut Suite, seed: u64, deliveries: Vec<Delivery>) -> anyhow::Result<bool> {
     let mut good = true;
     for delivery in deliveries {
-        suite.promise(delivery).await?;
+        suite.set_delivery(delivery).await?;
         good &= scenario::short(suite, seed).await;
     }
     Ok(good)

@@ -1,8 +1,8 @@
-//! The pipeline files under test.
+//! The pipeline files that the workers run.
 
 use std::fmt::Write as _;
 
-/// What a pipeline promises.
+/// The delivery guarantee of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Delivery {
     #[value(name = "at_least_once")]
@@ -20,12 +20,12 @@ impl Delivery {
     }
 }
 
-/// A pipeline file; what a scenario cares about is a field.
+/// A pipeline file. The fields are the settings that scenarios change.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     pub(crate) delivery: Delivery,
     pub(crate) brokers: String,
-    /// Where replies go, if not to `brokers`.
+    /// Brokers of the sink, if they are not `brokers`.
     pub(crate) sink_brokers: Option<String>,
     pub(crate) requests: String,
     pub(crate) replies: String,
@@ -33,29 +33,30 @@ pub(crate) struct Pipeline {
     pub(crate) max_in_flight: u32,
     pub(crate) commit_interval: &'static str,
     pub(crate) drain_timeout: &'static str,
-    /// How long a transaction may be open: less than a session.
+    /// Longest time that a transaction may be open: less than the session timeout.
     pub(crate) transaction_timeout: &'static str,
-    /// librdkafka's, for the source.
+    /// Settings of librdkafka for the source.
     pub(crate) source_options: Vec<(&'static str, String)>,
-    /// librdkafka's, for the sink.
+    /// Settings of librdkafka for the sink.
     pub(crate) sink_options: Vec<(&'static str, String)>,
-    /// Each worker is a static member under its own name.
+    /// Whether each worker is a static member, under its own name.
     pub(crate) static_members: bool,
-    /// The answers to each key leave in the order of its requests, errors too.
+    /// Whether the answers to each key, including errors, leave in the order of its requests.
     pub(crate) order_by_key: bool,
-    /// Requests that fail go to a topic of their own.
+    /// Topic for requests that fail, which get an error reply if it is `None`.
     pub(crate) dead_letters: Option<String>,
     pub(crate) steps: String,
 }
 
-/// Passes a request on as `{id, seq, n, twice}`: what the checks expects of a reply. Requests whose `pad` is a number
-/// get so many bytes more.
+/// A step that makes `{id, seq, n}` of a request, which together with `twice` from a later step is
+/// the value that the checks expect of a reply. If `pad` is a number, the reply gets that many
+/// bytes more.
 pub(crate) const ANSWER: &str = r#"
 [[step]]
 map = '{id, seq, n: (.n + 0)} + (if .pad then {pad: ("x" * .pad)} else {} end)'
 "#;
 
-/// Mini-batches, as for a model.
+/// Steps that compute `twice` in batches, as a model would.
 pub(crate) const BATCH: &str = r#"
 [[step]]
 timed_window = { interval = "5ms", max_size = 32 }
@@ -64,7 +65,7 @@ timed_window = { interval = "5ms", max_size = 32 }
 map_batch = "map(. + {twice: (.n + .n)})"
 "#;
 
-/// What a model takes its time for: every request stays so long.
+/// Returns a step that delays every request by `by`, in place of a slow model.
 pub(crate) fn slow(by: &str) -> String {
     format!("\n[[step]]\ndelay = {{ by = \"{by}\", capacity = 256 }}\n")
 }
@@ -94,7 +95,8 @@ impl Pipeline {
         }
     }
 
-    /// Sessions of 6 s, with all that depends on them: longer than most faults.
+    /// Sets a session timeout of 6 s, which is longer than most faults, and the timeouts that
+    /// depend on it.
     pub(crate) fn long_session(&mut self) {
         self.drain_timeout = "2500ms";
         self.transaction_timeout = "5s";
@@ -105,7 +107,7 @@ impl Pipeline {
         }
     }
 
-    /// The file for one worker.
+    /// Returns the pipeline file for one worker.
     pub(crate) fn text(&self, worker: &str) -> String {
         let mut text = format!("name = {:?}\n", self.group);
         if self.delivery == Delivery::ExactlyOnce {

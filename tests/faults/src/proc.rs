@@ -1,20 +1,21 @@
-//! What the system says about a process, and signals to it.
+//! The memory, file descriptors and threads of a process from `/proc`, and signals to it.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-/// A process's vital signs.
+/// The resources that a process holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Vitals {
     /// Resident memory, in KiB.
     pub(crate) memory: u64,
+    /// Number of open file descriptors.
     pub(crate) files: u64,
     pub(crate) threads: u64,
 }
 
-/// `None` once the process is gone.
+/// Reads the resources of a process; `None` once it has ended.
 pub(crate) fn vitals(pid: u32) -> Option<Vitals> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let status = std::fs::read_to_string(folder.join("status")).ok()?;

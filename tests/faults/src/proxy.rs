@@ -1,4 +1,4 @@
-//! TCP proxies between workers and brokers, with a weather of their own.
+//! TCP proxies between workers and brokers that delay, hold back or reset connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,45 +13,47 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::Cluster;
 
-/// What happens to what passes.
+/// The faults that the proxies inject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weather {
-    /// Each way.
+pub(crate) struct Conditions {
+    /// Added latency in each direction.
     pub(crate) latency: Duration,
-    /// Nothing passes, and no connection notices.
+    /// Whether the proxies hold back bytes to the brokers, with all connections open.
     pub(crate) requests_stuck: bool,
+    /// Whether the proxies hold back bytes from the brokers, with all connections open.
     pub(crate) responses_stuck: bool,
 }
 
-/// The weather, and the number of resets so far: connections from before the last are reset.
-type Sky = (Weather, u32);
+/// The conditions, and the number of resets so far. A connection that was opened at another number
+/// of resets ends.
+type State = (Conditions, u32);
 
-/// One proxy before each broker. They end when dropped.
+/// One proxy in front of each broker. Dropping this stops them.
 pub(crate) struct Proxies {
-    weather: Arc<watch::Sender<Sky>>,
+    conditions: Arc<watch::Sender<State>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Proxies {
     pub(crate) async fn start(cluster: &Cluster) -> Result<Self> {
-        let weather = Arc::new(watch::Sender::new(Sky::default()));
+        let conditions = Arc::new(watch::Sender::new(State::default()));
         let mut tasks = Vec::new();
         for (port, broker) in cluster.proxied() {
             let listener = TcpListener::bind(("127.0.0.1", port)).await;
             let listener = listener.with_context(|| format!("port {port} for a proxy"))?;
-            tasks.push(tokio::spawn(accept(listener, broker, Arc::clone(&weather))));
+            tasks.push(tokio::spawn(accept(listener, broker, Arc::clone(&conditions))));
         }
-        Ok(Self { weather, tasks })
+        Ok(Self { conditions, tasks })
     }
 
-    /// Changes the weather for what is open and for what will be.
-    pub(crate) fn set(&self, weather: Weather) {
-        self.weather.send_modify(|(now, _)| *now = weather);
+    /// Sets the conditions of all open and future connections.
+    pub(crate) fn set(&self, conditions: Conditions) {
+        self.conditions.send_modify(|(now, _)| *now = conditions);
     }
 
     /// Resets every connection.
     pub(crate) fn reset(&self) {
-        self.weather.send_modify(|(_, resets)| *resets += 1);
+        self.conditions.send_modify(|(_, resets)| *resets += 1);
     }
 }
 
@@ -61,48 +63,49 @@ impl Drop for Proxies {
     }
 }
 
-async fn accept(listener: TcpListener, broker: u16, weather: Arc<watch::Sender<Sky>>) {
+async fn accept(listener: TcpListener, broker: u16, conditions: Arc<watch::Sender<State>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                connections.spawn(relay(client, broker, weather.subscribe()));
+                connections.spawn(relay(client, broker, conditions.subscribe()));
             }
-            // Those that ended are forgotten.
+            // Removes connections that have ended from the set.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn relay(client: TcpStream, broker: u16, mut weather: watch::Receiver<Sky>) {
-    // A broker that is down refuses; its client is turned away as well.
+async fn relay(client: TcpStream, broker: u16, mut conditions: watch::Receiver<State>) {
+    // A broker that is down refuses the connection, and the proxy then closes the client's.
     let Ok(server) = TcpStream::connect(("127.0.0.1", broker)).await else { return };
     for stream in [&client, &server] {
         stream.set_nodelay(true).ok();
-        // Closing resets.
+        // With a linger time of 0, closing a connection sends a reset.
         stream.set_zero_linger().ok();
     }
-    let resets = weather.borrow().1;
+    let resets = conditions.borrow().1;
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let (up, down) = (weather.clone(), weather.clone());
+    let up = conditions.clone();
+    let down = conditions.clone();
     tokio::select! {
-        () = pass(client_in, server_out, up, |weather| weather.requests_stuck) => {}
-        () = pass(server_in, client_out, down, |weather| weather.responses_stuck) => {}
-        _ = weather.wait_for(|(_, now)| *now != resets) => {}
+        () = pass(client_in, server_out, up, |conditions| conditions.requests_stuck) => {}
+        () = pass(server_in, client_out, down, |conditions| conditions.responses_stuck) => {}
+        _ = conditions.wait_for(|(_, now)| *now != resets) => {}
     }
 }
 
-/// One way of a connection, until it ends.
+/// Passes on the bytes of one direction of a connection, until it ends.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Sky>,
-    is_stuck: fn(&Weather) -> bool,
+    mut conditions: watch::Receiver<State>,
+    is_stuck: fn(&Conditions) -> bool,
 ) {
-    // What is on its way: so many pieces of at most 16 KiB.
+    // Bytes under way: at most 256 pieces of up to 16 KiB.
     let (sender, mut pieces) = mpsc::channel::<(Instant, Vec<u8>)>(256);
-    let latency = weather.clone();
+    let latency = conditions.clone();
     let reading = async move {
         loop {
             let mut piece = vec![0; 16 * 1024];
@@ -117,7 +120,7 @@ async fn pass(
     let writing = async move {
         while let Some((arrival, piece)) = pieces.recv().await {
             sleep_until(arrival).await;
-            if weather.wait_for(|(weather, _)| !is_stuck(weather)).await.is_err()
+            if conditions.wait_for(|(conditions, _)| !is_stuck(conditions)).await.is_err()
                 || to.write_all(&piece).await.is_err()
             {
                 return;

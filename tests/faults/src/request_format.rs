@@ -1,14 +1,14 @@
-//! What a request looks like, and what its answer has to.
+//! The format of requests, and the format that their answers must have.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Value, json};
 
-/// What is wrong with a request, if anything.
+/// The kind of a request: good, or malformed in one of several ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Good,
-    /// A reply of so many bytes, which no broker takes.
+    /// Its reply is larger than the brokers allow.
     TooLarge,
     BrokenJson,
     NotUtf8,
@@ -17,11 +17,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The malformed ones that a scenario draws from.
+    /// The malformed kinds that scenarios draw from.
     pub(crate) const MALFORMED: [Self; 4] =
         [Self::BrokenJson, Self::NotUtf8, Self::Null, Self::WrongType];
 
-    /// The codes that an error reply may have; none where a result is expected.
+    /// Returns the error codes that the answer may have; none if a result is expected.
     fn codes(self) -> &'static [&'static str] {
         match self {
             Self::Good => &[],
@@ -33,9 +33,10 @@ impl Kind {
     }
 }
 
+/// Size of the padding of a reply that is too large, in bytes.
 const LARGE: u32 = 3_000_000;
 
-/// The record of request `number`, as the client takes it.
+/// Returns the record of request `number`, for the client's `produce` command.
 pub(crate) fn record(tag: &str, number: usize, key: Option<&str>, seq: u32, kind: Kind) -> Value {
     let id = format!("{tag}{number}");
     let mut value = json!({"id": id, "seq": seq, "n": number});
@@ -60,58 +61,60 @@ pub(crate) fn record(tag: &str, number: usize, key: Option<&str>, seq: u32, kind
     }})
 }
 
-/// The trace that a request belongs to; its answer has to as well, perhaps under another span.
+/// Returns the trace id of a request. Its answer belongs to the same trace; the span id may differ.
 fn trace(number: usize) -> String {
     format!("{:032x}", number + 1)
 }
 
-/// Which request an answer is for, if it is for one of `tag`'s.
+/// Returns the number of the request that an answer belongs to; `None` if its id lacks the prefix
+/// `tag`.
 pub(crate) fn number(tag: &str, answer: &Value) -> Option<usize> {
     answer["h"]["id"].as_str()?.strip_prefix(tag)?.parse().ok()
 }
 
-/// Whether an answer is an error reply.
+/// Returns whether an answer is an error reply or a dead letter.
 pub(crate) fn is_error(answer: &Value) -> bool {
     !answer["h"]["forebay-error-code"].is_null() || is_dead_letter(answer)
 }
 
-/// Whether an answer is a dead letter.
+/// Returns whether an answer is a dead letter.
 pub(crate) fn is_dead_letter(answer: &Value) -> bool {
     !answer["h"]["forebay-dead-letter-code"].is_null()
 }
 
-/// As [`fault`], of a dead letter: the request as it was, and in headers where it lay and what was wrong with it.
+/// Returns what is wrong with a dead letter, if anything. It must be the unchanged request, with
+/// its origin and error code in headers.
 pub(crate) fn fault_of_dead_letter(
     tag: &str,
     number: usize,
     key: Option<&str>,
     seq: u32,
     kind: Kind,
-    place: Option<(i32, i64)>,
+    origin: Option<(i32, i64)>,
     letter: &Value,
 ) -> Option<String> {
     let request = record(tag, number, key, seq, kind);
     let headers = &letter["h"];
-    // The reader takes text for UTF-8, which one kind is not.
+    // The Java client decodes values as UTF-8, so the value of `NotUtf8` cannot be compared.
     let same_value = kind == Kind::NotUtf8 || letter["v"] == request["v"];
     let same_headers = ["id", "kafka_correlationId", "traceparent"]
         .into_iter()
         .all(|name| headers[name] == request["h"][name]);
-    let told = |name: &str| headers[format!("forebay-dead-letter-{name}")].as_str();
-    // Where it lay is not known yet if the dead letter was faster than the confirmation of its request.
-    let same_place = place.is_none_or(|(partition, offset)| {
-        told("partition") == Some(&partition.to_string())
-            && told("offset") == Some(&offset.to_string())
+    let header = |name: &str| headers[format!("forebay-dead-letter-{name}")].as_str();
+    // The origin is unknown if the dead letter came before the confirmation of its request.
+    let same_origin = origin.is_none_or(|(partition, offset)| {
+        header("partition") == Some(&partition.to_string())
+            && header("offset") == Some(&offset.to_string())
     });
-    let right_code = told("code").is_some_and(|code| kind.codes().contains(&code));
+    let right_code = header("code").is_some_and(|code| kind.codes().contains(&code));
     let right =
-        letter["k"].as_str() == key && same_value && same_headers && same_place && right_code;
+        letter["k"].as_str() == key && same_value && same_headers && same_origin && right_code;
     (!right).then(|| {
-        format!("{tag}{number} ({kind:?}, key {key:?}, at {place:?}): dead letter {letter}")
+        format!("{tag}{number} ({kind:?}, key {key:?}, at {origin:?}): wrong dead letter {letter}")
     })
 }
 
-/// Stands for an answer's key and value, whatever the tag.
+/// Returns a hash of an answer's request number, key and value, which does not depend on `tag`.
 pub(crate) fn digest(tag: &str, number: usize, answer: &Value) -> u64 {
     let value = answer["v"].as_str().unwrap_or_default().replace(tag, "");
     let mut hasher = DefaultHasher::new();
@@ -119,7 +122,7 @@ pub(crate) fn digest(tag: &str, number: usize, answer: &Value) -> u64 {
     hasher.finish()
 }
 
-/// What an answer has that it should not have, or the other way round.
+/// Returns what is wrong with a result or an error reply, if anything.
 pub(crate) fn fault(
     tag: &str,
     number: usize,
@@ -172,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_fits_has_no_fault() {
+    fn the_right_answer_has_no_fault() {
         assert_eq!(fault("t-", 7, Some("k"), 3, Kind::Good, &answer()), None);
     }
 
     #[test]
-    fn every_part_of_an_answer_is_looked_at() {
+    fn a_wrong_part_of_an_answer_is_a_fault() {
         for (pointer, wrong) in [
             ("/k", json!("other")),
             ("/p", json!(1)),

@@ -1,4 +1,5 @@
-//! A run: topics of its own, a load, workers, and the checks that go on beside them.
+//! A run of one scenario: its own topics, a load, workers, and the checks that run in the
+//! background.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,14 +21,14 @@ use crate::suite::Suite;
 use crate::violation::{Invariant, Tamper};
 use crate::worker::{Exit, Worker};
 
-/// Partitions of requests and of replies.
+/// Number of partitions of the topics of requests, replies and dead letters.
 pub(crate) const PARTITIONS: u32 = 4;
 
-/// How long a worker may take to stop in order: its drain, and what a busy machine takes.
+/// Longest time from SIGTERM to the end of a worker: its drain, plus a margin for a busy machine.
 pub(crate) const STOP: Duration = Duration::from_secs(15);
 
-/// From the last answer to the commit of the last offset. librdkafka waits for up to 10 s before it connects again, and
-/// a member that lost its session for that has to join first.
+/// Longest time from the last answer to the commit of the last offset. librdkafka waits up to 10 s
+/// before it reconnects, and a member whose session expired meanwhile has to join the group first.
 const COMMITTED: Duration = Duration::from_secs(30);
 
 pub(crate) struct Run<'a> {
@@ -44,13 +45,13 @@ pub(crate) struct Run<'a> {
     notes: Vec<String>,
 }
 
-/// What a scenario sets out from.
+/// The settings of a run.
 pub(crate) struct Plan {
     pub(crate) pipeline: Pipeline,
     pub(crate) duplicates: Duplicates,
     pub(crate) order: Order,
     pub(crate) patience: Duration,
-    /// So many of a hundred requests.
+    /// Percentage of malformed requests.
     pub(crate) malformed: u32,
 }
 
@@ -85,7 +86,8 @@ impl<'a> Run<'a> {
         for topic in &topics {
             suite.await_topic(topic).await?;
         }
-        // In transactions every answer waits for those before it.
+        // A transaction writes each answer after the answers before it in the partition, so error
+        // replies are in order too.
         let order = match (pipeline.delivery, order) {
             (Delivery::ExactlyOnce, Order::Results) if pipeline.dead_letters.is_none() => {
                 Order::All
@@ -100,7 +102,8 @@ impl<'a> Run<'a> {
             tamper: suite.tamper,
         };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
-        // Where delivery is at least once nothing is aborted, so that all readers see the same.
+        // At least once writes no transactions, so `read_committed` sees all of its records as
+        // well.
         for topic in &topics[1..] {
             let (reader, name) = (ledger.clone(), (*topic).to_owned());
             let read = move |line: &Value| reader.lock().read(&name, line);
@@ -144,13 +147,13 @@ impl<'a> Run<'a> {
 
     // Workers.
 
-    /// Starts a worker and waits until it takes requests.
+    /// Starts a worker and waits until it is ready for requests.
     pub(crate) async fn start(&mut self, name: &str) -> Result<()> {
         self.launch(name)?;
         self.worker(name)?.await_ready().await
     }
 
-    /// Starts a worker, without waiting.
+    /// Starts a worker without waiting until it is ready.
     pub(crate) fn launch(&mut self, name: &str) -> Result<()> {
         let text = self.pipeline.text(name);
         self.launch_text(name, &text)
@@ -173,26 +176,29 @@ impl<'a> Run<'a> {
         self.workers.keys().cloned().collect()
     }
 
-    /// Kills a worker as a crash would, and notes what may be answered twice because of it.
+    /// Kills a worker with SIGKILL, and notes which requests may be answered twice because of it.
     pub(crate) async fn kill(&mut self, name: &str) -> Result<()> {
-        let worker = self.workers.remove(name).context("a worker to kill")?;
+        let worker =
+            self.workers.remove(name).with_context(|| format!("no worker {name} to kill"))?;
         worker.kill().await?;
         self.kills += 1;
         self.expect_takeover().await
     }
 
-    /// A worker is out of action without knowing it: what it holds may be answered by others as well.
+    /// Notes that other workers may take over: the requests in flight at a worker that was killed
+    /// or frozen may be answered a second time.
     pub(crate) async fn expect_takeover(&mut self) -> Result<()> {
         let checks = self.checks();
         let committed = checks.committed().await?;
         checks.catch_up().await?;
-        self.ledger.lock().killed(&committed, usize::try_from(self.pipeline.max_in_flight)?);
+        self.ledger.lock().take_over(&committed, usize::try_from(self.pipeline.max_in_flight)?);
         Ok(())
     }
 
-    /// Stops a worker by SIGTERM, and checks that it ends in time and in order.
+    /// Stops a worker by SIGTERM, and checks that it ends in time with exit code 0.
     pub(crate) async fn stop(&mut self, name: &str) -> Result<Exit> {
-        let mut worker = self.workers.remove(name).context("a worker to stop")?;
+        let mut worker =
+            self.workers.remove(name).with_context(|| format!("no worker {name} to stop"))?;
         worker.signal("TERM").await?;
         let mut exit = worker.exit(STOP).await?;
         if self.suite.tamper == Some(Tamper::Exit) {
@@ -204,9 +210,10 @@ impl<'a> Run<'a> {
         Ok(exit)
     }
 
-    /// Takes a worker out of the run, to do with as a scenario wants.
+    /// Takes a worker out of the run. The scenario owns it, and the run no longer checks that it
+    /// lives.
     pub(crate) fn take(&mut self, name: &str) -> Result<Worker> {
-        self.workers.remove(name).context("a worker to take")
+        self.workers.remove(name).with_context(|| format!("no worker {name} to take"))
     }
 
     pub(crate) fn put_back(&mut self, worker: Worker) {
@@ -215,7 +222,11 @@ impl<'a> Run<'a> {
 
     // Time.
 
-    /// Waits, and ends the scenario if something turns out wrong meanwhile.
+    /// Sleeps for `duration`.
+    ///
+    /// # Errors
+    ///
+    /// If a check fails or a worker ends meanwhile.
     pub(crate) async fn sleep(&mut self, duration: Duration) -> Result<()> {
         let end = Instant::now() + duration;
         loop {
@@ -228,39 +239,40 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits for a random time of so many milliseconds.
+    /// Sleeps for a random number of milliseconds in `millis`.
     pub(crate) async fn sleep_between(&mut self, millis: std::ops::Range<u64>) -> Result<()> {
         let millis = self.random.random_range(millis);
         self.sleep(Duration::from_millis(millis)).await
     }
 
-    /// Waits until so many requests are answered that were not when this was called.
+    /// Waits until `count` more requests are answered than now.
     pub(crate) async fn await_answers(&mut self, count: usize) -> Result<()> {
         let before = self.ledger.lock().figures.answered;
-        self.wait_for("answers", |run| run.ledger.lock().figures.answered >= before + count).await
+        self.wait_for("more answers", |run| run.ledger.lock().figures.answered >= before + count)
+            .await
     }
 
-    /// I5, now: nothing is committed that has no answer.
+    /// Checks I5 now: no offset is committed before its request is answered.
     pub(crate) async fn check_commits(&mut self) -> Result<()> {
         self.checks().check_commits(&mut Offsets::new()).await?;
         self.check()
     }
 
-    /// Starts the checks' memory of commits anew.
+    /// Restarts the checks, so that they forget the offsets that they saw committed.
     pub(crate) fn restart_checks(&mut self) {
         if let Some(checks) = self.checks.replace(tokio::spawn(self.checks().run())) {
             checks.abort();
         }
     }
 
-    /// Waits until so many requests are answered in all.
+    /// Waits until `count` requests are answered since the start of the run.
     pub(crate) async fn await_total(&mut self, count: usize) -> Result<()> {
         self.wait_for("answers", |run| run.ledger.lock().figures.answered >= count).await
     }
 
-    /// Waits until everything that was asked is answered. What makes this end is the checks' patience.
+    /// Waits until every request is answered. Without progress, the I7 check ends the wait.
     pub(crate) async fn await_quiet(&mut self) -> Result<()> {
-        self.wait_for("all answers", |run| run.ledger.lock().is_quiet()).await
+        self.wait_for("answers to all requests", |run| run.ledger.lock().is_quiet()).await
     }
 
     async fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
@@ -270,7 +282,7 @@ impl<'a> Run<'a> {
             self.check()?;
             if Instant::now() > deadline {
                 return Err(Invariant::Progress
-                    .broken(format!("{what}: not within {LONGEST:?}"))
+                    .broken(format!("no {what} within {LONGEST:?}"))
                     .into());
             }
             sleep(Duration::from_millis(20)).await;
@@ -278,7 +290,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends the scenario if something is wrong by now.
+    /// Returns the first violation so far, or one for a worker that ended by itself, as an error.
     fn check(&mut self) -> Result<()> {
         if let Some(violation) = self.ledger.lock().violations().first() {
             return Err(violation.clone().into());
@@ -291,21 +303,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How far it is, in a few words.
+    /// Returns the number of requests, answers and duplicates as text.
     pub(crate) fn progress(&self) -> String {
         let ledger = self.ledger.lock();
         let Figures { requests, answered, duplicates, .. } = ledger.figures;
         format!("{requests} requests, {answered} answered, {duplicates} twice")
     }
 
-    /// A line for the summary.
+    /// Adds a note to the summary.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
     // The end.
 
-    /// Stops the load, waits for every answer, stops the workers in order, and checks all that can be checked then.
+    /// Ends the run: stops the load, waits for every answer and commit, stops the workers, and
+    /// makes the checks that need a complete run.
     pub(crate) async fn settle(mut self) -> Result<Summary> {
         self.load.stop().await?;
         self.await_quiet().await?;
@@ -313,17 +326,21 @@ impl<'a> Run<'a> {
         for name in self.running() {
             self.stop(&name).await?;
         }
-        // Whatever would be answered twice has been by now.
+        // The workers have ended, so no more duplicates can come after those read here.
         self.checks().catch_up().await?;
         self.check()?;
         let ledger = self.ledger.lock();
         let (missing, names) = ledger.unanswered();
         if missing > 0 {
-            return Err(Invariant::NoLoss.broken(format!("{missing} requests: {names}")).into());
+            return Err(Invariant::NoLoss
+                .broken(format!("{missing} requests have no answer: {names}"))
+                .into());
         }
         let (duplicates, allowance) = (ledger.figures.duplicates, ledger.allowance());
         if ledger.rules.duplicates == Duplicates::Bounded && duplicates > allowance {
-            let text = format!("{duplicates} duplicates, and {allowance} could be in flight");
+            let text = format!(
+                "{duplicates} duplicates, but at most {allowance} requests were in flight or uncommitted"
+            );
             return Err(Invariant::BoundedDuplicates.broken(text).into());
         }
         if let Some(violation) = self.watched.growth(self.suite.tamper) {
@@ -350,13 +367,13 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// I5, its end: everything answered gets committed.
+    /// Checks the last part of I5: the offsets of all answered requests get committed.
     async fn await_commits(&mut self) -> Result<()> {
         let deadline = Instant::now() + COMMITTED;
         loop {
             self.check()?;
             let ends = self.ledger.lock().ends();
-            // Brokers that have just come back may not know yet.
+            // Brokers that have just restarted may fail to answer; the next round asks again.
             let committed = self.checks().committed().await.unwrap_or_default();
             let late = ends.iter().find(|(partition, end)| {
                 committed.get(partition).is_none_or(|committed| committed < end)
@@ -364,7 +381,7 @@ impl<'a> Run<'a> {
             let Some((partition, end)) = late else { return Ok(()) };
             if Instant::now() > deadline {
                 let text = format!(
-                    "partition {partition}: {:?} is committed of {end}, {COMMITTED:?} after the last answer",
+                    "partition {partition}: {:?} is committed instead of {end}, {COMMITTED:?} after the last answer",
                     committed.get(partition)
                 );
                 return Err(Invariant::Commits.broken(text).into());

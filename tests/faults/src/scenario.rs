@@ -1,4 +1,4 @@
-//! The faults, one file each, and running them.
+//! The list of scenarios, one kind of fault per file, and the commands that run them.
 
 mod broker;
 mod crash;
@@ -26,64 +26,64 @@ use crate::soak;
 use crate::suite::Suite;
 use crate::violation::Violation;
 
-type Running<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
+type ScenarioFuture<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
 
-/// A fault, and what it is.
+/// A named fault that `forebay-faults run` injects.
 struct Scenario {
     name: &'static str,
     about: &'static str,
-    run: for<'a> fn(&'a Suite, u64) -> Running<'a>,
+    run: for<'a> fn(&'a Suite, u64) -> ScenarioFuture<'a>,
 }
 
 const ALL: &[Scenario] = &[
     Scenario {
         name: "kill",
-        about: "kill -9 at random points under load, and a start after each (--times, 10)",
+        about: "a worker is killed at random points under load and started again (--times, 10)",
         run: |suite, seed| Box::pin(crash::kill(suite, seed, false)),
     },
     Scenario {
         name: "kill-static",
-        about: "the same with static membership: the next worker takes over at once",
+        about: "kill with static membership: the next worker takes over at once",
         run: |suite, seed| Box::pin(crash::kill(suite, seed, true)),
     },
     Scenario {
         name: "term",
-        about: "SIGTERM under load, and a start after each (--times, 5)",
+        about: "a worker is stopped by SIGTERM under load and started again (--times, 5)",
         run: |suite, seed| Box::pin(stop::under_load(suite, seed)),
     },
     Scenario {
         name: "term-twice",
-        about: "SIGTERM, and another one while what is in flight is waited for",
+        about: "a second SIGTERM while the worker drains",
         run: |suite, seed| Box::pin(stop::twice(suite, seed)),
     },
     Scenario {
         name: "storm",
-        about: "members come and go every 2 s, 1 to 4 and back, cooperatively",
+        about: "members join and leave every 2 s, from 1 to 4 and back; cooperative rebalances",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Cooperative)),
     },
     Scenario {
         name: "storm-range",
-        about: "the same with eager rebalances",
+        about: "storm with eager rebalances",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Range)),
     },
     Scenario {
         name: "storm-static",
-        about: "the same with static members",
+        about: "storm with static members",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Static)),
     },
     Scenario {
         name: "zombie",
-        about: "a member stands still for two sessions (SIGSTOP) while another takes over, and goes on",
+        about: "a member is frozen (SIGSTOP) for two session timeouts, another takes over, the first resumes",
         run: |suite, seed| Box::pin(zombie::zombie(suite, seed, true)),
     },
     Scenario {
         name: "zombie-alone",
-        about: "the same with nobody to take over",
+        about: "zombie without another member to take over",
         run: |suite, seed| Box::pin(zombie::zombie(suite, seed, false)),
     },
     Scenario {
         name: "slow-drain",
-        about: "partitions move while what is in flight takes longer than a drain may",
+        about: "partitions move while the requests in flight take longer than drain_timeout",
         run: |suite, seed| Box::pin(drain::too_slow(suite, seed)),
     },
     Scenario {
@@ -102,7 +102,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "broker-pause",
-        about: "one broker after another stands still for a while",
+        about: "one broker after another is frozen for a while",
         run: |suite, seed| {
             Box::pin(broker::one_by_one(suite, seed, "broker-pause", broker::Fault::Pause))
         },
@@ -119,52 +119,52 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "resets",
-        about: "every connection to a broker is reset, again and again",
+        about: "every connection to a broker is reset, several times",
         run: |suite, seed| Box::pin(network::resets(suite, seed)),
     },
     Scenario {
         name: "stalls",
-        about: "nothing passes for a while, or only one way",
+        about: "the network passes nothing for a while, or only one direction",
         run: |suite, seed| Box::pin(network::stalls(suite, seed)),
     },
     Scenario {
         name: "slow-sink",
-        about: "replies take 1.2 s to be confirmed while requests come fast",
+        about: "replies take 1.2 s to be confirmed while requests keep coming fast",
         run: |suite, seed| Box::pin(network::slow_sink(suite, seed)),
     },
     Scenario {
         name: "poison",
-        about: "malformed requests at the head, in the middle, every tenth, all",
+        about: "malformed requests: at the head, in the middle, every tenth, all",
         run: |suite, seed| Box::pin(poison::pills(suite, seed)),
     },
     Scenario {
         name: "too-large",
-        about: "replies that no broker takes",
+        about: "replies above the brokers' size limit",
         run: |suite, seed| Box::pin(poison::too_large(suite, seed, true)),
     },
     Scenario {
         name: "too-large-refused",
-        about: "the same, sent all the same and refused by the brokers",
+        about: "too-large with a sink that sends them, so that the brokers refuse them",
         run: |suite, seed| Box::pin(poison::too_large(suite, seed, false)),
     },
     Scenario {
         name: "dead-letters",
-        about: "malformed requests go to a topic of their own, as they came",
+        about: "malformed requests go to the dead letter topic, byte for byte",
         run: |suite, seed| Box::pin(dead::letters(suite, seed)),
     },
     Scenario {
         name: "dead-letters-missing",
-        about: "that topic is not there at the start",
+        about: "the dead letter topic does not exist at the start",
         run: |suite, seed| Box::pin(dead::missing(suite, seed)),
     },
     Scenario {
         name: "dead-letters-gone",
-        about: "that topic is deleted under way: nothing is dropped in silence",
+        about: "the dead letter topic is deleted during the run: no request is dropped silently",
         run: |suite, seed| Box::pin(dead::gone(suite, seed)),
     },
     Scenario {
         name: "key-order",
-        about: "order = \"key\", with a fifth of the requests malformed and workers killed",
+        about: "order = \"key\" with a fifth of the requests malformed, while workers are killed",
         run: |suite, seed| Box::pin(crash::key_order(suite, seed)),
     },
     Scenario {
@@ -174,7 +174,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "truncated",
-        about: "requests are deleted before they were read",
+        about: "requests are deleted from the topic before a worker reads them",
         run: |suite, seed| Box::pin(log::truncated(suite, seed)),
     },
     Scenario {
@@ -184,7 +184,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "recreated",
-        about: "the topic of requests is deleted and made again",
+        about: "the topic of requests is deleted and created again",
         run: |suite, seed| Box::pin(topic::recreated(suite, seed)),
     },
     Scenario {
@@ -194,7 +194,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "same",
-        about: "windows, threads and rebalances that differ make no difference",
+        about: "different windows, threads and rebalance protocols give the same answers",
         run: |suite, seed| Box::pin(same::same(suite, seed)),
     },
 ];
@@ -205,7 +205,7 @@ pub(crate) fn list() {
     }
 }
 
-/// Those that CI runs, and how often they repeat their fault.
+/// The scenarios that CI runs, each with its number of faults.
 const SHORT: [(&str, u32); 11] = [
     ("kill", 3),
     ("kill-static", 8),
@@ -220,7 +220,7 @@ const SHORT: [(&str, u32); 11] = [
     ("aborted", 3),
 ];
 
-/// Runs one scenario, or all; whether none found anything wrong.
+/// Runs one scenario, or all of them. Returns whether all of them passed.
 pub(crate) async fn run(suite: &Suite, name: &str, seed: u64) -> Result<bool> {
     let chosen: Vec<_> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
@@ -228,59 +228,60 @@ pub(crate) async fn run(suite: &Suite, name: &str, seed: u64) -> Result<bool> {
     println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for scenario in chosen {
-        good &= told(suite, scenario.name, seed, (scenario.run)(suite, seed)).await;
+        good &= report(suite, scenario.name, seed, (scenario.run)(suite, seed)).await;
     }
     Ok(good)
 }
 
-/// Runs what CI has time for.
+/// Runs the scenarios of [`SHORT`]. Returns whether all of them passed.
 pub(crate) async fn short(suite: &mut Suite, seed: u64) -> bool {
     println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for (name, times) in SHORT {
         suite.times = Some(times);
         for scenario in ALL.iter().filter(|scenario| scenario.name == name) {
-            good &= told(suite, name, seed, (scenario.run)(suite, seed)).await;
+            good &= report(suite, name, seed, (scenario.run)(suite, seed)).await;
         }
     }
     good
 }
 
-/// Runs for so long.
+/// Runs the soak for `length`. Returns whether it passed.
 pub(crate) async fn soak(suite: &Suite, seed: u64, length: Duration) -> bool {
     println!("seed {seed}, delivery {}", suite.delivery.name());
-    told(suite, "soak", seed, soak::soak(suite, seed, length)).await
+    report(suite, "soak", seed, soak::soak(suite, seed, length)).await
 }
 
-/// Waits for a scenario's outcome, and prints it.
-async fn told(
+/// Waits for a scenario's outcome, prints it, and returns whether the scenario passed.
+async fn report(
     suite: &Suite,
     name: &str,
     seed: u64,
     run: impl Future<Output = Result<Summary>>,
 ) -> bool {
-    let (start, files) = (Instant::now(), suite.files());
+    let start = Instant::now();
+    let files = suite.files();
     let outcome = run.await;
     let took = start.elapsed().as_secs_f64();
     if outcome.is_err()
         && let Err(error) = suite.cluster.heal().await
     {
-        println!("     brokers: {error:#}");
+        println!("     the brokers could not be restored: {error:#}");
     }
     match outcome {
         Ok(summary) => {
-            suite.keep(&files);
+            suite.remove_except(&files);
             println!("ok   {name:18} {took:5.1} s: {summary}");
             true
         }
         Err(error) => {
             let what = if error.is::<Violation>() { "VIOLATION" } else { "could not be run" };
             println!("FAIL {name:18} {took:5.1} s: {what}: {error:#}");
-            println!("     logs and pipelines: {}", suite.logs.display());
+            println!("     logs and pipeline files: {}", suite.logs.display());
             let how = if name == "soak" { "soak" } else { "run --scenario" };
             let how = how.replace("--scenario", &format!("--scenario {name}"));
             println!(
-                "     again: forebay-faults {how} --seed {seed} --delivery {}",
+                "     run again: forebay-faults {how} --seed {seed} --delivery {}",
                 suite.delivery.name()
             );
             false

@@ -1,4 +1,4 @@
-//! A long run with a fault at random every now and then.
+//! A long run under a steady load, with a random fault every 20 to 60 s.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use tokio::time::Instant;
 
 use crate::cluster::BROKERS;
 use crate::ledger::Duplicates;
-use crate::proxy::{Proxies, Weather};
+use crate::proxy::{Conditions, Proxies};
 use crate::request_format::Kind;
 use crate::run::{Plan, Run, Summary};
 use crate::suite::Suite;
 
 const RATE: u32 = 150;
 
-/// Stays from the start to the end, so that what grows in it is seen.
-const ELDER: &str = "elder";
+/// A worker that runs from start to end, so that growth of its memory shows.
+const STEADY: &str = "steady";
 
-/// Is killed, stopped and frozen.
-const YOUNG: &str = "young";
+/// A worker that faults kill, stop and freeze.
+const VICTIM: &str = "victim";
 
-/// Comes and goes.
+/// A worker that joins the group and leaves it.
 const GUEST: &str = "guest";
 
-/// From one fault to the next, in seconds.
+/// Time between two faults, in seconds.
 const PAUSE: std::ops::Range<u64> = 20..60;
 
 #[derive(Clone, Copy, Debug)]
-enum Blow {
+enum Fault {
     Kill,
     Term,
     Freeze,
@@ -43,22 +43,22 @@ enum Blow {
     AbortedRequests,
 }
 
-const BLOWS: [Blow; 12] = [
-    Blow::Kill,
-    Blow::Term,
-    Blow::Freeze,
-    Blow::Guest,
-    Blow::BrokerStop,
-    Blow::BrokerKill,
-    Blow::BrokerPause,
-    Blow::Latency,
-    Blow::Resets,
-    Blow::Stall,
-    Blow::Poison,
-    Blow::AbortedRequests,
+const FAULTS: [Fault; 12] = [
+    Fault::Kill,
+    Fault::Term,
+    Fault::Freeze,
+    Fault::Guest,
+    Fault::BrokerStop,
+    Fault::BrokerKill,
+    Fault::BrokerPause,
+    Fault::Latency,
+    Fault::Resets,
+    Fault::Stall,
+    Fault::Poison,
+    Fault::AbortedRequests,
 ];
 
-/// Runs for so long, and says what happens as it does.
+/// Runs for `length`, and prints each fault.
 pub(crate) async fn soak(suite: &Suite, seed: u64, length: Duration) -> Result<Summary> {
     let proxies = Proxies::start(&suite.cluster).await?;
     let mut plan = Plan::new(suite, "soak");
@@ -69,98 +69,101 @@ pub(crate) async fn soak(suite: &Suite, seed: u64, length: Duration) -> Result<S
     let mut run = Run::open(suite, plan, seed).await?;
     let sender = suite.name("sender");
     run.load.rate(RATE);
-    run.start(ELDER).await?;
-    run.start(YOUNG).await?;
+    run.start(STEADY).await?;
+    run.start(VICTIM).await?;
     run.await_answers(200).await?;
 
     let start = Instant::now();
-    let (mut blows, mut slowest) = (0, (Duration::ZERO, String::new()));
+    let mut faults = 0;
+    let mut slowest = (Duration::ZERO, String::new());
     while start.elapsed() < length {
-        let blow = BLOWS[run.random.random_range(0..BLOWS.len())];
+        let fault = FAULTS[run.random.random_range(0..FAULTS.len())];
         let begun = start.elapsed();
-        strike(&mut run, &proxies, &sender, blow).await?;
+        inject(&mut run, &proxies, &sender, fault).await?;
         let recovery = recover(&mut run).await?;
         println!(
             "  {:7.1} s  {:16} {}, answering again after {:.1} s",
             begun.as_secs_f64(),
-            format!("{blow:?}"),
+            format!("{fault:?}"),
             run.progress(),
             recovery.as_secs_f64()
         );
-        blows += 1;
+        faults += 1;
         if recovery > slowest.0 {
-            slowest = (recovery, format!("{blow:?}"));
+            slowest = (recovery, format!("{fault:?}"));
         }
         let pause = run.random.random_range(PAUSE);
         let left = length.saturating_sub(start.elapsed());
         run.sleep(Duration::from_secs(pause).min(left)).await?;
     }
     run.note(format!(
-        "{blows} faults, slowest recovery {:.1} s ({})",
+        "{faults} faults, slowest recovery {:.1} s ({})",
         slowest.0.as_secs_f64(),
         slowest.1
     ));
     run.settle().await
 }
 
-async fn strike(run: &mut Run<'_>, proxies: &Proxies, sender: &str, blow: Blow) -> Result<()> {
+async fn inject(run: &mut Run<'_>, proxies: &Proxies, sender: &str, fault: Fault) -> Result<()> {
     let cluster = &run.suite.cluster;
     let broker = run.random.random_range(1..=BROKERS);
-    match blow {
-        Blow::Kill => {
-            run.kill(YOUNG).await?;
-            run.start(YOUNG).await?;
+    match fault {
+        Fault::Kill => {
+            run.kill(VICTIM).await?;
+            run.start(VICTIM).await?;
         }
-        Blow::Term => {
-            run.stop(YOUNG).await?;
-            run.start(YOUNG).await?;
+        Fault::Term => {
+            run.stop(VICTIM).await?;
+            run.start(VICTIM).await?;
         }
-        Blow::Freeze => {
-            run.worker(YOUNG)?.signal("STOP").await?;
+        Fault::Freeze => {
+            run.worker(VICTIM)?.signal("STOP").await?;
             run.sleep_between(1000..15_000).await?;
-            run.worker(YOUNG)?.signal("CONT").await?;
+            run.worker(VICTIM)?.signal("CONT").await?;
         }
-        Blow::Guest => {
+        Fault::Guest => {
             run.start(GUEST).await?;
             run.sleep_between(1000..10_000).await?;
             run.stop(GUEST).await?;
         }
-        Blow::BrokerStop | Blow::BrokerKill | Blow::BrokerPause => {
-            let what = match blow {
-                Blow::BrokerStop => "stop",
-                Blow::BrokerKill => "kill",
+        Fault::BrokerStop | Fault::BrokerKill | Fault::BrokerPause => {
+            let action = match fault {
+                Fault::BrokerStop => "stop",
+                Fault::BrokerKill => "kill",
                 _ => "pause",
             };
-            cluster.broker(what, broker).await?;
+            cluster.broker(action, broker).await?;
             run.sleep_between(1000..15_000).await?;
             cluster.heal().await?;
-            // Until it is in sync again, the others must stay.
+            // With 3 replicas and `min.insync.replicas` of 2, the next fault must wait until this
+            // broker is in sync again.
             run.sleep(Duration::from_secs(10)).await?;
         }
-        Blow::Latency => {
+        Fault::Latency => {
             let latency = Duration::from_millis(run.random.random_range(20..300));
-            proxies.set(Weather { latency, ..Weather::default() });
+            proxies.set(Conditions { latency, ..Conditions::default() });
             run.sleep(Duration::from_secs(10)).await?;
-            proxies.set(Weather::default());
+            proxies.set(Conditions::default());
         }
-        Blow::Resets => {
+        Fault::Resets => {
             for _ in 0..run.random.random_range(1..5) {
                 proxies.reset();
                 run.sleep_between(100..2000).await?;
             }
         }
-        Blow::Stall => {
+        Fault::Stall => {
             let ways = run.random.random_range(1..4_u8);
-            let (requests_stuck, responses_stuck) = (ways & 1 != 0, ways & 2 != 0);
-            proxies.set(Weather { requests_stuck, responses_stuck, ..Weather::default() });
+            let requests_stuck = ways & 1 != 0;
+            let responses_stuck = ways & 2 != 0;
+            proxies.set(Conditions { requests_stuck, responses_stuck, ..Conditions::default() });
             run.sleep_between(1000..10_000).await?;
-            proxies.set(Weather::default());
+            proxies.set(Conditions::default());
         }
-        Blow::Poison => {
+        Fault::Poison => {
             let kinds = (0..100_u16).map(|n| (Some(n % 40), Kind::MALFORMED[usize::from(n) % 4]));
             run.load.send(kinds).await?;
         }
-        Blow::AbortedRequests => {
+        Fault::AbortedRequests => {
             run.load.transact(sender, 20, false).await?;
             run.load.transact(sender, 20, true).await?;
         }
@@ -168,7 +171,7 @@ async fn strike(run: &mut Run<'_>, proxies: &Proxies, sender: &str, blow: Blow) 
     Ok(())
 }
 
-/// Waits until every partition is answered again, and says how long that took.
+/// Waits until every partition gets answers again, and returns how long that took.
 async fn recover(run: &mut Run<'_>) -> Result<Duration> {
     const PROMPT: Duration = Duration::from_secs(1);
     let start = Instant::now();

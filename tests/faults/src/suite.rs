@@ -1,4 +1,5 @@
-//! What all scenarios of one call share: brokers, the independent client, the binary, and a place for logs.
+//! The parts that all scenarios of one invocation share: the brokers, the independent Kafka client,
+//! the binary under test and the folder of logs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use crate::cluster::Cluster;
 use crate::pipeline::{Delivery, Pipeline};
 use crate::violation::Tamper;
 
-/// Files in the folder of logs that tell of no scenario.
-const OWN: [&str; 2] = ["client.log", "check.toml"];
+/// Files that the suite itself writes to the folder of logs, whatever the scenarios find.
+const SUITE_FILES: [&str; 2] = ["client.log", "check.toml"];
 
 pub(crate) struct Suite {
     pub(crate) cluster: Cluster,
@@ -44,11 +45,12 @@ impl Suite {
         std::fs::create_dir_all(&logs)?;
         let logs = logs.canonicalize()?;
         let forebay = setup.forebay.canonicalize();
-        let forebay = forebay
-            .with_context(|| format!("{}: build it, or name another", setup.forebay.display()))?;
+        let forebay = forebay.with_context(|| {
+            format!("{}: build it, or name another binary with --forebay", setup.forebay.display())
+        })?;
         let dir = setup.kafka_dir.clone().unwrap_or_else(|| temporary.join("forebay-faults-kafka"));
         let cluster = Cluster::start(setup.port, &dir).await?;
-        let client = Client::start(&cluster.addresses(), &logs.join(OWN[0])).await?;
+        let client = Client::start(&cluster.addresses(), &logs.join(SUITE_FILES[0])).await?;
         let mut suite = Self {
             cluster,
             client: Arc::new(client),
@@ -60,43 +62,49 @@ impl Suite {
             started,
             runs: AtomicU32::new(0),
         };
-        suite.promise(delivery).await?;
+        suite.set_delivery(delivery).await?;
         Ok(suite)
     }
 
-    /// From now on pipelines are to deliver like this.
-    pub(crate) async fn promise(&mut self, delivery: Delivery) -> Result<()> {
+    /// Sets the delivery guarantee of the pipelines from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the binary does not accept a pipeline with it.
+    pub(crate) async fn set_delivery(&mut self, delivery: Delivery) -> Result<()> {
         check_support(&self.forebay, delivery, &self.logs).await?;
         self.delivery = delivery;
         Ok(())
     }
 
-    /// A name that nothing else in the cluster has.
+    /// Returns a name that is unique in the cluster.
     pub(crate) fn name(&self, scenario: &str) -> String {
         let count = self.runs.fetch_add(1, Ordering::Relaxed);
         format!("{scenario}-{}-{count}", self.started)
     }
 
-    /// All logs and pipelines by now.
+    /// Returns the logs and pipeline files that exist now.
     pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
         let entries = std::fs::read_dir(&self.logs).into_iter().flatten();
         entries.flatten().map(|entry| entry.path()).collect()
     }
 
-    /// Removes all that is not among these files.
-    pub(crate) fn keep(&self, files: &BTreeSet<PathBuf>) {
+    /// Removes all logs and pipeline files except `files`.
+    pub(crate) fn remove_except(&self, files: &BTreeSet<PathBuf>) {
         for file in self.files().difference(files) {
             std::fs::remove_file(file).ok();
         }
     }
 
-    /// Waits until a new topic can be used. Brokers learn of their partitions one by one.
+    /// Waits until a new topic can be used: the brokers learn of its partitions one by one.
     pub(crate) async fn await_topic(&self, topic: &str) -> Result<()> {
         const LONGEST: Duration = Duration::from_secs(30);
         let deadline = Instant::now() + LONGEST;
         while let Err(error) = self.client.ends(topic, "read_uncommitted").await {
             if Instant::now() > deadline {
-                return Err(error.context(format!("{topic}: no topic within {LONGEST:?}")));
+                return Err(
+                    error.context(format!("topic {topic} could not be used within {LONGEST:?}"))
+                );
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -105,21 +113,21 @@ impl Suite {
 }
 
 impl Drop for Suite {
-    /// The folder goes where nothing was wrong, for then nothing is in it but the suite's own.
+    /// Removes the folder of logs if no scenario failed: it holds only `SUITE_FILES` then.
     fn drop(&mut self) {
-        if self.files().iter().all(|file| OWN.iter().any(|own| file.ends_with(own))) {
+        if self.files().iter().all(|file| SUITE_FILES.iter().any(|name| file.ends_with(name))) {
             std::fs::remove_dir_all(&self.logs).ok();
         }
     }
 }
 
-/// That the binary knows the kind of pipeline that it is to be tested with.
+/// Checks that the binary accepts a pipeline with this delivery guarantee.
 async fn check_support(
     forebay: &PathBuf,
     delivery: Delivery,
     logs: &std::path::Path,
 ) -> Result<()> {
-    let file = logs.join(OWN[1]);
+    let file = logs.join(SUITE_FILES[1]);
     std::fs::write(&file, Pipeline::new(delivery, "127.0.0.1:1".into(), "check").text("a"))?;
     let output = Command::new(forebay).arg("check").arg(&file).output().await?;
     ensure!(

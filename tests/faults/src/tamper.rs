@@ -1,17 +1,22 @@
-//! Falsifies answers on their way to the ledger, so that a check can be seen to fail.
+//! Falsifies answers on their way to the ledger, to show that the checks fail.
 
 use serde_json::Value;
 
 use crate::request_format;
 use crate::violation::Tamper;
 
-/// The answer that is lied about; those before it are true, so that a run has begun well.
+/// Number of the answer that is falsified. The ones before it are genuine, so that the run starts
+/// normally.
 const AT: usize = 100;
 
+/// The state of one falsification.
 pub(crate) struct Tampering {
     tamper: Tamper,
+    /// Number of answers so far.
     seen: usize,
+    /// An earlier result, to swap or to copy the value from.
     kept: Option<Value>,
+    /// Whether the falsification has happened.
     done: bool,
 }
 
@@ -20,22 +25,22 @@ impl Tampering {
         Self { tamper, seen: 0, kept: None, done: false }
     }
 
-    /// What the ledger gets to see instead of an answer.
-    pub(crate) fn tell(&mut self, record: &Value) -> Vec<Value> {
+    /// Returns the answers that the ledger reads in place of `record`.
+    pub(crate) fn alter(&mut self, record: &Value) -> Vec<Value> {
         self.seen += 1;
         let record = record.clone();
         match self.tamper {
             Tamper::Stall if self.seen >= AT => vec![],
             Tamper::Drop if self.seen == AT => vec![],
             Tamper::Duplicate if self.seen == AT => vec![record.clone(), record],
-            Tamper::Partition if self.seen >= AT => self.elsewhere(record),
-            Tamper::Value if self.seen >= AT => self.exchanged(record),
+            Tamper::Partition if self.seen >= AT => self.in_another_partition(record),
+            Tamper::Value if self.seen >= AT => self.with_another_value(record),
             Tamper::Swap if self.seen >= AT => self.swapped(record),
             _ => vec![record],
         }
     }
 
-    fn elsewhere(&mut self, mut record: Value) -> Vec<Value> {
+    fn in_another_partition(&mut self, mut record: Value) -> Vec<Value> {
         if is_keyed_result(&record) && !self.done {
             self.done = true;
             record["p"] = (record["p"].as_i64().unwrap_or_default() + 1).into();
@@ -43,7 +48,7 @@ impl Tampering {
         vec![record]
     }
 
-    fn exchanged(&mut self, mut record: Value) -> Vec<Value> {
+    fn with_another_value(&mut self, mut record: Value) -> Vec<Value> {
         match self.kept.take() {
             Some(other) if is_keyed_result(&record) && !self.done => {
                 self.done = true;
@@ -54,7 +59,7 @@ impl Tampering {
         vec![record]
     }
 
-    /// Keeps one result back until the next one of its key has passed.
+    /// Holds back one result until the next result of its key has passed.
     fn swapped(&mut self, record: Value) -> Vec<Value> {
         if self.done || !is_keyed_result(&record) {
             return vec![record];

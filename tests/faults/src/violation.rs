@@ -1,4 +1,4 @@
-//! What can be found wrong, and how a finding is named.
+//! The invariants that the suite checks, and their violations.
 
 use std::fmt;
 
@@ -9,22 +9,23 @@ pub(crate) struct Violation {
     pub(crate) text: String,
 }
 
-/// The promises that are checked.
+/// The promises of Forebay that the suite checks; docs/reliability.md lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Invariant {
     /// I1: every request is answered.
     NoLoss,
     /// I2: for a reader of committed records, every request is answered once.
     ExactlyOnce,
-    /// I3: no request is answered twice but those that were in flight at a fault.
+    /// I3: only requests that were in flight or uncommitted at a fault are answered twice.
     BoundedDuplicates,
     /// I4: the first answers to a key's requests come in the order of the requests.
     KeyOrder,
-    /// I5: no offset is committed before its request is answered, none is taken back, and all are in the end.
+    /// I5: no offset is committed before its request is answered, no commit is taken back, and in
+    /// the end all offsets are committed.
     Commits,
     /// I6: an answer has the value, key, partition and headers that belong to its request.
     Identity,
-    /// I7: something is answered, as long as anything is to be.
+    /// I7: a partition with open requests gets answers.
     Progress,
     /// I8: memory, file descriptors and threads do not grow.
     Flat,
@@ -42,7 +43,7 @@ impl fmt::Display for Invariant {
             Self::BoundedDuplicates => "I3 bounded duplicates",
             Self::KeyOrder => "I4 order by key",
             Self::Commits => "I5 commits",
-            Self::Identity => "I6 request_format",
+            Self::Identity => "I6 identity",
             Self::Progress => "I7 progress",
             Self::Flat => "I8 flat",
             Self::Exit => "I10 exit",
@@ -65,29 +66,29 @@ impl Invariant {
     }
 }
 
-/// A lie about what was read: a check that does not notice is no check.
+/// A falsification of the data that the suite reads, to show that the check for it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tamper {
-    /// The hundredth reply was never there (I1, and I5: its offset is committed)
+    /// Hides the hundredth reply (I1, and I5 because its offset is committed)
     Drop,
-    /// The hundredth reply was there twice (I2, I3)
+    /// Reads the hundredth reply twice (I2, I3)
     Duplicate,
-    /// Two replies of one key changed places (I4)
+    /// Swaps two replies of one key (I4)
     Swap,
-    /// A reply has the value of another request (I6)
+    /// Gives a reply the value of another request (I6)
     Value,
-    /// A reply lies in another partition (I6)
+    /// Moves a reply to another partition (I6)
     Partition,
-    /// Committed offsets are higher than they are (I5)
+    /// Raises the committed offsets (I5)
     Ahead,
-    /// Committed offsets become lower than they were (I5)
+    /// Lowers the committed offsets during the run (I5)
     Back,
-    /// From the hundredth reply on nothing is read, and no commit (I7)
+    /// Hides all replies from the hundredth on, and all commits (I7)
     Stall,
-    /// Vital signs grow (I8)
+    /// Adds open files to each sample of a process (I8)
     Grow,
-    /// Exit codes are one higher (I10)
+    /// Raises exit codes by one (I10)
     Exit,
-    /// A transaction is said to be open for long (I11)
+    /// Reports a transaction that stays open (I11)
     Transaction,
 }

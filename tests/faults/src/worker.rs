@@ -1,4 +1,4 @@
-//! A `forebay run` under test: a child process with a log file.
+//! A worker: a `forebay run` under test, as a child process with a log file.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::proc;
 use crate::violation::Invariant;
 
-/// Longest time from start to ready; far above what is needed.
+/// Longest time from start to ready, with a wide margin.
 const START: Duration = Duration::from_mins(1);
 
 /// The exit codes that `forebay --help` lists.
@@ -20,7 +20,7 @@ const DOCUMENTED: [i32; 8] = [0, 64, 65, 66, 69, 70, 75, 130];
 pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) pid: u32,
-    // Killed when dropped.
+    // `kill_on_drop` ends the process with this value.
     child: Child,
     log: PathBuf,
     ready: PathBuf,
@@ -29,21 +29,24 @@ pub(crate) struct Worker {
 /// How a worker ended.
 #[derive(Debug)]
 pub(crate) struct Exit {
-    /// None if a signal ended it.
+    /// `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) took: Duration,
     pub(crate) last_line: String,
 }
 
 impl Worker {
-    /// Starts `forebay run` of this pipeline text; `files` is the prefix of the files that it makes.
+    /// Starts `forebay run` with the text `pipeline`. `files` is the prefix of its log, ready file
+    /// and pipeline file.
     pub(crate) fn start(forebay: &Path, name: &str, files: &Path, pipeline: &str) -> Result<Self> {
         let file = |suffix: &str| {
             let mut path = files.as_os_str().to_owned();
             path.push(suffix);
             PathBuf::from(path)
         };
-        let (log, ready, toml) = (file(".log"), file(".ready"), file(".toml"));
+        let log = file(".log");
+        let ready = file(".ready");
+        let toml = file(".toml");
         std::fs::write(&toml, pipeline)?;
         let child = Command::new(forebay)
             .args(["run", "--ready-file"])
@@ -54,11 +57,11 @@ impl Worker {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| forebay.display().to_string())?;
-        let pid = child.id().context("a process has an id")?;
+        let pid = child.id().context("the worker has ended already")?;
         Ok(Self { name: name.to_owned(), pid, child, log, ready })
     }
 
-    /// Waits until it takes requests.
+    /// Waits until the worker is ready for requests.
     pub(crate) async fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         while !self.ready.exists() {
@@ -77,7 +80,7 @@ impl Worker {
         proc::signal(self.pid, name).await
     }
 
-    /// Kills it as a crash would, and waits for its end.
+    /// Kills the worker with SIGKILL, as in a crash, and waits for its end.
     pub(crate) async fn kill(mut self) -> Result<()> {
         self.child.kill().await?;
         Ok(())
@@ -87,7 +90,12 @@ impl Worker {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits for its end; that it takes no longer than `within`, and that its exit code is a documented one, is checked.
+    /// Waits for the end of the worker.
+    ///
+    /// # Errors
+    ///
+    /// A violation of I10 if that takes longer than `within`, if the exit code is not documented,
+    /// or if a failure leaves no reason in the log.
     pub(crate) async fn exit(&mut self, within: Duration) -> Result<Exit> {
         let start = Instant::now();
         let Ok(status) = timeout(within, self.child.wait()).await else {
@@ -100,18 +108,20 @@ impl Worker {
                 Err(self.broken(&format!("ended with the undocumented exit code {code}")))
             }
             Some(code) if code != 0 && last_line.is_empty() => {
-                Err(self.broken(&format!("ended with exit code {code} and no reason")))
+                Err(self
+                    .broken(&format!("ended with exit code {code} without a reason in its log")))
             }
             code => Ok(Exit { code, took: start.elapsed(), last_line }),
         }
     }
 
-    /// What is wrong with it, and the end of its log.
+    /// Returns a violation of I10 that tells `what` the worker did, with the end of its log.
     pub(crate) fn broken(&self, what: &str) -> anyhow::Error {
         let text = format!("worker {} {what}; its log ends:\n{}", self.name, self.tail(15));
         Invariant::Exit.broken(text).into()
     }
 
+    /// Returns the last `lines` lines of the log.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -1,4 +1,5 @@
-//! The bare loop: librdkafka's consumer and producer, and no more around them than is needed to lose nothing.
+//! The bare loop: librdkafka's consumer and producer, with only the code that is needed to lose no
+//! record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -16,12 +17,12 @@ use crate::job::{Job, Stopwatch, on_end};
 use crate::settings::{self, COMMIT_INTERVAL, TRANSACTION};
 use crate::topics::{PARTITIONS, is_full};
 
-/// How long a poll waits where nothing is due.
+/// Longest wait of a poll when no commit is due.
 const IDLE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the producer has confirmed. A partition's requests all go to the same partition, so their replies are confirmed
-/// in order, and one offset a partition says all.
+/// The confirmed replies. The requests of a partition have their replies in one partition, so these
+/// are confirmed in order, and one offset per partition describes them.
 #[derive(Default)]
 struct Confirmed {
     next: [AtomicI64; PARTITIONS as usize],
@@ -32,15 +33,18 @@ struct Confirmed {
 impl ClientContext for Confirmed {}
 
 impl ProducerContext for Confirmed {
-    /// The request's partition and offset, in one number.
+    /// The partition and offset of the request, packed into one number.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
-        let (partition, offset) = (place >> 48, (place & ((1 << 48) - 1)).cast_signed() as i64);
+    fn delivery(&self, result: &DeliveryResult<'_>, origin: usize) {
+        let partition = origin >> 48;
+        let offset = (origin & ((1 << 48) - 1)).cast_signed() as i64;
         if result.is_err() {
             self.failed.store(true, Ordering::Release);
         }
+        // Pairs with the `Acquire` load in `at_least_once`.
         self.next[partition].store(offset + 1, Ordering::Release);
+        // Pairs with the `Acquire` load in `await_confirmed`, which then also sees `failed`.
         self.count.fetch_add(1, Ordering::AcqRel);
     }
 }
@@ -52,14 +56,15 @@ fn subscribe(job: &Job) -> anyhow::Result<(BaseConsumer, Arc<AtomicBool>)> {
     consumer.subscribe(&[&job.requests])?;
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
+    // Pairs with the `Acquire` loads of the loops below.
     on_end(move || stop.store(true, Ordering::Release));
     Ok((consumer, stopped))
 }
 
 fn send(producer: &Producer, topic: &str, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
     let partition = usize::try_from(message.partition())?;
-    let place = partition << 48 | usize::try_from(message.offset())?;
-    let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, place);
+    let origin = partition << 48 | usize::try_from(message.offset())?;
+    let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, origin);
     (record.key, record.payload) = (message.key(), message.payload());
     record.headers = message.headers().map(rdkafka::message::BorrowedHeaders::detach);
     while let Err((error, back)) = producer.send(record) {
@@ -80,7 +85,7 @@ fn positions(topic: &str, next: impl Fn(usize) -> i64) -> anyhow::Result<TopicPa
     Ok(list)
 }
 
-/// Waits until as many are confirmed.
+/// Waits until `count` replies are confirmed.
 fn await_confirmed(producer: &Producer, count: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let confirmed = producer.context();
@@ -96,14 +101,16 @@ fn await_confirmed(producer: &Producer, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Passes requests on, and commits once a second what is confirmed.
+/// Passes requests on, and commits the offsets of confirmed ones once a second.
 pub(crate) fn at_least_once(job: &Job) -> anyhow::Result<Stopwatch> {
     let (consumer, stopped) = subscribe(job)?;
     let producer: Producer =
         settings::producer(&job.brokers).create_with_context(Confirmed::default())?;
     let confirmed = producer.context();
     let offsets = || positions(&job.requests, |n| confirmed.next[n].load(Ordering::Acquire));
-    let (mut stopwatch, mut sent, mut committed) = (Stopwatch::new(), 0, Instant::now());
+    let mut stopwatch = Stopwatch::new();
+    let mut sent = 0;
+    let mut committed = Instant::now();
     while sent < job.count && !stopped.load(Ordering::Acquire) {
         if let Some(message) = consumer.poll(IDLE) {
             stopwatch.read();
@@ -124,16 +131,17 @@ pub(crate) fn at_least_once(job: &Job) -> anyhow::Result<Stopwatch> {
     Ok(stopwatch)
 }
 
-/// Passes requests on in transactions, with the offsets of those requests.
+/// Passes requests on in transactions, which include the offsets of the requests.
 pub(crate) fn exactly_once(job: &Job) -> anyhow::Result<Stopwatch> {
     let (consumer, stopped) = subscribe(job)?;
     let mut client = settings::producer(&job.brokers);
     client.set("transactional.id", &job.replies).set("transaction.timeout.ms", "10000");
     let producer: Producer = client.create_with_context(Confirmed::default())?;
     producer.init_transactions(PATIENCE)?;
-    let (mut stopwatch, mut sent) = (Stopwatch::new(), 0);
+    let mut stopwatch = Stopwatch::new();
+    let mut sent = 0;
     let mut next = [0; PARTITIONS as usize];
-    // When the open transaction was begun.
+    // The start of the open transaction.
     let mut begun: Option<Instant> = None;
     let mut over = false;
     while !over {
@@ -151,9 +159,10 @@ pub(crate) fn exactly_once(job: &Job) -> anyhow::Result<Stopwatch> {
         }
         over = sent >= job.count || stopped.load(Ordering::Acquire);
         if begun.take_if(|begun| over || begun.elapsed() >= TRANSACTION).is_some() {
-            // librdkafka's own wait for what is not confirmed is a slow one.
+            // Faster than the wait for confirmations inside `commit_transaction`.
             await_confirmed(&producer, sent)?;
-            let group = consumer.group_metadata().context("it is a member of a group")?;
+            let group =
+                consumer.group_metadata().context("the consumer has not joined its group")?;
             let offsets = positions(&job.requests, |partition| next[partition])?;
             producer.send_offsets_to_transaction(&offsets, &group, PATIENCE)?;
             producer.commit_transaction(PATIENCE)?;
@@ -163,10 +172,11 @@ pub(crate) fn exactly_once(job: &Job) -> anyhow::Result<Stopwatch> {
     Ok(stopwatch)
 }
 
-/// Reads, drops what it read, and commits.
+/// Reads records, drops them, and commits their offsets.
 pub(crate) fn consume(job: &Job) -> anyhow::Result<Stopwatch> {
     let (consumer, stopped) = subscribe(job)?;
-    let (mut stopwatch, mut read) = (Stopwatch::new(), 0);
+    let mut stopwatch = Stopwatch::new();
+    let mut read = 0;
     let mut next = [0; PARTITIONS as usize];
     while read < job.count && !stopped.load(Ordering::Acquire) {
         let Some(message) = consumer.poll(IDLE) else { continue };

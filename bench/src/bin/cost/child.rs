@@ -1,4 +1,4 @@
-//! One contender's run: started by the parent, which reads its report.
+//! The run of one contender in a child process, whose report the parent reads.
 
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -21,14 +21,14 @@ pub(crate) fn run(contender: Contender, job: &Job) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A contender at work.
+/// A running contender.
 pub(crate) struct Running {
     child: Child,
-    // What tells it to end.
+    // Closing it tells the child to stop.
     input: ChildStdin,
 }
 
-/// What a contender reported.
+/// The report of a contender.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub(crate) seconds: f64,
@@ -43,18 +43,18 @@ pub(crate) fn start(contender: Contender, job: &Job) -> anyhow::Result<Running> 
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let input = child.stdin.take().context("its standard input is piped")?;
+    let input = child.stdin.take().context("standard input is not piped")?;
     Ok(Running { child, input })
 }
 
 impl Running {
-    /// Waits until it has done what it had to.
+    /// Waits until the contender has finished its job.
     pub(crate) fn wait(self) -> anyhow::Result<Report> {
         let Self { child, input } = self;
         Self::read(child.wait_with_output()?).inspect(|_| drop(input))
     }
 
-    /// Has it end now.
+    /// Stops the contender.
     pub(crate) fn stop(self) -> anyhow::Result<Report> {
         let Self { child, input } = self;
         drop(input);
@@ -65,10 +65,12 @@ impl Running {
         ensure!(output.status.success(), "a contender failed: {}", output.status);
         let report = String::from_utf8(output.stdout)?;
         let mut fields = report.split_whitespace();
-        let mut next = || fields.next().context("its report is too short");
-        let (seconds, cpu) = (next()?.parse()?, next()?.parse()?);
+        let mut next = || fields.next().context("the report of the contender is too short");
+        let seconds = next()?.parse()?;
+        let cpu = next()?.parse()?;
         let mut kib = || anyhow::Ok(next()?.parse()?);
-        let (peak, quarters) = (kib()?, [kib()?, kib()?, kib()?, kib()?]);
+        let peak = kib()?;
+        let quarters = [kib()?, kib()?, kib()?, kib()?];
         Ok(Report { seconds, usage: Usage { peak, quarters, cpu } })
     }
 }

@@ -1,4 +1,5 @@
-//! The rounds: every contender once a round, in changing order, so that what a busy machine does to one round it does to all.
+//! The rounds of a comparison. A round runs every contender once, in changing order, so that load
+//! on the machine affects all of them.
 
 use std::num::NonZeroUsize;
 
@@ -10,10 +11,11 @@ use crate::lone::Client;
 use crate::table::{Spread, head, row, verdict};
 use crate::topics::Topics;
 
-/// Records that a throughput run reads: at least five seconds of the slowest, and a backlog from which memory is to be
-/// safe.
+/// Records per throughput run: at least five seconds for the slowest contender, and a backlog that
+/// shows whether memory stays bounded.
 const COUNT: usize = 1_000_000;
-/// What a user who wants throughput would set: less than `max_uncommitted`, so that no partition stops by itself.
+/// `max_in_flight` as a user would set it for throughput: less than `max_uncommitted`, so that no
+/// partition is paused for that limit.
 const TUNED: NonZeroUsize = NonZeroUsize::new(8192).expect("8192 is not zero");
 const WARM_UP: usize = 50;
 const LONE: usize = 500;
@@ -76,7 +78,7 @@ pub(crate) fn compare(brokers: &str, rounds: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the time goes: the ends alone, and with everything between them.
+/// Measures parts of the pipeline: the source alone, source and sink, and the whole pipeline.
 pub(crate) fn parts(brokers: &str, rounds: usize) -> anyhow::Result<()> {
     let mut bench = Bench::new(brokers)?;
     let requests = bench.topics.make()?;
@@ -127,7 +129,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Has a contender pass on `count` records, and looks whether they are there.
+    /// Runs a contender on `count` records, and checks the number of replies.
     fn run(
         &mut self,
         contender: Contender,
@@ -157,18 +159,21 @@ impl Bench {
         count: usize,
         in_flight: Option<NonZeroUsize>,
     ) -> Job {
-        let (brokers, requests, replies) =
-            (self.brokers.clone(), requests.to_owned(), replies.to_owned());
+        let brokers = self.brokers.clone();
+        let requests = requests.to_owned();
+        let replies = replies.to_owned();
         Job { brokers, requests, replies, count, in_flight }
     }
 
-    /// Asks the bare loop and Forebay in turn, which both run the whole time. Milliseconds, by rounds.
+    /// Sends single requests to the bare loop and to Forebay in turn, while both run. Returns the
+    /// latencies of both by round, in milliseconds.
     fn lone(&mut self, rounds: usize) -> anyhow::Result<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
         eprintln!("lone requests");
         let mut running = Vec::new();
         let mut clients = Vec::new();
         for contender in [Contender::Bare, Contender::Forebay] {
-            let (requests, replies) = (self.topics.make()?, self.topics.make()?);
+            let requests = self.topics.make()?;
+            let replies = self.topics.make()?;
             let job = self.job(&requests, &replies, usize::MAX, None);
             running.push(child::start(contender, &job)?);
             clients.push(Client::new(&self.brokers, &requests, &replies)?);
@@ -203,7 +208,7 @@ fn throughput(lines: &[Line], target: f64) {
     for line in lines {
         let rate = Spread::of(line.seconds().map(|seconds| count / seconds));
         let ratio = Spread::of(line.seconds().zip(&bare).map(|(seconds, bare)| bare / seconds));
-        // Of the rounds that were disturbed least.
+        // The fastest round of each was disturbed least by other load.
         let fastest = Spread::of(bare.iter().copied()).lowest / Spread::of(line.seconds()).lowest;
         let cpu = Spread::of(line.reports.iter().map(|one| one.usage.cpu * 1e6 / count)).median;
         let peak = Spread::of(line.reports.iter().map(|one| mib(one.usage.peak))).highest;
@@ -233,8 +238,8 @@ fn lone(bare: &[Vec<f64>], forebay: &[Vec<f64>]) {
     head("contender | median | spread | p99 | spread");
     let median = |took: &Vec<f64>| Spread::of(took.iter().copied()).median;
     for (name, rounds) in [("bare loop", bare), ("Forebay", forebay)] {
-        let (medians, highest) =
-            (Spread::of(rounds.iter().map(median)), Spread::of(rounds.iter().map(percentile_99)));
+        let medians = Spread::of(rounds.iter().map(median));
+        let highest = Spread::of(rounds.iter().map(percentile_99));
         row(&[&name, &medians.cells(2), &highest.cells(2)]);
     }
     let more = bare.iter().zip(forebay).map(|(bare, forebay)| median(forebay) - median(bare));

@@ -1,4 +1,5 @@
-//! Forebay's side: a source, the operators of a model's pipeline around a model that does nothing, and a sink.
+//! The contender Forebay: a source, the operators of a pipeline with a model that returns its
+//! input, and a sink.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::job::{Contender, Job, Stopwatch, on_end};
 
 const BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
-/// The runtime is that of the program `forebay`.
+/// Runs a contender of Forebay, on a runtime like that of the program `forebay`.
 #[tokio::main]
 pub(crate) async fn run(contender: Contender, job: &Job) -> anyhow::Result<Stopwatch> {
     let config = source_config(contender, job);
@@ -78,7 +79,8 @@ fn requests(
     Flow::from_try_events("requests", events)
 }
 
-/// As a pipeline with a model: what fails is answered with an error, and batches are as large as what is there.
+/// Answers requests like a pipeline with a model: failures get error replies, and a batch has all
+/// requests that wait when the model is free.
 fn answer(requests: Flow<Option<Bytes>>, in_flight: NonZeroUsize) -> Flow<Reply> {
     let (requests, failures) = requests.catch(in_flight, Release::AtOnce);
     let window = AdaptiveWindow { max_size: BATCH, max_wait: Duration::ZERO, max_cost: u64::MAX };

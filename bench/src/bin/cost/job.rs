@@ -1,4 +1,4 @@
-//! A contender's job: which one it is, what it has to pass on, and from when to when it is timed.
+//! The contenders, the job of a contender, and its stopwatch.
 
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::usage::{Usage, Watch};
 
-/// Who passes requests on as replies.
+/// A program that passes requests on as replies, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// The bare loop, at least once.
@@ -22,7 +22,7 @@ pub(crate) enum Contender {
     ForebayTransactions,
     /// Forebay's source and sink without anything between them, at least once.
     ForebayEnds,
-    /// The same in transactions.
+    /// Forebay's source and sink without anything between them, in transactions.
     ForebayEndsTransactions,
     /// Forebay's source alone, whose records are dropped and committed.
     ForebaySource,
@@ -41,31 +41,32 @@ impl Contender {
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find_map(|(one, of)| (of == name).then_some(one))
+        Self::NAMES.into_iter().find_map(|(contender, known)| (known == name).then_some(contender))
     }
 
     pub(crate) fn name(self) -> &'static str {
         Self::NAMES
             .into_iter()
-            .find_map(|(one, of)| (one == self).then_some(of))
+            .find_map(|(contender, name)| (contender == self).then_some(name))
             .unwrap_or_default()
     }
 }
 
-/// What a contender has to do.
+/// The job of a contender.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) brokers: String,
-    /// The topic to read; the group is called as `replies`.
+    /// The topic to read. The consumer group has the name of the topic `replies`.
     pub(crate) requests: String,
     pub(crate) replies: String,
-    /// It ends after so many, or when its standard input does.
+    /// Number of records after which the contender ends. It also ends when its standard input does.
     pub(crate) count: usize,
-    /// Forebay's `max_in_flight`; its default where there is none.
+    /// Forebay's `max_in_flight`; `None` for its default.
     pub(crate) in_flight: Option<NonZeroUsize>,
 }
 
-/// From the first record that was read until everything was confirmed and committed and the group was left.
+/// Measures the time from the first record that is read until all replies are confirmed, all
+/// offsets are committed, and the consumer has left its group.
 pub(crate) struct Stopwatch {
     started: Option<(Instant, Watch)>,
 }
@@ -75,7 +76,7 @@ impl Stopwatch {
         Self { started: None }
     }
 
-    /// A record was read.
+    /// Notes that a record was read; the first one starts the stopwatch.
     pub(crate) fn read(&mut self) {
         if self.started.is_none() {
             self.started = Some((Instant::now(), Watch::start()));
@@ -88,7 +89,7 @@ impl Stopwatch {
     }
 }
 
-/// Calls `stop` when the parent has closed this process' standard input, or has gone.
+/// Calls `stop` when the parent closes the standard input of this process, or ends.
 pub(crate) fn on_end(stop: impl FnOnce() + Send + 'static) {
     thread::spawn(move || {
         io::stdin().read_to_end(&mut Vec::new()).ok();

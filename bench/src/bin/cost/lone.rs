@@ -1,4 +1,5 @@
-//! A client with one request at a time, and how long each took from being sent until its reply was read.
+//! A client with one request in flight, which measures the time from sending a request until its
+//! reply is read.
 
 use std::time::{Duration, Instant};
 
@@ -32,10 +33,11 @@ impl Client {
         Ok(Self { producer, replies: consumer, requests: requests.to_owned(), sent: 0 })
     }
 
-    /// Sends one request and reads its reply.
+    /// Sends one request, waits for its reply, and returns the time between them.
     pub(crate) fn ask(&mut self) -> anyhow::Result<Duration> {
         self.sent += 1;
-        let (key, value) = (topics::key(self.sent), [b'v'; VALUE]);
+        let key = topics::key(self.sent);
+        let value = [b'v'; VALUE];
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.requests);
         (record.key, record.payload) = (Some(key.as_bytes()), Some(&value[..]));
         record.headers = Some(topics::headers(self.sent));
@@ -43,7 +45,7 @@ impl Client {
         self.producer.send(record).map_err(|(error, _)| error)?;
         while let Some(reply) = self.replies.poll(PATIENCE) {
             let reply = reply?;
-            let headers = reply.headers().context("a reply has its request's headers")?;
+            let headers = reply.headers().context("the reply has no headers")?;
             let id = headers.iter().find(|header| header.key == topics::CORRELATION_ID);
             if id.and_then(|id| id.value) == Some(&(self.sent as u128).to_be_bytes()) {
                 return Ok(sent.elapsed());

@@ -1,8 +1,8 @@
-//! What Forebay costs beside a bare loop of librdkafka's consumer and producer with the same settings; `bench/cost.sh`
-//! runs it.
+//! Compares Forebay with a bare loop of librdkafka's consumer and producer with the same settings.
+//! `bench/cost.sh` runs it.
 //!
-//! Every contender is a process of its own, this program with other arguments, so that what it measures of its memory
-//! and its CPU time is its own alone.
+//! Every contender is a separate process, which is this program with other arguments, so that its
+//! memory and CPU time are measured alone.
 
 mod bare;
 mod child;
@@ -22,13 +22,13 @@ use anyhow::{Context as _, bail};
 use crate::job::{Contender, Job};
 
 fn main() -> anyhow::Result<()> {
-    let brokers = std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS says where Kafka is")?;
+    let brokers = std::env::var("KAFKA_BROKERS").context("KAFKA_BROKERS must name the brokers")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["compare", rounds] => compare::compare(&brokers, rounds.parse()?),
         ["parts", rounds] => compare::parts(&brokers, rounds.parse()?),
-        // For a look at one contender with a profiler.
+        // Creates a topic with requests, to run one contender with a profiler.
         ["topic", count] => {
             let mut topics = topics::Topics::new(&brokers)?;
             let topic = topics.make()?;
@@ -37,12 +37,13 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         [contender, requests, replies, count, in_flight] => {
-            let contender = Contender::named(contender).context("there is no such contender")?;
+            let contender = Contender::named(contender).context("unknown contender")?;
             let in_flight = match in_flight {
                 "default" => None,
                 number => Some(number.parse::<NonZeroUsize>()?),
             };
-            let (requests, replies) = (requests.to_owned(), replies.to_owned());
+            let requests = requests.to_owned();
+            let replies = replies.to_owned();
             let job = Job { brokers, requests, replies, count: count.parse()?, in_flight };
             child::run(contender, &job)
         }

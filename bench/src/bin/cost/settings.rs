@@ -1,11 +1,12 @@
-//! The bare loop's settings: those of Forebay's source and sink (`crates/kafka/src/config.rs`).
+//! The settings of the bare loop, which equal those of Forebay's source and sink
+//! (`crates/kafka/src/config.rs`).
 
 use rdkafka::ClientConfig;
 
-/// Confirmed offsets are committed so often, as by Forebay's source.
+/// Time between two commits, the default of Forebay's source.
 pub(crate) const COMMIT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// A transaction collects records for so long, as by Forebay's default.
+/// Length of a transaction, Forebay's default.
 pub(crate) const TRANSACTION: std::time::Duration = std::time::Duration::from_millis(100);
 
 pub(crate) fn consumer(brokers: &str, group: &str) -> ClientConfig {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-/// The value in the middle, and the smallest and the largest.
+/// Median, smallest and largest of several values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -20,7 +20,7 @@ impl Spread {
         Self { median, lowest: at(0), highest: at(last) }
     }
 
-    /// The median, and the spread beside it.
+    /// Returns two cells of a table: the median, and the range of the values.
     pub(crate) fn cells(&self, digits: usize) -> String {
         let Self { median, lowest, highest } = self;
         format!("{median:.digits$} | {lowest:.digits$} to {highest:.digits$}")
@@ -37,7 +37,7 @@ pub(crate) fn head(columns: &str) {
     println!("|{}", "---|".repeat(columns.split(" | ").count()));
 }
 
-/// Whether a target is met, as words.
+/// Returns the result of a target as text.
 pub(crate) fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "MISSED" }
 }

@@ -1,4 +1,4 @@
-//! Topics of this benchmark's own, and what is in them.
+//! The topics of this benchmark and their records.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,13 +15,13 @@ use tokio::runtime::Runtime;
 use crate::settings;
 
 pub(crate) const PARTITIONS: i32 = 4;
-/// Bytes of a value.
+/// Size of a value, in bytes.
 pub(crate) const VALUE: usize = 200;
 pub(crate) const CORRELATION_ID: &str = "kafka_correlationId";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes topics and removes them.
+/// Creates, fills and removes topics.
 pub(crate) struct Topics {
     brokers: String,
     admin: AdminClient<DefaultClientContext>,
@@ -45,12 +45,12 @@ impl Topics {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = self.runtime.block_on(self.admin.create_topics(&[topic], &options))?;
         made.into_iter().try_for_each(|one| {
-            one.map(|_| ()).map_err(|(name, code)| anyhow!("{name} was not made: {code}"))
+            one.map(|_| ()).map_err(|(name, code)| anyhow!("{name} could not be created: {code}"))
         })?;
-        // The brokers know of it a moment later.
+        // The brokers learn of a new topic a moment later.
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.size(&name) {
-            ensure!(Instant::now() < deadline, "{name} is not there: {error}");
+            ensure!(Instant::now() < deadline, "{name} cannot be used: {error}");
             thread::sleep(Duration::from_millis(50));
         }
         Ok(name)
@@ -62,12 +62,13 @@ impl Topics {
         Ok(())
     }
 
-    /// Writes `count` requests, each under a key of its own.
+    /// Writes `count` requests, each with a different key.
     pub(crate) fn fill(&self, topic: &str, count: usize) -> anyhow::Result<()> {
         let producer: ThreadedProducer<DefaultProducerContext> =
             settings::producer(&self.brokers).set("linger.ms", "5").create()?;
         for number in 0..count {
-            let (key, value) = (key(number), [b'v'; VALUE]);
+            let key = key(number);
+            let value = [b'v'; VALUE];
             let mut record = BaseRecord::<[u8], [u8]>::to(topic);
             (record.key, record.payload) = (Some(key.as_bytes()), Some(&value[..]));
             record.headers = Some(headers(number));
@@ -83,7 +84,7 @@ impl Topics {
         Ok(())
     }
 
-    /// How many offsets the topic has; those of transactions' markers count as well.
+    /// Returns the number of offsets in the topic, including those of transaction markers.
     pub(crate) fn size(&self, topic: &str) -> anyhow::Result<usize> {
         let consumer: BaseConsumer = settings::client(&self.brokers).create()?;
         let mut size = 0;
@@ -104,7 +105,7 @@ pub(crate) fn headers(number: usize) -> OwnedHeaders {
     OwnedHeaders::new_with_capacity(1).insert(Header { key: CORRELATION_ID, value: Some(&id) })
 }
 
-/// Whether a record has to wait for others to be sent.
+/// Returns whether an error means that the queue of the producer is full.
 pub(crate) fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }

@@ -1,28 +1,28 @@
-//! What a process has used: memory over time, and CPU time.
+//! The memory over time and the CPU time of this process.
 
 use std::fs;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often the memory is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two samples of the memory.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks at this process' resident memory until it is stopped.
+/// Samples the resident memory of this process until it is stopped.
 pub(crate) struct Watch {
     stop: Sender<()>,
     thread: JoinHandle<Vec<u64>>,
     cpu: f64,
 }
 
-/// What a process used, in KiB and seconds.
+/// The memory and CPU time of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
-    /// The most that was ever resident.
+    /// Largest resident memory, in KiB.
     pub(crate) peak: u64,
-    /// The median of what was resident in each quarter of the time.
+    /// Median resident memory in each quarter of the time, in KiB.
     pub(crate) quarters: [u64; 4],
-    /// CPU time, of all threads, in the program and the kernel.
+    /// CPU time of all threads, in user and kernel mode, in seconds.
     pub(crate) cpu: f64,
 }
 
@@ -31,7 +31,7 @@ impl Watch {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut resident = Vec::new();
-            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(SAMPLE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 resident.push(status("VmRSS:"));
             }
             resident
@@ -53,7 +53,7 @@ impl Watch {
     }
 }
 
-/// A line of `/proc/self/status`, in KiB.
+/// Reads a value of `/proc/self/status`, in KiB.
 fn status(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -61,7 +61,7 @@ fn status(name: &str) -> u64 {
 }
 
 fn cpu_seconds() -> f64 {
-    // `utime` and `stime`, in ticks of which Linux shows programs 100 a second; the 12th and 13th after the name.
+    // `utime` and `stime` are the 12th and 13th fields after the name, in ticks of 1/100 s.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());

@@ -1,4 +1,5 @@
-//! The figures as a drawing: the time until requests sent at once are answered, and the latency under steady load.
+//! The figures as two plots: the time to answer a burst of requests, and the latency under steady
+//! load.
 
 use std::ops::Range;
 
@@ -32,13 +33,14 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 struct Curve {
     name: &'static str,
     color: RGBColor,
-    /// Pixels.
+    /// Line width, in pixels.
     width: u32,
     points: Vec<(f64, f64)>,
 }
 
 impl Curve {
-    /// One number of each point's batched or one-by-one figures, over the number of clients.
+    /// Plots one number of each point's figures over the number of clients. `color` chooses the
+    /// batched or the one-by-one figures.
     fn new(
         name: &'static str,
         color: RGBColor,
@@ -54,7 +56,7 @@ impl Curve {
     }
 }
 
-/// How long it takes to answer as many requests as there are clients, when all are sent at once.
+/// Plots the time to answer a burst of one request per client.
 fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
     let both = |point: &Point| [point.batched.burst, point.one_by_one.burst];
     let slowest = points.iter().flat_map(both).max().unwrap_or_default().as_secs_f64();
@@ -81,7 +83,7 @@ fn draw_bursts(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
     draw_curves(&mut chart, curves)
 }
 
-/// Median and 99th percentile of the latency, both axes logarithmic.
+/// Plots median and 99th percentile of the latency, with logarithmic axes.
 fn draw_latencies(area: &Area<'_>, points: &[Point]) -> anyhow::Result<()> {
     let latencies = points.iter().flat_map(|point| {
         [&point.batched, &point.one_by_one]
@@ -139,7 +141,7 @@ fn draw_curves<'a, X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
     Ok(())
 }
 
-/// A range that holds all `values`, with room on both sides.
+/// Returns a range that contains all `values`, with a margin on both sides.
 fn around(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
     let least = values.clone().fold(f64::INFINITY, f64::min).clamp(1e-3, 1e9);
     let most = values.fold(0.0, f64::max).max(least);

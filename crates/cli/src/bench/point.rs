@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::load::Measured;
 
-/// One level of concurrency, measured both ways.
+/// The figures of both pipelines at one level of concurrency.
 pub(super) struct Point {
     pub(super) clients: u32,
     pub(super) batched: Figures,
@@ -16,9 +16,9 @@ pub(super) struct Point {
 
 /// The figures of one pipeline.
 pub(super) struct Figures {
-    /// Time until as many requests as there are clients, sent at once, are all answered.
+    /// Median time to answer a burst of one request per client.
     pub(super) burst: Duration,
-    /// Requests in a batch, on average.
+    /// Mean number of requests per batch.
     pub(super) mean_batch: f64,
     pub(super) load: Measured,
 }
@@ -39,7 +39,7 @@ impl Point {
 }
 
 impl Figures {
-    /// Milliseconds from produce to reply that this share of the requests did not exceed.
+    /// Returns this quantile of the time from produce to reply, in milliseconds.
     pub(super) fn latency_ms(&self, quantile: f64) -> f64 {
         millis(self.load.latency(quantile))
     }

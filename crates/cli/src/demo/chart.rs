@@ -1,18 +1,19 @@
-//! Replies per second as bars, for a terminal of 80 columns.
+//! A bar chart of replies per second, for a terminal of 80 columns.
 
 use std::fmt::Write as _;
 
-/// Replies per second to so many clients, batched and one by one.
+/// Replies per second with one number of clients, batched and one by one.
 pub(super) struct Point {
     pub(super) clients: u32,
     pub(super) batched: f64,
     pub(super) one_by_one: f64,
 }
 
-/// Columns of the longest bar.
+/// Length of the longest bar, in columns.
 const WIDTH: f64 = 40.0;
 
-/// Two bars for each point, filled for batched and shaded for one by one, so that they differ without colour.
+/// Draws two bars for each point. Batched is filled and one by one shaded, so that they differ
+/// without colour.
 pub(super) fn draw(points: &[Point]) -> String {
     let most =
         points.iter().flat_map(|point| [point.batched, point.one_by_one]).fold(1.0, f64::max);

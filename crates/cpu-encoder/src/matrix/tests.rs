@@ -7,10 +7,10 @@ use super::{
 use crate::bf16::pair;
 use crate::simd::Level;
 
-/// The column count of each part of a product, and its numbers.
+/// The parts of a product, each with its number of columns.
 type Parts = Vec<(usize, Vec<f32>)>;
 
-/// A product in parts of its columns, into rows without gaps.
+/// Computes a product in parts of its columns, into rows without gaps.
 fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
     let multiply = |part: Columns<'_, E>| {
         let mut numbers = vec![0.0; left.rows * part.count];
@@ -21,7 +21,7 @@ fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
     Packed::<E>::new(right).parts(3).map(multiply).collect()
 }
 
-/// A product whose rows begin `step` apart.
+/// Computes a product whose rows begin `step` apart.
 fn whole<E: Element>(left: View<'_>, right: View<'_>, step: usize) -> Vec<f32> {
     let mut numbers = vec![0.5; left.rows * step];
     let out = Out { numbers: &mut numbers, step };
@@ -29,14 +29,14 @@ fn whole<E: Element>(left: View<'_>, right: View<'_>, step: usize) -> Vec<f32> {
     numbers
 }
 
-/// Numbers whose products are exact, so that every order of adding them up gives the same.
+/// Returns small integers, whose sums of products are exact in any order.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|n| f32::from(u8::try_from((n * 7 + seed) % 11).unwrap()) - 5.0).collect()
 }
 
 proptest! {
     #[test]
-    fn every_size_is_multiplied_rightly_and_nothing_beside_it_is_touched(
+    fn products_of_every_size_are_right_and_write_nothing_else(
         rows in 1_usize..20, inner in 1_usize..1_000, columns in 1_usize..70, gap in 0_usize..5,
         transposed: bool,
     ) {
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn every_generation_of_vectors_gives_the_same(
+    fn every_generation_of_vectors_gives_the_same_product(
         rows in 1_usize..20, depth in 1_usize..DEPTH, width in 1_usize..=PANEL, accumulate: bool,
     ) {
         let left = numbers(rows * depth, 3);
@@ -82,7 +82,8 @@ proptest! {
         let (panel, _) = panel.as_chunks::<PANEL>();
         let single: Vec<_> = panel.iter().map(|row| PanelRow(*row)).collect();
         let pairs: Vec<_> = panel.iter().map(|row| PanelRow(row.map(|right| pair(right, -right)))).collect();
-        // A pair of the left factor is a number and -1, so each product of pairs has `right` added.
+        // Each number of the left factor is paired with -1 and each of the right one with its
+        // negative, so every product of pairs is larger by `right`.
         let mut expected = [vec![1.0; rows * PANEL], vec![1.0; rows * PANEL]];
         for (row, left) in left.chunks_exact(depth).enumerate() {
             for column in 0..width {
@@ -106,7 +107,7 @@ proptest! {
     }
 }
 
-/// Rows of `depth` numbers in tiles, as [`pack_tiles`] lays them out for one generation of vectors.
+/// Packs rows of `depth` numbers in tiles, as [`pack_tiles`] does for one generation of vectors.
 fn in_tiles(rows: &[f32], depth: usize, tile_rows: usize) -> Vec<f32> {
     let count = rows.len() / depth;
     let mut tiles = vec![0.0; count.div_ceil(tile_rows) * depth * tile_rows];

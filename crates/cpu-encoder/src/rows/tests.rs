@@ -5,7 +5,7 @@ use super::{
 };
 use crate::simd::{Kernel, Level, Vectors, split_mut};
 
-/// Rows of any length, so that whole vectors and the numbers after the last one are both seen.
+/// Rows of any length, so that whole vectors and the numbers after the last one are tested.
 fn row() -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec(-20.0_f32..20.0, 1..70)
 }
@@ -16,13 +16,13 @@ fn assert_near(found: &[f32], expected: impl IntoIterator<Item = f64>, tolerance
     }
 }
 
-/// Two rows, computed by each generation of vectors.
+/// Computes two equal rows with each generation of vectors.
 fn twice<'a>(row: &[f32], run: impl Fn(Level, &mut [f32]) + 'a) -> Vec<Vec<f32>> {
     let compute = |level| {
         let mut rows = [row, row].concat();
         run(level, &mut rows);
         let (first, second) = rows.split_at(row.len());
-        assert_eq!(first, second, "both rows are computed alike");
+        assert_eq!(first, second, "equal rows have equal results");
         first.to_vec()
     };
     Level::available().into_iter().map(compute).collect()
@@ -33,7 +33,7 @@ fn activated<F: Function>(row: &[f32], function: F) -> Vec<Vec<f32>> {
     twice(row, |level, rows| level.run(Activate { rows, bias: &bias, function }))
 }
 
-/// The error function by its series, which converges fast enough up to 6.
+/// Computes the error function by its series, which converges fast enough for the numbers here.
 fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {
         return x.signum();
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn softmax_divides_one_whole(row in row()) {
+    fn softmax_is_right_on_every_generation(row in row()) {
         let powers: Vec<_> = row.iter().map(|&value| (0.5 * f64::from(value)).exp()).collect();
         let whole: f64 = powers.iter().sum();
         let width = row.len();
@@ -90,13 +90,15 @@ proptest! {
     }
 
     #[test]
-    fn a_normal_row_has_mean_0_and_variance_1(
+    fn a_normalised_row_has_mean_0_and_variance_1(
         row in row(), epsilon in 1e-12_f32..1e-3, more in prop::option::of(-3.0_f32..3.0),
     ) {
         let width = row.len();
-        let (scale, shift) = (vec![2.0; width], vec![0.25; width]);
-        // The same number added to each place changes nothing.
-        let (added, bias) = (vec![more.unwrap_or(0.0); 2 * width], vec![1.0; width]);
+        let scale = vec![2.0; width];
+        let shift = vec![0.25; width];
+        // Adding the same number to each component changes nothing.
+        let added = vec![more.unwrap_or(0.0); 2 * width];
+        let bias = vec![1.0; width];
         let add = more.map(|_| [added.as_slice(), bias.as_slice()]);
         let run = |level: Level, rows: &mut [f32]| {
             level.run(Normalise { rows, add, scale: &scale, shift: &shift, epsilon });
@@ -108,7 +110,7 @@ proptest! {
         let mean = row.iter().sum::<f64>() / count;
         let variance = row.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
         let factor = 2.0 / (variance + f64::from(epsilon)).sqrt();
-        // The rounding that subtracting the mean leaves is enlarged with the rest.
+        // The rounding error of subtracting the mean is scaled by the same factor.
         let tolerance = 1e-5 * factor.max(1.0) + 1e-5;
         for found in found {
             assert_near(&found, row.iter().map(|value| (value - mean) * factor + 0.25), tolerance);
@@ -116,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn powers_are_right_to_the_last_places(x in -87.0_f32..88.0) {
+    fn exp_has_a_relative_error_below_3e_7(x in -87.0_f32..88.0) {
         for found in powers(x) {
             let expected = f64::from(x).exp();
             prop_assert!((f64::from(found) / expected - 1.0).abs() < 3e-7, "{} {}", found, expected);
@@ -144,7 +146,7 @@ fn powers(x: f32) -> impl Iterator<Item = f32> {
 }
 
 #[test]
-fn extreme_numbers_do_no_harm() {
+fn exp_and_softmax_stay_finite_for_extreme_numbers() {
     assert!(powers(-1e9).all(|power| power < 1e-37));
     assert!(powers(1e9).all(f32::is_finite));
     let shares = twice(&[1e9, 0.0, -1e9], |level, rows| {

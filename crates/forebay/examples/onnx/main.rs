@@ -1,9 +1,10 @@
-//! A network from an ONNX file in a pipeline: four measures of an iris in, its kind out.
+//! A network from an ONNX file in a pipeline: it takes four measures of an iris, and gives the
+//! species.
 //!
 //!     echo '[5.1, 3.5, 1.4, 0.2]' | cargo run --example onnx -- crates/forebay/examples/onnx/iris.toml
 //!
-//! `network.rs` was generated from `model/iris.onnx`, which `train.py` writes; the weights become part of the binary. For Kafka,
-//! change the ends of `iris.toml`.
+//! `network.rs` was generated from `model/iris.onnx`, which `train.py` writes. The weights are
+//! compiled into the binary. To read from Kafka, change the source and the sink in `iris.toml`.
 
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ const MEASURES: usize = 4;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// As for text models: `auto`, `cpu`, `gpu`, ..
+    /// The device, as for text models: `auto`, `cpu`, `gpu` and so on.
     device: Option<String>,
 }
 
@@ -122,7 +123,7 @@ mod tests {
             ["[5.1, 3.5, 1.4, 0.2]", "[1, 2]", "[6.7, 3.1, 4.4, 1.4]", "[6.3, 3.3, 6, 2.5]"];
         let answers = iris.infer(&batch.map(json)).unwrap();
         assert_eq!(answers[1].as_ref().unwrap_err().code(), "invalid_type");
-        // What onnxruntime gives for the same file.
+        // The results of onnxruntime for the same file.
         let expected = [("setosa", 0.999_657), ("versicolor", 0.962_384), ("virginica", 0.995_553)];
         for (answer, (kind, probability)) in [0, 2, 3].into_iter().zip(expected) {
             let answer: serde_json::Value = answers[answer].as_ref().unwrap().decode().unwrap();

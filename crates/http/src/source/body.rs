@@ -1,4 +1,4 @@
-//! Reading a request's body, within bounds.
+//! Reads the body of a request, within limits of size and time.
 
 use std::time::Duration;
 
@@ -9,14 +9,15 @@ use tokio::time::timeout;
 
 use super::response::Refusal;
 
-/// The longest that a body may take to come, for a request has its place meanwhile.
-const READING: Duration = Duration::from_secs(30);
+/// The longest time that a body may take to arrive, because its request counts as in flight
+/// meanwhile.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is read of a request that is refused: so long, and so many bytes.
-const DISCARDING: Duration = Duration::from_secs(1);
-const MOST_DISCARDED: usize = 16 << 20;
+/// Limits for draining the body of a refused request.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_DISCARDED: usize = 16 << 20;
 
-/// The whole body, if it has at most `limit` bytes.
+/// Reads the whole body, of at most `limit` bytes.
 pub(super) async fn read(body: &mut BodyDataStream, limit: usize) -> Result<Bytes, Refusal> {
     let whole = async {
         let mut bytes = Vec::new();
@@ -29,19 +30,20 @@ pub(super) async fn read(body: &mut BodyDataStream, limit: usize) -> Result<Byte
         }
         Ok(bytes.into())
     };
-    timeout(READING, whole).await.unwrap_or(Err(Refusal::Slow { after: READING }))
+    timeout(READ_TIMEOUT, whole).await.unwrap_or(Err(Refusal::Slow { after: READ_TIMEOUT }))
 }
 
-/// Reads off what the client is still sending: were the connection closed meanwhile, it might never see the response.
+/// Drains the rest of a body. If the connection were closed while the client still sends, the
+/// client might never see the response.
 pub(super) async fn discard(body: &mut BodyDataStream) {
     let rest = async {
         let mut discarded = 0;
         while let Some(Ok(chunk)) = body.next().await {
             discarded += chunk.len();
-            if discarded > MOST_DISCARDED {
+            if discarded > MAX_DISCARDED {
                 break;
             }
         }
     };
-    timeout(DISCARDING, rest).await.ok();
+    timeout(DISCARD_TIMEOUT, rest).await.ok();
 }

@@ -1,4 +1,4 @@
-//! `CuttableListener`: the listener, whose connections can be cut all at once.
+//! `CuttableListener`: a listener whose connections can all be cut at once.
 
 use std::future::Future as _;
 use std::io;
@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// The server gives every connection a task that nothing owns; cutting the connections is what ends those tasks.
+/// A listener whose connections fail when `cut` is cancelled. axum runs every connection in a
+/// detached task, and cutting the connections is the only way to end these tasks.
 pub(super) struct CuttableListener {
     listener: TcpListener,
     cut: CancellationToken,
@@ -29,7 +30,8 @@ impl Listener for CuttableListener {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        // A response is written whole, so there is nothing to wait for; without it, it is only slower.
+        // Responses are written whole, so Nagle's algorithm would only delay them. If the option
+        // cannot be set, they are slower and otherwise correct.
         stream.set_nodelay(true).ok();
         (Connection { stream, cut: Box::pin(self.cut.clone().cancelled_owned()) }, peer)
     }
@@ -39,7 +41,7 @@ impl Listener for CuttableListener {
     }
 }
 
-/// A client's connection, which fails once it is cut and would have to wait.
+/// A client's connection. After a cut, an operation that is not ready at once fails.
 pub(super) struct Connection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,

@@ -1,4 +1,4 @@
-//! `Handle`: closes a source.
+//! `Handle`: closes an HTTP source.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::ingress::Ingress;
 use crate::Error;
 
-/// Controls a source that was started. Dropping it closes the source without waiting for anything: connections are cut.
+/// The handle of a running source. Dropping it closes the source at once and cuts its connections.
 #[must_use = "dropping the handle closes the source"]
 pub struct Handle {
     address: SocketAddr,
@@ -20,10 +20,11 @@ pub struct Handle {
     server: JoinHandle<()>,
 }
 
-/// How a source was closed.
+/// The result of closing a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
-    /// Requests that came to no outcome before the deadline. Their clients were told to send them again.
+    /// The number of requests that were not settled before the deadline. Their clients were asked
+    /// to send them again.
     pub unresolved: usize,
 }
 
@@ -37,26 +38,29 @@ impl Handle {
         Self { address, ingress, cut, server }
     }
 
-    /// Takes no more requests, waits up to `patience` for the outcome of those that were taken, and shuts the server
+    /// Stops taking requests, waits up to `patience` for those in flight, and shuts the server
     /// down.
     ///
-    /// Responses then have five seconds to be written; connections that are still busy after that are cut.
+    /// Responses then have five seconds to be written; connections that are still busy after that
+    /// are cut.
     ///
     /// # Errors
     ///
-    /// When the server had ended before.
+    /// Returns [`Error::ServerEnded`] if the server's task had ended before.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
-        const WRITING: Duration = Duration::from_secs(5);
+        const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
         self.ingress.stop.cancel();
-        let unresolved = match timeout(patience, self.ingress.all_resolved()).await {
+        let unresolved = match timeout(patience, self.ingress.all_settled()).await {
             Ok(()) => 0,
-            Err(_) => self.ingress.unresolved(),
+            Err(_) => self.ingress.in_flight(),
         };
         self.ingress.closing.cancel();
-        match timeout(WRITING, &mut self.server).await {
+        match timeout(WRITE_TIMEOUT, &mut self.server).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Error::ServerEnded { address: self.address }),
-            Err(_) => tracing::warn!(address = %self.address, "cutting connections that are busy"),
+            Err(_) => {
+                tracing::warn!(address = %self.address, "closing: cutting connections that are still busy")
+            }
         }
         Ok(CloseReport { unresolved })
     }
@@ -79,7 +83,7 @@ impl Drop for Handle {
 
 #[cfg(test)]
 impl Handle {
-    /// Ends the server as a panic would.
+    /// Ends the server's task, as a panic would.
     pub(super) fn abort_server(&self) {
         self.server.abort();
     }

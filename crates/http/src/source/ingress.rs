@@ -1,4 +1,4 @@
-//! `Ingress`: lets requests in, as events, and answers each when its receipt settles.
+//! `Ingress`: turns requests into events, and answers each when its receipt settles.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,27 +20,29 @@ use super::{SOURCE, body};
 use crate::config::Resolved;
 use crate::pending::{PendingResponses, Settled};
 
-/// A request, as the pipeline sees it.
+/// The event of a request; the value is its body.
 pub(super) type RequestEvent = Event<Option<Bytes>>;
 
-/// What the server and the source's handle share.
+/// The state shared by the server's handlers, the stream of requests and the handle.
 #[derive(Debug)]
 pub(super) struct Ingress {
     config: Resolved,
     source: Arc<str>,
     taken: AtomicU64,
-    // Has as many permits as the channel has room, so the channel is never full.
-    places: Arc<Semaphore>,
-    // Locked for sending and for leaving, so that no request comes into a channel that its receiver has just left.
+    // One permit for each request that may be in flight. The channel has the same capacity, so it
+    // is never full.
+    permits: Arc<Semaphore>,
+    // Locked while an event is sent and while `Requests` closes the channel on drop. Otherwise an
+    // event could enter a channel whose receiver has gone, and would never settle.
     requests: Mutex<mpsc::Sender<RequestEvent>>,
-    waiting: Arc<PendingResponses>,
-    /// No more requests are taken.
+    pending: Arc<PendingResponses>,
+    /// Cancelled when no more requests are taken.
     pub(super) stop: CancellationToken,
-    /// Nothing is waited for any more.
+    /// Cancelled when responses are no longer delayed until their requests settle.
     pub(super) closing: CancellationToken,
 }
 
-/// Answers one request.
+/// Handles one request.
 pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let length = body.size_hint().lower();
@@ -49,7 +51,8 @@ pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request
         Ok(settled) => ingress.wait(settled).await,
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), "refused a request");
-            // A client that asks first has sent nothing yet, and is not to be told to go on.
+            // A client that sent `Expect: 100-continue` has not sent its body. Reading from the
+            // body would ask for it.
             if !head.headers.contains_key(EXPECT) {
                 body::discard(&mut body).await;
             }
@@ -61,26 +64,26 @@ pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request
 impl Ingress {
     pub(super) fn new(
         config: Resolved,
-        waiting: Arc<PendingResponses>,
+        pending: Arc<PendingResponses>,
         stop: CancellationToken,
         closing: CancellationToken,
     ) -> (Self, mpsc::Receiver<RequestEvent>) {
-        let places = config.max_in_flight as usize;
-        let (requests, receiver) = mpsc::channel(places);
+        let permits = config.max_in_flight as usize;
+        let (requests, receiver) = mpsc::channel(permits);
         let ingress = Self {
             config,
             source: SOURCE.into(),
             taken: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new(places)),
+            permits: Arc::new(Semaphore::new(permits)),
             requests: Mutex::new(requests),
-            waiting,
+            pending,
             stop,
             closing,
         };
         (ingress, receiver)
     }
 
-    /// Turns a request into an event, and hands it over.
+    /// Validates a request, reads its body, and hands it over as an event.
     async fn take(
         &self,
         head: &Parts,
@@ -97,40 +100,44 @@ impl Ingress {
         if length > limit as u64 {
             return Err(Refusal::TooLarge { limit });
         }
-        // A place first: whoever has seen the source stopped and every place free knows that nothing more comes.
-        let place = self.place();
+        // The permit is acquired before `stop` is checked, while `Handle::close` cancels `stop`
+        // before it waits for all permits. So a request either holds a permit that `close` waits
+        // for, or sees that the source is stopped.
+        let permit = self.permit();
         if self.stop.is_cancelled() {
             return Err(Refusal::Stopped);
         }
-        let place = place?;
+        let permit = permit?;
         let read = self.stop.run_until_cancelled(body::read(body, limit)).await;
         let body = read.unwrap_or(Err(Refusal::Stopped))?;
-        Ok(self.hand_over(&head.headers, body, place))
+        Ok(self.hand_over(&head.headers, body, permit))
     }
 
-    /// A place among those in flight, if one is free.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map_err(|_| Refusal::Overloaded { limit: self.config.max_in_flight })
+    /// Acquires a permit for one request in flight, or refuses it as overloaded.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        permit.map_err(|_| Refusal::Overloaded { limit: self.config.max_in_flight })
     }
 
-    /// Makes an event of a request. What has come too late for the pipeline settles as abandoned at once.
+    /// Sends a request's event to the stream. If the stream has ended, the event settles as
+    /// abandoned at once.
     pub(super) fn hand_over(
         &self,
         headers: &HeaderMap,
         body: Bytes,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Settled> {
         let position = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        let settled = self.waiting.open(position);
-        let waiting = Arc::clone(&self.waiting);
+        let settled = self.pending.open(position);
+        let pending = Arc::clone(&self.pending);
         let receipt = Receipt::new(move |outcome| {
-            waiting.settle(position, outcome);
-            drop(place);
+            pending.settle(position, outcome);
+            drop(permit);
         });
         let meta = Arc::new(self.meta(headers, position));
         let sent = self.requests().try_send(Event { value: Some(body), meta, receipt });
-        // An event that is refused is dropped here, outside of the lock, which abandons it.
+        // An event that the channel has refused is dropped here, outside the lock. Dropping
+        // abandons its receipt.
         drop(sent);
         settled
     }
@@ -164,14 +171,14 @@ impl Ingress {
         }
     }
 
-    /// Waits until every request that was taken is resolved; once the source is stopped, none is taken afterwards.
-    pub(super) async fn all_resolved(&self) {
-        self.places.acquire_many(self.config.max_in_flight).await.ok();
+    /// Waits until no request is in flight. After `stop` none is added.
+    pub(super) async fn all_settled(&self) {
+        self.permits.acquire_many(self.config.max_in_flight).await.ok();
     }
 
-    /// How many requests that were taken are not resolved.
-    pub(super) fn unresolved(&self) -> usize {
-        self.waiting.len()
+    /// Returns the number of requests in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.pending.len()
     }
 
     pub(super) fn requests(&self) -> MutexGuard<'_, mpsc::Sender<RequestEvent>> {
@@ -179,7 +186,8 @@ impl Ingress {
     }
 }
 
-/// The headers that mean something to a pipeline, or to those who trace requests through it.
+/// Returns whether a header is copied to the event: Forebay's own headers and those of W3C Trace
+/// Context.
 fn is_passed_on(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("forebay-") || name == "traceparent" || name == "tracestate"

@@ -1,4 +1,4 @@
-//! `Requests`: the requests that the server takes, handed out as a stream of events.
+//! `Requests`: the stream of the events of requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::Error;
 pub(super) struct Requests {
     requests: mpsc::Receiver<RequestEvent>,
     ingress: Arc<Ingress>,
-    /// The server's task is over.
+    /// Cancelled when the server's task has ended.
     ended: CancellationToken,
     address: SocketAddr,
     phase: Phase,
@@ -23,7 +23,7 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Nothing more comes in; what is in the channel is still handed out.
+    /// The channel is closed, and the events left in it are still handed out.
     Stopped,
     Over,
 }
@@ -54,7 +54,7 @@ impl Requests {
                     self.phase = Phase::Over;
                     return Some(Err(Error::ServerEnded { address: self.address }));
                 }
-                // Never the end: the ingress has a sender, and is kept here.
+                // Never `None`, because `self.ingress` holds a sender.
                 request = self.requests.recv() => return request.map(Ok),
             }
         }
@@ -71,7 +71,7 @@ impl Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        let _nobody_sends = self.ingress.requests();
+        let _no_event_is_sent = self.ingress.requests();
         self.requests.close();
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     use crate::{Config, Error, HttpSource};
 
     #[tokio::test]
-    async fn what_was_taken_before_the_stop_is_handed_out_after_it_and_what_came_too_late_is_not() {
+    async fn requests_taken_before_the_stop_are_handed_out_and_later_ones_are_abandoned() {
         let config = Config::new("127.0.0.1:0");
         let stop = CancellationToken::new();
         let (ingress, requests) = Ingress::new(
@@ -104,8 +104,8 @@ mod tests {
         );
         let ingress = Arc::new(ingress);
         let take = |body: &'static str| {
-            let place = ingress.place().unwrap();
-            ingress.hand_over(&HeaderMap::new(), Bytes::from(body), place)
+            let permit = ingress.permit().unwrap();
+            ingress.hand_over(&HeaderMap::new(), Bytes::from(body), permit)
         };
         let ended = CancellationToken::new();
         let address = ([127, 0, 0, 1], 0).into();
@@ -122,11 +122,11 @@ mod tests {
         let mut late = take("3");
         assert_eq!(late.try_recv().unwrap().outcome, Outcome::Abandoned);
         assert!(events.next().await.is_none());
-        ingress.all_resolved().await;
+        ingress.all_settled().await;
     }
 
     #[tokio::test]
-    async fn a_server_that_ends_by_itself_is_an_error_of_the_stream() {
+    async fn a_server_that_ends_unexpectedly_is_an_error_of_the_stream() {
         let source = HttpSource::bind(Config::new("127.0.0.1:0")).await.unwrap();
         let address = source.local_addr();
         let (events, handle) = source.start(&CancellationToken::new());

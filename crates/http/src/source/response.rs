@@ -1,4 +1,4 @@
-//! Responses: what became of a request, in HTTP's terms.
+//! Builds the responses to requests.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::pending::Settled;
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
 
-/// Why a request does not become an event.
+/// The reason why a request does not become an event.
 #[derive(Debug)]
 pub(super) enum Refusal {
     NotFound { path: String },
@@ -80,7 +80,7 @@ impl Refusal {
 const UNAVAILABLE: &str = "unavailable";
 const RETRY: (HeaderName, &str) = (RETRY_AFTER, "1");
 
-/// The response to a request that has become an event.
+/// Returns the response to a settled request.
 pub(super) fn settled(settled: &Settled) -> Response {
     match &settled.outcome {
         Outcome::Done => replies(&settled.replies),
@@ -95,7 +95,7 @@ pub(super) fn settled(settled: &Settled) -> Response {
     }
 }
 
-/// The response to a request whose event nobody will resolve any more.
+/// Returns the response to a request that was not answered.
 pub(super) fn abandoned() -> Response {
     let message = "the request was not answered before the pipeline stopped; send it again later";
     error(StatusCode::SERVICE_UNAVAILABLE, Some(RETRY), UNAVAILABLE, message, SOURCE)
@@ -115,7 +115,7 @@ fn lines(replies: &[Reply]) -> Bytes {
     let length = replies.iter().map(|reply| reply.value.len() + 1).sum();
     let mut lines = Vec::with_capacity(length);
     for reply in replies {
-        // A line break in JSON stands between its tokens, where a space does as well.
+        // Line breaks in JSON occur only between tokens, where a space is equivalent.
         lines.extend(reply.value.iter().map(|byte| match byte {
             b'\n' | b'\r' => b' ',
             byte => *byte,
@@ -140,12 +140,12 @@ fn error(
     response
 }
 
-/// An error and its causes in one line.
+/// Formats an error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Wrappers repeat what they wrap.
+        // A wrapper's message often ends with its cause, which is then left out.
         let part = error.to_string();
         if !text.ends_with(&part) {
             write!(text, ": {part}").ok();

@@ -1,4 +1,4 @@
-//! The crate on a socket, asked by a client that knows no more of HTTP than it has to.
+//! Tests of the source on a socket, with a minimal HTTP client.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

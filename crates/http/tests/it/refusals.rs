@@ -1,4 +1,4 @@
-//! What cannot become an event.
+//! Requests that cannot become events.
 
 use forebay_http::{Config, Error, HttpSource};
 use futures::FutureExt as _;
@@ -27,9 +27,9 @@ async fn another_method_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_however_it_comes() {
+async fn a_body_that_is_too_large_is_refused_with_any_framing() {
     let mut open = open_with(|config| config.max_body = 4).await;
-    // A client that sends it all before it reads anything still sees the response.
+    // A client that sends the whole body before it reads still sees the response.
     let large = "a".repeat(8 << 20);
     for (head, body) in [
         ("Content-Length: 5", "12345"),
@@ -46,14 +46,14 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_before_it_sends_is_not_told_to_go_on() {
+async fn a_client_that_expects_100_continue_is_refused_without_it() {
     let open = open_with(|config| config.max_body = 4).await;
     let head = "POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n";
     assert_eq!(send(open.address, head, "").await.status, 413);
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_http_is_refused() {
+async fn a_body_with_invalid_chunks_is_refused() {
     let open = open().await;
     let response =
         send(open.address, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "x\r\n").await;
@@ -61,7 +61,7 @@ async fn a_body_that_is_not_http_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_gives_its_place_up() {
+async fn a_request_whose_body_does_not_arrive_times_out_and_frees_its_permit() {
     let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let response = send(open.address, "POST / HTTP/1.1\r\nContent-Length: 2\r\n", "1").await;
     assert_eq!((response.status, response.code().as_str()), (408, "request_timeout"));
@@ -69,7 +69,7 @@ async fn a_body_that_does_not_come_gives_its_place_up() {
 }
 
 #[tokio::test]
-async fn one_more_than_may_be_in_flight_is_refused_at_once() {
+async fn requests_beyond_max_in_flight_are_refused_at_once() {
     let mut open = open_with(|config| config.max_in_flight = 2.try_into().unwrap()).await;
     let first = open.post("1");
     let first_event = open.next().await;
@@ -88,14 +88,14 @@ async fn one_more_than_may_be_in_flight_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_at_all_is_refused_and_does_no_harm() {
+async fn bytes_that_are_not_http_are_refused_and_do_no_harm() {
     let mut open = open().await;
     for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n"] {
         let mut client = TcpStream::connect(open.address).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.unwrap();
         tokio::io::AsyncWriteExt::shutdown(&mut client).await.unwrap();
         let mut rest = Vec::new();
-        // An error of the connection is as good an answer.
+        // The server may also close the connection with an error.
         tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await.ok();
     }
     let mut client = TcpStream::connect(open.address).await.unwrap();
@@ -105,7 +105,7 @@ async fn what_is_not_http_at_all_is_refused_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named() {
+async fn the_error_of_an_address_in_use_names_it() {
     let open = open().await;
     let error = HttpSource::bind(Config::new(open.address.to_string())).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen at {}", open.address));

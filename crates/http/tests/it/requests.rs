@@ -1,4 +1,4 @@
-//! What a request becomes, and what finds its way back.
+//! Events of requests, and replies to them.
 
 use bytes::Bytes;
 use forebay_http::Reply;
@@ -72,7 +72,7 @@ async fn a_flow_answers_requests() {
 }
 
 #[tokio::test]
-async fn a_thousand_requests_each_get_their_own_reply_in_whatever_order() {
+async fn a_thousand_requests_get_their_own_replies_in_any_order() {
     let open = open().await;
     let mut replies = open.replies;
     tokio::spawn(async move {
@@ -90,26 +90,26 @@ async fn a_thousand_requests_each_get_their_own_reply_in_whatever_order() {
         let response = post(address, &body).await;
         assert_eq!((response.status, response.body), (200, body));
     });
-    // A batch needs a hundred requests at once; so it has two.
+    // A batch needs a hundred requests in flight; there are enough for two.
     assert_eq!(answered.buffer_unordered(200).count().await, 1000);
     assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_its_request_and_its_place_is_freed_when_that_is_resolved() {
+async fn the_request_of_a_client_that_has_gone_stays_in_flight_until_it_settles() {
     let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     write(&mut client, "POST / HTTP/1.1\r\nContent-Length: 1\r\n", "1").await;
     let event = open.next().await;
     drop(client);
-    assert_eq!(post(open.address, "2").await.code(), "overloaded", "the event is still at work");
+    assert_eq!(post(open.address, "2").await.code(), "overloaded", "the event is still in flight");
     open.replies.send(event.map(|_| reply("1"))).await.unwrap();
 
     assert_eq!(open.answer(&[reply("2")]).await.body, "2");
 }
 
 #[tokio::test]
-async fn a_reply_to_no_request_fails_its_own_event() {
+async fn a_reply_without_a_request_fails_its_own_event() {
     let mut open = open().await;
     let (settled, outcomes) = std::sync::mpsc::channel();
     for origin in ["http", "requests"] {
@@ -124,7 +124,7 @@ async fn a_reply_to_no_request_fails_its_own_event() {
             value: reply("1"),
         };
         if origin == "requests" {
-            // Its number is that of a request which is open.
+            // The event has the position of a request in flight, but another source.
             let _response = open.post("");
             let _open = open.next().await;
             open.replies.send(event).await.unwrap();

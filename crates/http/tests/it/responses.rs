@@ -1,4 +1,4 @@
-//! What becomes of an event is its request's response.
+//! The outcome of an event determines the response.
 
 use forebay_stream::Failure;
 use serde_json::{Value, json};
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 use crate::support::{error_reply, open, reply};
 
 #[tokio::test]
-async fn done_without_a_reply_is_no_content() {
+async fn a_request_that_is_done_without_a_reply_gets_no_content() {
     let response = open().await.answer(&[]).await;
     assert_eq!((response.status, response.body.as_str()), (204, ""));
 }
 
 #[tokio::test]
-async fn one_reply_is_the_body() {
+async fn a_single_reply_is_the_body() {
     let response = open().await.answer(&[reply(r#"{"label":"good"}"#)]).await;
     assert_eq!((response.status, response.body.as_str()), (200, r#"{"label":"good"}"#));
     assert_eq!(response.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test]
-async fn several_replies_are_a_line_each_in_the_order_sent() {
+async fn several_replies_are_lines_in_the_order_sent() {
     let response = open().await.answer(&[reply("2"), reply("{\n\"a\": 1\r\n}"), reply("3")]).await;
     assert_eq!(response.status, 200);
     assert_eq!(response.body, "2\n{ \"a\": 1  }\n3\n");
@@ -27,7 +27,7 @@ async fn several_replies_are_a_line_each_in_the_order_sent() {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_an_error_shows_in_the_status() {
+async fn an_error_among_the_replies_changes_the_status() {
     let mut open = open().await;
     let response = open.answer(&[error_reply("{}")]).await;
     assert_eq!((response.status, response.body.as_str()), (422, "{}"));
@@ -36,7 +36,7 @@ async fn a_reply_that_is_an_error_shows_in_the_status() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_in_full_and_outdoes_the_replies() {
+async fn a_failure_is_returned_in_full_instead_of_the_replies() {
     let mut open = open().await;
     let response = open.post("{}");
     let event = open.next().await;
@@ -53,7 +53,7 @@ async fn a_failure_is_told_in_full_and_outdoes_the_replies() {
 }
 
 #[tokio::test]
-async fn what_is_abandoned_may_be_sent_again() {
+async fn an_abandoned_request_gets_503_with_retry_after() {
     let mut open = open().await;
     let response = open.post("{}");
     drop(open.next().await);

@@ -1,4 +1,4 @@
-//! Stopping, closing, and giving up.
+//! Stopping and closing the source.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use crate::support::{PATIENCE, open, open_with, post, read, reply, write};
 
 #[tokio::test]
-async fn a_stopped_door_takes_nothing_new_and_answers_what_it_took() {
-    // Being stopped outdoes being full.
+async fn a_stopped_source_takes_no_requests_and_answers_those_in_flight() {
+    // A stopped source answers `unavailable` also when it is full.
     let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let response = open.post("1");
     let event = open.next().await;
     open.stop.cancel();
-    assert!(open.events.next().await.is_none(), "nothing new once stopped");
+    assert!(open.events.next().await.is_none(), "no event after the stop");
     let closing = tokio::spawn(open.handle.close(PATIENCE));
     for body in ["2", "3"] {
         let refused = post(open.address, body).await;
@@ -29,11 +29,11 @@ async fn a_stopped_door_takes_nothing_new_and_answers_what_it_took() {
     open.replies.send(event.map(|_| reply("1"))).await.unwrap();
     assert_eq!(response.await.unwrap().body, "1");
     assert_eq!(closing.await.unwrap().unwrap(), CloseReport { unresolved: 0 });
-    assert!(TcpStream::connect(open.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(open.address).await.is_err(), "the listener is closed");
 }
 
 #[tokio::test]
-async fn closing_gives_up_at_its_deadline_and_tells_the_clients() {
+async fn closing_gives_up_at_its_deadline_and_answers_the_clients_with_503() {
     let mut open = open().await;
     let response = open.post("1");
     let _event = open.next().await;
@@ -44,12 +44,12 @@ async fn closing_gives_up_at_its_deadline_and_tells_the_clients() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_still_coming_does_not_hold_a_stopped_door_up() {
+async fn a_body_that_is_still_arriving_does_not_delay_a_stopped_source() {
     let mut open = open().await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n";
     write(&mut client, head, "").await;
-    // Sent when the body is begun to be read.
+    // The server sends this when it starts to read the body.
     let mut go_on = [0; 25];
     client.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -60,7 +60,7 @@ async fn a_body_that_is_still_coming_does_not_hold_a_stopped_door_up() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_lets_its_source_go_leaves_no_client_waiting() {
+async fn dropping_the_stream_leaves_no_client_waiting() {
     let mut open = open().await;
     drop(open.events);
     let response = post(open.address, "1").await;
@@ -70,29 +70,29 @@ async fn a_pipeline_that_lets_its_source_go_leaves_no_client_waiting() {
 }
 
 #[tokio::test]
-async fn a_handle_that_is_dropped_cuts_every_connection() {
+async fn dropping_the_handle_cuts_every_connection() {
     let mut open = open().await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     write(&mut client, "POST / HTTP/1.1\r\nContent-Length: 1\r\n", "1").await;
     let _event = open.next().await;
     drop(open.handle);
     assert!(open.events.next().await.is_none());
-    ends(client).await;
+    expect_close(client).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_in_the_middle_of_a_request_is_cut_when_its_time_is_over() {
+async fn a_connection_with_an_unfinished_request_is_cut_after_the_deadline() {
     let mut open = open().await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     client.write_all(b"POST / HTTP/1.1\r\nHost:").await.unwrap();
-    // By the time that another client has its response, the server has seen the first one's lines.
+    // When another client has its response, the server has seen the first client's lines.
     open.answer(&[]).await;
     assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
-    ends(client).await;
+    expect_close(client).await;
 }
 
-async fn ends(mut client: TcpStream) {
+async fn expect_close(mut client: TcpStream) {
     let mut rest = Vec::new();
     let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
-    read.expect("the connection to end").ok();
+    read.expect("the connection is closed in time").ok();
 }

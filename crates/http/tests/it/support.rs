@@ -1,4 +1,4 @@
-//! A source of its own for every test, and a plain client.
+//! A source for each test, and a minimal client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Long enough for anything that is going to happen, the source's own deadlines included.
+/// Longer than any deadline of the source.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A source that was started, and all that belongs to it.
+/// A running source.
 pub(crate) struct Open {
     pub(crate) address: SocketAddr,
     pub(crate) events: BoxStream<'static, Result<Event<Option<Bytes>>, Error>>,
@@ -34,8 +34,9 @@ pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Open {
     let mut config = Config::new("127.0.0.1:0");
     change(&mut config);
     let source = HttpSource::bind(config).await.unwrap();
-    let (address, replies, stop) =
-        (source.local_addr(), source.replies(), CancellationToken::new());
+    let address = source.local_addr();
+    let replies = source.replies();
+    let stop = CancellationToken::new();
     let (events, handle) = source.start(&stop);
     Open { address, events: events.boxed(), replies, handle, stop }
 }
@@ -43,17 +44,20 @@ pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Open {
 impl Open {
     /// Sends a request in the background.
     pub(crate) fn post(&self, body: &str) -> JoinHandle<Response> {
-        let (address, body) = (self.address, body.to_owned());
+        let address = self.address;
+        let body = body.to_owned();
         tokio::spawn(async move { post(address, &body).await })
     }
 
-    /// The next event, which has to come.
+    /// Returns the next event; panics if none comes in time.
     pub(crate) async fn next(&mut self) -> Event<Option<Bytes>> {
         let next = tokio::time::timeout(PATIENCE, self.events.next()).await;
-        next.expect("an event in time").expect("an event before the end").expect("no error")
+        next.expect("an event arrives in time")
+            .expect("the stream has not ended")
+            .expect("the source has not failed")
     }
 
-    /// Sends a request, and a reply to it for every value.
+    /// Sends a request, answers it with the replies, and returns the response.
     pub(crate) async fn answer(&mut self, replies: &[Reply]) -> Response {
         let response = self.post("{}");
         let event = self.next().await;
@@ -73,7 +77,7 @@ pub(crate) fn error_reply(value: &'static str) -> Reply {
     Reply { error: Some("test".to_owned()), ..reply(value) }
 }
 
-/// A response as a plain client sees it.
+/// A response as the client reads it.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -89,7 +93,7 @@ impl Response {
         })
     }
 
-    /// The code of the error, whose shape has to be the documented one.
+    /// Returns the error's code, and checks that the body has the documented shape.
     #[track_caller]
     pub(crate) fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"));
@@ -106,7 +110,7 @@ pub(crate) async fn post(address: SocketAddr, body: &str) -> Response {
     send(address, &format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n", body.len()), body).await
 }
 
-/// Sends a request's first lines and its body, each of which is up to the test, and reads to the end.
+/// Sends the given head and body as they are, and reads the whole response.
 pub(crate) async fn send(address: SocketAddr, head: &str, body: impl AsRef<[u8]>) -> Response {
     let mut stream = TcpStream::connect(address).await.unwrap();
     write(&mut stream, head, body).await;
@@ -121,8 +125,8 @@ pub(crate) async fn write(stream: &mut TcpStream, head: &str, body: impl AsRef<[
 pub(crate) async fn read(mut stream: TcpStream) -> Response {
     let mut text = String::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await;
-    read.expect("a response in time").unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+    read.expect("the response arrives in time").unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("the response has a head");
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Response { status, head: head.to_owned(), body: body.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `Letters`: reads a topic from where a group is to where the topic ends, and notes what is done.
+//! `Letters`: reads a topic from the group's progress to the topic's end, and commits progress.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,29 +33,32 @@ pub(super) struct Record {
 pub(super) struct Letters {
     consumer: Arc<StreamConsumer<Log>>,
     topic: Arc<str>,
+    // Whether to read records that are done, too.
     again: bool,
     partitions: BTreeMap<i32, Partition>,
-    // Of the partitions, those that have not been read to their ends.
+    // Number of partitions that have not been read to their ends.
     open: usize,
+    // Whether there is progress since the last commit.
     changed: bool,
 }
 
 struct Partition {
     progress: Progress,
-    /// What is to be read next, and where reading ends.
+    /// The next offset to read, and the offset at which reading ends.
     next: i64,
     end: i64,
     open: bool,
 }
 
 impl Letters {
-    /// Looks up where reading begins and ends. `again` begins at the beginning, whatever is done.
+    /// Looks up where reading begins and ends. With `again`, it begins at the topic's beginning,
+    /// whatever is done.
     pub(super) async fn open(mut config: SourceConfig, again: bool) -> Result<Self, Error> {
-        // The group has no members here: offsets are committed under its name.
+        // This consumer does not join the group, it only commits offsets under the group's name.
         config.options.remove("group.instance.id");
         config.drain_timeout = Duration::ZERO;
         let mut client = config.client()?;
-        // What retention has deleted meanwhile is passed over, and nothing else.
+        // Skips records that retention has deleted meanwhile, and no others.
         client.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
         probe::check_topic(client.clone(), config.topic.clone()).await?;
         let topic: Arc<str> = config.topic.as_str().into();
@@ -71,7 +74,7 @@ impl Letters {
         }
     }
 
-    /// The next record that is not done; `None` at the end. May be cancelled.
+    /// Returns the next record that is not done; `None` at the end. This method is cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Record>, Error> {
         while self.open > 0 {
             let message = match self.consumer.recv().await {
@@ -86,7 +89,7 @@ impl Letters {
                     let topic = self.topic.to_string();
                     return Err(Error::Read { topic, source: error.into() });
                 }
-                // librdkafka has reported it to the context, and goes on.
+                // librdkafka has reported the error to the context, and recovers by itself.
                 Err(_) => continue,
             };
             let Some(partition) = self.partitions.get_mut(&message.partition()) else { continue };
@@ -94,7 +97,7 @@ impl Letters {
             if !partition.open || offset < partition.next {
                 continue;
             }
-            // Offsets may be missing: of transactions' ends, and where logs are compacted.
+            // Offsets may be missing because of transaction markers and compaction.
             let missing = partition.next..offset.min(partition.end);
             if !missing.is_empty() {
                 partition.progress.add(missing);
@@ -112,7 +115,7 @@ impl Letters {
         Ok(None)
     }
 
-    /// Notes that a record needs no replay any more.
+    /// Notes that a record needs no further replay.
     pub(super) fn done(&mut self, partition: i32, offset: i64) {
         if let Some(partition) = self.partitions.get_mut(&partition) {
             partition.progress.add(offset..offset.saturating_add(1));
@@ -120,15 +123,16 @@ impl Letters {
         }
     }
 
-    /// Commits what is done; gives the number of records that the next replay will read all the same, because the
-    /// commit could not hold them.
+    /// Commits the progress. Returns the number of records that the next replay reads again
+    /// although they are done, because the commit cannot hold them.
     pub(super) async fn commit(&mut self) -> Result<u64, Error> {
-        let (mut list, mut all_forgotten) = (TopicPartitionList::new(), 0);
+        let mut list = TopicPartitionList::new();
+        let mut all_forgotten = 0;
         for (&number, partition) in &self.partitions {
             let (position, metadata, forgotten) = partition.progress.encode();
             all_forgotten += forgotten;
             let mut element = list.add_partition(&self.topic, number);
-            // An offset that was read, or committed, is one that can be committed.
+            // Succeeds for every offset that was read or committed.
             if element.set_offset(Offset::Offset(position)).is_ok() && !metadata.is_empty() {
                 element.set_metadata(metadata);
             }
@@ -138,7 +142,10 @@ impl Letters {
         }
         let consumer = Arc::clone(&self.consumer);
         let committing = tokio::task::spawn_blocking(move || {
-            settled(|| native::commit_at(consumer.client(), &list, PATIENCE), |code| Some(*code))
+            with_coordinator(
+                || native::commit_at(consumer.client(), &list, PATIENCE),
+                |code| Some(*code),
+            )
         });
         let topic = self.topic.to_string();
         match committing.await {
@@ -167,7 +174,7 @@ fn ask(
     {
         asked.add_partition(topic, partition.id());
     }
-    let committed = settled(
+    let committed = with_coordinator(
         || consumer.committed_offsets(asked.clone(), PATIENCE),
         KafkaError::rdkafka_error_code,
     )?;
@@ -178,7 +185,7 @@ fn ask(
         let number = element.partition();
         let (low, high) = consumer.fetch_watermarks(topic, number, PATIENCE)?;
         let progress = match element.offset() {
-            // Past the end: of a topic that was made anew.
+            // An offset past the end is left from an earlier topic of the same name.
             Offset::Offset(position) if position <= high => {
                 let metadata = native::metadata(&committed, topic, number);
                 Progress::decode(position, &metadata)
@@ -211,8 +218,9 @@ fn read(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
     }
 }
 
-/// What a group's coordinator answers: a group that is new, or whose broker is, has none for a moment.
-fn settled<T, E>(
+/// Repeats a question while the group has no coordinator, as a new group or one whose broker has
+/// changed may have none for a moment.
+fn with_coordinator<T, E>(
     ask: impl Fn() -> Result<T, E>,
     code: impl Fn(&E) -> Option<RDKafkaErrorCode>,
 ) -> Result<T, E> {
@@ -238,7 +246,7 @@ fn settled<T, E>(
     }
 }
 
-/// Errors after which librdkafka does not recover by itself.
+/// Whether librdkafka does not recover from an error by itself.
 fn is_final(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumptionFatal(_))
         || matches!(
@@ -251,7 +259,7 @@ fn is_final(error: &KafkaError) -> bool {
         )
 }
 
-/// Sends librdkafka's log lines where all others go.
+/// Forwards librdkafka's log lines and errors to `tracing`.
 pub(super) struct Log;
 
 impl ClientContext for Log {

@@ -1,23 +1,26 @@
-//! `Progress`: which dead letters of a partition have been replayed.
+//! `Progress`: tracks which dead letters of a partition have been replayed.
 //!
-//! A group's committed offset says that everything before it is done. A replay that selects leaves letters behind, so
-//! what is done past that offset is kept in the commit's metadata: `replayed=2+3,5+1` stands for two that are left, three
-//! that are done, five that are left, and one that is done.
+//! A group's committed offset says that everything before it is done. A replay that selects letters
+//! leaves others behind, so the offsets past it that are done are kept in the commit's metadata:
+//! `replayed=2+3,5+1` means two that are left, three that are done, five that are left, and one
+//! that is done.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// The brokers' own limit for metadata (`offset.metadata.max.bytes`) is 4096 bytes.
+/// Maximum size of the metadata in bytes. The brokers' default limit (`offset.metadata.max.bytes`)
+/// is 4096.
 const LARGEST: usize = 4_000;
 const PREFIX: &str = "replayed=";
 
 /// The offsets of a partition that are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// All before it are.
+    /// All offsets before it are done.
     position: i64,
-    /// Those past it that are: starts and ends of ranges that neither touch each other nor the position.
+    /// Ranges past the position that are done, from start to end. They touch neither each other nor
+    /// the position.
     beyond: BTreeMap<i64, i64>,
 }
 
@@ -26,7 +29,7 @@ impl Progress {
         Self { position, beyond: BTreeMap::new() }
     }
 
-    /// What was committed. Metadata of other programs, and what can be no progress, stands for nothing beyond.
+    /// Decodes what was committed. Metadata of other programs, and invalid metadata, is ignored.
     pub(super) fn decode(position: i64, metadata: &[u8]) -> Self {
         let mut progress = Self::at(position);
         let text = std::str::from_utf8(metadata).ok();
@@ -34,7 +37,8 @@ impl Progress {
         let mut end = position;
         for range in ranges.split(',') {
             let parsed = range.split_once('+').and_then(|(left, done)| {
-                let (left, done) = (left.parse::<u32>().ok()?, done.parse::<u32>().ok()?);
+                let left = left.parse::<u32>().ok()?;
+                let done = done.parse::<u32>().ok()?;
                 let start = end.checked_add(left.into())?;
                 Some(start..start.checked_add(done.into())?)
             });
@@ -45,11 +49,15 @@ impl Progress {
         progress
     }
 
-    /// What to commit: the offset and the metadata, and how many offsets had no place in it.
+    /// Returns the offset and the metadata to commit, and the number of done offsets that the
+    /// metadata cannot hold.
     pub(super) fn encode(&self) -> (i64, String, u64) {
-        let (mut metadata, mut end, mut forgotten) = (String::new(), self.position, 0);
+        let mut metadata = String::new();
+        let mut end = self.position;
+        let mut forgotten = 0;
         for (&start, &stop) in &self.beyond {
-            let (left, done) = (start.abs_diff(end), stop.abs_diff(start));
+            let left = start.abs_diff(end);
+            let done = stop.abs_diff(start);
             let mut range = if metadata.is_empty() { PREFIX } else { "," }.to_owned();
             // Writing to a string cannot fail.
             write!(range, "{left}+{done}").ok();
@@ -78,7 +86,7 @@ impl Progress {
         if start >= end {
             return;
         }
-        // What it overlaps or touches becomes part of it.
+        // Merges the ranges that it overlaps or touches.
         if let Some((&before, &stop)) = self.beyond.range(..=start).next_back()
             && stop >= start
         {
@@ -105,7 +113,7 @@ mod tests {
     use super::{LARGEST, Progress};
 
     #[test]
-    fn what_is_left_behind_is_told_in_the_metadata() {
+    fn the_metadata_lists_the_letters_that_are_left() {
         let mut progress = Progress::at(10);
         progress.add(12..15);
         progress.add(20..21);
@@ -117,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_is_forgotten_and_counted() {
+    fn ranges_that_do_not_fit_are_forgotten_and_counted() {
         let mut progress = Progress::at(0);
         for offset in 1..5_000 {
             progress.add(2 * offset..2 * offset + 1);
@@ -135,7 +143,8 @@ mod tests {
         fn fuzz_progress_is_a_set_of_offsets(
             position in 0..50_i64, ranges in prop::collection::vec((0..100_i64, 0..9_i64), 0..30),
         ) {
-            let (mut progress, mut model) = (Progress::at(position), (0..position).collect::<BTreeSet<_>>());
+            let mut progress = Progress::at(position);
+            let mut model = (0..position).collect::<BTreeSet<_>>();
             for (start, length) in ranges {
                 progress.add(start..start + length);
                 model.extend(start..start + length);

@@ -1,4 +1,4 @@
-//! `Writer`: writes the requests of dead letters where they came from, or where the replay is told to.
+//! `Writer`: writes the requests of dead letters to their origins, or to one topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use super::{Letter, ReplayTo};
 use crate::sink::batches;
 use crate::{Error, SinkConfig, probe};
 
-/// Records that are sent and not confirmed, and the bytes of them; one that is larger is sent alone.
-const MOST: usize = 1_000;
-const MOST_BYTES: usize = 16 << 20;
+/// Limits on the number and the bytes of records that are sent and not confirmed. A larger record
+/// is sent alone.
+const MAX_RECORDS: usize = 1_000;
+const MAX_BYTES: usize = 16 << 20;
 
 pub(super) struct Writer {
     to: To,
@@ -43,11 +44,11 @@ struct Sent {
     result: Result<(), KafkaError>,
 }
 
-/// What became of a letter that was sent.
+/// The outcome of a letter that was sent.
 pub(super) struct Confirmed {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// An error where the brokers refused this record, and may take others.
+    /// An error if the brokers refused this record but may accept others.
     pub(super) result: Result<(), KafkaError>,
 }
 
@@ -66,7 +67,7 @@ impl Writer {
         Ok(Self { to, sent: FuturesUnordered::new(), bytes: 0 })
     }
 
-    /// The topic that a letter of this one's is written to, if there is one.
+    /// Returns the topic for requests that came from `origin`, if there is one.
     pub(super) fn topic_for(&self, origin: &str) -> Option<&str> {
         let destination = match &self.to {
             To::Topic(destination) => destination,
@@ -77,13 +78,14 @@ impl Writer {
 
     pub(super) fn is_full(&self, letter: &Letter) -> bool {
         !self.sent.is_empty()
-            && (self.sent.len() >= MOST || self.bytes.saturating_add(size(letter)) > MOST_BYTES)
+            && (self.sent.len() >= MAX_RECORDS
+                || self.bytes.saturating_add(size(letter)) > MAX_BYTES)
     }
 
-    /// Queues a letter; `false` where librdkafka's queue is full.
+    /// Queues a letter's request. Returns `false` if librdkafka's queue is full.
     pub(super) fn send(&mut self, letter: &Letter) -> Result<bool, Error> {
         let origin = &letter.about.origin;
-        let (destination, home) = match &self.to {
+        let (destination, to_origin) = match &self.to {
             To::Topic(destination) => (Some(destination), false),
             To::Origins(origins) => (origins.get(&*origin.source), true),
         };
@@ -94,16 +96,18 @@ impl Writer {
         let mut record = FutureRecord::<[u8], [u8]>::to(&destination.topic);
         record.key = letter.key.as_deref();
         record.payload = letter.value.as_deref();
-        // Whoever wrote the request may have put its key elsewhere than Java would.
+        // The request keeps its partition, because its client may have another partitioner than
+        // Java's.
         let known = |partition: &i32| (0..destination.partitions).contains(partition);
-        record.partition = origin.partition.filter(|partition| home && known(partition));
+        record.partition = origin.partition.filter(|partition| to_origin && known(partition));
         if !letter.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(letter.headers.len());
             record.headers = Some(letter.headers.iter().fold(headers, |headers, header| {
                 headers.insert(RecordHeader { key: &header.name, value: header.value.as_deref() })
             }));
         }
-        let (bytes, topic) = (size(letter), destination.topic.clone());
+        let bytes = size(letter);
+        let topic = destination.topic.clone();
         let partition = letter.at.partition.unwrap_or_default();
         let offset = i64::try_from(letter.at.position).unwrap_or(i64::MAX);
         let about = move |result| Sent { partition, offset, bytes, topic, result };
@@ -129,13 +133,14 @@ impl Writer {
         Ok(true)
     }
 
-    /// The next letter that was confirmed or refused; `None` where none is under way. May be cancelled.
+    /// Returns the next letter that was confirmed or refused; `None` if none is under way. This
+    /// method is cancel safe.
     pub(super) async fn confirmed(&mut self) -> Result<Option<Confirmed>, Error> {
         let Some(sent) = self.sent.next().await else { return Ok(None) };
         self.bytes -= sent.bytes;
         let Sent { partition, offset, topic, result, .. } = sent;
         match result {
-            Err(error) if !is_of_the_record(&error) => {
+            Err(error) if !is_record_error(&error) => {
                 Err(Error::Write { topic, source: error.into() })
             }
             result => Ok(Some(Confirmed { partition, offset, result })),
@@ -156,7 +161,8 @@ impl Destination {
         batches::fit(&mut client, &topic, broker).await;
         let producer: FutureProducer<Log> =
             client.create_with_context(Log).map_err(|error| Error::Configure(error.into()))?;
-        let (asking, asked) = (producer.clone(), topic.clone());
+        let asking = producer.clone();
+        let asked = topic.clone();
         let metadata = tokio::task::spawn_blocking(move || {
             let metadata = asking.client().fetch_metadata(Some(&asked), PATIENCE)?;
             let found = metadata.topics().iter().find(|found| found.name() == asked);
@@ -176,8 +182,8 @@ impl Destination {
     }
 }
 
-/// Whether the brokers may take other records.
-fn is_of_the_record(error: &KafkaError) -> bool {
+/// Whether the error concerns this record only, so that the brokers may accept others.
+fn is_record_error(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(

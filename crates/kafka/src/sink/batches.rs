@@ -1,4 +1,4 @@
-//! Batches: how much librdkafka may put into one request to a topic.
+//! `batch.size`: limits how much librdkafka puts into one request to a topic.
 
 use std::time::Duration;
 
@@ -9,25 +9,26 @@ use rdkafka::error::KafkaError;
 
 const BATCH_SIZE: &str = "batch.size";
 
-/// librdkafka's own `batch.size`.
+/// librdkafka's default `batch.size`.
 const DEFAULT: usize = 1_000_000;
 
-/// Makes batches no larger than `topic` takes, unless a size was given.
+/// Limits `batch.size` to what `topic` accepts, unless the user has set it.
 ///
-/// A topic's `max.message.bytes` holds for whole batches, and brokers refuse whole batches: without this, replies would
-/// be refused for being many, and those beside one that is too large with it. A record that is larger than `batch.size`
-/// goes alone. Where the brokers do not tell, or not this client, librdkafka's own size stays.
+/// A topic's `max.message.bytes` applies to whole batches, and brokers refuse whole batches.
+/// Without this limit, replies would be refused because they are many, or because another in their
+/// batch is too large. A record larger than `batch.size` is sent alone. If the brokers do not tell
+/// the limit, librdkafka's default stays.
 pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i32>) {
     if client.get(BATCH_SIZE).is_some() {
         return;
     }
     match max_message_bytes(client, topic, broker).await {
         Ok(Some(limit)) if limit < DEFAULT => {
-            tracing::debug!(topic, limit, "batches are made no larger than the topic takes");
+            tracing::debug!(topic, limit, "batch.size is limited to what the topic accepts");
             client.set(BATCH_SIZE, limit.max(1).to_string());
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(topic, %error, "the topic's settings are not known"),
+        Err(error) => tracing::debug!(topic, %error, "cannot read the topic's settings"),
     }
 }
 
@@ -38,7 +39,8 @@ async fn max_message_bytes(
 ) -> Result<Option<usize>, KafkaError> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let admin: AdminClient<DefaultClientContext> = client.create()?;
-    // Any broker can tell. Without being told which, librdkafka looks for the controller, which an embedded broker lacks.
+    // Any broker can answer. Without a broker id, librdkafka asks the controller, which the
+    // embedded broker lacks.
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).broker_id(broker);
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
     let Some(resource) = described.into_iter().next() else { return Ok(None) };

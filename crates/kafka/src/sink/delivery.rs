@@ -1,4 +1,5 @@
-//! Deliveries: what was sent and is not confirmed, and the thread on which librdkafka confirms it.
+//! `Deliveries`: replies that were sent and are not confirmed, and the thread on which librdkafka
+//! confirms them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,17 +18,17 @@ use super::ReplyKind;
 use super::reply_targets::{self, ReplyTarget};
 use crate::Error;
 
-/// A reply on its way, and the receipt that waits for it. Travels through librdkafka and back.
+/// A reply that was sent, and its receipt. librdkafka carries it and returns it with the outcome.
 pub(super) struct Delivery {
     receipt: Receipt,
     topic: Arc<str>,
-    // Whether the request chose the place.
+    // Whether the request named the target.
     asked: bool,
     kind: ReplyKind,
     count: Arc<Count>,
 }
 
-/// How many replies are on their way.
+/// The number of replies that were sent and are not confirmed.
 #[derive(Default)]
 struct Count {
     outstanding: AtomicUsize,
@@ -41,7 +42,7 @@ impl Delivery {
         count.fall();
     }
 
-    /// Fails the receipt: this reply will not be written.
+    /// Fails the receipt, because this reply is not written.
     pub(super) fn fail(self, error: &KafkaError) {
         let Self { receipt, topic, asked, count, .. } = self;
         let code = match error.rdkafka_error_code() {
@@ -53,13 +54,13 @@ impl Delivery {
             error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
         let message = format_args!("the reply was not written to {topic}: {cause}");
         let failure = Failure::new(code, message);
-        // What the brokers refuse they refuse again.
-        let passes = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
-        receipt.fail(if passes { failure.transient() } else { failure });
+        // Only a timeout is transient: a reply that the brokers refused would be refused again.
+        let is_transient = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        receipt.fail(if is_transient { failure.transient() } else { failure });
         count.fall();
     }
 
-    /// Leaves the receipt without an outcome: whether this reply is written is not known.
+    /// Abandons the receipt, because it is not known whether this reply is written.
     pub(super) fn abandon(self) {
         let Self { receipt, count, .. } = self;
         drop(receipt);
@@ -69,27 +70,37 @@ impl Delivery {
 
 impl Count {
     fn fall(&self) {
+        // Pairs with the load in `Deliveries::outstanding`.
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
-        // One sink waits at most, and finds the permit if it comes later.
+        // At most one sink waits. If it comes later, it finds the permit that this call leaves.
         self.fell.notify_one();
     }
 }
 
-/// librdkafka's side of a sink.
+/// The context of a sink's producer, which settles receipts as librdkafka reports deliveries.
 #[derive(Default)]
 pub(super) struct Deliveries {
     count: Arc<Count>,
-    // Error replies that could not be written where their requests asked for them.
+    // Error replies that could not be written to the target that their request named.
     again: Mutex<Vec<(Box<Delivery>, OwnedMessage)>>,
 }
 
 impl Deliveries {
-    pub(super) fn begin(&self, receipt: Receipt, place: &ReplyTarget, kind: ReplyKind) -> Delivery {
+    /// Counts a reply that is about to be sent.
+    pub(super) fn begin(
+        &self,
+        receipt: Receipt,
+        target: &ReplyTarget,
+        kind: ReplyKind,
+    ) -> Delivery {
+        // Pairs with the load in `outstanding`.
         self.count.outstanding.fetch_add(1, Ordering::AcqRel);
-        let (topic, count) = (Arc::clone(&place.topic), Arc::clone(&self.count));
-        Delivery { receipt, topic, asked: place.asked, kind, count }
+        let topic = Arc::clone(&target.topic);
+        let count = Arc::clone(&self.count);
+        Delivery { receipt, topic, asked: target.asked, kind, count }
     }
 
+    /// Keeps an error reply that was refused, for `send_again`.
     fn keep(&self, delivery: Box<Delivery>, message: &BorrowedMessage<'_>) {
         self.again
             .lock()
@@ -97,7 +108,7 @@ impl Deliveries {
             .push((delivery, message.detach()));
     }
 
-    /// Writes what was [kept](Self::keep) to the sink's own topic.
+    /// Writes the [kept](Self::keep) error replies to the sink's own topic.
     fn send_again(&self, producer: &BaseProducer<Self>, own: &Arc<str>) {
         let again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
         for (mut delivery, message) in again {
@@ -121,18 +132,19 @@ impl Deliveries {
     }
 
     pub(super) fn outstanding(&self) -> usize {
+        // Pairs with the read-modify-writes in `begin` and `Count::fall`.
         self.count.outstanding.load(Ordering::Acquire)
     }
 
-    /// Waits until a delivery has made room.
+    /// Waits until a delivery has made room in librdkafka's queue.
     pub(super) async fn room(&self) {
-        // librdkafka frees a record's place a moment after it reports the delivery. Should that have been the last
-        // report for now, this looks again by itself.
+        // librdkafka frees a record's slot in the queue a moment after it reports the delivery. If
+        // that was the last report for now, the timeout makes the caller try again.
         const FREED: Duration = Duration::from_millis(2);
         tokio::time::timeout(FREED, self.count.fell.notified()).await.ok();
     }
 
-    /// Waits until nothing is outstanding.
+    /// Waits until no delivery is outstanding.
     pub(super) async fn all(&self) {
         while self.outstanding() > 0 {
             self.count.fell.notified().await;
@@ -173,7 +185,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The producer, and the thread that polls it for as long as this value lives.
+/// A producer, and the thread that polls it for as long as this value lives.
 pub(super) struct PollThread {
     producer: Arc<BaseProducer<Deliveries>>,
     stop: Arc<AtomicBool>,
@@ -182,7 +194,7 @@ pub(super) struct PollThread {
 
 impl PollThread {
     pub(super) fn start(config: &ClientConfig, topic: Arc<str>) -> Result<Self, Error> {
-        // Confirmations are served as they come; this is how soon the thread sees that it has to stop.
+        // Confirmations are served as they arrive; this is how soon the thread sees `stop`.
         const POLL: Duration = Duration::from_millis(100);
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
@@ -194,6 +206,7 @@ impl PollThread {
         let thread = thread::Builder::new()
             .name("kafka-sink".to_owned())
             .spawn(move || {
+                // Pairs with the store in `drop`.
                 while !stopped.load(Ordering::Acquire) {
                     polled.poll(POLL);
                     polled.context().send_again(&polled, &topic);
@@ -214,8 +227,10 @@ impl PollThread {
 }
 
 impl Drop for PollThread {
-    /// The producer's own drop then gives up what is not confirmed, which abandons its receipts.
+    /// Stops the thread. Dropping the producer then purges the replies that are not confirmed,
+    /// which abandons their receipts.
     fn drop(&mut self) {
+        // Pairs with the load in the thread.
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.join().ok();

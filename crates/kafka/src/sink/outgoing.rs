@@ -1,4 +1,4 @@
-//! `Outgoing`: where a reply goes, and the headers that it has there.
+//! `Outgoing`: finds the target of a reply, and its headers.
 
 use forebay_stream::{Failure, Header, Meta};
 use rdkafka::config::ClientConfig;
@@ -14,10 +14,10 @@ pub(crate) struct Outgoing {
     spans: Spans,
 }
 
-/// Where a reply goes, and what is changed of its request's headers.
+/// The target of a reply, and the change to its request's headers.
 pub(crate) struct Addressed {
-    pub(crate) place: ReplyTarget,
-    /// The reply's place in its request's trace.
+    pub(crate) target: ReplyTarget,
+    /// The `traceparent` header of the reply, if the request has a valid one.
     pub(crate) traceparent: Option<String>,
 }
 
@@ -29,39 +29,39 @@ impl Outgoing {
         Self { reply_targets, spans: Spans::new() }
     }
 
-    /// Finds the place that the request asks for; a failure where a result cannot go there. An error reply then goes to
-    /// the sink's own topic.
+    /// Finds the target that the request names. If it cannot be used, a result fails, and an error
+    /// reply goes to the sink's own topic.
     pub(crate) async fn address(
         &mut self,
         meta: &Meta,
         reply: &Reply,
     ) -> Result<Addressed, Failure> {
         if reply.kind == ReplyKind::Copy {
-            return Ok(Addressed { place: self.reply_targets.own(), traceparent: None });
+            return Ok(Addressed { target: self.reply_targets.own(), traceparent: None });
         }
-        let place = match (self.reply_targets.of(meta).await, reply.kind) {
-            (Ok(place), _) => place,
+        let target = match (self.reply_targets.of(meta).await, reply.kind) {
+            (Ok(target), _) => target,
             (Err(failure), ReplyKind::Result) => return Err(failure),
             (Err(failure), _) => {
                 tracing::debug!(%failure, "an error reply goes to the sink's own topic");
                 self.reply_targets.own()
             }
         };
-        Ok(self.at(place, meta))
+        Ok(self.at(target, meta))
     }
 
-    /// The sink's own topic, whatever the request asks for.
-    pub(crate) fn at_home(&mut self, meta: &Meta) -> Addressed {
+    /// Targets the sink's own topic, whatever the request names.
+    pub(crate) fn to_own_topic(&mut self, meta: &Meta) -> Addressed {
         self.at(self.reply_targets.own(), meta)
     }
 
-    fn at(&mut self, place: ReplyTarget, meta: &Meta) -> Addressed {
-        Addressed { place, traceparent: self.spans.continued(&meta.headers) }
+    fn at(&mut self, target: ReplyTarget, meta: &Meta) -> Addressed {
+        Addressed { target, traceparent: self.spans.continued(&meta.headers) }
     }
 }
 
-/// The request's headers, its place in a trace replaced by that of the reply, then the reply's own; `None` where there
-/// are none at all.
+/// Returns the request's headers, with `traceparent` replaced if one is given, and then the reply's
+/// own headers. `None` if there are no headers.
 pub(crate) fn headers(
     meta: &Meta,
     traceparent: Option<&str>,
@@ -95,7 +95,7 @@ mod tests {
     use super::headers;
     use crate::sink::trace::{Spans, TRACEPARENT};
 
-    /// Names as librdkafka can write them: it ends them at a null.
+    /// Header names without a null character, because librdkafka ends a name there.
     fn any_headers() -> impl Strategy<Value = Vec<Header>> {
         let name = prop_oneof![
             "[^\0]{0,9}",

@@ -1,4 +1,4 @@
-//! ReplyTargets: which topic and partition a reply goes to.
+//! `ReplyTargets`: finds the topic and partition of a reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use super::topics::{Found, Topics};
 use crate::reply_to::is_topic;
 use crate::{ReplyTo, ReplyTopics};
 
-/// The stage that failures name, as a pipeline calls the step before its sink.
+/// The stage in failures: the name that a pipeline gives to the step before its sink.
 pub(super) const STAGE: &str = "reply";
 
-/// Where one reply goes.
+/// The topic and partition that a reply is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReplyTarget {
     pub(crate) topic: Arc<str>,
-    /// By key where there is none.
+    /// Chosen by key if `None`.
     pub(crate) partition: Option<i32>,
-    /// Whether the request chose it.
+    /// Whether the request named this target.
     pub(crate) asked: bool,
 }
 
-/// Finds the place that a request asks for.
+/// Finds the target that a request names.
 pub(super) struct ReplyTargets {
     own: Arc<str>,
     reply_to: ReplyTo,
@@ -41,14 +41,16 @@ impl ReplyTargets {
         Self { own, reply_to, topics: Topics::new(client, patience) }
     }
 
-    /// Where replies go that no request chose a place for.
+    /// Returns the target of replies whose requests name none.
     pub(super) fn own(&self) -> ReplyTarget {
         ReplyTarget { topic: Arc::clone(&self.own), partition: None, asked: false }
     }
 
-    /// Where the request with this metadata has its reply. Asks the brokers for a topic that has not been named lately.
+    /// Returns the target of the reply to a request with this metadata. Asks the brokers about a
+    /// topic that was not named lately.
     ///
-    /// A header that is null asks for nothing; of several with one name the last counts, as for Java's `lastHeader`.
+    /// A null header names nothing. If several headers have the same name the last counts, as for
+    /// Java's `lastHeader`.
     pub(super) async fn of(&mut self, meta: &Meta) -> Result<ReplyTarget, Failure> {
         let topic = meta.header(&self.reply_to.topic_header).map(|topic| self.topic(topic));
         let partition =
@@ -76,7 +78,7 @@ impl ReplyTargets {
             }
             Found::NoAnswer(error) => failure(
                 "delivery_failed",
-                format_args!("the brokers do not tell whether there is a topic {topic}: {error}"),
+                format_args!("cannot find out whether the topic {topic} exists: {error}"),
             ),
         }
     }
@@ -118,7 +120,7 @@ fn failure(code: &'static str, message: std::fmt::Arguments<'_>) -> Failure {
     Failure::new(code, message).at(STAGE)
 }
 
-/// The code of a failure to write where a request asked for it, if the place is to blame.
+/// Returns the failure code for a refused reply, if the target that its request named is to blame.
 pub(super) fn refused(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
         RDKafkaErrorCode::UnknownTopic
@@ -148,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fuzz_any_reply_topic_is_a_place_or_a_failure(
+        fn fuzz_any_reply_topic_is_accepted_or_refused(
             name in prop_oneof![any::<Vec<u8>>(), "[a-z._-]{0,4}|__.*|in|out|b".prop_map(String::into_bytes)],
         ) {
             let listed = reply_targets(ReplyTopics::Listed(["b".to_owned()].into())).topic(&name);
@@ -160,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_any_reply_partition_is_a_number_or_a_failure(
+        fn fuzz_any_reply_partition_is_read_or_refused(
             bytes in prop_oneof![any::<Vec<u8>>(), any::<[u8; 4]>().prop_map(Vec::from)],
         ) {
             let expected = <[u8; 4]>::try_from(&*bytes).ok().map(i32::from_be_bytes);

@@ -1,4 +1,4 @@
-//! Topics: which there are and how many partitions they have, as the brokers tell.
+//! `Topics`: asks the brokers about topics and caches the answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,25 +10,27 @@ use tokio::time::Instant;
 
 use crate::probe::Prober;
 
-/// How long an answer counts. A topic that is made, or gets partitions, is noticed so much later.
+/// How long an answer is cached. A topic that is created, or gets partitions, is noticed after this
+/// time.
 const FRESH: Duration = Duration::from_secs(30);
 const FRESH_REFUSAL: Duration = Duration::from_secs(2);
 
-/// Most topics that are remembered; their names come from requests.
-const MOST: usize = 1024;
+/// Maximum number of cached topics, because their names come from requests.
+const MAX_TOPICS: usize = 1024;
 
-/// What is known of a topic.
+/// The brokers' answer about a topic.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    /// It is there, with so many partitions.
+    /// The topic exists, with this number of partitions.
     Partitions(i32),
-    /// It is not there, or not for this client.
+    /// The topic does not exist, or this client may not use it.
     Refused(RDKafkaErrorCode),
-    /// The brokers did not tell in time.
+    /// The brokers did not answer in time.
     NoAnswer(KafkaError),
 }
 
-/// Asks the brokers, and remembers for a while. Connects when it is first asked; creates no topics.
+/// Asks the brokers about topics and caches the answers for a while. Connects when it is first
+/// asked; creates no topics.
 pub(super) struct Topics {
     client: ClientConfig,
     prober: Option<Arc<Prober>>,
@@ -48,7 +50,8 @@ impl Topics {
         {
             return found.clone();
         }
-        // One that was there is still there, as far as anybody knows.
+        // Without a new answer, the expired one is kept: a topic that existed most likely still
+        // does.
         let before = known.map(|(found, _)| found.clone());
         let found = match (self.ask(topic).await, before) {
             (Found::NoAnswer(_), Some(before)) => before,
@@ -59,7 +62,7 @@ impl Topics {
             Found::Refused(_) => FRESH_REFUSAL,
             Found::NoAnswer(_) => return found,
         };
-        if self.known.len() >= MOST {
+        if self.known.len() >= MAX_TOPICS {
             self.known.clear();
         }
         self.known.insert(Arc::clone(topic), (found.clone(), Instant::now() + fresh));
@@ -74,7 +77,8 @@ impl Topics {
                 Err(error) => return Found::NoAnswer(error),
             },
         };
-        let (topic, patience) = (Arc::clone(topic), self.patience);
+        let topic = Arc::clone(topic);
+        let patience = self.patience;
         let asked = tokio::task::spawn_blocking(move || prober.partitions(&topic, patience));
         match asked.await {
             Ok(Ok(Ok(count))) => Found::Partitions(count),

@@ -1,17 +1,18 @@
-//! Trace context: a reply continues the trace of its request, as W3C's Trace Context has it.
+//! Trace context: a reply continues the trace of its request, as in W3C's Trace Context.
 //!
-//! The header `traceparent` is `00-<trace id>-<parent id>-<flags>` in lower-case hexadecimal, of 16, 8 and 1 bytes; see
-//! <https://www.w3.org/TR/trace-context/#traceparent-header>. `tracestate` needs no change: Forebay is no tracing system
-//! with an entry of its own.
+//! The header `traceparent` is `00-<trace id>-<parent id>-<flags>` in lower-case hexadecimal, of
+//! 16, 8 and 1 bytes; see <https://www.w3.org/TR/trace-context/#traceparent-header>. `tracestate`
+//! is passed on unchanged, because Forebay has no entry in it.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use forebay_stream::Header;
 
-/// The header that names a trace and the span that sent a request. OpenTelemetry writes it so, in lower case, in Kafka.
+/// The header that names a trace and the span that sent a request. OpenTelemetry writes it to Kafka
+/// in lower case.
 pub(super) const TRACEPARENT: &str = "traceparent";
 
-/// Makes the ids of the spans in which requests are answered.
+/// Generates the ids of the spans in which requests are answered.
 pub(super) struct Spans {
     random: RandomState,
     made: u64,
@@ -22,7 +23,7 @@ impl Spans {
         Self { random: RandomState::new(), made: 0 }
     }
 
-    /// A new id, which is random and not zero.
+    /// Returns a random id that is not zero.
     fn next(&mut self) -> u64 {
         loop {
             self.made = self.made.wrapping_add(1);
@@ -33,8 +34,9 @@ impl Spans {
         }
     }
 
-    /// The `traceparent` of a reply to a request with these headers: the same trace and flags, and a span of its own.
-    /// `None` where the request has none that is valid; then it is passed on as it came.
+    /// Returns the `traceparent` of a reply to a request with these headers: the same trace and
+    /// flags, and a new span id. `None` if the request does not have exactly one that is valid;
+    /// then its headers are passed on unchanged.
     pub(super) fn continued(&mut self, headers: &[Header]) -> Option<String> {
         let mut all = headers.iter().filter(|header| header.name == TRACEPARENT);
         let (Some(only), None) = (all.next(), all.next()) else { return None };
@@ -45,7 +47,7 @@ impl Spans {
     }
 }
 
-/// What a `traceparent` says.
+/// The fields of a `traceparent`.
 #[derive(Debug, PartialEq, Eq)]
 struct Traceparent<'a> {
     trace_id: &'a str,
@@ -54,8 +56,9 @@ struct Traceparent<'a> {
 }
 
 impl<'a> Traceparent<'a> {
-    /// Reads version 00, and of versions to come what is known to be there. The only flags that are passed on are those
-    /// that have a meaning: sampled, and a random trace id (level 2); the specification wants others to be zero.
+    /// Reads version 00, and the known fields of later versions. Passes on only flags with a
+    /// meaning: sampled, and in version 00 the flag for a random trace id (level 2). The
+    /// specification requires all others to be zero.
     fn parse(value: &'a [u8]) -> Option<Self> {
         const LENGTH: usize = 55;
         const SAMPLED: u8 = 1;
@@ -64,7 +67,10 @@ impl<'a> Traceparent<'a> {
         let (known, rest) = text.split_at_checked(LENGTH)?;
         let mut parts = known.split('-');
         let mut part = |length| parts.next().filter(|part| is_hex(part, length));
-        let (version, trace_id, parent_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        let version = part(2)?;
+        let trace_id = part(32)?;
+        let parent_id = part(16)?;
+        let flags = part(2)?;
         let is_known = match version {
             "00" => rest.is_empty(),
             "ff" => false,
@@ -80,7 +86,7 @@ impl<'a> Traceparent<'a> {
     }
 }
 
-/// Whether it is so many digits; upper case is invalid.
+/// Whether `text` has `length` lower-case hexadecimal digits; upper case is invalid.
 fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -94,7 +100,7 @@ mod tests {
 
     use super::{Spans, Traceparent};
 
-    /// The specification's own example.
+    /// The example in the specification.
     const EXAMPLE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_of_the_same_trace_with_a_span_of_its_own() {
+    fn a_reply_belongs_to_the_same_trace_and_has_a_new_span() {
         for flags in ["00", "01", "02", "03"] {
             let request = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
             let reply = continued(&[&request]).unwrap();
@@ -123,15 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn spans_differ() {
+    fn span_ids_differ() {
         let mut spans = Spans::new();
         let ids: HashSet<u64> = (0..10_000).map(|_| spans.next()).collect();
         assert_eq!(ids.len(), 10_000);
-        assert_ne!(Spans::new().next(), Spans::new().next(), "of two sinks");
+        assert_ne!(Spans::new().next(), Spans::new().next(), "two sinks generate different ids");
     }
 
     #[test]
-    fn what_the_specification_calls_invalid_is_not_continued() {
+    fn an_invalid_traceparent_is_not_continued() {
         let invalid = [
             "",
             "00",
@@ -156,11 +162,11 @@ mod tests {
             assert_eq!(continued(&[value]), None, "{value:?}");
         }
         assert_eq!(continued(&[]), None);
-        assert_eq!(continued(&[EXAMPLE, EXAMPLE]), None, "there is to be one");
+        assert_eq!(continued(&[EXAMPLE, EXAMPLE]), None, "there must be exactly one");
     }
 
     #[test]
-    fn a_version_to_come_is_read_as_far_as_it_is_known_and_answered_in_version_00() {
+    fn a_later_version_is_read_as_far_as_known_and_continued_in_version_00() {
         let longer = format!("{}-more-to-come", EXAMPLE.replace("00-", "cc-"));
         for value in [EXAMPLE.replace("00-", "01-"), longer] {
             let reply = continued(&[&value]).unwrap();

@@ -1,4 +1,5 @@
-//! `Assignment`: one partition, from the moment the group gives it to this member until it takes it back.
+//! `Assignment`: one partition, from the moment the group assigns it to this member until it is
+//! revoked.
 
 use std::sync::Mutex;
 
@@ -10,8 +11,9 @@ use super::offsets::{Head, Offsets, Slot};
 use super::shared::lock;
 use super::staged::{Output, Staged};
 
-/// A partition in one of its assignments: the epoch *is* this value. A partition that is given back and assigned again
-/// gets a new one, and receipts of the old one find it [fenced](Assignment::fence).
+/// One assignment of one partition. A partition that is revoked and assigned again gets a new
+/// value, so this value serves as the epoch: receipts of the old one find it
+/// [fenced](Assignment::fence) and change nothing.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) partition: i32,
@@ -22,61 +24,66 @@ pub(crate) struct Assignment {
 struct State {
     offsets: Offsets,
     phase: Phase,
-    // Whether it was paused by itself.
-    stopped: bool,
-    // What counts as in flight.
+    // Whether this partition is paused because it read `max_uncommitted` records past its position.
+    throttled: bool,
+    // The records and bytes of this partition that count as in flight.
     load: InFlight,
-    // Records that were handed out and whose outcome is not known.
-    taken: usize,
-    // Records that failed or were abandoned: they stay open, so that nothing behind them is committed.
+    // Number of records that were handed out and are not settled.
+    handed_out: usize,
+    // Number of records that failed or were abandoned. Their offsets stay pending, so that nothing
+    // behind them is committed.
     held: usize,
-    // The first offset read: committing it would change nothing.
-    began: Option<i64>,
-    // What was last given to a commit that has not failed, or not yet.
+    // The first offset read. Committing it would change nothing.
+    first_read: Option<i64>,
+    // The position last given to a commit, unless that commit has failed.
     committed: Option<i64>,
-    // What waits for a transaction; none where offsets are committed by themselves.
+    // Replies that wait for a transaction; `None` if offsets are committed without one.
     staged: Option<Staged>,
 }
 
+/// The phase of an assignment. `close` turns `Open` into `Closed` when the partition is drained or
+/// halts; `fence` turns either into `Fenced` when the assignment ends. There are no other
+/// transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Records are handed out.
     Open,
-    /// Nothing more is handed out; outcomes still count.
+    /// No more records are handed out; outcomes still count.
     Closed,
-    /// The partition may belong to another member: nothing counts any more.
+    /// The partition may belong to another member, so outcomes are ignored.
     Fenced,
 }
 
 /// How the offsets of an assignment are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Commits {
-    /// By themselves.
+    /// Without a transaction.
     Alone,
-    /// In one transaction with what was made of their records.
+    /// In one transaction with the replies to their records.
     WithOutputs,
 }
 
-/// What was left of an assignment when it ended.
+/// The final state of an assignment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AssignmentEnd {
-    /// What may be committed, if anything was resolved at all.
+    /// The position to commit; `None` if it never passed the first record.
     pub(super) commit: Option<i64>,
-    /// What counted as in flight.
+    /// The records and bytes that counted as in flight.
     pub(super) load: InFlight,
-    /// Records that were handed out and came to no outcome.
-    pub(super) taken: usize,
-    /// Records that failed or were abandoned.
+    /// Number of records that were handed out and are not settled.
+    pub(super) handed_out: usize,
+    /// Number of records that failed or were abandoned.
     pub(super) held: usize,
 }
 
-/// What a transaction can take of an assignment.
+/// The part of an assignment that can be committed in a transaction.
 #[derive(Debug)]
 pub(super) struct Committable {
-    /// What is to be written, and the offsets that it answers, in their order.
+    /// The replies to write, each with the offset of its request, in offset order.
     pub(super) outputs: Vec<(i64, Output)>,
-    /// What is to be committed with it.
+    /// The position to commit with these replies.
     pub(super) position: i64,
-    /// What these inputs and outputs weigh.
+    /// Size of these requests and replies.
     pub(super) bytes: usize,
 }
 
@@ -85,48 +92,54 @@ impl Assignment {
         let state = State {
             offsets: Offsets::default(),
             phase: Phase::Open,
-            stopped: false,
+            throttled: false,
             load: InFlight::default(),
-            taken: 0,
+            handed_out: 0,
             held: 0,
-            began: None,
+            first_read: None,
             committed: None,
             staged: (commits == Commits::WithOutputs).then(Staged::default),
         };
         Self { partition, state: Mutex::new(state) }
     }
 
-    /// A record of so many bytes was read at `now`; `None` if the assignment has ended, or has had the record.
+    /// Adds a record of `bytes` bytes that was read at `now`. Returns `None` if the assignment has
+    /// ended or the record was added before.
     ///
-    /// librdkafka may give a record twice: where it pauses a partition between handing a record out and noting so, the
-    /// partition goes on with that same record.
+    /// librdkafka may return a record twice: if it pauses a partition after it has returned a
+    /// record and before it has advanced past it, the partition resumes with the same record.
     pub(super) fn open(&self, offset: i64, bytes: usize, now: Instant) -> Option<Slot> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
         }
         if state.offsets.has_passed(offset) {
-            tracing::debug!(partition = self.partition, offset, "read a second time");
+            tracing::debug!(
+                partition = self.partition,
+                offset,
+                "ignored a record that was read a second time"
+            );
             return None;
         }
-        state.began.get_or_insert(offset);
+        state.first_read.get_or_insert(offset);
         state.load += InFlight::of_one(bytes);
         if let Some(staged) = &mut state.staged {
             staged.read(offset, bytes);
         }
-        Some(state.offsets.open(offset, now))
+        Some(state.offsets.insert(offset, now))
     }
 
-    /// Whether a record that was read may be handed out; from then on its outcome is waited for. If not, the record
-    /// keeps its offset, and what is returned is in flight no longer.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), InFlight> {
+    /// Marks a record as handed out, so that its outcome is waited for. If the result is `Err`, the
+    /// record must not be handed out: its offset stays pending, and the returned load is no longer
+    /// in flight.
+    pub(super) fn hand_out(&self, bytes: usize) -> Result<(), InFlight> {
         let mut state = lock(&self.state);
         match state.phase {
             Phase::Open => {
-                state.taken += 1;
+                state.handed_out += 1;
                 Ok(())
             }
-            // With outputs, what was read is counted until the assignment ends.
+            // With transactions, the record counts as in flight until the assignment ends.
             Phase::Closed if state.staged.is_none() => {
                 let load = InFlight::of_one(bytes);
                 state.load -= load;
@@ -136,35 +149,35 @@ impl Assignment {
         }
     }
 
-    /// The work on a record is over and its offset may be passed. Returns what is in flight no longer; nothing if the
-    /// assignment has ended.
-    pub(super) fn resolve(&self, slot: Slot, bytes: usize) -> Option<InFlight> {
+    /// Settles a record as done, so that the position may pass its offset. Returns the load that is
+    /// no longer in flight, or `None` if the assignment has ended.
+    pub(super) fn complete(&self, slot: Slot, bytes: usize) -> Option<InFlight> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
         }
-        state.taken -= 1;
-        state.offsets.resolve(slot);
-        // With outputs, its bytes are in flight until they are committed.
+        state.handed_out -= 1;
+        state.offsets.remove(slot);
+        // With transactions, the bytes stay in flight until they are committed.
         let bytes = if state.staged.is_some() { 0 } else { bytes };
         let load = InFlight { records: 1, bytes };
         state.load -= load;
         Some(load)
     }
 
-    /// A record will not be answered: its offset stays, for as long as the assignment. Returns how many stay by now;
-    /// `None` if the assignment has ended.
+    /// Settles a record as failed or abandoned: its offset stays pending until the assignment ends.
+    /// Returns the number of held records, or `None` if the assignment has ended.
     pub(super) fn hold(&self) -> Option<usize> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return None;
         }
-        state.taken -= 1;
+        state.handed_out -= 1;
         state.held += 1;
         Some(state.held)
     }
 
-    /// Hands out nothing more.
+    /// Stops handing out records.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         if state.phase == Phase::Open {
@@ -176,76 +189,79 @@ impl Assignment {
         lock(&self.state).phase == Phase::Open
     }
 
-    /// Whether more of it is to be read, as far as it is concerned.
-    pub(super) fn flows(&self) -> bool {
+    /// Whether more records of this partition may be fetched: it is open and not throttled.
+    pub(super) fn may_fetch(&self) -> bool {
         let state = lock(&self.state);
-        state.phase == Phase::Open && !state.stopped
+        state.phase == Phase::Open && !state.throttled
     }
 
-    /// Stops it, or lets it go on.
-    pub(super) fn stop(&self, stopped: bool) {
-        lock(&self.state).stopped = stopped;
+    /// Sets whether the partition is paused because it is too far ahead of its position.
+    pub(super) fn set_throttled(&self, throttled: bool) {
+        lock(&self.state).throttled = throttled;
     }
 
-    /// How many records were handed out and have come to no outcome.
-    pub(super) fn taken(&self) -> usize {
-        lock(&self.state).taken
+    /// Returns the number of records that were handed out and are not settled.
+    pub(super) fn handed_out(&self) -> usize {
+        lock(&self.state).handed_out
     }
 
-    /// How many records were read since the oldest that is not answered, that one included.
-    pub(super) fn ahead(&self) -> usize {
+    /// Returns the number of records read from the oldest pending one on.
+    pub(super) fn uncommitted(&self) -> usize {
         let offsets = &lock(&self.state).offsets;
         (offsets.seen() - offsets.passed()).try_into().unwrap_or(usize::MAX)
     }
 
-    /// Ends the assignment. Outcomes that come later are ignored, so what is returned is final and may be committed.
+    /// Ends the assignment. Later outcomes are ignored, so the returned state is final and its
+    /// position may be committed.
     pub(super) fn fence(&self) -> AssignmentEnd {
         let mut state = lock(&self.state);
         state.phase = Phase::Fenced;
-        let commit = state.last_commit();
+        let commit = state.final_commit();
         if let Some(staged) = &mut state.staged {
             *staged = Staged::default();
         }
         let load = std::mem::take(&mut state.load);
-        AssignmentEnd { commit, load, taken: state.taken, held: state.held }
+        AssignmentEnd { commit, load, handed_out: state.handed_out, held: state.held }
     }
 
     pub(super) fn is_fenced(&self) -> bool {
         lock(&self.state).phase == Phase::Fenced
     }
 
-    /// The first offset that was read.
-    pub(super) fn began(&self) -> Option<i64> {
-        lock(&self.state).began
+    /// Returns the first offset that was read.
+    pub(super) fn first_read(&self) -> Option<i64> {
+        lock(&self.state).first_read
     }
 
-    /// What to commit now, if it moved since the last commit.
+    /// Returns the position to commit, if it moved since the last commit.
     pub(super) fn next_commit(&self) -> Option<i64> {
         lock(&self.state).next_commit()
     }
 
-    /// What to commit when nothing will be after that.
-    pub(super) fn last_commit(&self) -> Option<i64> {
-        lock(&self.state).last_commit()
+    /// Returns the position to commit when no other commit follows.
+    pub(super) fn final_commit(&self) -> Option<i64> {
+        lock(&self.state).final_commit()
     }
 
-    /// A commit failed: what may be committed is given again.
+    /// Notes that a commit failed, so that its position is committed again.
     pub(super) fn commit_failed(&self) {
         lock(&self.state).committed = None;
     }
 
-    /// A record that was handed out can be looked at.
+    /// Attaches a watch, which tells the stage that a record is in, to a record that was handed
+    /// out.
     pub(super) fn watch(&self, slot: Slot, watch: Watch) {
         lock(&self.state).offsets.watch(slot, watch);
     }
 
-    /// The smallest open offset.
+    /// Returns the smallest pending offset.
     pub(super) fn oldest(&self) -> Option<Head> {
         lock(&self.state).offsets.oldest()
     }
 
-    /// Keeps what was made of the record at `offset` for the transaction that commits it. Dropped if the assignment
-    /// has ended: another member makes it again. Returns what more is in flight.
+    /// Keeps a reply to the record at `offset` for the transaction that commits the record. Drops
+    /// it if the assignment has ended, because the record is read and answered again. Returns the
+    /// load that is newly in flight.
     pub(super) fn stage(&self, offset: i64, output: Output) -> InFlight {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
@@ -257,7 +273,8 @@ impl Assignment {
         load
     }
 
-    /// What can be written and committed now, if the position moved.
+    /// Takes the replies that can be written and the position to commit with them, if the position
+    /// moved.
     pub(super) fn take_ready(&self) -> Option<Committable> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
@@ -269,13 +286,17 @@ impl Assignment {
         Some(Committable { outputs, position, bytes })
     }
 
-    /// A transaction has committed `position`. Returns what is in flight no longer.
-    pub(super) fn written(&self, position: i64) -> InFlight {
+    /// Notes that a transaction committed `position`. Returns the load that is no longer in flight.
+    pub(super) fn mark_committed(&self, position: i64) -> InFlight {
         let mut state = lock(&self.state);
         if state.phase == Phase::Fenced {
             return InFlight::default();
         }
-        let load = state.staged.as_mut().map(|staged| staged.written(position)).unwrap_or_default();
+        let load = state
+            .staged
+            .as_mut()
+            .map(|staged| staged.remove_committed(position))
+            .unwrap_or_default();
         state.load -= load;
         load
     }
@@ -284,15 +305,16 @@ impl Assignment {
 impl State {
     fn next_commit(&mut self) -> Option<i64> {
         let position = self.offsets.position()?;
-        if self.committed.or(self.began) >= Some(position) {
+        if self.committed.or(self.first_read) >= Some(position) {
             return None;
         }
         self.committed = Some(position);
         Some(position)
     }
 
-    /// Given even if a commit has it already, for that one may be on its way, and fail.
-    fn last_commit(&mut self) -> Option<i64> {
+    /// Returns the position even if a commit already has it, because that commit may be under way
+    /// and fail.
+    fn final_commit(&mut self) -> Option<i64> {
         self.committed = None;
         self.next_commit()
     }
@@ -302,7 +324,7 @@ impl State {
 mod tests {
     use super::{Assignment, Commits, InFlight, Instant};
 
-    /// So many bytes has every record here.
+    /// Size of every record in these tests.
     const SIZE: usize = 10;
 
     fn assignment() -> Assignment {
@@ -318,27 +340,31 @@ mod tests {
         let assignment = assignment();
         let [first, second] =
             [7, 8].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
-        assert!(assignment.take(SIZE).is_ok() && assignment.take(SIZE).is_ok());
-        assert_eq!(assignment.resolve(first, SIZE), Some(load(1)));
-        let remains = assignment.fence();
-        assert_eq!((remains.commit, remains.load, remains.taken), (Some(8), load(1), 1));
-        assert_eq!(assignment.resolve(second, SIZE), None);
-        assert_eq!(assignment.take(SIZE), Err(load(0)));
+        assert!(assignment.hand_out(SIZE).is_ok() && assignment.hand_out(SIZE).is_ok());
+        assert_eq!(assignment.complete(first, SIZE), Some(load(1)));
+        let end = assignment.fence();
+        assert_eq!((end.commit, end.load, end.handed_out), (Some(8), load(1), 1));
+        assert_eq!(assignment.complete(second, SIZE), None);
+        assert_eq!(assignment.hand_out(SIZE), Err(load(0)));
         assert_eq!(assignment.next_commit(), None);
-        assert_eq!(assignment.open(9, SIZE, Instant::now()), None, "it is not counted either");
+        assert_eq!(
+            assignment.open(9, SIZE, Instant::now()),
+            None,
+            "a fenced assignment counts no records"
+        );
     }
 
     #[test]
     fn a_held_record_keeps_its_offset_and_is_not_waited_for() {
         let assignment = assignment();
         let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
-        assert!(slots.iter().all(|_| assignment.take(SIZE).is_ok()));
-        assert!(assignment.resolve(slots[0], SIZE).is_some());
+        assert!(slots.iter().all(|_| assignment.hand_out(SIZE).is_ok()));
+        assert!(assignment.complete(slots[0], SIZE).is_some());
         assert_eq!(assignment.hold(), Some(1));
-        assert!(assignment.resolve(slots[2], SIZE).is_some());
-        assert_eq!((assignment.taken(), assignment.ahead()), (0, 2));
+        assert!(assignment.complete(slots[2], SIZE).is_some());
+        assert_eq!((assignment.handed_out(), assignment.uncommitted()), (0, 2));
         assert_eq!(assignment.next_commit(), Some(1));
-        assert_eq!(assignment.next_commit(), None, "nothing moved");
+        assert_eq!(assignment.next_commit(), None, "the position did not move");
     }
 
     #[test]
@@ -346,17 +372,17 @@ mod tests {
         let assignment = assignment();
         assignment.open(5, SIZE, Instant::now());
         assignment.close();
-        assert_eq!(assignment.take(SIZE), Err(load(1)), "it is in flight no longer");
-        assert_eq!(assignment.taken(), 0);
-        let remains = assignment.fence();
-        assert_eq!((remains.commit, remains.load, remains.taken), (None, load(0), 0));
+        assert_eq!(assignment.hand_out(SIZE), Err(load(1)), "the record is no longer in flight");
+        assert_eq!(assignment.handed_out(), 0);
+        let end = assignment.fence();
+        assert_eq!((end.commit, end.load, end.handed_out), (None, load(0), 0));
     }
 
     #[test]
-    fn a_failed_commit_is_made_again() {
+    fn a_failed_commit_is_repeated() {
         let assignment = assignment();
         let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
-        assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
+        assert!(assignment.hand_out(SIZE).is_ok() && assignment.complete(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assignment.commit_failed();
         assert_eq!(assignment.next_commit(), Some(6));
@@ -366,7 +392,7 @@ mod tests {
     fn the_last_commit_repeats_one_that_may_still_fail() {
         let assignment = assignment();
         let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
-        assert!(assignment.take(SIZE).is_ok() && assignment.resolve(slot, SIZE).is_some());
+        assert!(assignment.hand_out(SIZE).is_ok() && assignment.complete(slot, SIZE).is_some());
         assert_eq!(assignment.next_commit(), Some(6));
         assert_eq!(assignment.fence().commit, Some(6));
     }

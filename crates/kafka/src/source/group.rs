@@ -1,7 +1,7 @@
-//! `Group`: what happens when the consumer group gives partitions and takes them back.
+//! `Group`: the callbacks by which the consumer group assigns and revokes partitions.
 //!
-//! All callbacks run on the poll thread, inside of its poll, and none waits: a revocation is answered later, when what
-//! is in flight has come to an end (see [`handover`](super::handover)).
+//! All callbacks run on the poll thread, within its polls, and none waits: a revocation is answered
+//! later, when the records in flight are settled (see [`handover`](super::handover)).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,15 +24,16 @@ pub(super) struct Group {
     pub(super) shared: Arc<Shared>,
     drain_timeout: Duration,
     handover: Mutex<Option<Handover>>,
-    // Whether what gets assigned begins paused.
+    // Whether the whole source is paused. Partitions assigned meanwhile begin paused.
     paused: AtomicBool,
-    // Set by every callback: a poll that served one returns nothing although more may be waiting.
+    // Set by every callback: a poll that serves one returns no record although more may be waiting.
     served: AtomicBool,
 }
 
 impl Group {
     pub(super) fn new(shared: Arc<Shared>, drain_timeout: Duration) -> Self {
-        let (paused, served) = (AtomicBool::new(false), AtomicBool::new(false));
+        let paused = AtomicBool::new(false);
+        let served = AtomicBool::new(false);
         Self { shared, drain_timeout, handover: Mutex::default(), paused, served }
     }
 
@@ -45,31 +46,32 @@ impl Group {
         self.served.swap(false, Ordering::Relaxed)
     }
 
-    /// Stops or restarts fetching, for what is assigned and for what will be. Partitions that hand out nothing more
-    /// stay paused.
+    /// Pauses or resumes fetching of all partitions, now and when they are assigned. Partitions
+    /// that are closed or throttled stay paused.
     ///
-    /// Pausing is synchronous in librdkafka: records that were fetched before and not polled yet are dropped, and read
-    /// again from there on resuming, so no record comes out of a poll that follows.
+    /// Pausing is synchronous in librdkafka: records that were fetched and not polled yet are
+    /// dropped, and fetched again after resuming. So the polls that follow return no record.
     pub(super) fn set_paused(
         &self,
         consumer: &BaseConsumer<Self>,
         paused: bool,
     ) -> KafkaResult<()> {
         self.paused.store(paused, Ordering::Relaxed);
-        let flowing = self.shared.assignments().into_iter().filter(|one| one.flows());
-        let flowing = self.list(&flowing.map(|one| one.partition).collect::<Vec<_>>());
-        if paused { consumer.pause(&flowing) } else { consumer.resume(&flowing) }
+        let fetching = self.shared.assignments().into_iter().filter(|one| one.may_fetch());
+        let fetching = self.list(&fetching.map(|one| one.partition).collect::<Vec<_>>());
+        if paused { consumer.pause(&fetching) } else { consumer.resume(&fetching) }
     }
 
-    /// Stops or restarts fetching of partitions by themselves.
-    pub(super) fn set_flowing(
+    /// Pauses or resumes fetching of single partitions. While the whole source is paused, none is
+    /// resumed.
+    pub(super) fn set_fetching(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &[i32],
-        flowing: bool,
+        fetching: bool,
     ) -> KafkaResult<()> {
         let list = self.list(partitions);
-        match flowing {
+        match fetching {
             false => consumer.pause(&list),
             true if self.is_paused() => Ok(()),
             true => consumer.resume(&list),
@@ -90,7 +92,7 @@ impl Group {
         assigned: &TopicPartitionList,
     ) -> KafkaResult<()> {
         let partitions = partitions(assigned);
-        tracing::info!(topic = %self.shared.topic, ?partitions, "assigned");
+        tracing::info!(topic = %self.shared.topic, ?partitions, "partitions assigned");
         for partition in &partitions {
             self.shared.assign_anew(*partition);
         }
@@ -101,12 +103,13 @@ impl Group {
         if partitions.is_empty() {
             return Ok(());
         }
-        // A partition that was paused when it was given back is still paused when it returns.
+        // librdkafka keeps a partition paused when it is given back and assigned again.
         if self.is_paused() { consumer.pause(assigned) } else { consumer.resume(assigned) }
     }
 
-    /// Takes partitions away: at once where they are lost or nothing is waited for any more; otherwise a handover
-    /// begins, which the poll thread ends. Until then librdkafka waits for the answer.
+    /// Takes partitions away. Lost partitions are given up at once, and so are all partitions after
+    /// the last commit. Otherwise a handover begins, which the poll thread ends; until then
+    /// librdkafka waits for the answer.
     fn revoke(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -117,11 +120,11 @@ impl Group {
             return self.lose(consumer, revoked);
         }
         if self.shared.is_leaving() {
-            // Everything has been committed, and nobody polls any more.
+            // The last commit is made, and the poll thread no longer polls.
             self.shared.revoke(&partitions);
             return unassign(consumer, revoked);
         }
-        tracing::debug!(topic = %self.shared.topic, ?partitions, "handing over");
+        tracing::debug!(topic = %self.shared.topic, ?partitions, "handing partitions over");
         self.shared.drain(&partitions);
         consumer.pause(revoked)?;
         self.shared.set_handing_over(partitions.len());
@@ -130,7 +133,8 @@ impl Group {
         Ok(())
     }
 
-    /// Gives partitions up that other members may have already, and may be further in: nothing is committed.
+    /// Gives up lost partitions without a commit: other members may own them already, and may have
+    /// committed more.
     pub(super) fn lose(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -138,18 +142,18 @@ impl Group {
     ) -> KafkaResult<()> {
         let partitions = partitions(lost);
         let ended = self.shared.revoke(&partitions);
-        tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = taken(&ended), "lost");
+        tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = handed_out(&ended), "partitions lost");
         unassign(consumer, lost)
     }
 
-    /// The handover under way, if there is one.
+    /// Returns the handover under way, if there is one.
     pub(super) fn handover(&self) -> MutexGuard<'_, Option<Handover>> {
         lock(&self.handover)
     }
 
-    /// Notes that a commit failed, so that the next one has its offsets again.
+    /// Notes that a commit failed, so that the next one includes its offsets again.
     pub(super) fn commit_failed(&self, error: &KafkaError, offsets: &TopicPartitionList) {
-        tracing::warn!(topic = %self.shared.topic, %error, "commit failed, it is made again");
+        tracing::warn!(topic = %self.shared.topic, %error, "commit failed, it is repeated");
         for partition in partitions(offsets) {
             if let Some(assignment) = self.shared.assignment(partition) {
                 assignment.commit_failed();
@@ -157,13 +161,13 @@ impl Group {
         }
     }
 
-    fn cannot_go_on(&self, error: KafkaError) {
+    fn fail(&self, error: KafkaError) {
         self.shared
             .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
     }
 }
 
-/// Answers a revocation.
+/// Answers a revocation: gives the partitions back.
 pub(super) fn unassign(
     consumer: &BaseConsumer<Group>,
     revoked: &TopicPartitionList,
@@ -174,7 +178,7 @@ pub(super) fn unassign(
     }
 }
 
-/// A list of offsets to commit.
+/// Returns a list of offsets to commit.
 pub(super) fn offset_list(
     topic: &str,
     offsets: impl Iterator<Item = (i32, i64)>,
@@ -182,7 +186,7 @@ pub(super) fn offset_list(
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         let offset = rdkafka::Offset::Offset(offset);
-        // Fails for offsets that are not a place in a log only, and these were read from one.
+        // Fails only for offsets that are not positions in a log, and these were read from one.
         if let Err(error) = list.add_partition_offset(topic, partition, offset) {
             tracing::error!(topic, partition, %error, "offset not committed");
         }
@@ -194,8 +198,9 @@ pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
-pub(super) fn taken(ended: &[(i32, AssignmentEnd)]) -> usize {
-    ended.iter().map(|(_, remains)| remains.taken).sum()
+/// Returns the number of records that were handed out and not settled when their assignments ended.
+pub(super) fn handed_out(ended: &[(i32, AssignmentEnd)]) -> usize {
+    ended.iter().map(|(_, end)| end.handed_out).sum()
 }
 
 impl ClientContext for Group {
@@ -227,7 +232,7 @@ impl ConsumerContext for Group {
             _ => self.revoke(consumer, list),
         };
         if let Err(error) = done {
-            self.cannot_go_on(error);
+            self.fail(error);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `SourceHandle`: looks at a running source, and closes it.
+//! `SourceHandle`: observes and closes a running source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,47 +11,50 @@ use tokio_util::sync::CancellationToken;
 use super::shared::{Shared, after};
 use crate::Error;
 
-/// Controls a source that was started. Dropping it closes the source without waiting for anything.
+/// A handle to a running source. Dropping it closes the source without waiting.
 #[must_use = "dropping the handle closes the source"]
 pub struct SourceHandle {
     shared: Arc<Shared>,
     stop: CancellationToken,
-    // Comes when the poll thread has made its last commit; an error if it panicked.
+    // Received when the poll thread has made its last commit; an error if that thread panicked.
     report: oneshot::Receiver<Result<CloseReport, Error>>,
-    // Comes when it has left the group.
+    // Received when the poll thread has left the group.
     left: oneshot::Receiver<()>,
 }
 
-/// How a source ended.
+/// The result of closing a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
-    /// Records that were handed out and came to no outcome before the deadline. They will be read again.
+    /// Number of records that were handed out and not settled before the deadline. They are read
+    /// again.
     pub unresolved: usize,
-    /// Records that failed or were abandoned. They, and what lies behind them, will be read again.
+    /// Number of records that failed or were abandoned. They and the records behind them are read
+    /// again.
     pub held: usize,
 }
 
-/// What a source has in flight at a moment.
+/// The load of a source at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Records that are read and not yet resolved, held ones included.
+    /// Number of records that are read and not settled, held ones included.
     pub in_flight: usize,
-    /// The bytes of their keys, values and headers.
+    /// Size of these records in bytes, with a fixed overhead for each.
     pub in_flight_bytes: usize,
-    /// Records that failed or were abandoned, and hold their offsets.
+    /// Number of records that failed or were abandoned and therefore hold their offsets.
     pub held: usize,
-    /// Partitions that the group has asked for, and that are given back when what is in flight of them has ended.
+    /// Number of partitions that are revoked and will be given back once their records in flight
+    /// are settled.
     pub handing_over: usize,
-    /// The record that has been in flight for longest.
+    /// The record that has been in flight for the longest time.
     pub oldest: Option<Oldest>,
 }
 
-/// The record that has been in flight for longest.
+/// The record that has been in flight for the longest time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oldest {
-    /// Its topic, partition and offset.
+    /// Topic, partition and offset of the record.
     pub origin: Origin,
-    /// How long ago it was read.
+    /// Time since the record was read.
     pub age: Duration,
 }
 
@@ -65,22 +68,24 @@ impl SourceHandle {
         Self { shared, stop, report, left }
     }
 
-    /// What the source has in flight now. Cheap enough to be asked every second.
+    /// Returns the current load of the source. Cheap enough to be called every second.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// Stops the stream, waits up to `patience` for the outcome of what it handed out, commits, and leaves the group.
+    /// Stops the stream, waits up to `patience` for the outcomes of the records that were handed
+    /// out, commits, and leaves the group.
     ///
-    /// Where the group cannot be left within five seconds, because it is changing or its brokers do not answer, that
-    /// goes on in the background.
+    /// If leaving the group takes longer than five seconds, because the group is rebalancing or its
+    /// brokers do not answer, it goes on in the background.
     ///
     /// # Errors
     ///
-    /// The error that ended the source, if the stream did not get to yield it; otherwise why the last commit failed.
+    /// Returns the error that ended the source, if the stream did not yield it; otherwise the
+    /// reason why the last commit failed.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
-        // More than what the last commit is given.
+        // Longer than the poll thread's limit for its last commit.
         const COMMITTING: Duration = Duration::from_secs(15);
         const LEAVING: Duration = Duration::from_secs(5);
         self.stop.cancel();

@@ -1,9 +1,11 @@
-//! `Handover`: giving partitions back when what is in flight of them has ended, while polling goes on.
+//! `Handover`: gives partitions back once their records in flight are settled, while polling goes
+//! on.
 //!
-//! librdkafka waits for the answer to a revocation without blocking: heartbeats, polls and commits go on. It fetches
-//! nothing meanwhile, of the other partitions neither; what had been read of them is worked on. So the callback only
-//! closes the partitions; the poll thread looks after every outcome whether all are known, commits, and answers. The
-//! partitions' next owner begins where this member ended.
+//! librdkafka waits for the answer to a revocation without blocking, so heartbeats, polls and
+//! commits go on. Until the answer it fetches no partition, not even those that stay assigned;
+//! records that were read before are still processed. Therefore the rebalance callback only closes
+//! the revoked partitions. The poll thread checks after every outcome whether their records are
+//! settled; then it commits and answers. The partitions' next owner begins where this member ended.
 
 use std::thread;
 use std::time::Duration;
@@ -14,36 +16,41 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::time::Instant;
 
 use super::assignment::AssignmentEnd;
-use super::group::{Group, offset_list, taken, unassign};
+use super::group::{Group, handed_out, offset_list, unassign};
 use super::shared::{Shared, after};
 use crate::error::ClientError;
 use crate::native;
 
 /// A revocation that is not answered yet.
+///
+/// `Group::revoke` begins a handover. It is due when the partitions are drained or its deadline has
+/// passed; then the poll thread ends it.
 #[derive(Clone, Debug)]
 pub(super) struct Handover {
     pub(super) list: TopicPartitionList,
     pub(super) partitions: Vec<i32>,
-    /// When it is answered at the latest. What is in flight then is read again by whoever gets the partitions.
+    /// The latest time of the answer. Records that are in flight then are read again by the next
+    /// owner.
     pub(super) deadline: Instant,
 }
 
 impl Handover {
-    /// Whether it can end: nothing is in flight, or the time is up.
+    /// Whether the handover can end: all records that were handed out are settled, or the deadline
+    /// has passed.
     pub(super) fn is_due(&self, shared: &Shared) -> bool {
         shared.is_drained(&self.partitions) || Instant::now() >= self.deadline
     }
 
-    /// Ends the assignments, commits what they left, and gives the partitions back.
+    /// Ends the assignments, commits their positions, and gives the partitions back.
     pub(super) fn end(&self, consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
-        shared.drained();
+        shared.end_drain();
         shared.set_handing_over(0);
         if consumer.assignment_lost() {
             return consumer.context().lose(consumer, &self.list);
         }
         let ended = shared.revoke(&self.partitions);
-        let unresolved = taken(&ended);
-        tracing::info!(topic = %shared.topic, partitions = ?self.partitions, unresolved, "revoked");
+        let unresolved = handed_out(&ended);
+        tracing::info!(topic = %shared.topic, partitions = ?self.partitions, unresolved, "partitions revoked");
         if let Err(error) = commit(consumer, shared, &ended) {
             tracing::warn!(topic = %shared.topic, %error, "committing before giving partitions back failed");
         }
@@ -51,8 +58,8 @@ impl Handover {
     }
 }
 
-/// Commits what ended assignments left, and waits for the answer up to a limit. The group may still be waiting for
-/// other members to learn of their new assignments, and refuses commits for that moment.
+/// Commits the positions of ended assignments and waits for the answer, up to a limit. Repeats a
+/// commit that is refused while other members have yet to learn of their new assignments.
 fn commit(
     consumer: &BaseConsumer<Group>,
     shared: &Shared,
@@ -61,8 +68,7 @@ fn commit(
     const LIMIT: Duration = Duration::from_secs(2);
     const AGAIN: Duration = Duration::from_millis(50);
     let deadline = after(LIMIT);
-    let offsets =
-        ended.iter().filter_map(|(partition, remains)| Some((*partition, remains.commit?)));
+    let offsets = ended.iter().filter_map(|(partition, end)| Some((*partition, end.commit?)));
     let offsets = offset_list(&shared.topic, offsets);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

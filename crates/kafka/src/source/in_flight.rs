@@ -1,9 +1,9 @@
-//! `InFlight`: what records in flight cost.
+//! `InFlight`: the number and the size of records in flight.
 
 use std::ops::{AddAssign, SubAssign};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Records, and the bytes of their keys, values and headers.
+/// A number of records, and their size in bytes with a fixed overhead for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct InFlight {
     pub(super) records: usize,
@@ -30,8 +30,8 @@ impl SubAssign for InFlight {
     }
 }
 
-/// The load of a whole source, known to all of its threads. For a moment it may be off by what an assignment has just
-/// counted, or has ended with.
+/// The load of a whole source, shared by all of its threads. An assignment changes its own load
+/// first, so for a moment the total may differ from the sum over the assignments.
 #[derive(Debug, Default)]
 pub(super) struct TotalLoad {
     records: AtomicUsize,
@@ -40,13 +40,16 @@ pub(super) struct TotalLoad {
 
 impl TotalLoad {
     pub(super) fn add(&self, load: InFlight) {
+        // Pairs with the loads in `get`: a thread that sees the new total also sees the change of
+        // the assignment that caused it.
         self.records.fetch_add(load.records, Ordering::AcqRel);
         self.bytes.fetch_add(load.bytes, Ordering::AcqRel);
     }
 
-    /// Returns what was there before.
+    /// Subtracts `load` and returns the total before.
     pub(super) fn remove(&self, load: InFlight) -> InFlight {
         InFlight {
+            // Pairs with the loads in `get`, as in `add`.
             records: self.records.fetch_sub(load.records, Ordering::AcqRel),
             bytes: self.bytes.fetch_sub(load.bytes, Ordering::AcqRel),
         }
@@ -54,6 +57,7 @@ impl TotalLoad {
 
     pub(super) fn get(&self) -> InFlight {
         InFlight {
+            // Pairs with the read-modify-writes in `add` and `remove`.
             records: self.records.load(Ordering::Acquire),
             bytes: self.bytes.load(Ordering::Acquire),
         }

@@ -1,41 +1,44 @@
-//! `Offsets`: which offset of a partition may be committed, when work ends in any order.
+//! `Offsets`: finds the offset of a partition that may be committed while records are settled in
+//! any order.
 
 use forebay_stream::Watch;
 use tokio::time::Instant;
 
-/// The offsets of one partition that are read and not yet resolved.
+/// The pending offsets of one partition.
 ///
-/// A doubly linked list in offset order, its nodes in one `Vec` whose free places are used again: opening and resolving
-/// are O(1), and the memory is that of the most offsets ever open at once. Only offsets that were seen are known, so
-/// the gaps that compaction and transactions leave need no care. After Jeffail's `checkpoint`.
+/// A doubly linked list in offset order whose nodes live in one `Vec` with reused slots: inserting
+/// and removing are O(1), and memory is bounded by the largest number of offsets that were ever
+/// pending at once. Only offsets that were read are tracked, so the gaps that compaction and
+/// transactions leave need no handling. Modelled on Jeffail's `checkpoint`.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     nodes: Vec<Node>,
     free: Vec<Slot>,
-    // The smallest and the largest open offset.
+    // The smallest and the largest pending offset.
     ends: Option<(Slot, Slot)>,
     // One past the largest offset seen.
     next: Option<i64>,
+    // Number of offsets seen.
     seen: u64,
 }
 
-/// Names an open offset until it is resolved; after that the slot may name another.
+/// Identifies a pending offset until it is removed; then the slot is reused.
 pub(super) type Slot = usize;
 
-/// An offset that nothing before it holds up.
+/// The smallest pending offset. No offset behind it can be committed.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) offset: i64,
-    /// When it was read.
+    /// When the record was read.
     pub(super) since: Instant,
-    /// Sees where it is; none if it was not handed out.
+    /// Tells the stage that the record is in; `None` if it was not handed out.
     pub(super) watch: Option<Watch>,
 }
 
 #[derive(Debug)]
 struct Node {
     offset: i64,
-    // How many were seen before it.
+    // Number of offsets seen before this one.
     number: u64,
     since: Instant,
     watch: Option<Watch>,
@@ -44,13 +47,13 @@ struct Node {
 }
 
 impl Offsets {
-    /// Whether `offset`, or a larger one, was read before.
+    /// Whether `offset` or a larger one was read before.
     pub(super) fn has_passed(&self, offset: i64) -> bool {
         self.next.is_some_and(|next| offset < next)
     }
 
-    /// Notes that `offset`, larger than any before it, has been read.
-    pub(super) fn open(&mut self, offset: i64, since: Instant) -> Slot {
+    /// Adds a pending offset, which must be larger than all before it.
+    pub(super) fn insert(&mut self, offset: i64, since: Instant) -> Slot {
         let last = self.ends.map(|(_, last)| last);
         let node =
             Node { offset, number: self.seen, since, watch: None, before: last, after: None };
@@ -69,15 +72,16 @@ impl Offsets {
         slot
     }
 
-    /// An open offset is at work, and this sees where.
+    /// Attaches the watch of a record that was handed out.
     pub(super) fn watch(&mut self, slot: Slot, watch: Watch) {
         self.nodes[slot].watch = Some(watch);
     }
 
-    /// Notes that the work on an open offset is over. Each slot is resolved at most once.
-    pub(super) fn resolve(&mut self, slot: Slot) {
+    /// Removes a pending offset, whose record is done. Each slot is removed at most once.
+    pub(super) fn remove(&mut self, slot: Slot) {
         let node = &mut self.nodes[slot];
-        let (before, after) = (node.before, node.after);
+        let before = node.before;
+        let after = node.after;
         node.watch = None;
         if let Some(before) = before {
             self.nodes[before].after = after;
@@ -93,29 +97,30 @@ impl Offsets {
         self.free.push(slot);
     }
 
-    /// What may be committed: the smallest open offset, else one past the last; `None` before the first.
+    /// Returns the position: the smallest pending offset, or one past the last offset if none is
+    /// pending. `None` before the first record.
     pub(super) fn position(&self) -> Option<i64> {
         self.oldest().map(|head| head.offset).or(self.next)
     }
 
-    /// The smallest open offset.
+    /// Returns the smallest pending offset.
     pub(super) fn oldest(&self) -> Option<Head> {
         let (first, _) = self.ends?;
         let Node { offset, since, ref watch, .. } = self.nodes[first];
         Some(Head { offset, since, watch: watch.clone() })
     }
 
-    /// How many offsets have been seen that are less than the [position](Self::position).
+    /// Returns the number of offsets seen that are less than the [position](Self::position).
     pub(super) fn passed(&self) -> u64 {
         self.ends.map_or(self.seen, |(first, _)| self.nodes[first].number)
     }
 
-    /// How many offsets have been seen.
+    /// Returns the number of offsets seen.
     pub(super) fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// How many offsets are open.
+    /// Returns the number of pending offsets.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
@@ -133,54 +138,54 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Open { gap: u8 },
-        Resolve(prop::sample::Index),
+        Insert { gap: u8 },
+        Remove(prop::sample::Index),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            (0_u8..4).prop_map(|gap| Step::Open { gap }),
-            any::<prop::sample::Index>().prop_map(Step::Resolve),
+            (0_u8..4).prop_map(|gap| Step::Insert { gap }),
+            any::<prop::sample::Index>().prop_map(Step::Remove),
         ];
         prop::collection::vec(step, 0..200)
     }
 
     proptest! {
         #[test]
-        fn only_the_smallest_unresolved_offset_is_committed(start in 0_i64..1000, steps in steps()) {
+        fn the_smallest_pending_offset_is_the_position(start in 0_i64..1000, steps in steps()) {
             let mut offsets = Offsets::default();
-            let mut open = Vec::new();
-            let mut unresolved = BTreeSet::new();
+            let mut inserted = Vec::new();
+            let mut pending = BTreeSet::new();
             let mut next = start;
             let mut most = 0;
             let mut all = Vec::new();
             prop_assert_eq!(offsets.position(), None);
             for step in steps {
                 match step {
-                    Step::Open { gap } => {
+                    Step::Insert { gap } => {
                         let offset = next + i64::from(gap);
                         next = offset + 1;
-                        open.push((offset, offsets.open(offset, Instant::now())));
-                        unresolved.insert(offset);
+                        inserted.push((offset, offsets.insert(offset, Instant::now())));
+                        pending.insert(offset);
                         all.push(offset);
                     }
-                    Step::Resolve(_) if open.is_empty() => {}
-                    Step::Resolve(which) => {
-                        let (offset, slot) = open.swap_remove(which.index(open.len()));
-                        offsets.resolve(slot);
-                        unresolved.remove(&offset);
+                    Step::Remove(_) if inserted.is_empty() => {}
+                    Step::Remove(which) => {
+                        let (offset, slot) = inserted.swap_remove(which.index(inserted.len()));
+                        offsets.remove(slot);
+                        pending.remove(&offset);
                     }
                 }
-                most = most.max(unresolved.len());
+                most = most.max(pending.len());
                 let seen = next > start;
-                let expected = unresolved.first().copied().or(seen.then_some(next));
+                let expected = pending.first().copied().or(seen.then_some(next));
                 prop_assert_eq!(offsets.position(), expected);
-                prop_assert_eq!(offsets.oldest().map(|head| head.offset), unresolved.first().copied());
-                prop_assert_eq!(offsets.len(), unresolved.len());
+                prop_assert_eq!(offsets.oldest().map(|head| head.offset), pending.first().copied());
+                prop_assert_eq!(offsets.len(), pending.len());
                 let passed = all.iter().filter(|offset| Some(**offset) < expected).count();
                 prop_assert_eq!(offsets.passed(), passed as u64);
                 prop_assert_eq!(offsets.seen(), all.len() as u64);
-                prop_assert!(offsets.nodes.len() <= most, "memory follows what is open");
+                prop_assert!(offsets.nodes.len() <= most, "memory is bounded by the pending offsets");
             }
         }
     }

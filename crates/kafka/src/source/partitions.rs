@@ -1,4 +1,4 @@
-//! `Partitions`: which partitions are paused by themselves, while the others are read on.
+//! `Partitions`: pauses single partitions while the others are read on.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -14,15 +14,17 @@ use super::group::Group;
 use super::offsets::Head;
 use super::shared::{Shared, after};
 
-/// Looks after each partition by itself: one that runs too far ahead of its oldest unanswered record is paused until
-/// that is answered, one that has halted for as long as it is assigned, and a record that stays without an answer is
-/// reported.
+/// Pauses and resumes partitions one by one, and reports records that stay in flight for too long.
+///
+/// A partition that has read `max_uncommitted` records from its oldest pending one on is paused
+/// until only half as many remain. A partition that has halted stays paused for as long as it is
+/// assigned.
 pub(super) struct Partitions {
     max_uncommitted: usize,
     stuck_after: Duration,
-    // Those that run ahead.
-    ahead: Vec<Arc<Assignment>>,
-    // The records that have been reported, and when they are again.
+    // Assignments that are paused because they are too far ahead of their position.
+    throttled: Vec<Arc<Assignment>>,
+    // The reported record of each partition, and when to report it again.
     stuck: BTreeMap<i32, (i64, Instant)>,
     next_report: Instant,
 }
@@ -32,48 +34,51 @@ impl Partitions {
         Self {
             max_uncommitted: max_uncommitted.get(),
             stuck_after,
-            ahead: Vec::new(),
+            throttled: Vec::new(),
             stuck: BTreeMap::new(),
             next_report: Instant::now(),
         }
     }
 
-    /// A record of a partition was read, which may be its last for now.
+    /// Pauses the partition of a record that was just read, if it is too far ahead of its position.
     pub(super) fn read(
         &mut self,
         consumer: &BaseConsumer<Group>,
         assignment: &Arc<Assignment>,
     ) -> KafkaResult<()> {
-        if assignment.ahead() < self.max_uncommitted || !assignment.flows() {
+        if assignment.uncommitted() < self.max_uncommitted || !assignment.may_fetch() {
             return Ok(());
         }
-        assignment.stop(true);
+        assignment.set_throttled(true);
         tracing::debug!(
             partition = assignment.partition,
-            "too far ahead of its oldest unanswered record"
+            "partition paused, it is too far ahead of its oldest pending record"
         );
-        self.ahead.push(Arc::clone(assignment));
-        consumer.context().set_flowing(consumer, &[assignment.partition], false)
+        self.throttled.push(Arc::clone(assignment));
+        consumer.context().set_fetching(consumer, &[assignment.partition], false)
     }
 
-    /// Lets partitions go on whose oldest record has been answered, stops those that have halted, and reports.
-    pub(super) fn look(
+    /// Resumes partitions that have caught up, pauses those that have halted, and reports stuck
+    /// records.
+    pub(super) fn update(
         &mut self,
         consumer: &BaseConsumer<Group>,
         shared: &Shared,
     ) -> KafkaResult<()> {
         let group = consumer.context();
         let most = self.max_uncommitted / 2;
-        for assignment in self.ahead.extract_if(.., |one| one.ahead() <= most || one.is_fenced()) {
-            assignment.stop(false);
-            if assignment.flows() {
-                group.set_flowing(consumer, &[assignment.partition], true)?;
+        for assignment in
+            self.throttled.extract_if(.., |one| one.uncommitted() <= most || one.is_fenced())
+        {
+            assignment.set_throttled(false);
+            if assignment.may_fetch() {
+                group.set_fetching(consumer, &[assignment.partition], true)?;
             }
         }
         if shared.take_halted() {
             let halted = shared.assignments().into_iter().filter(|one| !one.is_open());
             let halted: Vec<_> = halted.map(|one| one.partition).collect();
-            group.set_flowing(consumer, &halted, false)?;
+            group.set_fetching(consumer, &halted, false)?;
         }
         if Instant::now() >= self.next_report {
             self.next_report = after(Duration::from_secs(1).min(self.stuck_after));
@@ -82,7 +87,8 @@ impl Partitions {
         Ok(())
     }
 
-    /// Says which records have been in flight for long, and says it again after as long.
+    /// Logs the records that have been in flight for at least `stuck_after`, each again after the
+    /// same time.
     fn report(&mut self, shared: &Shared) {
         for assignment in shared.assignments() {
             let partition = assignment.partition;
@@ -94,7 +100,8 @@ impl Partitions {
             };
             if stuck_for >= self.stuck_after && again {
                 self.stuck.insert(partition, (offset, after(self.stuck_after)));
-                let (origin, behind) = (shared.origin(partition, offset), assignment.ahead() - 1);
+                let origin = shared.origin(partition, offset);
+                let behind = assignment.uncommitted() - 1;
                 let stage = watch.map_or(Some("the source".into()), |watch| watch.stage());
                 let stage = stage.as_deref().unwrap_or("none, it failed or was abandoned");
                 tracing::warn!(%origin, ?stuck_for, %stage, behind, "no answer yet, nothing behind it is committed");

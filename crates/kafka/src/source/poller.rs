@@ -1,4 +1,4 @@
-//! `Poller`: the thread that polls librdkafka, from the first record to leaving the group.
+//! `Poller`: the thread that polls librdkafka, from the first record until it leaves the group.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,31 +21,39 @@ use super::{CloseReport, Stats};
 use crate::error::ClientError;
 use crate::{Error, native};
 
-/// How long a source that is full waits for room before it pauses its partitions. Pausing drops what librdkafka has
-/// fetched ahead, and librdkafka may take a second to notice that it is over. A pipeline that took as long for the half
-/// of its records that made room has as much to do with the other half meanwhile, so it does not run dry.
+/// How long a full source waits for room before it pauses its partitions.
+///
+/// Pausing drops the records that librdkafka has fetched ahead, and librdkafka may take a second to
+/// notice that a partition is resumed. A source resumes when a quarter of its records are settled
+/// (see `Shared::low_water`). If settling that quarter took a second, the other three quarters keep
+/// the pipeline busy while librdkafka resumes.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
-/// Most records that are read before commits, handovers and the end are looked after.
-const TOGETHER: usize = 1000;
+/// Maximum number of polls before the thread looks after commits, handovers and closing.
+const MAX_POLLS: usize = 1000;
 
 pub(super) struct Poller {
     pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) shared: Arc<Shared>,
     pub(super) transactions: Option<Arc<Transactions>>,
     pub(super) partitions: Partitions,
-    // As large as what may be in flight.
+    // Its capacity is `max_in_flight`.
     pub(super) records: mpsc::Sender<Record>,
     pub(super) stop: CancellationToken,
     pub(super) commit_interval: Duration,
-    // The flush that a handover waits for.
+    // The flush that the current handover waits for.
     pub(super) flush: Option<u64>,
 }
 
 impl Poller {
-    /// Polls until the source is closed, commits, and reports. Dropping what comes with the report leaves the group.
+    /// Polls until the source is closed, commits, and reports. Dropping the returned [`Leaving`]
+    /// leaves the group.
+    ///
+    /// Each turn of the loop finishes if closing is complete; starts or stops reading; polls; ends
+    /// a handover that is due; pauses and resumes single partitions; watches the transactions;
+    /// commits when the interval has passed; and sleeps until it is woken.
     pub(super) fn run(mut self) -> (Result<CloseReport, Error>, Leaving) {
-        self.shared.poll_here();
+        self.shared.register_poller();
         let mut next_commit = after(self.commit_interval);
         let mut full_since = None;
         loop {
@@ -60,12 +68,13 @@ impl Poller {
             if full_since.is_none() || self.is_paused() {
                 self.poll_all();
             }
-            let done =
-                self.hand_over().and_then(|()| self.partitions.look(&self.consumer, &self.shared));
+            let done = self
+                .hand_over()
+                .and_then(|()| self.partitions.update(&self.consumer, &self.shared));
             if let Err(error) = done {
-                self.cannot_go_on(error);
+                self.fail(error);
             }
-            self.look_after_transactions();
+            self.check_transactions();
             let now = Instant::now();
             if now >= next_commit {
                 self.commit();
@@ -75,7 +84,8 @@ impl Poller {
         }
     }
 
-    /// Ends a handover that can end: with transactions, once they have committed what it left.
+    /// Ends a handover that is due. With transactions, it first waits for a flush, which commits
+    /// what is settled in the revoked partitions.
     fn hand_over(&mut self) -> KafkaResult<()> {
         let group = self.consumer.context();
         let due = group.handover().as_ref().is_some_and(|handover| handover.is_due(&self.shared));
@@ -93,23 +103,31 @@ impl Poller {
         handover.end(&self.consumer, &self.shared)
     }
 
-    fn look_after_transactions(&self) {
+    /// Replaces a transaction worker that is stuck, and rewinds the partitions after a failed
+    /// transaction.
+    fn check_transactions(&self) {
         let Some(transactions) = &self.transactions else { return };
-        transactions.watch();
+        transactions.replace_stuck_worker();
         if self.shared.closing().is_none()
             && transactions.take_rewind()
             && let Err(error) = rewind(&self.consumer, &self.shared)
         {
-            tracing::warn!(topic = %self.shared.topic, %error, "rewinding is tried again");
-            transactions.not_rewound();
+            tracing::warn!(topic = %self.shared.topic, %error, "rewinding failed, it is tried again");
+            transactions.rewind_failed();
         }
     }
 
-    /// Decides whether to read on: pauses when stopped or full for long, resumes at the low-water mark.
+    /// Decides whether to read. Transitions:
+    ///
+    /// - reading to full, which sets `full_since`: the source is full. Polling stops.
+    /// - full to paused: the source has been full for [`PAUSE_AFTER`]. Polling goes on without
+    ///   records.
+    /// - full or paused to reading: the load has fallen to the low-water mark.
+    /// - any to paused: no more records may be handed out.
     fn regulate(&mut self, full_since: &mut Option<Instant>) {
         if self.is_over() {
             self.set_paused(true);
-        } else if full_since.is_some() && self.shared.has_room() && self.has_place() {
+        } else if full_since.is_some() && self.shared.has_room() && self.channel_has_room() {
             *full_since = None;
             self.set_paused(false);
         } else if self.is_full() {
@@ -120,18 +138,19 @@ impl Poller {
         }
     }
 
-    /// Nothing more may be handed out: stopped, failed, or nobody listens.
+    /// Whether no more records may be handed out: the source is stopped, has failed, or its stream
+    /// was dropped.
     fn is_over(&self) -> bool {
         self.stop.is_cancelled() || self.shared.has_failed() || self.records.is_closed()
     }
 
     fn is_full(&self) -> bool {
-        self.shared.is_full() || !self.has_place()
+        self.shared.is_full() || !self.channel_has_room()
     }
 
-    /// Whether the channel takes a record. Those of a partition that was given back are not in flight any more, and
-    /// stay in the channel until the pipeline comes to them.
-    fn has_place(&self) -> bool {
+    /// Whether the channel has room for a record. Records of a revoked partition are no longer in
+    /// flight, but stay in the channel until the stream comes to them.
+    fn channel_has_room(&self) -> bool {
         self.records.capacity() > 0
     }
 
@@ -144,57 +163,61 @@ impl Poller {
         if group.is_paused() == paused {
             return;
         }
-        tracing::debug!(topic = %self.shared.topic, paused, "fetching");
+        tracing::debug!(topic = %self.shared.topic, paused, "pausing or resuming all partitions");
         if let Err(error) = group.set_paused(&self.consumer, paused) {
-            self.cannot_go_on(error);
+            self.fail(error);
         }
     }
 
-    /// Serves whatever is waiting, up to as many records as there is room for.
+    /// Serves waiting callbacks and records, as many records as there is room for.
     fn poll_all(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let now = Instant::now();
-        for _ in 0..TOGETHER {
+        for _ in 0..MAX_POLLS {
             if self.is_full() && !self.is_paused() {
                 break;
             }
             match consumer.poll(Duration::ZERO) {
-                Some(polled) => self.take(polled, now),
+                Some(polled) => self.handle(polled, now),
                 None if self.consumer.context().take_served() => {}
                 None => return,
             }
         }
-        // There may be more. Or the source is full: the time until pausing starts now.
+        // More records may be waiting, or the source is full and `regulate` has to start the time
+        // until pausing. Either way, the next sleep ends at once.
         thread::current().unpark();
     }
 
-    fn take(&mut self, polled: KafkaResult<BorrowedMessage<'_>>, now: Instant) {
+    fn handle(&mut self, polled: KafkaResult<BorrowedMessage<'_>>, now: Instant) {
         match polled {
             Ok(message) if !self.is_over() => {
                 let Some(record) = Record::read(&message, &self.shared, now) else { return };
                 if let Err(error) = self.partitions.read(&self.consumer, record.assignment()) {
-                    self.cannot_go_on(error);
+                    self.fail(error);
                 }
-                // Closed means that the stream is gone; the record stays open, so its offset is held.
+                // A closed channel means that the stream was dropped. The record stays pending, so
+                // its offset is not committed.
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.records.try_send(record) {
-                    tracing::error!(topic = %self.shared.topic, "more records than the bound allows");
-                    self.cannot_go_on(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
+                    tracing::error!(topic = %self.shared.topic, "the channel is full although the source had room");
+                    self.fail(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
                 }
             }
-            // Not counted, so it is read again.
+            // A record that is not counted as in flight is not committed either, so it is read
+            // again.
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
-            Err(error) if is_final(&error) => self.cannot_go_on(error),
-            // librdkafka has reported it to the context, and goes on.
+            Err(error) if is_final(&error) => self.fail(error),
+            // librdkafka has reported the error to the context, and recovers by itself.
             Err(_) => {}
         }
     }
 
-    fn cannot_go_on(&self, error: KafkaError) {
+    fn fail(&self, error: KafkaError) {
         self.shared
             .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
     }
 
-    /// Commits what has moved, without waiting; the group hears of failures and has them made again.
+    /// Commits the positions that have moved, without waiting. `Group::commit_failed` is told of
+    /// failures, so that the next commit includes their positions again.
     fn commit(&self) {
         if self.transactions.is_some() {
             return;
@@ -210,22 +233,25 @@ impl Poller {
         }
     }
 
+    /// Makes the last commit, ends all assignments and the handover under way, and stops the
+    /// transactions.
     fn finish(mut self) -> (Result<CloseReport, Error>, Leaving) {
         let Stats { held, .. } = self.shared.stats();
-        let unresolved = self.shared.taken();
+        let unresolved = self.shared.handed_out();
         let topic = self.shared.topic.to_string();
         let report = match &self.transactions {
-            Some(transactions) if self.flush_at_last(transactions) => {
+            Some(transactions) if self.final_flush(transactions) => {
                 Ok(CloseReport { unresolved, held })
             }
             Some(_) => Err(Error::Uncommitted { topic }),
-            None => match self.commit_at_last() {
+            None => match self.final_commit() {
                 Ok(()) => Ok(CloseReport { unresolved, held }),
                 Err(source) => Err(Error::Commit { topic, source }),
             },
         };
         self.shared.leave();
-        // The revocation that comes with leaving finds no assignment, and so waits for nothing.
+        // Leaving the group revokes all partitions. Their assignments end here, so that the
+        // revocation has nothing to drain.
         self.shared.revoke(&self.shared.assigned());
         let handover = self.consumer.context().handover().take();
         if let Some(handover) = handover
@@ -239,30 +265,33 @@ impl Poller {
         (report, Leaving(self.consumer))
     }
 
-    /// Has the last transaction committed, and polls meanwhile. Whether it was. What failed before is void already, and
-    /// for whoever reads these partitions next it is as if it had never been read.
-    fn flush_at_last(&self, transactions: &Arc<Transactions>) -> bool {
+    /// Commits the last transaction while polling goes on, and returns whether it was committed.
+    ///
+    /// Transactions that failed before do not count: what they covered is void, and the partitions'
+    /// next owners read it as if for the first time.
+    fn final_flush(&self, transactions: &Arc<Transactions>) -> bool {
         const LIMIT: Duration = Duration::from_secs(12);
-        const LOOK: Duration = Duration::from_millis(5);
+        const CHECK_INTERVAL: Duration = Duration::from_millis(5);
         let deadline = Instant::now() + LIMIT;
         transactions.take_failure();
         let flush = transactions.flush();
         while !transactions.is_flushed(flush) && Instant::now() < deadline {
-            transactions.watch();
+            transactions.replace_stuck_worker();
             self.consumer.poll(Duration::ZERO);
-            thread::park_timeout(LOOK);
+            thread::park_timeout(CHECK_INTERVAL);
         }
         transactions.is_flushed(flush) && !transactions.has_failed()
     }
 
-    /// Commits whatever may be, and waits for the answer. The group refuses commits while it changes; then this serves
-    /// the change, which may take partitions away, and commits what is left.
-    fn commit_at_last(&mut self) -> Result<(), ClientError> {
+    /// Commits all positions and waits for the answer. The group refuses commits while it
+    /// rebalances; then this serves the rebalance, which may revoke partitions, and commits the
+    /// positions of those that are left.
+    fn final_commit(&mut self) -> Result<(), ClientError> {
         const LIMIT: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + LIMIT;
         loop {
             let assignments = self.shared.assignments().into_iter();
-            let offsets = assignments.filter_map(|one| Some((one.partition, one.last_commit()?)));
+            let offsets = assignments.filter_map(|one| Some((one.partition, one.final_commit()?)));
             let offsets = offset_list(&self.shared.topic, offsets);
             let left = deadline.saturating_duration_since(Instant::now());
             match native::commit_within(&self.consumer, &offsets, left) {
@@ -278,13 +307,14 @@ impl Poller {
     }
 }
 
-/// A consumer that has committed and has still to leave its group, which its drop does. Brokers that do not answer, and
-/// groups in the middle of a change, can make that take long.
+/// A consumer that has made its last commit. Dropping it leaves the group, which can take long if
+/// the brokers do not answer or the group is rebalancing.
 pub(super) struct Leaving(
     #[expect(dead_code, reason = "held for its drop")] Arc<BaseConsumer<Group>>,
 );
 
-/// Errors after which librdkafka does not recover by itself, or would read what nobody asked for.
+/// Whether an error ends the source: librdkafka does not recover from it by itself, or there is no
+/// valid offset to read from.
 fn is_final(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumptionFatal(_))
         || matches!(

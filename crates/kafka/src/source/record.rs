@@ -1,4 +1,5 @@
-//! `Record`: one Kafka record on its way from the poll thread to the stream, and its receipt from there on.
+//! `Record`: one Kafka record on its way from the poll thread to the stream, and the pending offset
+//! that its receipt settles.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,14 +16,14 @@ use super::staged::Output;
 use super::transactions::Transactions;
 use crate::native;
 
-/// A record that has been read and counted, and not yet handed out.
+/// A record that has been read and counted as in flight, and not handed out yet.
 pub(super) struct Record {
     value: Option<Bytes>,
     meta: Meta,
-    ticket: PendingOffset,
+    pending: PendingOffset,
 }
 
-/// A record's place in its assignment.
+/// The pending offset of a record, which its receipt settles.
 pub(crate) struct PendingOffset {
     shared: Arc<Shared>,
     assignment: Arc<Assignment>,
@@ -32,13 +33,15 @@ pub(crate) struct PendingOffset {
 }
 
 impl Record {
-    /// Copies a message out of librdkafka and counts it as in flight; `None` if its partition is not assigned any more.
+    /// Copies a message out of librdkafka and counts it as in flight. Returns `None` if its
+    /// partition is not assigned any more or the record was read before.
     pub(super) fn read(
         message: &BorrowedMessage<'_>,
         shared: &Arc<Shared>,
         now: Instant,
     ) -> Option<Self> {
-        let (partition, offset) = (message.partition(), message.offset());
+        let partition = message.partition();
+        let offset = message.offset();
         let timestamp = message.timestamp().to_millis().and_then(|millis| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis.try_into().ok()?))
         });
@@ -51,40 +54,42 @@ impl Record {
         let value = message.payload().map(Bytes::copy_from_slice);
         let bytes = size(&meta, value.as_ref());
         let (assignment, slot) = shared.open(partition, offset, bytes, now)?;
-        let ticket = PendingOffset { shared: Arc::clone(shared), assignment, slot, offset, bytes };
-        Some(Self { value, meta, ticket })
+        let pending = PendingOffset { shared: Arc::clone(shared), assignment, slot, offset, bytes };
+        Some(Self { value, meta, pending })
     }
 
     pub(super) fn assignment(&self) -> &Arc<Assignment> {
-        &self.ticket.assignment
+        &self.pending.assignment
     }
 
-    /// The event for this record; `None` if its partition is being given back, so another member will read it.
+    /// Turns the record into an event. Returns `None` if its partition no longer hands out records:
+    /// the offset stays pending, and the record is read again by the partition's next owner.
     pub(super) fn hand_out(self) -> Option<Event<Option<Bytes>>> {
-        let Self { value, meta, ticket } = self;
-        if let Err(load) = ticket.assignment.take(ticket.bytes) {
-            ticket.shared.resolved(load);
+        let Self { value, meta, pending } = self;
+        if let Err(load) = pending.assignment.hand_out(pending.bytes) {
+            pending.shared.release(load);
             return None;
         }
-        let (assignment, slot) = (Arc::clone(&ticket.assignment), ticket.slot);
-        let receipt = Receipt::of(ticket);
+        let assignment = Arc::clone(&pending.assignment);
+        let slot = pending.slot;
+        let receipt = Receipt::of(pending);
         assignment.watch(slot, receipt.watch());
         Some(Event { value, meta: Arc::new(meta), receipt })
     }
 }
 
 impl PendingOffset {
-    /// Whether these transactions commit its offset.
+    /// Whether these transactions commit this offset.
     pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
         Arc::ptr_eq(&self.shared, &transactions.shared)
     }
 
-    /// What a result of it has to fail with, if the brokers would not take it.
+    /// Returns the failure for a result to this record, if the brokers refused an earlier one.
     pub(crate) fn refusal(&self, transactions: &Transactions) -> Option<Failure> {
         transactions.refusal(self.assignment.partition, self.offset)
     }
 
-    /// Keeps an answer for the transaction that commits the offset.
+    /// Keeps a reply for the transaction that commits the offset.
     pub(crate) fn keep(&self, output: Output) {
         self.shared.stage(&self.assignment, self.offset, output);
     }
@@ -95,23 +100,23 @@ impl Settle for PendingOffset {
         let Self { shared, assignment, slot, offset, bytes } = *self;
         match outcome {
             Outcome::Done => {
-                if let Some(load) = assignment.resolve(slot, bytes) {
-                    shared.answered(load);
+                if let Some(load) = assignment.complete(slot, bytes) {
+                    shared.complete(load);
                 }
             }
             Outcome::Abandoned => {
                 if let Some(held) = assignment.hold() {
-                    // One is worth a look; many are a pipeline that was dropped.
+                    // Only the first is logged, because a pipeline that is dropped abandons many.
                     if held == 1 {
                         let origin = shared.origin(assignment.partition, offset);
-                        tracing::warn!(%origin, "abandoned: commits stop here until a restart reads it again");
+                        tracing::warn!(%origin, "record abandoned: commits stop at its offset until it is read again after a restart");
                     }
-                    shared.held();
+                    shared.count_held();
                 }
             }
             Outcome::Failed(failure) => {
                 if assignment.hold().is_some() {
-                    shared.held();
+                    shared.count_held();
                     let origin = shared.origin(assignment.partition, offset);
                     shared.unanswered(&assignment, origin, failure);
                 }
@@ -120,12 +125,12 @@ impl Settle for PendingOffset {
     }
 }
 
-/// What a record takes of the memory that its source may use.
+/// Returns the bytes that a record takes of `max_in_flight_bytes`.
 fn size(meta: &Meta, value: Option<&Bytes>) -> usize {
-    // What the record costs beside its bytes: its event, its metadata, its receipt, its place in the tracker.
-    const OWN: usize = 256;
+    // Estimated size of a record's event, metadata, receipt and pending offset.
+    const OVERHEAD: usize = 256;
     let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
     let headers =
         meta.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
-    OWN + length(meta.key.as_ref()) + length(value) + headers.sum::<usize>()
+    OVERHEAD + length(meta.key.as_ref()) + length(value) + headers.sum::<usize>()
 }

@@ -1,4 +1,4 @@
-//! Rewinding: after a transaction that failed, partitions are read again from what is committed.
+//! Rewinding: after a failed transaction, partitions are read again from their committed offsets.
 
 use std::time::Duration;
 
@@ -10,13 +10,15 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use super::group::{Group, partitions};
 use super::shared::Shared;
 
-/// How long one try may block the poll thread.
+/// How long each blocking call may hold up the poll thread.
 const TRY: Duration = Duration::from_secs(2);
 
-/// Takes every partition that this member owns and does not read any more to where its offset is committed, or to the
-/// first offset that was read where none is; from there it is read in a new assignment.
+/// Seeks every partition that this member owns without an assignment to its committed offset, or to
+/// the first offset that was read if none is committed. From there the partition is read in a new
+/// assignment. Partitions that are being handed over are left alone.
 ///
-/// The group's coordinator answers only when no transaction is open on these offsets. On an error, try again.
+/// The group's coordinator answers only when no transaction is open on these offsets. After an
+/// error, call this again.
 pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
     let group = consumer.context();
     let leaving = group.handover().as_ref().map(|handover| handover.partitions.clone());
@@ -31,24 +33,24 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaRe
     let list = group.list(&void);
     consumer.pause(&list)?;
     let committed = consumer.committed_offsets(list.clone(), TRY)?;
-    let mut places = TopicPartitionList::with_capacity(void.len());
+    let mut offsets = TopicPartitionList::with_capacity(void.len());
     for element in committed.elements() {
         let partition = element.partition();
-        let place = match element.offset() {
+        let offset = match element.offset() {
             Offset::Offset(offset) => Some(offset),
-            _ => shared.began(partition),
+            _ => shared.first_read(partition),
         };
-        // Nothing of it was read: it is where it was.
-        if let Some(offset) = place {
-            places.add_partition_offset(&shared.topic, partition, Offset::Offset(offset))?;
+        // If nothing of the partition was read, it is still where reading began.
+        if let Some(offset) = offset {
+            offsets.add_partition_offset(&shared.topic, partition, Offset::Offset(offset))?;
         }
     }
-    if places.count() > 0 {
-        for element in consumer.seek_partitions(places, TRY)?.elements() {
+    if offsets.count() > 0 {
+        for element in consumer.seek_partitions(offsets, TRY)?.elements() {
             element.error()?;
         }
     }
-    tracing::info!(topic = %shared.topic, partitions = ?void, "rewound to what is committed");
+    tracing::info!(topic = %shared.topic, partitions = ?void, "rewound to the committed offsets");
     for partition in void {
         shared.assign(partition);
     }

@@ -1,4 +1,4 @@
-//! What the poll thread, the stream, the receipts and the handle of one source have in common.
+//! State that the poll thread, the stream, the receipts and the handle of one source share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,28 +24,29 @@ pub(crate) struct Shared {
     commits: Commits,
     on_unanswered: OnUnanswered,
     assignments: Mutex<HashMap<i32, Arc<Assignment>>>,
-    // The first offset read of each partition whose assignment ended.
-    began: Mutex<HashMap<i32, i64>>,
-    // Records open in all assignments together, and those of them that are held.
+    // The first offset read of each partition whose assignment ended, since the group assigned it.
+    first_read: Mutex<HashMap<i32, i64>>,
+    // The records in flight in all assignments, and the number of them that are held.
     in_flight: TotalLoad,
     held: AtomicUsize,
-    // Partitions that the group has asked for and that are not given back yet.
+    // Number of partitions that are revoked and not given back yet.
     handing_over: AtomicUsize,
-    // While something waits for outcomes, each of them wakes the poll thread.
+    // Set while a drain waits for outcomes: each outcome then wakes the poll thread.
     draining: AtomicBool,
     poller: OnceLock<Thread>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     pub(super) failure_added: Notify,
     closing: Mutex<Option<Instant>>,
-    // The last commit is made.
+    // Set once the last commit is made.
     leaving: AtomicBool,
-    // The poll thread is to look after partitions that hand out nothing more.
+    // Set when a partition halts, until the poll thread has paused it.
     halted: AtomicBool,
     transactions: OnceLock<Weak<Transactions>>,
 }
 
-/// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
+/// Locks a mutex even if it is poisoned, because every critical section here leaves its data
+/// consistent.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -64,7 +65,7 @@ impl Shared {
             },
             on_unanswered: config.on_unanswered,
             assignments: Mutex::default(),
-            began: Mutex::default(),
+            first_read: Mutex::default(),
             in_flight: TotalLoad::default(),
             held: AtomicUsize::new(0),
             handing_over: AtomicUsize::new(0),
@@ -80,9 +81,9 @@ impl Shared {
         }
     }
 
-    // The poll thread, which sleeps by parking.
+    // Waking the poll thread, which sleeps by parking.
 
-    pub(super) fn poll_here(&self) {
+    pub(super) fn register_poller(&self) {
         self.poller.set(thread::current()).ok();
     }
 
@@ -92,9 +93,10 @@ impl Shared {
         }
     }
 
-    // What is in flight.
+    // Records in flight.
 
-    /// Counts a record that has been read, and returns its assignment; `None` if its partition is not assigned.
+    /// Counts a record that has been read as in flight. Returns its assignment and slot, or `None`
+    /// if the partition is not assigned or the record was read before.
     pub(super) fn open(
         &self,
         partition: i32,
@@ -108,58 +110,64 @@ impl Shared {
         Some((assignment, slot))
     }
 
-    /// A record may be larger than all that may be in flight; then it is in flight alone.
+    /// Whether a limit is reached, so that no other record may be read. The last record that was
+    /// read may exceed the limit of bytes.
     pub(super) fn is_full(&self) -> bool {
         let InFlight { records, bytes } = self.in_flight.get();
         records >= self.limit.records || bytes >= self.limit.bytes
     }
 
-    /// Whether enough has been resolved to read again. Held records keep their places, so they do not count here.
+    /// Whether enough records are settled to read again.
     pub(super) fn has_room(&self) -> bool {
         let InFlight { records, bytes } = self.in_flight.get();
         let low = self.low_water();
         records <= low.records && bytes <= low.bytes
     }
 
-    /// Where a source that was full reads again: low enough that it reads some records at once, and high enough that
-    /// the pipeline has others meanwhile.
+    /// Returns the load at which a full source reads again. A quarter of the records that are not
+    /// held has to be settled first: that is enough to read several records at once, and leaves the
+    /// pipeline enough to do meanwhile.
     fn low_water(&self) -> InFlight {
         let InFlight { records: most, bytes } = self.limit;
+        // Pairs with the read-modify-writes in `count_held` and `revoke`.
         let held = self.held.load(Ordering::Acquire).min(most);
         let records = match most - (most - held).div_ceil(4) {
-            // Not one place is free: every record is held.
+            // Every record in flight is held, so the source stays full.
             low if low >= most => most - 1,
             low => low,
         };
         InFlight { records, bytes: bytes - bytes.div_ceil(4) }
     }
 
-    /// Whether a transaction that weighs so much leaves too little room to wait for more.
-    pub(super) fn waits_for(&self, bytes: usize) -> bool {
+    /// Whether a transaction of `bytes` bytes has to be committed now, because it leaves too little
+    /// room for other records.
+    pub(super) fn must_commit(&self, bytes: usize) -> bool {
         bytes >= self.limit.bytes / 2
     }
 
-    /// Keeps an answer for the transaction that commits its record.
+    /// Keeps a reply for the transaction that commits its record.
     pub(super) fn stage(&self, assignment: &Assignment, offset: i64, output: Output) {
         self.in_flight.add(assignment.stage(offset, output));
     }
 
-    /// An input has been answered.
-    pub(super) fn answered(&self, load: InFlight) {
-        self.resolved(load);
+    /// Releases the load of a record that is done, and wakes the transactions' worker.
+    pub(super) fn complete(&self, load: InFlight) {
+        self.release(load);
         if let Some(transactions) = self.transactions.get().and_then(Weak::upgrade) {
             transactions.wake();
         }
     }
 
-    pub(super) fn write_with(&self, transactions: &Arc<Transactions>) {
+    pub(super) fn set_transactions(&self, transactions: &Arc<Transactions>) {
         self.transactions.set(Arc::downgrade(transactions)).ok();
     }
 
-    /// Something is in flight no longer.
-    pub(super) fn resolved(&self, load: InFlight) {
+    /// Subtracts a load that is no longer in flight. Wakes the poll thread if the load fell to the
+    /// low-water mark, or if a drain waits for outcomes.
+    pub(super) fn release(&self, load: InFlight) {
         let before = self.in_flight.remove(load);
         let low = self.low_water();
+        // The load of `draining` below pairs with the store in `drain`, see there.
         let fell = |before: usize, by: usize, mark: usize| {
             before > mark && before.saturating_sub(by) <= mark
         };
@@ -171,43 +179,47 @@ impl Shared {
         }
     }
 
-    /// A record will not be answered.
-    pub(super) fn held(&self) {
+    /// Counts a record that failed or was abandoned.
+    pub(super) fn count_held(&self) {
+        // Pairs with the loads in `low_water` and `stats`.
         self.held.fetch_add(1, Ordering::AcqRel);
-        // The low-water mark has moved.
+        // The low-water mark depends on the number of held records.
         self.wake();
     }
 
     // Assignments.
 
-    /// The group has given this member a partition.
+    /// Begins an assignment of a partition that the group has assigned to this member.
     pub(super) fn assign_anew(&self, partition: i32) {
-        lock(&self.began).remove(&partition);
+        lock(&self.first_read).remove(&partition);
         self.assign(partition);
     }
 
-    /// The first offset read of a partition since the group has given it.
-    pub(super) fn began(&self, partition: i32) -> Option<i64> {
-        lock(&self.began).get(&partition).copied()
+    /// Returns the first offset read of a partition since the group assigned it, once the first
+    /// assignment since then has ended.
+    pub(super) fn first_read(&self, partition: i32) -> Option<i64> {
+        lock(&self.first_read).get(&partition).copied()
     }
 
+    /// Begins an assignment of a partition that this member owns already.
     pub(super) fn assign(&self, partition: i32) {
         let assignment = Arc::new(Assignment::new(partition, self.commits));
         lock(&self.assignments).insert(partition, assignment);
     }
 
-    /// Ends the assignments of these partitions, and returns what may be committed of each.
+    /// Ends the assignments of these partitions, and returns their final states.
     pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, AssignmentEnd)> {
         let mut assignments = lock(&self.assignments);
         let ended = partitions.iter().filter_map(|partition| {
             let assignment = assignments.remove(partition)?;
-            if let Some(began) = assignment.began() {
-                lock(&self.began).entry(*partition).or_insert(began);
+            if let Some(first_read) = assignment.first_read() {
+                lock(&self.first_read).entry(*partition).or_insert(first_read);
             }
-            let remains = assignment.fence();
-            self.in_flight.remove(remains.load);
-            self.held.fetch_sub(remains.held, Ordering::AcqRel);
-            Some((*partition, remains))
+            let end = assignment.fence();
+            self.in_flight.remove(end.load);
+            // Pairs with the loads in `low_water` and `stats`.
+            self.held.fetch_sub(end.held, Ordering::AcqRel);
+            Some((*partition, end))
         });
         ended.collect()
     }
@@ -224,39 +236,46 @@ impl Shared {
         lock(&self.assignments).get(&partition).cloned()
     }
 
-    /// Hands out nothing more of these partitions, and has every outcome wake the poll thread until
-    /// [`drained`](Self::drained) is told that nobody waits any more.
+    /// Stops handing out records of these partitions, and has every outcome wake the poll thread
+    /// until [`end_drain`](Self::end_drain).
     pub(super) fn drain(&self, partitions: &[i32]) {
+        // Pairs with the load in `release`. After this store, `is_drained` locks each assignment;
+        // before that load, `Assignment::complete` locks the record's. So either `is_drained` sees
+        // the outcome, or `release` sees `true` and wakes the poll thread.
         self.draining.store(true, Ordering::SeqCst);
         for assignment in partitions.iter().filter_map(|partition| self.assignment(*partition)) {
             assignment.close();
         }
     }
 
-    /// Whether everything that was handed out of these partitions has come to an outcome.
+    /// Whether all records that were handed out of these partitions are settled.
     pub(super) fn is_drained(&self, partitions: &[i32]) -> bool {
         let assignments = lock(&self.assignments);
         let assignments = partitions.iter().filter_map(|partition| assignments.get(partition));
-        assignments.into_iter().all(|assignment| assignment.taken() == 0)
+        assignments.into_iter().all(|assignment| assignment.handed_out() == 0)
     }
 
-    pub(super) fn drained(&self) {
+    pub(super) fn end_drain(&self) {
+        // Pairs with the load in `release`. A wake-up too many does no harm.
         self.draining.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn set_handing_over(&self, partitions: usize) {
+        // Pairs with the load in `stats`.
         self.handing_over.store(partitions, Ordering::Release);
     }
 
-    /// How many records were handed out and have come to no outcome.
-    pub(super) fn taken(&self) -> usize {
-        lock(&self.assignments).values().map(|assignment| assignment.taken()).sum()
+    /// Returns the number of records that were handed out and are not settled.
+    pub(super) fn handed_out(&self) -> usize {
+        lock(&self.assignments).values().map(|assignment| assignment.handed_out()).sum()
     }
 
-    // The end.
+    // Ending.
 
-    /// Ends the source with an error; the first one counts.
+    /// Ends the source with an error. Only the first error counts.
     pub(super) fn fail(&self, error: Error) {
+        // Pairs with the load in `has_failed`. The error itself is published by its mutex and
+        // announced by `failure_added`.
         if !self.failed.swap(true, Ordering::AcqRel) {
             *lock(&self.failure) = Some(error);
             self.failure_added.notify_one();
@@ -264,7 +283,8 @@ impl Shared {
         self.wake();
     }
 
-    /// A record's failure was answered by nothing. The source goes past it in no case.
+    /// Handles the failure of a record that nothing in the pipeline answered. Its offset is never
+    /// committed.
     pub(super) fn unanswered(&self, assignment: &Assignment, origin: Origin, failure: Failure) {
         match self.on_unanswered {
             OnUnanswered::Stop => {
@@ -272,9 +292,11 @@ impl Shared {
             }
             OnUnanswered::HaltPartition => {
                 if assignment.is_open() {
-                    tracing::error!(%origin, %failure, "nothing answered this failure: its partition halts here");
+                    tracing::error!(%origin, %failure, "nothing in the pipeline answered this failure: the partition halts at this record");
                 }
                 assignment.close();
+                // Pairs with the swap in `take_halted`: a poll thread that sees `true` also sees
+                // the assignment closed.
                 self.halted.store(true, Ordering::Release);
                 self.wake();
             }
@@ -283,30 +305,36 @@ impl Shared {
 
     /// Whether a partition has halted since the last call.
     pub(super) fn take_halted(&self) -> bool {
+        // Pairs with the store in `unanswered`.
         self.halted.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn has_failed(&self) -> bool {
+        // Pairs with the swap in `fail`.
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The error that ended the source, for the first who asks.
+    /// Takes the error that ended the source. Later calls return `None`.
     pub(super) fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()
     }
 
-    /// Asks the poll thread to end, at once or when everything in flight is resolved before `deadline`.
+    /// Asks the poll thread to end when all records that were handed out are settled, at `deadline`
+    /// at the latest.
     pub(super) fn close(&self, deadline: Instant) {
         *lock(&self.closing) = Some(deadline);
         self.wake();
     }
 
     pub(super) fn leave(&self) {
+        // Pairs with the load in `is_leaving`, which the rebalance callback makes on the thread
+        // that drops the consumer.
         self.leaving.store(true, Ordering::Release);
     }
 
-    /// Whether there is nothing left to commit.
+    /// Whether the last commit is made.
     pub(super) fn is_leaving(&self) -> bool {
+        // Pairs with the store in `leave`.
         self.leaving.load(Ordering::Acquire)
     }
 
@@ -327,7 +355,9 @@ impl Shared {
         Stats {
             in_flight: records,
             in_flight_bytes: bytes,
+            // Pairs with the read-modify-writes in `count_held` and `revoke`.
             held: self.held.load(Ordering::Acquire),
+            // Pairs with the store in `set_handing_over`.
             handing_over: self.handing_over.load(Ordering::Acquire),
             oldest,
         }
@@ -342,12 +372,14 @@ impl Shared {
     }
 }
 
-/// The instant after `duration`, however long that is.
+/// Returns the instant `duration` from now, or a year from now if that is sooner, so that the
+/// addition cannot overflow.
 pub(super) fn after(duration: Duration) -> Instant {
     const FAR: Duration = Duration::from_hours(24 * 365);
     Instant::now() + duration.min(FAR)
 }
 
-/// The longest that the poll thread sleeps: everything that has to wake it does so, this is only how late it would be
-/// if a wake-up were lost, and far below `max.poll.interval.ms`.
+/// The longest time that the poll thread sleeps. Every event that concerns the thread also wakes
+/// it, so this only bounds the delay if a wake-up were lost. It is far below
+/// `max.poll.interval.ms`.
 pub(super) const BACKSTOP: Duration = Duration::from_millis(100);

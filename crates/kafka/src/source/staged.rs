@@ -1,4 +1,4 @@
-//! `Staged`: what was made of an assignment's records and waits for the transaction that commits them.
+//! `Staged`: replies that wait for the transaction that commits their requests.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use smallvec::SmallVec;
 use super::in_flight::InFlight;
 use crate::sink::{Reply, ReplyTarget, headers};
 
-/// A record to be written.
+/// A reply to be written in a transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
-    pub(crate) place: ReplyTarget,
+    pub(crate) target: ReplyTarget,
     pub(crate) reply: Reply,
-    /// The reply's place in its request's trace.
+    /// The `traceparent` header of the reply, if the request has a valid one.
     pub(crate) traceparent: Option<String>,
-    /// What its request came with.
+    /// Metadata of the request.
     pub(crate) meta: Arc<Meta>,
 }
 
@@ -27,7 +27,7 @@ impl Output {
         headers(&self.meta, self.traceparent.as_deref(), &self.reply.headers)
     }
 
-    /// What librdkafka's `message.max.bytes` is about.
+    /// Returns the size that counts towards librdkafka's `message.max.bytes`.
     pub(crate) fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = |headers: &[Header]| -> usize {
@@ -39,26 +39,29 @@ impl Output {
             + headers(&self.reply.headers)
     }
 
-    /// What it takes of the memory that its source may use: it is kept here, and librdkafka has a copy.
+    /// Returns the bytes that the reply takes of `max_in_flight_bytes`: it is kept here, and
+    /// librdkafka has a copy.
     pub(super) fn weight(&self) -> usize {
         size_of::<Self>() + 2 * self.size()
     }
 }
 
-/// The records of an assignment that are not committed, and what was made of them. A transaction takes the outputs of
-/// those before the first that is not answered, so whatever it commits is exactly what it has written the answers of.
+/// The uncommitted records of an assignment, and the replies to them.
+///
+/// A transaction takes the replies to all records before the position, so it commits exactly the
+/// requests whose replies it writes.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    // In the order of their offsets.
+    // In offset order.
     records: VecDeque<Uncommitted>,
-    // How many of them the open transaction has taken.
+    // Number of leading records whose replies the open transaction has taken.
     taken: usize,
 }
 
 #[derive(Debug)]
 struct Uncommitted {
     offset: i64,
-    // What it weighs, with its outputs.
+    // Size of the record and the replies to it.
     bytes: usize,
     outputs: SmallVec<[Output; 1]>,
 }
@@ -68,11 +71,11 @@ impl Staged {
         self.records.push_back(Uncommitted { offset, bytes, outputs: SmallVec::new() });
     }
 
-    /// Keeps an output of a record that is not answered. Returns what it weighs.
+    /// Keeps a reply to a record that is not settled. Returns the reply's weight.
     pub(super) fn add(&mut self, offset: i64, output: Output) -> usize {
         let bytes = output.weight();
         let found = self.records.binary_search_by_key(&offset, |record| record.offset);
-        debug_assert!(found.is_ok(), "a record that is not answered is not committed");
+        debug_assert!(found.is_ok(), "a record is not committed before it is settled");
         if let Ok(at) = found {
             self.records[at].bytes += bytes;
             self.records[at].outputs.push(output);
@@ -80,8 +83,8 @@ impl Staged {
         bytes
     }
 
-    /// The outputs of all records before `position` that were not taken before, in the records' order, and what these
-    /// records weigh.
+    /// Takes the replies to all records before `position` that were not taken before. Returns them
+    /// in offset order, and the size of these records.
     pub(super) fn take_before(&mut self, position: i64) -> (Vec<(i64, Output)>, usize) {
         let mut outputs = Vec::new();
         let mut bytes = 0;
@@ -95,14 +98,15 @@ impl Staged {
         (outputs, bytes)
     }
 
-    /// All records before `position` are committed. Returns what they weighed.
-    pub(super) fn written(&mut self, position: i64) -> InFlight {
+    /// Removes all records before `position`, which are committed. Returns the load that is no
+    /// longer in flight.
+    pub(super) fn remove_committed(&mut self, position: i64) -> InFlight {
         let mut bytes = 0;
         while let Some(record) = self.records.pop_front_if(|record| record.offset < position) {
             bytes += record.bytes;
             self.taken -= 1;
         }
-        // Each was counted as a record until it was answered.
+        // The records themselves left the count when they were settled.
         InFlight { records: 0, bytes }
     }
 }

@@ -1,4 +1,4 @@
-//! `Records`: the records of the poll thread, handed out as a stream of events.
+//! `Records`: the records of the poll thread as a stream of events.
 
 use std::sync::Arc;
 
@@ -10,13 +10,16 @@ use super::SourceItem;
 use super::record::Record;
 use super::shared::Shared;
 
-/// Most records that are taken from the poll thread together, which costs little more than taking one.
-const TOGETHER: usize = 64;
+/// Maximum number of records taken from the channel at once, which costs little more than taking
+/// one.
+const MAX_AT_ONCE: usize = 64;
 
+/// The stream of a source. It is `over` when `stop` is cancelled, when it has yielded an error, or
+/// when the poll thread has ended.
 pub(super) struct Records {
     records: mpsc::Receiver<Record>,
-    // Taken from the poll thread and not handed out yet, the next one last.
-    taken: Vec<Record>,
+    // Records taken from the channel and not handed out yet, in reverse order.
+    buffered: Vec<Record>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     over: bool,
@@ -28,24 +31,24 @@ impl Records {
         shared: Arc<Shared>,
         stop: CancellationToken,
     ) -> Self {
-        Self { records, taken: Vec::with_capacity(TOGETHER), shared, stop, over: false }
+        Self { records, buffered: Vec::with_capacity(MAX_AT_ONCE), shared, stop, over: false }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
-        stream::unfold(self, |mut intake| async move { Some((intake.next().await?, intake)) })
+        stream::unfold(self, |mut records| async move { Some((records.next().await?, records)) })
     }
 
-    /// The next event. An error comes ahead of the records that are waiting: the sooner nothing new is begun, the less
-    /// is answered twice.
+    /// Returns the next event. An error is yielded before the waiting records, because every record
+    /// handed out after it may be answered twice.
     async fn next(&mut self) -> Option<SourceItem> {
         while !self.over {
             if !self.stop.is_cancelled()
                 && !self.shared.has_failed()
-                && let Some(record) = self.taken.pop()
+                && let Some(record) = self.buffered.pop()
             {
                 match record.hand_out() {
                     Some(event) => return Some(Ok(event)),
-                    // Its partition is being given back.
+                    // Its partition no longer hands out records.
                     None => continue,
                 }
             }
@@ -56,12 +59,12 @@ impl Records {
                     self.over = true;
                     return self.shared.take_failure().map(Err);
                 }
-                count = self.records.recv_many(&mut self.taken, TOGETHER) => {
+                count = self.records.recv_many(&mut self.buffered, MAX_AT_ONCE) => {
                     if count == 0 {
                         self.over = true;
                         return self.shared.take_failure().map(Err);
                     }
-                    self.taken.reverse();
+                    self.buffered.reverse();
                 }
             }
         }

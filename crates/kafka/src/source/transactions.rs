@@ -1,10 +1,12 @@
-//! `Transactions`: answers and the offsets that they answer, written in one transaction after another.
+//! `Transactions`: writes replies and commits the offsets of their requests, in one transaction
+//! after another.
 //!
-//! A thread of its own, the [`worker`], takes what is [staged](super::staged) of each assignment up to its first offset
-//! that is not answered, produces it, and commits it together with that offset. When a transaction fails, everything that
-//! is in flight is void: the worker fences all assignments and aborts, and the poll thread [rewinds](super::rewind) the
-//! partitions to what is committed. A call that does not return in its time is given up with its thread and its producer;
-//! a new one with the same id shuts the old one out.
+//! The [`worker`] thread takes the [staged](super::staged) replies of each assignment up to its
+//! position, produces them, and commits them together with that position. If a transaction fails,
+//! everything in flight is void: the worker fences all assignments and aborts, and the poll thread
+//! [rewinds](super::rewind) the partitions to their committed offsets. If a call does not return in
+//! time, its thread and its producer are given up, and a new producer with the same transactional
+//! id fences the old one.
 
 mod txn_error;
 mod worker;
@@ -27,38 +29,44 @@ use super::shared::{Shared, lock};
 use crate::Error;
 use crate::sink::ReplyKind;
 
-/// What the worker, the poll thread, the sinks and the receipts of one source have in common.
+/// State that the worker, the poll thread, the sinks and the receipts of one source share.
 pub(crate) struct Transactions {
     pub(super) shared: Arc<Shared>,
     client: ClientConfig,
-    // That of the first sink's topic.
+    // The `batch.size` that fits the first sink's topic.
     batch_size: Option<String>,
     id: String,
     commit_interval: Duration,
     timeout: Duration,
     consumer: Mutex<Option<Arc<BaseConsumer<Group>>>>,
-    // The worker that counts. One that was given up finds another number here.
+    // Generation of the current worker. An old worker sees another number here and stops.
     generation: AtomicU64,
+    // Thread of the current worker, to wake it.
     worker: Mutex<Option<Thread>>,
-    // Whether the worker has to be woken when there is something to do.
+    // Whether the worker may be asleep, so that it has to be woken when there is work.
     asleep: AtomicBool,
+    // Asks the worker to end.
     stopped: AtomicBool,
+    // Whether no worker runs.
     ended: AtomicBool,
-    // The blocking call that the worker is in, and when it should have returned.
+    // The blocking call that the worker is in, and the time by which it has to return.
     call: Mutex<Option<(&'static str, Instant)>>,
-    // Flushes are numbered; all up to `flushed` are over.
+    // Number of the last flush that was requested, and of the last one that is complete.
     flush: AtomicU64,
     flushed: AtomicU64,
+    // Whether the partitions have to be rewound to their committed offsets.
     rewind: AtomicBool,
-    // Whether a transaction failed, and what it covered is still to be read again.
+    // Whether a transaction failed whose records are not read again yet.
     failed: AtomicBool,
-    // The inputs whose results the brokers will not take, and why, until their offsets are committed.
+    // Requests whose results the brokers refused, and why, until their offsets are committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
+    // Whether `poison` has entries.
     has_poison: AtomicBool,
 }
 
 impl Transactions {
-    /// Connects a producer, and ends what an earlier one with the same id left open.
+    /// Connects a producer, which ends a transaction that an earlier one with the same id left
+    /// open.
     pub(super) async fn connect(
         shared: Arc<Shared>,
         client: ClientConfig,
@@ -98,8 +106,8 @@ impl Transactions {
         &self.id
     }
 
-    /// Whether a sink with these settings writes as this producer does.
-    pub(super) fn writes_with(&self, client: &ClientConfig) -> bool {
+    /// Whether a sink with these settings can share this producer.
+    pub(super) fn has_client_config(&self, client: &ClientConfig) -> bool {
         self.client.config_map() == client.config_map()
     }
 
@@ -107,7 +115,7 @@ impl Transactions {
         self.shared.topic.to_string()
     }
 
-    /// Begins to write what `consumer` has in flight.
+    /// Starts the worker, which writes the replies to the records of `consumer`.
     pub(super) fn start(
         self: &Arc<Self>,
         consumer: &Arc<BaseConsumer<Group>>,
@@ -117,9 +125,12 @@ impl Transactions {
         self.spawn(Some(producer))
     }
 
+    /// Starts a worker of the current generation, which creates its producer if it is given none.
     fn spawn(self: &Arc<Self>, producer: Option<Producer>) -> Result<(), Error> {
-        let worker =
-            Worker::new(Arc::clone(self), self.generation.load(Ordering::Acquire), producer);
+        // Pairs with the increment in `replace_stuck_worker`.
+        let generation = self.generation.load(Ordering::Acquire);
+        let worker = Worker::new(Arc::clone(self), generation, producer);
+        // Pairs with the loads in `is_flushed` and `stop`.
         self.ended.store(false, Ordering::Release);
         let thread = thread::Builder::new()
             .name("kafka-transactions".to_owned())
@@ -129,8 +140,12 @@ impl Transactions {
         Ok(())
     }
 
-    /// An input is answered, so there may be something to write.
+    /// Wakes the worker if it may be asleep. Called when a record is settled, so that there may be
+    /// something to commit.
     pub(super) fn wake(&self) {
+        // Pairs with the store in `Worker::run`, which comes before the worker looks for work. If
+        // the worker has looked too early to find the caller's work, this swap sees `true` and
+        // wakes it.
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Some(worker) = &*lock(&self.worker)
         {
@@ -138,44 +153,57 @@ impl Transactions {
         }
     }
 
-    /// Whether there are inputs whose results the brokers would not take.
+    /// Whether the brokers refused results of requests that are not committed yet.
     pub(crate) fn has_refused(&self) -> bool {
+        // Pairs with the stores in `poisoned` and `committed`.
         self.has_poison.load(Ordering::Acquire)
     }
 
-    /// What a result of this input has to fail with, if the brokers would not take it.
+    /// Returns the failure for a result to this request, if the brokers refused an earlier one.
     pub(crate) fn refusal(&self, partition: i32, offset: i64) -> Option<Failure> {
         lock(&self.poison).get(&(partition, offset)).cloned()
     }
 
-    // For the poll thread.
+    // Called by the poll thread.
 
-    /// Asks for everything that can be committed to be committed now. See [`is_flushed`](Self::is_flushed).
+    /// Asks the worker to commit everything that can be committed now. Returns the number of this
+    /// flush for [`is_flushed`](Self::is_flushed).
     pub(super) fn flush(&self) -> u64 {
+        // Pairs with the load in `Worker::run`: a turn that sees this number also sees the records
+        // that were settled before.
         let number = self.flush.fetch_add(1, Ordering::AcqRel) + 1;
+        // Makes `wake` unpark the worker even if it waits with an open transaction. Pairs with the
+        // swap in `wake`.
         self.asleep.store(true, Ordering::SeqCst);
         self.wake();
         number
     }
 
-    /// Whether a flush is over, committed or failed.
+    /// Whether a flush is complete: committed or failed.
     pub(super) fn is_flushed(&self, number: u64) -> bool {
+        // Pair with the `fetch_max` in `Worker::run` and the store in `Worker::end`: a caller that
+        // sees the flush complete also sees its outcome.
         self.flushed.load(Ordering::Acquire) >= number || self.ended.load(Ordering::Acquire)
     }
 
-    /// Whether a transaction failed and what it covered is still to be read again.
+    /// Whether a transaction failed whose records are not read again yet.
     pub(super) fn has_failed(&self) -> bool {
+        // Pairs with the stores in `void`, `rewind_failed` and `Worker::try_commit`.
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Whether one had failed, which from now on counts no more.
+    /// Forgets a failed transaction. Returns whether there was one.
     pub(super) fn take_failure(&self) -> bool {
+        // Pairs with the stores in `void`, `rewind_failed` and `Worker::try_commit`.
         self.failed.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the partitions have to be rewound to what is committed. Whoever asks does so, or
-    /// [says that it was not done](Self::not_rewound); from then on what failed is as if it had never been read.
+    /// Whether the partitions have to be rewound to their committed offsets. A caller that gets
+    /// `true` rewinds them or calls [`rewind_failed`](Self::rewind_failed). The failed transaction
+    /// is forgotten, because its records are read as if for the first time.
     pub(super) fn take_rewind(&self) -> bool {
+        // Pairs with the stores in `Worker::recover` and `Worker::rebuild`: the transaction has
+        // ended before the partitions are rewound.
         let rewind = self.rewind.swap(false, Ordering::AcqRel);
         if rewind {
             self.take_failure();
@@ -183,19 +211,22 @@ impl Transactions {
         rewind
     }
 
-    pub(super) fn not_rewound(&self) {
+    /// Notes that rewinding failed, so that it is tried again.
+    pub(super) fn rewind_failed(&self) {
         self.failed.store(true, Ordering::Release);
         self.rewind.store(true, Ordering::Release);
     }
 
-    /// Gives the worker up if it is in a call that should have returned, and starts another.
-    pub(super) fn watch(self: &Arc<Self>) {
+    /// Replaces the worker if its blocking call is overdue.
+    pub(super) fn replace_stuck_worker(self: &Arc<Self>) {
         let overdue = {
             let mut call = lock(&self.call);
             call.take_if(|(_, until)| Instant::now() > *until)
         };
-        let Some((what, _)) = overdue else { return };
-        tracing::error!(id = %self.id, "{what} did not return in time; a new producer takes over");
+        let Some((call, _)) = overdue else { return };
+        tracing::error!(id = %self.id, "{call} did not return in time; a new producer takes over");
+        // Pairs with the loads in `Worker::is_replaced` and `watched_producer`: a worker that sees
+        // the new number stops and leaves `call` to its successor.
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.void();
         if let Err(error) = self.spawn(None) {
@@ -203,36 +234,43 @@ impl Transactions {
         }
     }
 
-    /// Ends the worker, and waits a moment for it.
+    /// Ends the worker, and waits up to two seconds for it.
     pub(super) fn stop(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
-        const LOOK: Duration = Duration::from_millis(5);
+        const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+        // Pairs with the load in `Worker::is_over`.
         self.stopped.store(true, Ordering::Release);
         let until = Instant::now() + PATIENCE;
+        // Pairs with the store in `Worker::end`.
         while !self.ended.load(Ordering::Acquire) && Instant::now() < until {
+            // As in `flush`, and again in each round, because the worker may have reset it.
             self.asleep.store(true, Ordering::SeqCst);
             self.wake();
-            thread::park_timeout(LOOK);
+            thread::park_timeout(CHECK_INTERVAL);
         }
-        // Or it would not leave its group.
+        // A consumer leaves its group only when the last reference to it is dropped.
         lock(&self.consumer).take();
     }
 
-    // For the worker.
+    // Called by the worker, and by the poll thread when it replaces a worker.
 
-    /// Everything in flight is void: whatever comes of it is dropped, and its records are read again.
+    /// Voids everything in flight: later outcomes and replies are dropped, and the records are read
+    /// again.
     fn void(&self) {
+        // Pair with the load in `has_failed` and the swap in `take_rewind`.
         self.failed.store(true, Ordering::Release);
         self.shared.revoke(&self.shared.assigned());
     }
 
-    /// The brokers will not take an output. A result fails when it comes again; where it was what told of a failure,
-    /// nothing can answer its input.
-    fn poisoned(&self, answer: &StagedReply, failure: Failure) {
-        let StagedReply { partition, offset, output } = answer;
-        let (partition, offset) = (*partition, *offset);
+    /// Notes that the brokers refused a reply. A result fails when its request is read again. If
+    /// the refused reply reports a failure, nothing can answer its request, and the source ends.
+    fn poisoned(&self, reply: &StagedReply, failure: Failure) {
+        let StagedReply { partition, offset, output } = reply;
+        let partition = *partition;
+        let offset = *offset;
         if output.reply.kind == ReplyKind::Result {
             lock(&self.poison).insert((partition, offset), failure);
+            // Pairs with the load in `has_refused`.
             self.has_poison.store(true, Ordering::Release);
             return;
         }
@@ -240,11 +278,12 @@ impl Transactions {
         self.shared.fail(Error::Unanswered { origin, failure: Box::new(failure) });
     }
 
-    /// Forgets the poison that is committed.
+    /// Forgets refused results whose requests are committed.
     fn committed(&self, partition: i32, position: i64) {
         if self.has_refused() {
             let mut poison = lock(&self.poison);
             poison.retain(|(of, offset), _| *of != partition || *offset >= position);
+            // Pairs with the load in `has_refused`.
             self.has_poison.store(!poison.is_empty(), Ordering::Release);
         }
     }
@@ -279,17 +318,17 @@ mod tests {
             Transactions::connect(Arc::clone(&shared), client, None, settings, "id".to_owned())
                 .await
                 .unwrap();
-        // As a worker would that is in a call, and stays there.
+        // As if the worker were stuck in a call.
         *lock(&transactions.call) = Some(("commit_transaction", Instant::now() + PATIENCE));
-        transactions.watch();
-        assert_eq!(shared.assigned(), [0], "it has time");
+        transactions.replace_stuck_worker();
+        assert_eq!(shared.assigned(), [0], "the call is not overdue");
         let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
         *lock(&transactions.call) = Some(("commit_transaction", past));
-        transactions.watch();
+        transactions.replace_stuck_worker();
         assert!(shared.assigned().is_empty(), "what is in flight is void");
         let start = Instant::now();
         while !transactions.take_rewind() {
-            assert!(start.elapsed() < PATIENCE, "no other producer");
+            assert!(start.elapsed() < PATIENCE, "no other producer took over");
             thread::yield_now();
         }
         transactions.stop();

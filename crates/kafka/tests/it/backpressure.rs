@@ -1,4 +1,4 @@
-//! A pipeline that is slower than its topic.
+//! Backpressure from a pipeline that is slower than its topic.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
     let (mut events, handle) = start(config).await;
 
     let mut taken = take(&mut events, BOUND).await;
-    // Long enough to pause, so that what was fetched ahead is dropped and read again.
+    // Long enough for the source to pause, which drops the records that were fetched ahead.
     let early = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
     assert!(early.is_err(), "handed out more than the bound");
     assert_eq!(handle.stats().in_flight, BOUND);
@@ -28,7 +28,7 @@ async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
     let mut seen = positions(&taken);
     while seen.len() < COUNT {
         assert!(handle.stats().in_flight <= BOUND);
-        // Out of order.
+        // Settles records out of order.
         taken.swap_remove(taken.len() / 2).receipt.done();
         while taken.len() <= BOUND / 2 && seen.len() < COUNT {
             let event = next(&mut events).await;
@@ -44,7 +44,7 @@ async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn records_that_are_held_keep_their_places_but_do_not_stop_the_rest() {
+async fn records_that_are_held_stay_in_flight_but_do_not_stop_the_others() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     broker.fill(&topic, 1, 20).await;
@@ -79,7 +79,7 @@ async fn no_more_bytes_than_the_bound_are_in_flight() {
                 seen += 1;
                 taken.push(event.unwrap().unwrap());
             }
-            // Full: some have to go before more come.
+            // The source is full: some records have to be settled before more come.
             Err(_) if taken.len() < 5 => {}
             Err(_) => {
                 assert!(taken.len() <= 8, "{} are in flight", taken.len());
@@ -110,14 +110,16 @@ async fn a_record_larger_than_the_bound_is_in_flight_alone() {
 }
 
 #[tokio::test]
-async fn a_partition_far_ahead_of_its_oldest_record_waits_for_it_and_the_others_go_on() {
+async fn a_partition_that_reaches_max_uncommitted_waits_and_the_others_go_on() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(2).await, unique("group"));
+    let topic = broker.topic(2).await;
+    let group = unique("group");
     broker.fill(&topic, 2, 500).await;
     let mut config = broker.source(&topic, &group);
     config.max_uncommitted = 10.try_into().unwrap();
     let (mut events, handle) = start(config).await;
-    let (mut first, mut seen) = (None, [0, 0]);
+    let mut first = None;
+    let mut seen = [0, 0];
     while seen[1] < 500 {
         let event = next(&mut events).await;
         let partition = usize::try_from(event.meta.origin.partition.unwrap()).unwrap();
@@ -127,7 +129,7 @@ async fn a_partition_far_ahead_of_its_oldest_record_waits_for_it_and_the_others_
             _ => event.receipt.done(),
         }
     }
-    assert_eq!(seen[0], 10, "those that may be ahead, and no more");
+    assert_eq!(seen[0], 10, "max_uncommitted records and no more");
     first.unwrap().receipt.done();
     while seen[0] < 500 {
         next(&mut events).await.receipt.done();
@@ -140,13 +142,15 @@ async fn a_partition_far_ahead_of_its_oldest_record_waits_for_it_and_the_others_
 #[tokio::test]
 async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(2).await, unique("group"));
+    let topic = broker.topic(2).await;
+    let group = unique("group");
     broker.fill(&topic, 2, 300).await;
     let mut config = broker.source(&topic, &group);
     config.on_unanswered = OnUnanswered::HaltPartition;
     config.max_in_flight = 20.try_into().unwrap();
     let (mut events, handle) = start(config).await;
-    let (mut failed, mut others) = (false, 0);
+    let mut failed = false;
+    let mut others = 0;
     while others < 300 || !failed {
         let event = next(&mut events).await;
         match event.meta.origin.partition.unwrap() {
@@ -161,7 +165,8 @@ async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
             }
         }
     }
-    // What is written to it now is not read, in as much time as it takes to read the other.
+    // Records written to the halted partition now are not read in the time that it takes to read
+    // the other.
     broker.fill(&topic, 2, 50).await;
     for _ in 0..50 {
         let event = next(&mut events).await;
@@ -170,7 +175,7 @@ async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
     }
     assert_eq!(handle.close(PATIENCE).await.unwrap().held, 1);
     assert_eq!(broker.committed(&topic, &group, 2), [(0, 3), (1, 350)].into());
-    // A restart begins with it.
+    // After a restart, reading begins with the failed record.
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     let event = next(&mut events).await;
     assert_eq!((event.meta.origin.partition, event.meta.origin.position), (Some(0), 3));

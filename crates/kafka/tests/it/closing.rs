@@ -1,4 +1,4 @@
-//! Stopping, closing, and giving up.
+//! Stopping and closing a source.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Broker, PATIENCE, next, positions, start, start_until, take, unique};
 
 #[tokio::test]
-async fn closing_waits_for_what_was_handed_out_and_leaves_the_rest() {
+async fn closing_waits_for_the_records_that_were_handed_out_and_leaves_the_others() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 20).await;
     let stop = CancellationToken::new();
     let (mut events, handle) = start_until(broker.source(&topic, &group), &stop).await;
@@ -35,7 +36,7 @@ async fn closing_waits_for_what_was_handed_out_and_leaves_the_rest() {
 }
 
 #[tokio::test]
-async fn closing_gives_up_at_its_deadline_and_says_what_is_left() {
+async fn closing_ends_at_its_deadline_and_reports_unsettled_records() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     broker.fill(&topic, 1, 3).await;
@@ -49,9 +50,10 @@ async fn closing_gives_up_at_its_deadline_and_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_member_that_closes_lets_the_next_one_in_at_once() {
+async fn a_new_member_gets_the_partitions_at_once_after_another_has_closed() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 1).await;
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     let _taken = next(&mut events).await;
@@ -59,7 +61,7 @@ async fn a_member_that_closes_lets_the_next_one_in_at_once() {
     let before = Instant::now();
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     next(&mut events).await.receipt.done();
-    // Not the session timeout, 45 s.
+    // Not after the session timeout.
     assert!(before.elapsed() < Duration::from_secs(10), "took {:?}", before.elapsed());
     handle.close(PATIENCE).await.unwrap();
 }

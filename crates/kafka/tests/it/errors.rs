@@ -1,4 +1,4 @@
-//! What a user reads when the configuration and the brokers do not fit.
+//! Error messages for configurations that do not fit the brokers.
 
 use std::time::Duration;
 

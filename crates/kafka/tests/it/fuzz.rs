@@ -1,4 +1,4 @@
-//! Records of any bytes, written as no careful client would, through the real reader.
+//! Records of arbitrary bytes, written without a client's checks and read by a source.
 
 use std::ffi::{CString, c_void};
 use std::ptr;
@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 
 use crate::support::{Broker, PATIENCE, next, start, unique};
 
-/// A header's name, which need not be UTF-8 and has no null, and its value.
+/// A header's name, which may be invalid UTF-8 but has no null character, and its value.
 type RawHeader = (CString, Option<Vec<u8>>);
 
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ fn records() -> impl Strategy<Value = Raw> {
     (bytes(), bytes(), headers).prop_map(|(key, value, headers)| Raw { key, value, headers })
 }
 
-/// Writes a record to partition 0. rust-rdkafka's own producer takes no names that are not UTF-8.
+/// Writes a record to partition 0. rust-rdkafka's own producer accepts only names in UTF-8.
 fn produce(producer: &BaseProducer, topic: &str, record: &Raw) {
     use sys::rd_kafka_vtype_t as Type;
     type Union = sys::rd_kafka_vu_s__bindgen_ty_1;
@@ -67,7 +67,8 @@ fn produce(producer: &BaseProducer, topic: &str, record: &Raw) {
         };
         argument(Type::RD_KAFKA_VTYPE_HEADER, Union { header })
     }));
-    // SAFETY: each argument is of its type; what they point at outlives the call, which copies it.
+    // SAFETY: each argument has its type's member set, and the memory that it points to outlives
+    // the call, which copies it.
     let error = unsafe {
         let client = producer.client().native_ptr();
         sys::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len())
@@ -83,7 +84,8 @@ async fn fuzz_records_of_any_bytes_are_read_as_they_are() {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", &broker.servers).create().unwrap();
     let (mut events, handle) = start(broker.source(&topic, &unique("group"))).await;
-    let (strategy, mut runner) = (records(), TestRunner::default());
+    let strategy = records();
+    let mut runner = TestRunner::default();
     let mut left = ProptestConfig::default().cases;
     while left > 0 {
         let count = left.min(ROUND);

@@ -1,4 +1,5 @@
-//! The crate against a broker: the one in `KAFKA_BROKERS` if that is set, else the embedded one.
+//! Tests of the crate with a broker: the one in `KAFKA_BROKERS` if it is set, otherwise the
+//! embedded one.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Which records come again.
+//! Commits, and the records that are read again after a restart.
 
 use std::time::Duration;
 
@@ -12,22 +12,23 @@ use tokio::time::Instant;
 use crate::support::{Broker, PATIENCE, Record, positions, start, take, unique};
 
 #[tokio::test]
-async fn records_from_the_smallest_unresolved_one_on_come_again() {
+async fn records_from_the_smallest_unsettled_one_on_are_read_again() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 10).await;
 
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     let mut taken = take(&mut events, 10).await;
     let kept = taken.remove(4);
-    // Later ones first.
+    // Settles the last record first.
     for event in taken.into_iter().rev() {
         event.receipt.done();
     }
     let report = handle.close(Duration::ZERO).await.unwrap();
     assert_eq!(report, CloseReport { unresolved: 1, held: 0 });
     assert_eq!(broker.committed(&topic, &group, 1)[&0], 4);
-    // Too late: the next run may be further already.
+    // An outcome after closing is ignored, because the next run may have committed more.
     kept.receipt.done();
     assert_eq!(broker.committed(&topic, &group, 1)[&0], 4);
 
@@ -42,9 +43,10 @@ async fn records_from_the_smallest_unresolved_one_on_come_again() {
 }
 
 #[tokio::test]
-async fn a_running_source_commits_what_is_resolved() {
+async fn a_running_source_commits_settled_records() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 3).await;
     let mut config = broker.source(&topic, &group);
     config.commit_interval = Duration::from_millis(20);
@@ -64,7 +66,8 @@ async fn a_running_source_commits_what_is_resolved() {
 #[tokio::test]
 async fn an_abandoned_record_holds_its_offset_and_is_not_waited_for() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 5).await;
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     for (n, event) in take(&mut events, 5).await.into_iter().enumerate() {
@@ -79,9 +82,10 @@ async fn an_abandoned_record_holds_its_offset_and_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_failure_that_nobody_answered_ends_the_source_and_is_named() {
+async fn an_unanswered_failure_ends_the_source_and_is_named() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(1).await, unique("group"));
+    let topic = broker.topic(1).await;
+    let group = unique("group");
     broker.fill(&topic, 1, 5).await;
     let mut config = broker.source(&topic, &group);
     config.max_in_flight = 2.try_into().unwrap();
@@ -102,11 +106,12 @@ async fn a_failure_that_nobody_answered_ends_the_source_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_refused_is_made_again() {
-    // One that refuses on demand.
+async fn a_refused_commit_is_repeated() {
+    // A cluster that refuses requests on demand.
     let cluster = MockCluster::new(1).unwrap();
     let broker = Broker { servers: cluster.bootstrap_servers(), embedded: None };
-    let (topic, group) = (unique("topic"), unique("group"));
+    let topic = unique("topic");
+    let group = unique("group");
     cluster.create_topic(&topic, 1, 1).unwrap();
     broker.fill(&topic, 1, 5).await;
     let mut config = broker.source(&topic, &group);
@@ -118,7 +123,7 @@ async fn a_commit_that_is_refused_is_made_again() {
     for event in taken {
         event.receipt.done();
     }
-    // Nothing more is answered, which would have made the next commit by itself.
+    // No other record is settled, which would have led to another commit anyway.
     let waiting = Instant::now();
     while broker.committed(&topic, &group, 1).get(&0) != Some(&5) {
         assert!(waiting.elapsed() < PATIENCE, "{:?}", broker.committed(&topic, &group, 1));
@@ -127,7 +132,7 @@ async fn a_commit_that_is_refused_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_compaction_removed_hold_nothing_up() {
+async fn gaps_left_by_compaction_do_not_stop_commits() {
     let broker = Broker::start();
     let settings = [
         ("cleanup.policy", "compact"),
@@ -135,8 +140,9 @@ async fn records_that_compaction_removed_hold_nothing_up() {
         ("segment.ms", "100"),
     ];
     let Some(topic) = broker.topic_with(&settings).await else { return };
-    // Three keys again and again, until the brokers have removed some of them.
-    let (mut written, waiting) = (0, Instant::now());
+    // Writes three keys until the brokers have removed some of the records.
+    let mut written = 0;
+    let waiting = Instant::now();
     while broker.read_committed(&topic, 0).len() == written {
         assert!(waiting.elapsed() < 3 * PATIENCE, "no compaction of {written} records");
         let number = |n: usize| (written + n).to_string();

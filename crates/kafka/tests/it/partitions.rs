@@ -1,4 +1,4 @@
-//! A key's replies lie in the partition in which Java's clients look for them.
+//! A key's replies lie in the partition in which Java clients look for them.
 
 use bytes::Bytes;
 use forebay_kafka::{Reply, Sink, SinkConfig};
@@ -8,7 +8,7 @@ use crate::support::Broker;
 
 const COUNTS: [i32; 7] = [1, 2, 3, 4, 7, 12, 100];
 
-/// Every byte there is.
+/// All 256 bytes.
 const ALL: [u8; 256] = {
     let mut all = [0; 256];
     let mut byte = 0;
@@ -19,8 +19,9 @@ const ALL: [u8; 256] = {
     all
 };
 
-/// Keys, and their partitions in topics with so many as [`COUNTS`] has: what `BuiltInPartitioner.partitionForKey` and
-/// `Utils.toPositive(Utils.murmur2(key)) % count` of kafka-clients 4.3.1 gave, which agreed.
+/// Keys, and their partitions in topics with as many partitions as [`COUNTS`] says. Computed with
+/// `BuiltInPartitioner.partitionForKey` and `Utils.toPositive(Utils.murmur2(key)) % count` of
+/// kafka-clients 4.3.1, which agreed.
 const PARTITIONS: &[(&[u8], [i32; 7])] = &[
     (b"", [0, 1, 0, 1, 2, 9, 81]),
     (b"a", [0, 0, 1, 0, 5, 4, 24]),

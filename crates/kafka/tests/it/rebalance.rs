@@ -1,4 +1,4 @@
-//! Members that come and go.
+//! Members that join and leave the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Broker, Events, PATIENCE, next, start, take, unique};
 
-/// Which member worked on which record.
+/// A record, and the member that worked on it.
 #[derive(Debug)]
 struct Worked {
     member: &'static str,
@@ -22,14 +22,14 @@ struct Worked {
     offset: u64,
 }
 
-/// How long a member works on each record.
+/// The time that a member works on each record.
 #[derive(Clone)]
 enum Work {
     Takes(Duration),
     LastsUntil(CancellationToken),
 }
 
-/// A member that reports each record when it gets it, and resolves it when its work is over.
+/// Starts a member that logs each record when it gets it, and settles it when its work is done.
 async fn member(
     name: &'static str,
     config: SourceConfig,
@@ -67,7 +67,7 @@ async fn run(
     working.join_all().await;
 }
 
-/// How often each record was worked on, by whom, until `complete` says so.
+/// Collects the members that worked on each record, until `complete` returns `true`.
 async fn collect(
     log: &mut mpsc::UnboundedReceiver<Worked>,
     seen: &mut BTreeMap<(i32, u64), Vec<&'static str>>,
@@ -79,13 +79,14 @@ async fn collect(
     }
 }
 
-/// Unlike Kafka, the embedded broker refuses every commit while its group changes, so on a busy machine a member may
-/// have nothing to begin from; what it repeats then says nothing about the drain.
+/// Asserts that no record was worked on twice. Unlike Kafka, the embedded broker refuses every
+/// commit while its group changes, so on a busy machine a member may find no committed offset; then
+/// repeats say nothing about the drain.
 fn assert_no_repeats(broker: &Broker, seen: &BTreeMap<(i32, u64), Vec<&'static str>>) {
     let twice: Vec<_> = seen.iter().filter(|(_, members)| members.len() > 1).collect();
     if broker.embedded.is_some() && !twice.is_empty() {
         eprintln!(
-            "skipped: the embedded broker refused a commit, {} repeats are not judged",
+            "skipped: the embedded broker refused a commit, {} repeats are ignored",
             twice.len()
         );
         return;
@@ -94,17 +95,19 @@ fn assert_no_repeats(broker: &Broker, seen: &BTreeMap<(i32, u64), Vec<&'static s
 }
 
 #[tokio::test]
-async fn a_member_that_joins_begins_where_the_drained_one_stopped() {
+async fn a_member_that_joins_begins_where_the_other_member_stopped() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let topic = broker.topic(4).await;
+    let group = unique("group");
     broker.fill(&topic, 4, 10).await;
     let (log, mut worked) = mpsc::unbounded_channel();
-    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let mut tasks = JoinSet::new();
+    let mut seen = BTreeMap::new();
     let work = Work::Takes(Duration::from_millis(1500));
 
     let a = member("a", broker.source(&topic, &group), work.clone(), &log, &mut tasks).await;
     collect(&mut worked, &mut seen, |seen| seen.len() == 40).await;
-    // All 40 are in flight when the second member asks for its share.
+    // All 40 records are in flight when the second member joins.
     let b = member("b", broker.source(&topic, &group), work, &log, &mut tasks).await;
     let mut offset = 10;
     let joining = Instant::now();
@@ -131,10 +134,12 @@ async fn a_member_that_joins_begins_where_the_drained_one_stopped() {
 #[tokio::test]
 async fn a_drain_that_takes_too_long_repeats_records_and_loses_none() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(2).await, unique("group"));
+    let topic = broker.topic(2).await;
+    let group = unique("group");
     broker.fill(&topic, 2, 10).await;
     let (log, mut worked) = mpsc::unbounded_channel();
-    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let mut tasks = JoinSet::new();
+    let mut seen = BTreeMap::new();
     let mut config = broker.source(&topic, &group);
     config.drain_timeout = Duration::from_millis(200);
 
@@ -143,14 +148,15 @@ async fn a_drain_that_takes_too_long_repeats_records_and_loses_none() {
     let a = member("a", config.clone(), work, &log, &mut tasks).await;
     collect(&mut worked, &mut seen, |seen| seen.len() == 20).await;
     let b = member("b", config, Work::Takes(Duration::ZERO), &log, &mut tasks).await;
-    // One partition moves, and everything in it is worked on again.
+    // One partition moves, and all of its records are worked on again.
     let by_b = |seen: &BTreeMap<(i32, u64), Vec<&'static str>>| {
         seen.values().flatten().filter(|member| **member == "b").count() == 10
     };
     collect(&mut worked, &mut seen, by_b).await;
     assert!(seen.values().all(|members| members[0] == "a"));
 
-    // The first member's receipts for that partition come when the second has long committed; they change nothing.
+    // The first member's receipts for that partition are settled after the second has committed;
+    // they change nothing.
     assert_eq!(b.close(PATIENCE).await.unwrap().unresolved, 0);
     end.cancel();
     assert_eq!(a.close(PATIENCE).await.unwrap().unresolved, 0);
@@ -160,11 +166,13 @@ async fn a_drain_that_takes_too_long_repeats_records_and_loses_none() {
 }
 
 #[tokio::test]
-async fn a_member_that_leaves_hands_over_what_it_finished() {
+async fn records_finished_by_a_member_that_leaves_are_not_repeated() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let topic = broker.topic(4).await;
+    let group = unique("group");
     let (log, mut worked) = mpsc::unbounded_channel();
-    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let mut tasks = JoinSet::new();
+    let mut seen = BTreeMap::new();
     let a =
         member("a", broker.source(&topic, &group), Work::Takes(Duration::ZERO), &log, &mut tasks)
             .await;
@@ -187,9 +195,10 @@ async fn a_member_that_leaves_hands_over_what_it_finished() {
 }
 
 #[tokio::test]
-async fn a_partition_that_was_paused_when_it_left_is_read_when_it_returns() {
+async fn a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_again() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(2).await, unique("group"));
+    let topic = broker.topic(2).await;
+    let group = unique("group");
     broker.fill(&topic, 2, 3).await;
     let mut config = broker.source(&topic, &group);
     config.max_in_flight = 2.try_into().unwrap();
@@ -197,11 +206,12 @@ async fn a_partition_that_was_paused_when_it_left_is_read_when_it_returns() {
     let (mut events, a) = start(config.clone()).await;
     let held = take(&mut events, 2).await;
     let early = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
-    assert!(early.is_err(), "full, and by now paused");
+    assert!(early.is_err(), "the source is full and paused by now");
 
     // The second member takes one of the paused partitions, and leaves again.
     let (log, mut worked) = mpsc::unbounded_channel();
-    let (mut tasks, mut seen) = (JoinSet::new(), BTreeMap::new());
+    let mut tasks = JoinSet::new();
+    let mut seen = BTreeMap::new();
     let b = member("b", config, Work::Takes(Duration::ZERO), &log, &mut tasks).await;
     collect(&mut worked, &mut seen, |seen| seen.len() == 3).await;
     b.close(PATIENCE).await.unwrap();
@@ -221,17 +231,19 @@ async fn a_partition_that_was_paused_when_it_left_is_read_when_it_returns() {
     a.close(PATIENCE).await.unwrap();
 }
 
-/// A member that holds a record of each of four partitions, while a second one waits for its share of them.
+/// A member that has a record of each of four partitions in flight, and a second one that waits for
+/// its share of the partitions.
 struct HandingOver {
     a: SourceHandle,
     held: Vec<Event<Option<Bytes>>>,
-    // What the first one reads besides.
+    // Further events of the first member.
     a_events: Events,
     b: SourceHandle,
     b_events: Events,
 }
 
-/// `None`, said aloud, where groups change too slowly to look into a handover.
+/// Starts both members. Prints that the test is skipped and returns `None` if groups change too
+/// slowly to look into a handover.
 async fn handing_over(broker: &Broker, topic: &str, group: &str) -> Option<HandingOver> {
     if broker.embedded.is_some() {
         eprintln!("skipped: the embedded broker's groups change too slowly for this");
@@ -239,7 +251,7 @@ async fn handing_over(broker: &Broker, topic: &str, group: &str) -> Option<Handi
     }
     broker.fill(topic, 4, 1).await;
     let mut config = broker.source(topic, group);
-    // Time to look into it, on a busy machine too.
+    // Leaves time to look into the handover on a busy machine.
     config.options.insert("session.timeout.ms".into(), "30000".into());
     config.drain_timeout = Duration::from_secs(14);
     let (mut a_events, a) = start(config.clone()).await;
@@ -254,19 +266,20 @@ async fn handing_over(broker: &Broker, topic: &str, group: &str) -> Option<Handi
 }
 
 #[tokio::test]
-async fn partitions_move_when_what_is_in_flight_of_them_has_ended() {
+async fn partitions_move_once_their_records_in_flight_are_settled() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let topic = broker.topic(4).await;
+    let group = unique("group");
     let Some(handing_over) = handing_over(&broker, &topic, &group).await else { return };
     let HandingOver { a, held, mut a_events, b, mut b_events } = handing_over;
     broker.fill(&topic, 4, 1).await;
-    assert_eq!(a.stats().handing_over, 2, "it waits for what is in flight");
+    assert_eq!(a.stats().handing_over, 2, "the handover waits for the records in flight");
     let waiting = tokio::time::timeout(Duration::from_millis(500), b_events.next()).await;
-    assert!(waiting.is_err(), "the second member got something that the first one holds");
+    assert!(waiting.is_err(), "the second member got a partition that the first one still has");
     for event in held {
         event.receipt.done();
     }
-    // Each begins where the first has ended, with the second record of each partition.
+    // Each begins where the first member ended, with the second record of each partition.
     for events in [&mut a_events, &mut b_events] {
         for _ in 0..2 {
             let event = next(events).await;
@@ -282,14 +295,15 @@ async fn partitions_move_when_what_is_in_flight_of_them_has_ended() {
 #[tokio::test]
 async fn a_member_that_closes_while_it_hands_over_does_not_hang() {
     let broker = Broker::start();
-    let (topic, group) = (broker.topic(4).await, unique("group"));
+    let topic = broker.topic(4).await;
+    let group = unique("group");
     let Some(handing_over) = handing_over(&broker, &topic, &group).await else { return };
     let HandingOver { a, held, b, mut b_events, .. } = handing_over;
     let before = Instant::now();
     let report = a.close(Duration::from_millis(100)).await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(8), "took {:?}", before.elapsed());
     assert_eq!(report.unresolved, held.len());
-    // The other gets everything, from the beginning.
+    // The other member gets all partitions, from the beginning.
     let mut seen = BTreeSet::new();
     while seen.len() < 4 {
         let event = next(&mut b_events).await;

@@ -1,4 +1,4 @@
-//! Dead letters go back to where they came from, once each.
+//! Replays write dead letters back to their origins, once each.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ struct Topics<'a> {
 
 impl<'a> Topics<'a> {
     async fn new(broker: &'a Broker) -> Self {
-        let (requests, letters) = (broker.topic(4).await, broker.topic(2).await);
+        let requests = broker.topic(4).await;
+        let letters = broker.topic(2).await;
         Self { broker, requests, letters, group: unique("replay") }
     }
 
@@ -52,7 +53,7 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// Replays the letters that `wanted` picks; gives the values of what was sent.
+/// Replays the letters that `wanted` selects. Returns the values that were sent, and the counts.
 async fn replay(
     config: ReplayConfig,
     mut wanted: impl FnMut(&Letter) -> bool,
@@ -135,7 +136,7 @@ async fn a_second_replay_sends_only_what_is_new() {
 }
 
 #[tokio::test]
-async fn what_was_passed_over_stays_and_what_was_sent_does_not() {
+async fn letters_that_were_skipped_are_read_again_and_those_that_were_sent_are_not() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     topics.put("a", &["1", "2"]).await;
@@ -149,7 +150,7 @@ async fn what_was_passed_over_stays_and_what_was_sent_does_not() {
     assert_eq!(broker.committed(&topics.letters, &topics.group, 1)[&0], 0);
 
     let (sent, replayed) = replay(topics.config(), code("b")).await;
-    assert_eq!((sent.len(), replayed.letters), (0, 3), "those that are left");
+    assert_eq!((sent.len(), replayed.letters), (0, 3), "only the letters that are left are read");
     let (sent, _) = replay(topics.config(), |letter| letter.value.as_deref() != Some(b"2")).await;
     assert_eq!(sent, ["1", "4"]);
     assert_eq!(replay(topics.config(), |_| true).await.0, ["2"]);
@@ -162,7 +163,7 @@ async fn what_was_passed_over_stays_and_what_was_sent_does_not() {
 }
 
 #[tokio::test]
-async fn what_fails_again_meanwhile_is_left_for_the_next_replay() {
+async fn letters_written_during_a_replay_are_left_for_the_next_one() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     topics.put("a", &["1"]).await;
@@ -173,7 +174,7 @@ async fn what_fails_again_meanwhile_is_left_for_the_next_replay() {
 }
 
 #[tokio::test]
-async fn a_replay_that_is_dropped_notes_nothing() {
+async fn a_replay_that_is_dropped_commits_nothing() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     broker.write(&topics.letters, &[request("no letter")]).await;
@@ -188,7 +189,7 @@ async fn a_replay_that_is_dropped_notes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_letter_is_passed_over_and_what_came_from_elsewhere_stays() {
+async fn other_records_are_skipped_and_letters_from_other_topics_stay() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     let elsewhere = letter("elsewhere", 0, "a", request("2"));
@@ -214,7 +215,7 @@ async fn what_is_no_letter_is_passed_over_and_what_came_from_elsewhere_stays() {
 }
 
 #[tokio::test]
-async fn a_letter_that_was_not_confirmed_is_not_noted() {
+async fn a_letter_that_was_not_confirmed_is_read_again() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     topics.put("a", &["1"]).await;
@@ -233,7 +234,7 @@ async fn a_letter_that_was_not_confirmed_is_not_noted() {
 }
 
 #[tokio::test]
-async fn a_letter_that_is_refused_stays_and_the_others_go() {
+async fn a_letter_that_is_refused_stays_and_the_others_are_written() {
     let broker = Broker::start();
     let Some(narrow) = broker.topic_with(&[("max.message.bytes", "2000")]).await else { return };
     let topics = Topics::new(&broker).await;
@@ -252,7 +253,7 @@ async fn a_letter_that_is_refused_stays_and_the_others_go() {
 }
 
 #[tokio::test]
-async fn many_letters_of_several_partitions_go_back() {
+async fn many_letters_of_several_partitions_are_replayed() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     let letters: Vec<_> = (0..3_000)
@@ -271,7 +272,7 @@ async fn many_letters_of_several_partitions_go_back() {
 }
 
 #[tokio::test]
-async fn topics_that_are_not_there_are_said() {
+async fn a_missing_topic_and_the_dead_letters_topic_itself_are_errors() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     let itself = ReplayTo::Topic(SinkConfig::new(&broker.servers, &topics.letters));
@@ -289,7 +290,7 @@ async fn topics_that_are_not_there_are_said() {
     assert!(matches!(&error, Error::NoSuchTopic { topic, .. } if topic == "no-such-origin"));
 }
 
-/// Headers of any client, which a replay passes on.
+/// A client may write any headers, and a replay passes them on.
 #[test]
 fn a_request_cannot_pretend_to_be_a_letter_of_another_topic() {
     let forged = header("forebay-dead-letter-topic", Some(b"payments"));

@@ -1,4 +1,4 @@
-//! What is written for what was read.
+//! Replies and their outcomes.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::support::{Broker, PATIENCE, Record, header, next, start, unique};
 #[tokio::test]
 async fn a_reply_carries_its_requests_key_and_headers_byte_for_byte() {
     let broker = Broker::start();
-    let (requests, replies) = (broker.topic(1).await, broker.topic(1).await);
+    let requests = broker.topic(1).await;
+    let replies = broker.topic(1).await;
     let request = |key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers| Record {
         partition: 0,
         key: key.map(Bytes::from_static),
@@ -124,7 +125,7 @@ async fn a_reply_that_the_brokers_refuse_fails_its_own_receipt_only() {
     }
     let replies = broker.topic(1).await;
     let mut config = SinkConfig::new(&broker.servers, &replies);
-    // More than the topic allows.
+    // The client's limit is above that of the topic.
     config.options.insert("message.max.bytes".into(), "10000000".into());
     let mut sink = Sink::connect(config).await.unwrap();
     let (outcomes, seen) = mpsc::channel();
@@ -184,7 +185,7 @@ async fn replies_keep_their_order_while_the_queue_is_full() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_dropped_leaves_what_was_not_delivered_unresolved() {
+async fn a_sink_that_is_dropped_abandons_replies_that_were_not_delivered() {
     let broker = Broker::start();
     let replies = broker.topic(1).await;
     let mut config = SinkConfig::new(&broker.servers, &replies);

@@ -1,7 +1,8 @@
-//! Requests that say where they want their replies, as Spring's `ReplyingKafkaTemplate` does.
+//! Requests that name the target of their replies, as Spring's `ReplyingKafkaTemplate` does.
 //!
-//! Spring writes `kafka_replyTopic` as the name's UTF-8 bytes and `kafka_replyPartition` as `ByteBuffer.putInt` does,
-//! see `KafkaHeaders` and `ReplyingKafkaTemplate.sendAndReceive` in spring-kafka.
+//! Spring writes `kafka_replyTopic` as the name's UTF-8 bytes and `kafka_replyPartition` as
+//! `ByteBuffer.putInt` does, see `KafkaHeaders` and `ReplyingKafkaTemplate.sendAndReceive` in
+//! spring-kafka.
 
 use std::sync::mpsc;
 
@@ -30,7 +31,7 @@ fn allowing(broker: &Broker, own: &str, topics: &[&str]) -> SinkConfig {
     config
 }
 
-/// A request's headers, and a reply to it: what became of it, once the sink is closed.
+/// A sink for replies that collects their outcomes.
 struct Replies {
     sink: Sink,
     outcomes: mpsc::Sender<(&'static str, Outcome)>,
@@ -61,7 +62,8 @@ impl Replies {
         self.sink.send(Event { value, meta: meta.into(), receipt }).await.unwrap();
     }
 
-    /// The codes of what failed, `done` for what did not, in the order of the keys.
+    /// Closes the sink. Returns the code of each failure, or the name of any other outcome, in the
+    /// order of the keys.
     async fn close(mut self) -> Vec<(&'static str, String)> {
         self.sink.close().await.unwrap();
         let code = |outcome| match outcome {
@@ -82,7 +84,8 @@ fn written(partition: i32, key: &'static str, headers: Vec<Header>) -> Record {
 #[tokio::test]
 async fn a_reply_goes_to_the_topic_and_the_partition_that_its_request_names() {
     let broker = Broker::start();
-    let (own, other) = (broker.topic(3).await, broker.topic(3).await);
+    let own = broker.topic(3).await;
+    let other = broker.topic(3).await;
     let mut replies = Replies::to(allowing(&broker, &own, &[&other])).await;
     let id = || header("kafka_correlationId", Some(b"\x00\xff\xfe"));
     let both = || vec![id(), topic(&other), partition(2), header("nothing", None)];
@@ -101,10 +104,11 @@ async fn a_reply_goes_to_the_topic_and_the_partition_that_its_request_names() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_fails_a_result_and_sends_an_error_to_the_sinks_own_topic() {
+async fn a_bad_target_fails_a_result_and_sends_an_error_to_the_sinks_own_topic() {
     let broker = Broker::start();
-    let (own, other, forbidden) =
-        (broker.topic(1).await, broker.topic(2).await, broker.topic(1).await);
+    let own = broker.topic(1).await;
+    let other = broker.topic(2).await;
+    let forbidden = broker.topic(1).await;
     let missing = unique("missing");
     let config = || allowing(&broker, &own, &[&other, &missing]);
     let long = "x".repeat(250);
@@ -142,7 +146,7 @@ async fn a_place_that_cannot_be_fails_a_result_and_sends_an_error_to_the_sinks_o
     let done = expected.map(|(key, _)| (key, "done".to_owned()));
     assert_eq!(errors.close().await, done);
 
-    // The errors, and nothing but the errors.
+    // The sink's own topic has the errors and nothing else.
     let expected = cases.map(|(key, headers, _)| written(0, key, headers));
     assert_eq!(broker.read(&own, expected.len()), expected);
     assert_eq!(broker.ends(&own), [i64::try_from(expected.len()).unwrap()]);
@@ -151,9 +155,10 @@ async fn a_place_that_cannot_be_fails_a_result_and_sends_an_error_to_the_sinks_o
 }
 
 #[tokio::test]
-async fn without_a_list_the_sinks_own_topic_is_all_that_may_be_named() {
+async fn without_a_list_only_the_sinks_own_topic_may_be_named() {
     let broker = Broker::start();
-    let (own, other) = (broker.topic(1).await, broker.topic(1).await);
+    let own = broker.topic(1).await;
+    let other = broker.topic(1).await;
     let mut replies = Replies::to(SinkConfig::new(&broker.servers, &own)).await;
     replies.send("a", vec![topic(&own)], ReplyKind::Result).await;
     replies.send("b", vec![topic(&other)], ReplyKind::Result).await;
@@ -162,10 +167,11 @@ async fn without_a_list_the_sinks_own_topic_is_all_that_may_be_named() {
 }
 
 #[tokio::test]
-async fn where_all_topics_are_allowed_those_that_are_read_are_not() {
+async fn topics_that_are_read_are_refused_even_if_all_topics_are_allowed() {
     let broker = Broker::start();
-    let (own, other, requests) =
-        (broker.topic(1).await, broker.topic(1).await, broker.topic(1).await);
+    let own = broker.topic(1).await;
+    let other = broker.topic(1).await;
+    let requests = broker.topic(1).await;
     let mut config = SinkConfig::new(&broker.servers, &own);
     config.reply_to.topics = ReplyTopics::Any;
     config.reply_to.never.insert(requests.clone());
@@ -188,9 +194,10 @@ async fn where_all_topics_are_allowed_those_that_are_read_are_not() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_null_asks_for_nothing_and_of_several_the_last_counts() {
+async fn a_null_header_names_nothing_and_the_last_of_several_counts() {
     let broker = Broker::start();
-    let (own, other) = (broker.topic(1).await, broker.topic(2).await);
+    let own = broker.topic(1).await;
+    let other = broker.topic(2).await;
     let mut replies = Replies::to(allowing(&broker, &own, &[&other])).await;
     replies
         .send("null", vec![header(TOPIC, None), header(PARTITION, None)], ReplyKind::Result)
@@ -204,9 +211,10 @@ async fn a_header_that_is_null_asks_for_nothing_and_of_several_the_last_counts()
 }
 
 #[tokio::test]
-async fn headers_have_the_names_that_they_are_given() {
+async fn the_names_of_the_headers_can_be_configured() {
     let broker = Broker::start();
-    let (own, other) = (broker.topic(1).await, broker.topic(1).await);
+    let own = broker.topic(1).await;
+    let other = broker.topic(1).await;
     let mut config = allowing(&broker, &own, &[&other]);
     config.reply_to.topic_header = "reply-to".into();
     config.reply_to.partition_header = "reply-partition".into();
@@ -221,12 +229,12 @@ async fn headers_have_the_names_that_they_are_given() {
 }
 
 #[tokio::test]
-async fn an_error_that_the_named_topic_refuses_goes_to_the_sinks_own() {
+async fn an_error_that_the_named_topic_refuses_goes_to_the_sinks_own_topic() {
     let broker = Broker::start();
     let Some(small) = broker.topic_with(&[("max.message.bytes", "1000")]).await else { return };
     let own = broker.topic(1).await;
     let mut config = allowing(&broker, &own, &[&small]);
-    // Brokers refuse whole batches.
+    // Small batches, because brokers refuse whole batches.
     config.options.insert("batch.size".into(), "500".into());
     let mut replies = Replies::to(config).await;
     let large = || Bytes::from(vec![b'x'; 5000]);

@@ -1,4 +1,4 @@
-//! TLS and SASL, against brokers that `scripts/kafka.sh start --secure` has started.
+//! TLS and SASL, with brokers that `scripts/kafka.sh start --secure` has started.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::{Broker, PATIENCE, next, start, unique};
 
-/// What the script printed.
+/// The settings that the script printed.
 struct Secure {
     sasl: String,
     tls: String,
@@ -20,15 +20,19 @@ struct Secure {
 }
 
 impl Secure {
-    /// `None`, said aloud, where there are no such brokers.
+    /// Reads the settings from the environment. Prints that the test is skipped and returns `None`
+    /// if they are not set.
     fn find() -> Option<Self> {
-        // Also shows the log of tests that fail.
+        // Installs the log of failed tests, too.
         Broker::start();
         let find = || {
             let [sasl, tls, ca, other_ca, user, password] =
                 ["SASL_BROKERS", "TLS_BROKERS", "CA", "OTHER_CA", "USER", "PASSWORD"]
                     .map(|name| std::env::var(format!("KAFKA_{name}")).ok());
-            let (sasl, tls, ca, other_ca) = (sasl?, tls?, ca?, other_ca?);
+            let sasl = sasl?;
+            let tls = tls?;
+            let ca = ca?;
+            let other_ca = other_ca?;
             Some(Self { sasl, tls, ca, other_ca, user: user?, password: password? })
         };
         let found = find();
@@ -63,10 +67,11 @@ fn options(options: &[(&str, &str)]) -> Options {
     all
 }
 
-/// A request to its reply, at such brokers.
+/// Sends a request through these brokers and reads its reply.
 async fn round_trip(brokers: &str, options: Options) {
     let plain = std::env::var("KAFKA_BROKERS").unwrap();
-    let (requests, replies) = (unique("requests"), unique("replies"));
+    let requests = unique("requests");
+    let replies = unique("replies");
     create_topics(&plain, &[(&requests, 1), (&replies, 1)]).await.unwrap();
     let sink = |topic: &str| {
         let config = SinkConfig::new(brokers, topic);
@@ -89,21 +94,23 @@ async fn round_trip(brokers: &str, options: Options) {
 }
 
 #[tokio::test]
-async fn requests_and_replies_pass_with_tls_and_with_each_mechanism() {
+async fn requests_and_replies_pass_with_tls_and_with_each_sasl_mechanism() {
     let Some(secure) = Secure::find() else { return };
     round_trip(&secure.tls, Secure::tls(&secure.ca)).await;
     round_trip(&secure.sasl, secure.sasl("PLAIN", &secure.password)).await;
     round_trip(&secure.sasl, secure.sasl("SCRAM-SHA-512", &secure.password)).await;
 }
 
-/// The errors of a source and of a sink, which must come soon and say the same.
+/// Returns the error of a sink, after checking that a source fails with the same kind of error,
+/// both within seconds.
 async fn error(brokers: &str, options: Options) -> Error {
     let before = Instant::now();
     let source = SourceConfig::new(brokers, "requests", "g");
     let source = Source::connect(SourceConfig { options: options.clone(), ..source }).await;
     let sink = Sink::connect(SinkConfig { options, ..SinkConfig::new(brokers, "replies") }).await;
     assert!(before.elapsed() < Duration::from_secs(8), "took {:?}", before.elapsed());
-    let (source, sink) = (source.unwrap_err(), sink.unwrap_err());
+    let source = source.unwrap_err();
+    let sink = sink.unwrap_err();
     assert_eq!(std::mem::discriminant(&source), std::mem::discriminant(&sink), "{source} {sink}");
     sink
 }
@@ -122,7 +129,10 @@ async fn credentials_that_are_refused_are_an_error_at_once_that_says_what_to_che
     }
     let error = error(&secure.sasl, secure.sasl("SCRAM-SHA-256", &secure.password)).await;
     assert!(matches!(error, Error::Authentication { .. }), "{error}");
-    assert!(error.to_string().contains("SCRAM-SHA-512"), "the brokers' own are named: {error}");
+    assert!(
+        error.to_string().contains("SCRAM-SHA-512"),
+        "the error lists the brokers' mechanisms: {error}"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +151,7 @@ async fn a_certificate_that_cannot_be_verified_is_an_error_at_once_that_says_wha
 }
 
 #[tokio::test]
-async fn a_client_without_tls_is_told_that_the_brokers_want_it() {
+async fn a_client_without_tls_is_told_that_the_brokers_require_it() {
     let Some(secure) = Secure::find() else { return };
     let before = Instant::now();
     let config = SourceConfig::new(&secure.tls, "requests", "g");
@@ -151,7 +161,7 @@ async fn a_client_without_tls_is_told_that_the_brokers_want_it() {
 }
 
 #[tokio::test]
-async fn a_client_with_tls_is_told_that_the_brokers_have_none() {
+async fn a_client_with_tls_is_told_that_the_brokers_do_not_use_it() {
     if Secure::find().is_none() {
         return;
     }

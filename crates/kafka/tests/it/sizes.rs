@@ -10,7 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::support::{Broker, PATIENCE, next, start, unique};
 
-/// Sends values as replies and gives the codes of their outcomes, `done` where there is none.
+/// Sends values as replies and returns the code of each failure, or the name of any other outcome.
 async fn outcomes(config: SinkConfig, values: impl IntoIterator<Item = Bytes>) -> Vec<String> {
     let mut sink = Sink::connect(config).await.unwrap();
     let (settled, seen) = mpsc::channel();
@@ -36,11 +36,11 @@ fn bytes(count: usize) -> Bytes {
 }
 
 #[tokio::test]
-async fn a_reply_that_its_topic_does_not_take_fails_alone_however_many_there_are() {
+async fn a_reply_that_is_too_large_for_its_topic_fails_alone_among_many() {
     let broker = Broker::start();
     let Some(topic) = broker.topic_with(&[("max.message.bytes", "10000")]).await else { return };
     let mut config = SinkConfig::new(&broker.servers, &topic);
-    // So that all are there before the first request leaves.
+    // Queues all replies before the first request leaves.
     config.options.insert("linger.ms".into(), "200".into());
     let values = (0..200).map(|number| bytes(if number % 50 == 7 { 20_000 } else { 1000 }));
     let expected = (0..200).map(|number| if number % 50 == 7 { "reply_too_large" } else { "done" });
@@ -74,8 +74,8 @@ async fn requests_and_replies_may_be_larger_than_what_clients_fetch_and_send_by_
 }
 
 #[tokio::test]
-async fn every_compression_is_written_and_read() {
-    // Fits into neither topic unless it is compressed.
+async fn every_compression_codec_is_written_and_read() {
+    // The value fits into neither topic unless it is compressed.
     let value = bytes(200_000);
     let broker = Broker::start();
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
@@ -103,5 +103,9 @@ async fn every_compression_is_written_and_read() {
     }
     let Some(plain) = broker.topic_with(&[("max.message.bytes", "20000")]).await else { return };
     let config = SinkConfig::new(&broker.servers, &plain);
-    assert_eq!(outcomes(config, [value]).await, ["reply_too_large"], "so the above was compressed");
+    assert_eq!(
+        outcomes(config, [value]).await,
+        ["reply_too_large"],
+        "without compression the value does not fit"
+    );
 }

@@ -1,4 +1,4 @@
-//! A broker, topics of its own for every test, and plain clients that know nothing of Forebay.
+//! A broker, new topics for every test, and plain clients that do not use Forebay.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-/// Long enough for anything that is going to happen.
+/// Timeout for everything that is expected to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) type Events = BoxStream<'static, Result<Event<Option<Bytes>>, Error>>;
@@ -30,7 +30,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        // Shown for tests that fail; RUST_LOG says how much.
+        // Shows the log of failed tests, filtered by RUST_LOG.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
         if let Ok(servers) = std::env::var("KAFKA_BROKERS") {
@@ -40,7 +40,7 @@ impl Broker {
         Self { servers: embedded.bootstrap_servers(), embedded: Some(embedded) }
     }
 
-    /// A new topic.
+    /// Creates a topic.
     pub(crate) async fn topic(&self, partitions: i32) -> String {
         let name = unique("topic");
         match &self.embedded {
@@ -53,7 +53,7 @@ impl Broker {
     pub(crate) fn source(&self, topic: &str, group: &str) -> SourceConfig {
         let mut config = SourceConfig::new(&self.servers, topic, group);
         config.options.insert("heartbeat.interval.ms".into(), "200".into());
-        // The embedded broker lets a group change no sooner than a second before its session timeout.
+        // The embedded broker changes a group no sooner than a second before its session timeout.
         config.options.insert("session.timeout.ms".into(), "6000".into());
         config.drain_timeout = Duration::from_millis(2500);
         config
@@ -93,7 +93,8 @@ impl Broker {
         self.write(topic, &records.collect::<Vec<_>>()).await;
     }
 
-    /// Writes `count` records to each of `partitions` partitions, their values by partition and number.
+    /// Writes `count` records to each of `partitions` partitions, with values made from partition
+    /// and number.
     pub(crate) async fn fill_with(
         &self,
         topic: &str,
@@ -107,7 +108,7 @@ impl Broker {
         self.write(topic, &records.collect::<Vec<_>>()).await;
     }
 
-    /// Everything committed in the topic, once it is at least so much.
+    /// Reads all committed records of the topic, once there are at least `least`.
     pub(crate) fn read_committed(&self, topic: &str, least: usize) -> Vec<Record> {
         let mut client = self.client();
         client.set("group.id", unique("reader")).set("isolation.level", "read_committed");
@@ -121,13 +122,14 @@ impl Broker {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&assignment).unwrap();
-        let (mut read, mut ends) = (Vec::new(), std::collections::BTreeSet::new());
+        let mut read = Vec::new();
+        let mut ends = std::collections::BTreeSet::new();
         let deadline = tokio::time::Instant::now() + 3 * PATIENCE;
         while read.len() < least || ends.len() < partitions {
             assert!(tokio::time::Instant::now() < deadline, "{} of {least} records", read.len());
             match consumer.poll(PATIENCE) {
                 Some(Ok(message)) => {
-                    // There is more now.
+                    // The partition has grown since its end was reached.
                     ends.remove(&message.partition());
                     read.push(Record {
                         partition: message.partition(),
@@ -146,7 +148,8 @@ impl Broker {
         read
     }
 
-    /// A new topic with the brokers' own settings for it; `None`, said aloud, where the broker has none.
+    /// Creates a topic with these settings. Prints that the test is skipped and returns `None` if
+    /// the broker has no settings for topics.
     pub(crate) async fn topic_with(&self, settings: &[(&str, &str)]) -> Option<String> {
         if self.embedded.is_some() {
             eprintln!("skipped: the embedded broker's topics have no settings");
@@ -171,7 +174,7 @@ impl Broker {
         self.read_partitions(topic, partition..partition + 1, count)
     }
 
-    /// Reads the first `count` records of some of the topic's partitions, in the order of each.
+    /// Reads the first `count` records of some of the topic's partitions, each in its order.
     pub(crate) fn read_partitions(
         &self,
         topic: &str,
@@ -204,7 +207,7 @@ impl Broker {
         read.collect()
     }
 
-    /// How many records each of the topic's partitions has had; none where there is no such topic.
+    /// Returns the end offset of each partition, or nothing if the topic does not exist.
     pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
         let mut client = self.client();
         client.set("group.id", unique("reader")).set("allow.auto.create.topics", "false");
@@ -221,7 +224,7 @@ impl Broker {
         ends.into_iter().map(|(_, end)| end).collect()
     }
 
-    /// What the group has committed for each partition.
+    /// Returns the offsets that the group has committed for each partition.
     pub(crate) fn committed(
         &self,
         topic: &str,
@@ -260,7 +263,7 @@ pub(crate) fn header(name: &str, value: Option<&'static [u8]>) -> Header {
     Header { name: name.to_owned(), value: value.map(Bytes::from_static) }
 }
 
-/// A name that no other test, and no earlier run, has used.
+/// Returns a name that no other test and no earlier run has used.
 pub(crate) fn unique(what: &str) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
@@ -279,7 +282,7 @@ pub(crate) async fn start_until(
     (events.boxed(), handle)
 }
 
-/// The next event, which has to come.
+/// Returns the next event, or panics if none comes in time.
 pub(crate) async fn next(events: &mut Events) -> Event<Option<Bytes>> {
     let next = tokio::time::timeout(PATIENCE, events.next()).await;
     next.expect("an event in time").expect("an event before the end").expect("an event, no error")

@@ -1,4 +1,4 @@
-//! Exactly once, on a real Kafka: the embedded broker keeps no transactions.
+//! Exactly-once delivery with a real Kafka: the embedded broker has no transactions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Broker, PATIENCE, unique};
 
-/// The real broker that the tests were given, if they were.
+/// Returns the broker in `KAFKA_BROKERS`, if it is set.
 fn broker() -> Option<Broker> {
     let broker = Broker::start();
     if broker.embedded.is_some() {
@@ -37,7 +37,8 @@ pub(crate) fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) 
     config
 }
 
-/// What a request's value says about how to answer it: `slow:7` takes 50 ms, `bad:7` fails, `grow` gets more than the brokers take.
+/// Answers a request as its value says: `bad:7` fails, `grow` gets a reply that is larger than the
+/// brokers accept. `slow:7`, which takes 50 ms, is handled by the caller.
 fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
     let value = value.expect("a value");
     match &value[..] {
@@ -47,10 +48,10 @@ fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
     }
 }
 
-/// A member that answers each request with its own value, in no order.
+/// A member of the group that answers each request with its own value, in any order.
 pub(crate) struct Member {
     pub(crate) handle: SourceHandle,
-    /// While it is empty, requests whose values begin with `held` are not answered.
+    /// While it has no permit, requests whose values begin with `held` are not answered.
     pub(crate) gate: Arc<Semaphore>,
     running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
@@ -101,19 +102,19 @@ impl Member {
 
     pub(crate) async fn close(self) {
         self.stop.cancel();
-        // Its end is the handle's to tell.
+        // The handle reports how the source ended.
         self.running.await.unwrap().ok();
         let report = self.handle.close(PATIENCE).await.unwrap();
         assert_eq!((report.unresolved, report.held), (0, 0));
     }
 
-    /// Waits until the source ends by itself, and says why it did.
+    /// Waits until the source ends by itself, and returns its error.
     pub(crate) async fn failed(self) -> PipelineError {
-        let end = timeout(PATIENCE, self.running).await.expect("it ends");
-        end.unwrap().expect_err("it fails")
+        let end = timeout(PATIENCE, self.running).await.expect("the source ends");
+        end.unwrap().expect_err("the source fails")
     }
 
-    /// As a crash would, as far as one process can: nothing more is committed.
+    /// Simulates a crash, as far as one process can: nothing more is committed.
     async fn crash(self) {
         self.running.abort();
         drop(self.running.await);
@@ -121,7 +122,7 @@ impl Member {
     }
 }
 
-/// How often each value was committed.
+/// Returns how often each value was committed.
 fn counts(broker: &Broker, topic: &str, least: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for record in broker.read_committed(topic, least) {
@@ -133,15 +134,16 @@ fn counts(broker: &Broker, topic: &str, least: usize) -> BTreeMap<String, usize>
 
 fn assert_once(counts: &BTreeMap<String, usize>, expected: usize) {
     let twice: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
-    assert!(twice.is_empty(), "not once: {twice:?}");
+    assert!(twice.is_empty(), "not answered once: {twice:?}");
     assert_eq!(counts.len(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_answered_once_and_committed_with_its_answer() {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(4).await, broker.topic(4).await, unique("group"));
+    let requests = broker.topic(4).await;
+    let replies = broker.topic(4).await;
+    let group = unique("group");
     broker
         .fill_with(&requests, 4, 250, |p, n| {
             if n % 10 == 0 { format!("slow:{p}:{n}") } else { format!("{p}:{n}") }
@@ -157,10 +159,11 @@ async fn every_request_is_answered_once_and_committed_with_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_waits_for_those_before_it_and_so_stands_in_its_place() {
+async fn replies_stand_in_the_order_of_their_requests() {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let requests = broker.topic(1).await;
+    let replies = broker.topic(1).await;
+    let group = unique("group");
     let value = |_, n: usize| match n % 7 {
         0 => format!("slow:{n}"),
         3 => format!("bad:{n}"),
@@ -181,10 +184,11 @@ async fn an_answer_waits_for_those_before_it_and_so_stands_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_that_come_crash_and_go_answer_every_request_once() {
+async fn every_request_is_answered_once_while_members_join_crash_and_leave() {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(4).await, broker.topic(4).await, unique("group"));
+    let requests = broker.topic(4).await;
+    let replies = broker.topic(4).await;
+    let group = unique("group");
     let config = |id: &str| exactly_once(&broker, &requests, &group, &format!("{group}-{id}"));
     let mut total = 0;
     let mut fill = async || {
@@ -212,13 +216,15 @@ async fn members_that_come_crash_and_go_answer_every_request_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_the_brokers_find_too_large_becomes_an_error_and_the_rest_is_answered_once() {
+async fn a_reply_that_is_too_large_for_the_brokers_becomes_an_error_and_the_others_are_written_once()
+ {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let requests = broker.topic(1).await;
+    let replies = broker.topic(1).await;
+    let group = unique("group");
     let value = |_, n: usize| if n == 30 { "grow".to_owned() } else { n.to_string() };
     broker.fill_with(&requests, 1, 60, value).await;
-    // The client would send it; the brokers take a megabyte.
+    // The client's limit is above that of the brokers, a megabyte.
     let options = [("message.max.bytes", "2000000")];
     let config = exactly_once(&broker, &requests, &group, &unique("id"));
     let member = Member::with(config, &replies, &options).await;
@@ -235,10 +241,11 @@ async fn a_reply_that_the_brokers_find_too_large_becomes_an_error_and_the_rest_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_with_one_id_one_ends() {
+async fn one_of_two_sources_with_the_same_transactional_id_ends() {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(2).await, broker.topic(2).await, unique("group"));
+    let requests = broker.topic(2).await;
+    let replies = broker.topic(2).await;
+    let group = unique("group");
     let config = || exactly_once(&broker, &requests, &group, &format!("{group}-same"));
     let a = Member::start(config(), &replies).await;
     let b = Member::start(config(), &replies).await;
@@ -246,11 +253,11 @@ async fn of_two_with_one_id_one_ends() {
     while !a.running.is_finished() && !b.running.is_finished() {
         broker.fill_with(&requests, 2, 5, |p, of| format!("{p}:{}", n + of)).await;
         n += 5;
-        assert!(n < 5_000, "neither ends");
+        assert!(n < 5_000, "neither source ended");
     }
     let (ended, other) = if a.running.is_finished() { (a, b) } else { (b, a) };
     let error = ended.handle.close(PATIENCE).await;
-    // Its stream told already, or its handle does.
+    // The error came from the stream, or comes from the handle.
     if let Err(error) = error {
         assert!(matches!(error, Error::Fenced { .. } | Error::Uncommitted { .. }), "{error}");
     }
@@ -260,10 +267,11 @@ async fn of_two_with_one_id_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_answers_no_request_is_refused() {
+async fn a_reply_that_answers_no_request_is_refused() {
     let Some(broker) = broker() else { return };
-    let (requests, replies, group) =
-        (broker.topic(1).await, broker.topic(1).await, unique("group"));
+    let requests = broker.topic(1).await;
+    let replies = broker.topic(1).await;
+    let group = unique("group");
     let mut source =
         Source::connect(exactly_once(&broker, &requests, &group, &unique("id"))).await.unwrap();
     let mut sink = source.sink(SinkConfig::new(source_brokers(&broker), &replies)).await.unwrap();

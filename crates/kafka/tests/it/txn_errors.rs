@@ -1,8 +1,8 @@
-//! What a transactional call may fail with, and what becomes of it: one test for each row of the table in
+//! Errors of transactional calls and their effects: one test for each row of the table in
 //! docs/reliability.md.
 //!
-//! librdkafka's mock cluster answers as it is told to. It keeps no transactions, so a reader sees what was written in
-//! those that were aborted too, which shows here whether one was.
+//! librdkafka's mock cluster answers as it is told to. It keeps no transactions, so a reader also
+//! sees the records of aborted ones. That shows here whether a transaction was aborted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,12 +16,15 @@ use tokio::time::Instant;
 use crate::support::{Broker, PATIENCE, unique};
 use crate::transactions::{Member, exactly_once};
 
-/// What the log has of the replies of a transaction that met with an error and was committed in the end.
+/// How often the replies of a transaction were written that met with an error and was committed in
+/// the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
-    /// librdkafka made the request again, or the replies had not been written before the transaction was given up.
+    /// librdkafka repeated the request, or the replies had not been written when the transaction
+    /// was given up.
     Once,
-    /// The transaction was aborted or left to a new producer, and its replies are in another.
+    /// The transaction was aborted or left to a new producer, and its replies are in another one
+    /// too.
     Again,
 }
 
@@ -60,7 +63,7 @@ impl Lab {
         self.broker.fill_with(&self.requests, 1, 5, |_, n| format!("held:{}", first + n)).await;
     }
 
-    /// Waits until so many requests have a reply, the last of which is behind all others.
+    /// Waits until `count` requests have a reply. The last of them is behind all others.
     fn await_replies(&self, count: usize) {
         let start = Instant::now();
         loop {
@@ -72,7 +75,7 @@ impl Lab {
         }
     }
 
-    /// All replies, those in transactions that were aborted too.
+    /// Returns all replies, including those in aborted transactions.
     fn replies(&self) -> Vec<usize> {
         let count = self.broker.ends(&self.replies)[0].try_into().unwrap();
         let records = self.broker.read(&self.replies, count).into_iter();
@@ -81,7 +84,7 @@ impl Lab {
         values.map(|value| number(&value)).collect()
     }
 
-    /// A member that has answered five requests and committed that.
+    /// Starts a member that answers five requests and commits their offsets.
     async fn member(&self) -> Member {
         self.ask(0).await;
         let member = Member::start(self.config(), &self.replies).await;
@@ -95,11 +98,12 @@ impl Lab {
         member
     }
 
-    /// Has the member go on as if nothing had been, and says how often it wrote the replies to the second five requests.
+    /// Lets the member go on, and returns how often it wrote the replies to the second five
+    /// requests.
     async fn go_on(&self, member: Member) -> usize {
         member.gate.add_permits(1);
         self.await_replies(10);
-        // These come after any others, however often those are read.
+        // The replies to these come after all others, however often the others are written.
         self.ask(10).await;
         self.await_replies(15);
         member.close().await;
@@ -109,7 +113,7 @@ impl Lab {
     }
 }
 
-/// Has the brokers answer a request so, while a transaction is under way.
+/// Makes the brokers answer a kind of request with an error while a transaction is under way.
 async fn row(api: Api, code: Code, times: usize, expected: Written) {
     let lab = Lab::new(1);
     let member = lab.member().await;
@@ -132,44 +136,44 @@ macro_rules! rows {
 }
 
 rows! {
-    offsets_of_an_old_generation:
+    a_transaction_of_an_old_group_generation_is_written_again:
         TxnOffsetCommit, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, 1 => Again;
-    offsets_of_a_member_that_is_not_known:
+    a_transaction_of_an_unknown_member_is_written_again:
         TxnOffsetCommit, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1 => Again;
-    offsets_of_an_instance_that_is_fenced:
+    a_transaction_of_a_fenced_instance_is_written_again:
         TxnOffsetCommit, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, 1 => Again;
-    offsets_while_the_group_changes:
+    a_transaction_during_a_rebalance_is_written_again:
         TxnOffsetCommit, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 2 => Again;
-    offsets_while_the_coordinator_loads:
+    offsets_are_sent_again_while_the_coordinator_loads:
         TxnOffsetCommit, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 2 => Once;
-    offsets_of_an_old_producer:
+    a_transaction_with_offsets_of_an_old_producer_is_written_again:
         AddOffsetsToTxn, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1 => Again;
-    an_end_of_an_old_producer:
+    a_transaction_ended_by_an_old_producer_is_written_again:
         EndTxn, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1 => Again;
-    an_end_of_a_producer_that_is_fenced:
+    a_transaction_ended_by_a_fenced_producer_is_written_again:
         EndTxn, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1 => Again;
-    an_end_of_what_is_no_transaction:
+    a_transaction_in_an_invalid_state_is_written_again:
         EndTxn, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1 => Again;
-    an_end_of_a_producer_that_is_not_known:
+    a_transaction_ended_by_an_unknown_producer_is_written_again:
         EndTxn, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 1 => Again;
-    an_end_at_another_coordinator:
+    ending_a_transaction_at_the_wrong_coordinator_is_repeated:
         EndTxn, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 2 => Once;
-    an_end_that_is_cut_off:
+    ending_a_transaction_over_a_broken_connection_is_repeated:
         EndTxn, RD_KAFKA_RESP_ERR__TRANSPORT, 2 => Once;
-    a_reply_of_an_old_producer:
+    a_reply_of_an_old_producer_is_written_once:
         Produce, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1 => Once;
-    a_reply_of_a_producer_that_is_fenced:
+    a_reply_of_a_fenced_producer_is_written_once:
         Produce, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1 => Once;
-    a_reply_out_of_sequence:
+    a_reply_out_of_sequence_is_written_once:
         Produce, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, 1 => Once;
-    a_reply_to_a_broker_that_leads_no_longer:
+    a_reply_to_a_former_partition_leader_is_written_once:
         Produce, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 2 => Once;
-    a_producer_while_the_coordinator_loads:
+    a_producer_waits_while_the_coordinator_loads:
         InitProducerId, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 3 => Once;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_allowed_ends_the_source() {
+async fn an_authorization_error_ends_the_source() {
     let lab = Lab::new(1);
     let member = lab.member().await;
     let refused = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3];
@@ -182,10 +186,10 @@ async fn what_is_not_allowed_ends_the_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_timeout_that_the_brokers_do_not_take_is_an_error_at_the_start() {
+async fn a_transaction_timeout_that_the_brokers_reject_is_an_error_at_the_start() {
     let lab = Lab::new(1);
     let code = Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT;
-    // One of them is for a client that looks for the topic.
+    // The first error goes to the client that checks the topic.
     lab.cluster.request_errors(Api::InitProducerId, &[code; 2]);
     let mut source = forebay_kafka::Source::connect(lab.config()).await.unwrap();
     let sink = forebay_kafka::SinkConfig::new(&lab.broker.servers, &lab.replies);
@@ -194,7 +198,7 @@ async fn a_transaction_timeout_that_the_brokers_do_not_take_is_an_error_at_the_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_coordinator_that_goes_away_in_a_transaction_holds_it_up_and_no_more() {
+async fn a_coordinator_that_goes_away_during_a_transaction_only_delays_it() {
     let lab = Lab::new(2);
     for topic in [&lab.requests, &lab.replies] {
         lab.cluster.partition_leader(topic, 0, Some(1)).unwrap();
@@ -205,7 +209,7 @@ async fn a_coordinator_that_goes_away_in_a_transaction_holds_it_up_and_no_more()
     lab.cluster.broker_down(2).unwrap();
     lab.ask(5).await;
     member.gate.add_permits(1);
-    // Longer than a transaction may take, so its producer is given up.
+    // Longer than a transaction may take, so that its producer is given up.
     tokio::time::sleep(Duration::from_secs(6)).await;
     lab.cluster.broker_up(2).unwrap();
     lab.go_on(member).await;

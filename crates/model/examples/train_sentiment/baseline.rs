@@ -1,4 +1,5 @@
-//! The baselines: the majority class, and a logistic regression on TF-IDF of words and pairs of words.
+//! The baselines: the majority class, and a logistic regression on TF-IDF of words and pairs of
+//! words.
 
 use std::collections::HashMap;
 
@@ -7,14 +8,15 @@ use crate::reviews::{Review, words};
 
 const EPOCHS: usize = 30;
 
-/// Accuracy of always answering the commoner class of the training part.
+/// Returns the accuracy of always predicting the more common class of the training part.
 pub(crate) fn majority(train: &[Review], test: &[Review]) -> f64 {
     let positive = train.iter().filter(|review| review.positive).count() * 2 > train.len();
     share(test.iter().map(|review| review.positive == positive))
 }
 
-/// Accuracies of a logistic regression on the validation and the test part. Its features, regularisation, learning rate
-/// and number of epochs are those with the highest accuracy on the validation part.
+/// Returns the accuracies of a logistic regression on the validation and the test part. Its
+/// features, regularisation, learning rate and number of epochs are those with the highest accuracy
+/// on the validation part.
 pub(crate) fn tf_idf(
     train: &[Review],
     validation: &[Review],
@@ -47,13 +49,14 @@ pub(crate) fn tf_idf(
     best
 }
 
-/// The training part's runs of one to `longest` words: an index and an inverse document frequency for each.
+/// The n-grams of one to `longest` words in the training part, each with an index and its inverse
+/// document frequency.
 struct Features {
     known: HashMap<String, (usize, f64)>,
     longest: usize,
 }
 
-/// One review's TF-IDF weights by feature, of Euclidean length 1.
+/// The TF-IDF weights of a review by feature, scaled to Euclidean length 1.
 struct Document {
     weights: Vec<(usize, f64)>,
     positive: bool,
@@ -92,7 +95,7 @@ impl Features {
     }
 }
 
-/// How often each run of one to `longest` words occurs.
+/// Counts each n-gram of one to `longest` words.
 fn counts(review: &Review, longest: usize) -> HashMap<String, usize> {
     let words: Vec<_> = words(&review.text).collect();
     let mut counts = HashMap::new();
@@ -102,7 +105,7 @@ fn counts(review: &Review, longest: usize) -> HashMap<String, usize> {
     counts
 }
 
-/// Logistic regression trained by `AdaGrad` (Duchi et al., 2011).
+/// A logistic regression, trained by `AdaGrad` (Duchi et al., 2011).
 struct Regression {
     weights: Vec<f64>,
     squares: Vec<f64>,
@@ -113,8 +116,7 @@ struct Regression {
 
 impl Regression {
     fn new(features: usize, decay: f64, rate: f64) -> Self {
-        let (weights, squares) = (vec![0.0; features], vec![1e-8; features]);
-        Self { weights, squares, bias: 0.0, decay, rate }
+        Self { weights: vec![0.0; features], squares: vec![1e-8; features], bias: 0.0, decay, rate }
     }
 
     fn logit(&self, document: &Document) -> f64 {

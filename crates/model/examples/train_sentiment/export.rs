@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::network::{Network, POSITIONS};
 use crate::vocabulary::Vocabulary;
 
-/// Writes `config.json`, `tokenizer.json`, `tokenizer_config.json` and `model.safetensors` into `directory`.
+/// Writes `config.json`, `tokenizer.json`, `tokenizer_config.json` and `model.safetensors` into
+/// `directory`.
 pub(crate) fn write(directory: &Path, network: &Network, vocabulary: &Vocabulary) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     let [layers, hidden, feed_forward, heads] = network.sizes()?;
@@ -82,12 +83,13 @@ fn collect(network: &Network, tensors: &mut Tensors) -> Result<()> {
     tensors.linear(&["classifier"], &network.head.output)
 }
 
-/// Shapes and f16 bytes by name.
+/// Shapes and f16 bytes of tensors, by name.
 #[derive(Default)]
 struct Tensors(BTreeMap<String, (Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    /// The reverse of [`forebay_model::checkpoint::Weights::linear`].
+    /// Splits a layer into its named parts, the inverse of
+    /// [`forebay_model::checkpoint::Weights::linear`].
     fn linear(&mut self, names: &[&str], layer: &Linear) -> Result<()> {
         let bias = layer.bias.as_ref().map(Param::val).context("every layer has a bias")?;
         let weights = layer.weight.val().transpose().chunk(names.len(), 0);

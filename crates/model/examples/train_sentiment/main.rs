@@ -1,15 +1,16 @@
 //! Trains the sentiment model that ships with Forebay, in `models/sentiment`.
 //!
-//! Teachers start from all-MiniLM-L6-v2, its vocabulary trimmed, and are fine-tuned on rated movie-review snippets, one for
-//! each seed. Students start from the same weights and learn from the labels and from the teachers' mean. The validation
-//! part chooses epochs and seeds; the test part is used once, for the network that is written.
+//! Several teachers start from all-MiniLM-L6-v2 with a trimmed vocabulary and are fine-tuned on
+//! rated movie-review snippets, each with another seed. Students start from the same weights and
+//! learn from the labels and the mean of the teachers. The validation part chooses epochs and
+//! seeds; the test part is used once, for the network that is written.
 //!
 //! ```sh
 //! cargo run --release --features forebay-model/train --example train_sentiment -- \
 //!     "$(scripts/fetch-minilm.sh)" "$(scripts/fetch-reviews.sh)" models/sentiment
 //! ```
 //!
-//! A fourth argument is a directory for the better teacher, to compare with.
+//! An optional fourth argument is a directory for the best teacher, for comparison.
 
 mod baseline;
 mod export;
@@ -30,14 +31,14 @@ use reviews::{Reviews, Split};
 use training::{Schedule, Trained};
 use vocabulary::{Example, Vocabulary};
 
-/// Splits the reviews.
+/// Seed for splitting the reviews.
 const SPLIT: u64 = 20_240_229;
 const TEACHERS: [u64; 3] = [SPLIT, 1, 2];
 const STUDENTS: [u64; 2] = [3, 4];
 const SCHEDULE: Schedule = Schedule { epochs: 3, peak: 5e-5 };
 /// Share of a student's target that comes from the label; the rest comes from the teachers.
 const LABEL: f32 = 0.5;
-/// Divides the teachers' logits, so that their targets say how sure they are.
+/// Divides the teachers' logits, so that their targets are less certain.
 const TEMPERATURE: f32 = 2.0;
 
 fn main() -> Result<()> {
@@ -71,12 +72,13 @@ fn main() -> Result<()> {
     println!("vocabulary: {} tokens", vocabulary.len());
     let mut train = vocabulary.encode(&train)?;
     let [validation, test] = [validation, test].map(|part| vocabulary.encode(&part));
-    let (validation, test) = (validation?, test?);
+    let validation = validation?;
+    let test = test?;
 
     println!("teachers");
     let device = Device::flex();
     let fine_tune = |seed, examples: &[Example]| {
-        // The head starts from random numbers.
+        // The head starts from random weights.
         device.seed(seed);
         let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
         anyhow::Ok(training::train(&network, examples, &validation, SCHEDULE, seed))
@@ -114,12 +116,12 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The one with the highest accuracy on the validation part, the first of equals.
+/// Returns the network with the highest accuracy on the validation part, the first of equals.
 fn best(trained: Vec<Trained>) -> Trained {
     let better = |best: Trained, other: Trained| {
         if other.accuracy > best.accuracy { other } else { best }
     };
-    trained.into_iter().reduce(better).expect("there are seeds")
+    trained.into_iter().reduce(better).expect("there is at least one seed")
 }
 
 fn percent(share: f64) -> String {

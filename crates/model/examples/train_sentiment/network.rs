@@ -13,7 +13,7 @@ use forebay_model::encoder::{Activation, Encoder, Head, Masking, Padded};
 
 use crate::vocabulary::Vocabulary;
 
-/// Positions taken over from `MiniLM`.
+/// Number of positions kept from `MiniLM`.
 pub(crate) const POSITIONS: usize = 256;
 pub(crate) const CLASSES: usize = 2;
 
@@ -26,7 +26,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// The embeddings of the kept tokens, the first positions, all layers, and a fresh head.
+    /// Loads the embeddings of the kept tokens, the first positions and all layers, and adds a new
+    /// head.
     pub(crate) fn from_minilm(
         directory: &Path,
         vocabulary: &Vocabulary,
@@ -58,7 +59,7 @@ impl Network {
         Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
     }
 
-    /// Logits, `[batch, classes]`.
+    /// Returns the logits, `[batch, classes]`.
     pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
         let device = self.encoder.embeddings.device();
         let mask = batch.attention_mask(Masking::Bias, FloatDType::F32, &device);
@@ -71,7 +72,7 @@ impl Network {
         self.head.forward(self.dropout.forward(hidden).reshape([rows, length, width]))
     }
 
-    /// Layers, hidden size, feed-forward size and number of attention heads.
+    /// Returns the layers, hidden size, feed-forward size and number of attention heads.
     pub(crate) fn sizes(&self) -> Result<[usize; 4]> {
         let [_, hidden] = self.encoder.embeddings.words.weight.dims();
         let layer = self.encoder.layers.first().context("there are layers")?;

@@ -1,4 +1,4 @@
-//! `SplitMix64` (Steele et al., 2014): enough for shuffling, and the same on every machine.
+//! `SplitMix64` (Steele et al., 2014): good enough for shuffling, and the same on every machine.
 
 /// A stream of random numbers.
 pub(crate) struct Random(u64);
@@ -15,7 +15,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Fisher and Yates' shuffle.
+    /// Shuffles by the algorithm of Fisher and Yates.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.next() % (last as u64 + 1);

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 
 use crate::random::Random;
 
-/// Snippets rated nearer to neutral than this are dropped, on a scale from -4 to 4.
+/// Snippets with a smaller absolute rating are dropped as neutral; ratings are from -4 to 4.
 const NEUTRAL: f64 = 0.5;
-/// Snippets that share at least this part of their words are taken for the same one, in percent.
+/// Snippets that share at least this percentage of their words are treated as duplicates.
 const NEAR_DUPLICATE: usize = 80;
 
-/// One snippet and whether its raters found it positive on average.
+/// One snippet, with whether its mean rating is positive.
 #[derive(Clone, Debug)]
 pub(crate) struct Review {
     pub(crate) text: String,
@@ -22,7 +22,7 @@ pub(crate) struct Review {
 /// All snippets that are clearly rated, without near-duplicates.
 pub(crate) struct Reviews(Vec<Review>);
 
-/// 80% to learn from, 10% to stop by, 10% to report on.
+/// 80% for training, 10% for choosing epochs and seeds, and 10% for the reported accuracy.
 pub(crate) struct Split {
     pub(crate) train: Vec<Review>,
     pub(crate) validation: Vec<Review>,
@@ -30,7 +30,7 @@ pub(crate) struct Split {
 }
 
 impl Reviews {
-    /// Reads lines of `id`, mean rating and text, separated by tabs.
+    /// Reads lines of id, mean rating and text, separated by tabs.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let file = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
@@ -62,7 +62,7 @@ impl Reviews {
     }
 }
 
-/// Lower-case runs of letters, digits and apostrophes.
+/// Splits a text into lower-case words of letters, digits and apostrophes.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric() && c != '\'')
         .map(|word| word.trim_matches('\''))
@@ -71,8 +71,9 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
 }
 
 fn near_duplicates(one: &BTreeSet<String>, other: &BTreeSet<String>) -> bool {
-    let (few, many) = (one.len().min(other.len()), one.len().max(other.len()));
-    // The shared words are at most `few` and the joint ones at least `many`.
+    let few = one.len().min(other.len());
+    let many = one.len().max(other.len());
+    // At most `few` words are shared, and the union has at least `many`.
     if few * 100 < many * NEAR_DUPLICATE {
         return false;
     }

@@ -1,4 +1,4 @@
-//! Fine-tuning: `AdamW`, a warm-up, a linear decay, and the best epoch by the validation part.
+//! Fine-tuning with `AdamW`, a warm-up, a linear decay, and the best epoch on the validation part.
 
 use std::time::SystemTime;
 
@@ -21,11 +21,11 @@ const WARM_UP: f64 = 0.1;
 /// Id of `[PAD]` in the trimmed vocabulary.
 const PADDING: u32 = 0;
 
-/// How long and how fast a network learns.
+/// The number of epochs and the learning rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     pub(crate) epochs: usize,
-    /// The highest learning rate.
+    /// Highest learning rate.
     pub(crate) peak: f64,
 }
 
@@ -35,7 +35,8 @@ pub(crate) struct Trained {
     pub(crate) accuracy: f64,
 }
 
-/// Trains on `train` and returns the network of the epoch with the highest accuracy on `validation`, the first of equals.
+/// Trains on `train` and returns the network of the epoch with the highest accuracy on
+/// `validation`, the first of equals.
 pub(crate) fn train(
     network: &Network,
     train: &[Example],
@@ -80,7 +81,7 @@ pub(crate) fn train(
     best
 }
 
-/// Share of the examples whose class the network finds.
+/// Returns the share of the examples that the network classifies correctly.
 pub(crate) fn accuracy(network: &Network, examples: &[Example]) -> f64 {
     let margins = margins(network, examples);
     let hits: Vec<_> =
@@ -88,7 +89,8 @@ pub(crate) fn accuracy(network: &Network, examples: &[Example]) -> f64 {
     share(hits.into_iter())
 }
 
-/// By how much the logit of `positive` exceeds that of `negative`, for each example. Nothing is dropped.
+/// Returns, for each example, by how much the logit of `positive` exceeds that of `negative`.
+/// Computes without dropout.
 pub(crate) fn margins(network: &Network, examples: &[Example]) -> Vec<f32> {
     let mut by_length: Vec<_> = (0..examples.len()).collect();
     by_length.sort_by_key(|&example| examples[example].tokens.len());
@@ -96,7 +98,7 @@ pub(crate) fn margins(network: &Network, examples: &[Example]) -> Vec<f32> {
     for batch in by_length.chunks(BATCH) {
         let members: Vec<_> = batch.iter().map(|&example| &examples[example]).collect();
         let logits = network.forward(&pad(&members)).try_into_vec_as::<f32>();
-        let logits = logits.expect("the CPU computes");
+        let logits = logits.expect("reading a tensor from the CPU does not fail");
         for (row, &example) in logits.chunks(CLASSES).zip(batch) {
             margins[example] = row[1] - row[0];
         }
@@ -104,7 +106,7 @@ pub(crate) fn margins(network: &Network, examples: &[Example]) -> Vec<f32> {
     margins
 }
 
-/// Cross-entropy with the examples' targets.
+/// Returns the cross-entropy with the examples' targets.
 fn loss(network: &Network, batch: &[&Example]) -> Tensor<1> {
     let logits = network.forward(&pad(batch));
     let device: Device = logits.device();
@@ -120,7 +122,7 @@ fn pad(batch: &[&Example]) -> Padded {
     Padded::new(&texts, [texts.len(), longest], PADDING, false)
 }
 
-/// Batches of like length in random order.
+/// Returns batches of examples with similar lengths, in random order.
 fn shuffled_batches<'a>(train: &'a [Example], random: &mut Random) -> Vec<Vec<&'a Example>> {
     let mut order: Vec<_> = train.iter().collect();
     random.shuffle(&mut order);
@@ -132,7 +134,8 @@ fn shuffled_batches<'a>(train: &'a [Example], random: &mut Random) -> Vec<Vec<&'
     batches
 }
 
-/// The learning rate of a step: up in a line, then down in a line.
+/// Returns the learning rate of a step, which rises linearly during the warm-up and then falls
+/// linearly.
 fn rate(step: usize, steps: usize, peak: f64) -> f64 {
     let done = mean(f64::from(u32::try_from(step).unwrap_or(u32::MAX)), steps);
     peak * if done < WARM_UP { done / WARM_UP } else { (1.0 - done) / (1.0 - WARM_UP) }

@@ -1,4 +1,4 @@
-//! `MiniLM`'s vocabulary, trimmed to what movie reviews and plain English need.
+//! `MiniLM`'s vocabulary, trimmed to the tokens of movie reviews and plain English.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,20 +9,20 @@ use tokenizers::Tokenizer;
 
 use crate::reviews::Review;
 
-/// Tokens that are kept.
+/// Number of tokens that are kept.
 const SIZE: usize = 9_000;
-/// A token is kept for the training part's sake from this many uses on.
-const LEAST_USES: usize = 2;
-/// Texts are cut to this many tokens while training.
+/// Fewest uses in the training part that make a token preferred.
+const MIN_USES: usize = 2;
+/// Most tokens of a text in training; longer texts are cut.
 const MAX_TOKENS: usize = 96;
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// One review as the network sees it.
+/// A review as token ids, with its target.
 #[derive(Clone)]
 pub(crate) struct Example {
     pub(crate) tokens: Vec<u32>,
     pub(crate) positive: bool,
-    /// The probability of `positive` that the network learns to give.
+    /// The probability of `positive` that the network is trained to output.
     pub(crate) target: f32,
 }
 
@@ -36,8 +36,8 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Keeps the special tokens, every single character, what the training part uses, and the commonest tokens
-    /// (which have the lowest ids) until there are enough.
+    /// Keeps the special tokens, every single character, the tokens that the training part uses,
+    /// and the most common tokens (which have the lowest ids) until there are [`SIZE`].
     pub(crate) fn trim(path: &Path, train: &[Review]) -> Result<Self> {
         let mut json: Value = serde_json::from_slice(&std::fs::read(path)?)?;
         json["truncation"] = Value::Null;
@@ -58,7 +58,7 @@ impl Vocabulary {
             match () {
                 () if SPECIAL.contains(&token) || bare.chars().count() == 1 => Some(0),
                 () if token.starts_with("[unused") => None,
-                () if times >= LEAST_USES => Some(1),
+                () if times >= MIN_USES => Some(1),
                 () => Some(2),
             }
         };
@@ -92,7 +92,7 @@ impl Vocabulary {
         self.kept.len()
     }
 
-    /// The rows of `table` `[old tokens, width]` that are kept.
+    /// Returns the rows of `table` `[old tokens, width]` that are kept.
     pub(crate) fn select(&self, table: &[f32], width: usize) -> Vec<f32> {
         self.kept.iter().flat_map(|&id| &table[id as usize * width..][..width]).copied().collect()
     }
@@ -113,12 +113,12 @@ impl Vocabulary {
         reviews.iter().map(example).collect()
     }
 
-    /// The id of a special token.
+    /// Returns the id of a special token.
     pub(crate) fn id(&self, token: &str) -> Result<u32> {
         self.tokenizer.token_to_id(token).with_context(|| format!("no token {token}"))
     }
 
-    /// The text of `tokenizer.json`.
+    /// Returns the text of `tokenizer.json`.
     pub(crate) fn to_json(&self) -> String {
         self.json.to_string()
     }

@@ -1,4 +1,4 @@
-//! BERT (Devlin et al., 2018), and with it `MiniLM` and most sentence-transformers.
+//! BERT (Devlin et al., 2018), the architecture of `MiniLM` and most sentence-transformers.
 
 use super::{Architecture, BERT_LAYER, bert_sizes};
 use crate::Error;

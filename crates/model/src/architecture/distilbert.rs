@@ -1,4 +1,4 @@
-//! `DistilBERT` (Sanh et al., 2019): BERT without token types, under names of its own.
+//! `DistilBERT` (Sanh et al., 2019): BERT without token types and with different tensor names.
 
 use super::{Architecture, activation};
 use crate::Error;

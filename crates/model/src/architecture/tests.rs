@@ -23,13 +23,13 @@ fn read(config: &Value) -> Result<Architecture, Error> {
     Architecture::from_config(&JsonFile::read(&path).unwrap())
 }
 
-fn complaint(config: &Value) -> String {
+fn error(config: &Value) -> String {
     read(config).unwrap_err().to_string()
 }
 
 #[test]
-fn an_unknown_architecture_is_answered_with_the_known_ones() {
-    let message = complaint(&with(bert(), "model_type", json!("llama")));
+fn the_error_for_an_unknown_architecture_lists_the_supported_ones() {
+    let message = error(&with(bert(), "model_type", json!("llama")));
     assert!(message.contains("config.json asks for model_type = llama"), "{message}");
     assert!(message.ends_with("supported: bert, distilbert, electra, roberta"), "{message}");
 }
@@ -37,7 +37,7 @@ fn an_unknown_architecture_is_answered_with_the_known_ones() {
 #[test]
 fn a_missing_size_is_named() {
     for wrong in [json!(null), json!(0), json!(-1), json!("8"), json!(1.5)] {
-        let message = complaint(&with(bert(), "hidden_size", wrong));
+        let message = error(&with(bert(), "hidden_size", wrong));
         assert!(
             message.ends_with("no valid `hidden_size`: expected a positive integer"),
             "{message}"
@@ -46,12 +46,12 @@ fn a_missing_size_is_named() {
 }
 
 #[test]
-fn settings_that_the_encoder_lacks_are_refused() {
-    let message = complaint(&with(bert(), "hidden_act", json!("swish")));
+fn unsupported_settings_are_refused() {
+    let message = error(&with(bert(), "hidden_act", json!("swish")));
     assert!(message.contains("hidden_act = swish, supported: gelu"), "{message}");
-    let message = complaint(&with(bert(), "position_embedding_type", json!("relative_key")));
+    let message = error(&with(bert(), "position_embedding_type", json!("relative_key")));
     assert!(message.contains("position_embedding_type = relative_key"), "{message}");
-    let message = complaint(&with(bert(), "num_attention_heads", json!(3)));
+    let message = error(&with(bert(), "num_attention_heads", json!(3)));
     assert!(message.contains("a multiple of the number of attention heads"), "{message}");
 }
 
@@ -60,6 +60,6 @@ fn positions_of_roberta_start_after_the_padding_token() {
     let roberta = with(bert(), "model_type", json!("roberta"));
     let found = read(&with(roberta.clone(), "pad_token_id", json!(1))).unwrap();
     assert_eq!((found.encoder.first_position, found.encoder.max_tokens()), (2, 14));
-    let message = complaint(&with(roberta, "pad_token_id", json!("<pad>")));
+    let message = error(&with(roberta, "pad_token_id", json!("<pad>")));
     assert!(message.contains("`pad_token_id`"), "{message}");
 }

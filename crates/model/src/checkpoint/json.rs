@@ -1,4 +1,4 @@
-//! `JsonFile`: a JSON file whose complaints name the file and the key.
+//! `JsonFile`: a JSON file whose errors name the file and the key.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -41,29 +41,29 @@ impl JsonFile {
         }
     }
 
-    /// The file's path.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The value of `key`, unless it is missing or `null`.
+    /// Returns the value of `key`, unless it is missing or `null`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.value.get(key).filter(|value| !value.is_null())
     }
 
-    /// The whole file.
+    /// Returns the whole file's value.
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// A positive integer, such as `hidden_size`.
+    /// Returns the value of `key`, which must be a positive integer, such as `hidden_size`.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it is missing or anything else.
+    /// [`Error::Key`] if it is missing or not a positive integer.
     pub fn size(&self, key: &str) -> Result<usize, Error> {
         let number = self.get(key).and_then(Value::as_u64).filter(|&number| number > 0);
         number
@@ -71,33 +71,33 @@ impl JsonFile {
             .ok_or_else(|| self.bad(key, "a positive integer"))
     }
 
-    /// A number, or `default` where the key is missing.
+    /// Returns the value of `key`, which must be a number, or `default` if the key is missing.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it is there and no number.
+    /// [`Error::Key`] if the value is not a number.
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64, Error> {
         self.get(key)
             .map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.bad(key, "a number")))
     }
 
-    /// A string, or `default` where the key is missing.
+    /// Returns the value of `key`, which must be a string, or `default` if the key is missing.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it is there and no string.
+    /// [`Error::Key`] if the value is not a string.
     pub fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str, Error> {
         self.get(key)
             .map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.bad(key, "a string")))
     }
 
-    /// The complaint that `key` is not what it should be.
+    /// Returns the error that `key` is missing or not valid.
     #[must_use]
     pub fn bad(&self, key: &str, expected: &'static str) -> Error {
         Error::Key { path: self.path.clone(), key: key.to_owned(), expected }
     }
 
-    /// The complaint that this version cannot do what `key` asks for.
+    /// Returns the error that this version does not support the value of `key`.
     #[must_use]
     pub fn unsupported(&self, key: &str, found: &str, supported: impl Into<String>) -> Error {
         Error::Unsupported {

@@ -1,4 +1,4 @@
-//! `Weights`: the tensors of a safetensors file as Burn's layers.
+//! `Weights`: loads the tensors of a safetensors file as Burn layers.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{Error, Precision};
 
-/// The tensors of one `model.safetensors`, converted as they are taken, on their way to one device.
+/// The tensors of a `model.safetensors`, converted to Burn layers on one device as they are taken.
 pub struct Weights<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
@@ -18,7 +18,7 @@ pub struct Weights<'a> {
     precision: Precision,
 }
 
-/// The bytes of the file at `path`.
+/// Reads the file at `path`.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 impl<'a> Weights<'a> {
-    /// Reads the header of the file with these `bytes`; `path` is for complaints.
+    /// Parses the header of the file `bytes`; errors name the file by `path`.
     ///
     /// # Errors
     ///
@@ -39,30 +39,31 @@ impl<'a> Weights<'a> {
         Ok(Self { path, tensors, device, precision: Precision::F32 })
     }
 
-    /// The same, for layers that compute in another precision than f32.
+    /// Returns the same weights for layers that compute in `precision` instead of f32.
     #[must_use]
     pub fn in_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// Where the layers go.
+    /// Returns the device of the layers.
     #[must_use]
     pub fn device(&self) -> &Device {
         self.device
     }
 
-    /// Whether there is a tensor of that name.
+    /// Whether the file has a tensor called `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
     }
 
-    /// The elements of a tensor that must have this shape, in row-major order.
+    /// Returns the elements of a tensor that must have this shape, in row-major order.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::TensorType`], naming file and tensor.
+    /// [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::TensorType`], naming file and
+    /// tensor.
     pub fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let view = self
             .tensors
@@ -88,7 +89,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// `{name}.weight` `[rows, width]` as a lookup table.
+    /// Loads `{name}.weight` `[rows, width]` as an embedding.
     ///
     /// # Errors
     ///
@@ -98,9 +99,10 @@ impl<'a> Weights<'a> {
         Ok(Embedding { weight: self.param(values, [rows, width]) })
     }
 
-    /// `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` of each name, side by side as one layer.
+    /// Loads `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` as a linear layer.
     ///
-    /// Several names of one input give one wider layer whose outputs follow each other in the order of the names.
+    /// Several names give one wider layer, whose outputs follow each other in the order of the
+    /// names.
     ///
     /// # Errors
     ///
@@ -110,7 +112,7 @@ impl<'a> Weights<'a> {
         let mut weight = vec![0.0; inputs * width];
         let mut bias = Vec::with_capacity(width);
         for (part, name) in names.iter().enumerate() {
-            // PyTorch keeps a row for each output, Burn a column.
+            // PyTorch stores one row per output, Burn one column.
             let rows = self.take(&format!("{name}.weight"), &[outputs, inputs])?;
             for (output, row) in rows.chunks_exact(inputs).enumerate() {
                 let column = part * outputs + output;
@@ -124,8 +126,10 @@ impl<'a> Weights<'a> {
         Ok(Linear { weight: self.param(weight, [inputs, width]), bias })
     }
 
-    /// `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names `gamma` and `beta` too.
-    /// In f32 whatever the precision, for that is what Burn normalises in.
+    /// Loads `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names
+    /// `gamma` and `beta` work too.
+    ///
+    /// It stays in f32 whatever the precision, because Burn normalises in f32.
     ///
     /// # Errors
     ///

@@ -1,30 +1,31 @@
-//! The graphics adapters of this machine, asked for once.
+//! The graphics adapters of this machine, enumerated once.
 
 use std::sync::OnceLock;
 
 use burn::tensor::DeviceKind;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
-/// One adapter on one graphics API.
+/// An adapter on one graphics API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Adapter {
-    /// Name by its driver, such as `NVIDIA H100` or `llvmpipe (LLVM 19.1.7, 256 bits)`.
+    /// Name as the driver gives it, such as `NVIDIA H100` or `llvmpipe (LLVM 19.1.7, 256 bits)`.
     pub(super) name: String,
     pub(super) api: Api,
     pub(super) kind: Kind,
-    /// The driver's name and version, such as `NVIDIA 580.159.04`; empty where the API does not say.
+    /// Name and version of the driver, such as `NVIDIA 580.159.04`; empty if the API does not say.
     pub(super) driver: String,
-    /// Number among the adapters of the same API and kind, which is how Burn names it.
+    /// Index among the adapters of the same API and kind, which is how Burn identifies it.
     pub(super) index: usize,
     /// Most bytes in one buffer of a kernel.
     pub(super) largest_buffer: u64,
-    /// True if kernels can compute in f16.
+    /// Whether kernels can compute in f16.
     pub(super) has_f16: bool,
-    /// True if the adapter multiplies small matrices in one instruction.
+    /// Whether the adapter multiplies small matrices in one instruction.
     pub(super) has_matrix_units: bool,
 }
 
-/// A graphics API that computes. Best first: Vulkan is the one for which kernels are compiled natively.
+/// A graphics API with compute kernels, best first. Vulkan is the one for which kernels are
+/// compiled natively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Api {
     Vulkan,
@@ -35,13 +36,13 @@ pub(super) enum Api {
 /// The language that kernels are compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compiler {
-    /// WGSL, which runs anywhere, without matrix units.
+    /// WGSL, which runs on any adapter but cannot use matrix units.
     Wgsl,
-    /// SPIR-V, which reaches matrix units.
+    /// SPIR-V, which can use matrix units.
     SpirV,
 }
 
-/// What stands behind an adapter. Best first.
+/// The kind of device behind an adapter, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Discrete,
@@ -50,10 +51,11 @@ pub(super) enum Kind {
     Software,
 }
 
-/// Every adapter of this machine; none where there is no Vulkan loader, no driver and no device.
+/// Returns every adapter of this machine. The list is empty without a Vulkan loader, driver or
+/// device.
 ///
-/// Asked for once: the Vulkan loader crashes when instances come and go on several threads at once, so this has to
-/// be over before Burn makes its own.
+/// Enumerated once: the Vulkan loader crashes when several threads create and drop instances at the
+/// same time, so the enumeration has to be over before Burn creates its instance.
 pub(super) fn adapters() -> &'static [Adapter] {
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
     ADAPTERS.get_or_init(enumerate)
@@ -69,7 +71,7 @@ fn enumerate() -> Vec<Adapter> {
     numbered(found.iter().map(|adapter| (adapter.get_info(), adapter.limits(), adapter.features())))
 }
 
-/// Counts the adapters of each API and kind, in the order in which the API lists them.
+/// Numbers the adapters of each API and kind, in the order in which the API lists them.
 fn numbered(
     found: impl Iterator<Item = (wgpu::AdapterInfo, wgpu::Limits, wgpu::Features)>,
 ) -> Vec<Adapter> {
@@ -95,7 +97,7 @@ fn numbered(
 }
 
 impl Adapter {
-    /// Burn's name for the adapter.
+    /// Returns Burn's identifier of the adapter.
     pub(super) fn burn_kind(&self) -> DeviceKind {
         match self.kind {
             Kind::Discrete => DeviceKind::DiscreteGpu(self.index),
@@ -107,7 +109,7 @@ impl Adapter {
 }
 
 impl Compiler {
-    /// The language to which this build compiles kernels for an API.
+    /// Returns the language that this build compiles kernels to for an API.
     pub(super) fn of(api: Api) -> Self {
         if cfg!(feature = "spirv") && api == Api::Vulkan { Self::SpirV } else { Self::Wgsl }
     }
@@ -123,7 +125,7 @@ impl Api {
         }
     }
 
-    /// Burn's name for the API.
+    /// Returns Burn's identifier of the API.
     pub(super) fn burn_api(self) -> WgpuBackend {
         match self {
             Self::Vulkan => WgpuBackend::Vulkan,

@@ -8,51 +8,54 @@ use super::select::{details, gpus, refusal, software};
 
 const SPIR_V: &str = "SPIR-V";
 
-/// A device that a model can be given, in words.
+/// A device that a model can run on, described for users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AvailableDevice {
     /// The choice that selects this device.
     pub choice: DeviceChoice,
-    /// Whether [`DeviceChoice::Auto`] selects this device too.
+    /// Whether [`DeviceChoice::Auto`] selects this device.
     pub is_auto: bool,
-    /// Its name by its driver.
+    /// Name as the driver gives it.
     pub name: String,
-    /// What kind of device it is, its graphics API and its driver.
+    /// The kind of device, its graphics API and its driver; for the CPU, its number of threads.
     pub details: String,
-    /// What kernels for it are compiled to: `SPIR-V`, `WGSL`, or the vector instructions of a CPU.
+    /// The target that its kernels are compiled to: `SPIR-V`, `WGSL`, or the vector instructions of
+    /// a CPU.
     pub compiler: &'static str,
     /// Whether it computes in f16.
     pub has_f16: bool,
     /// Whether it multiplies small matrices in one instruction.
     pub has_matrix_units: bool,
-    /// Most bytes of one tensor, where there is a limit.
+    /// Most bytes of one tensor, if there is a limit.
     pub largest_buffer: Option<u64>,
-    /// Why it cannot be used after all, and what to do about it.
+    /// Why this build cannot use the device, with a remedy.
     pub refused: Option<&'static str>,
 }
 
 impl AvailableDevice {
-    /// Whether kernels of this build use the matrix instructions that it has, which are most of a GPU's speed.
+    /// Whether kernels of this build use the device's matrix instructions, which provide most of a
+    /// GPU's speed.
     #[must_use]
     pub fn uses_matrix_units(&self) -> bool {
         self.has_matrix_units && self.compiler == SPIR_V
     }
 }
 
-/// Every device that this machine has, the one that `auto` takes first; the CPU, which it always has, comes last.
+/// Lists the devices of this machine: the GPUs, of which `auto` takes the first, a software GPU if
+/// there is one, and the CPU.
 #[must_use]
 pub fn available_devices() -> Vec<AvailableDevice> {
     list(adapters(), Compiler::of)
 }
 
-fn list(there: &[Adapter], compiler: impl Fn(Api) -> Compiler) -> Vec<AvailableDevice> {
-    let gpus = gpus(there);
+fn list(all: &[Adapter], compiler: impl Fn(Api) -> Compiler) -> Vec<AvailableDevice> {
+    let gpus = gpus(all);
     let has_gpu = !gpus.is_empty();
     let gpus = gpus
         .into_iter()
         .enumerate()
         .map(|(number, adapter)| (DeviceChoice::Gpu(Some(number)), adapter));
-    let software = software(there).take(1).map(|adapter| (DeviceChoice::Software, adapter));
+    let software = software(all).take(1).map(|adapter| (DeviceChoice::Software, adapter));
     let adapters = gpus.chain(software).map(|(choice, adapter)| {
         let compiler = compiler(adapter.api);
         AvailableDevice {
@@ -92,14 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_listed_as_they_are_chosen_and_auto_takes_the_first() {
-        let there = [
+    fn the_best_gpu_is_listed_first_and_is_automatic() {
+        let all = [
             adapter("llvmpipe", Api::Vulkan, Kind::Software, 0),
             adapter("Iris", Api::Vulkan, Kind::Integrated, 0),
             adapter("RTX", Api::Vulkan, Kind::Discrete, 0),
         ];
         for (compiler, name) in [(Compiler::SpirV, "SPIR-V"), (Compiler::Wgsl, "WGSL")] {
-            let listed = list(&there, |_| compiler);
+            let listed = list(&all, |_| compiler);
             let names: Vec<_> = listed.iter().map(|device| device.name.as_str()).collect();
             assert_eq!(names, ["RTX", "Iris", "llvmpipe", "the CPU"]);
             assert_eq!(listed[0].choice, DeviceChoice::Gpu(Some(0)));
@@ -110,9 +113,9 @@ mod tests {
             assert_eq!(auto, [true, false, false, false]);
             assert_eq!(listed[2].refused.is_some(), compiler == Compiler::SpirV);
         }
-        let nothing = list(&there[..1], |_| Compiler::Wgsl);
+        let nothing = list(&all[..1], |_| Compiler::Wgsl);
         let auto: Vec<_> = nothing.iter().map(|device| device.is_auto).collect();
-        assert_eq!(auto, [false, true], "a software adapter has to be asked for");
+        assert_eq!(auto, [false, true], "`auto` never selects a software adapter");
         let nothing = list(&[], |_| Compiler::Wgsl);
         assert_eq!(
             nothing.iter().map(|device| device.choice).collect::<Vec<_>>(),

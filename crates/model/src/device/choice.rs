@@ -1,28 +1,19 @@
-//! `DeviceChoice`: what a user writes to say where a model computes.
+//! `DeviceChoice`: the user's choice of the device that a model computes on.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Where a model computes, as a user writes it.
-///
-/// # Examples
-///
-/// ```
-/// use forebay_model::DeviceChoice;
-///
-/// assert_eq!("gpu:1".parse(), Ok(DeviceChoice::Gpu(Some(1))));
-/// assert_eq!(DeviceChoice::default().to_string(), "auto");
-/// ```
+/// The device that a model computes on, as a user writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// `auto`: the best GPU where there is one, else the CPU.
+    /// `auto`: the best GPU if there is one, otherwise the CPU.
     #[default]
     Auto,
-    /// `gpu` or `gpu:N`: a GPU, the best or the one with that number, and an error where there is none.
+    /// `gpu` or `gpu:N`: the best GPU or the one with this number; an error if it does not exist.
     Gpu(Option<usize>),
-    /// `gpu:software`: a GPU played by the CPU, such as Mesa's llvmpipe. Slow, for tests.
+    /// `gpu:software`: a GPU emulated by the CPU, such as Mesa's llvmpipe. Slow, for tests.
     Software,
     /// `cpu`: the CPU.
     Cpu,
@@ -58,13 +49,13 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A text that names no device.
+/// The error for a text that is not a device.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "unknown device `{given}`, expected one of `auto`, `gpu`, `gpu:0`, `gpu:1`, .., `gpu:software`, `cpu`"
 )]
 pub struct InvalidDevice {
-    /// What was written.
+    /// The text.
     pub given: String,
 }
 
@@ -73,14 +64,14 @@ mod tests {
     use super::DeviceChoice;
 
     #[test]
-    fn every_choice_reads_back_what_it_writes() {
+    fn every_displayed_choice_parses_back() {
         for text in ["auto", "gpu", "gpu:0", "gpu:12", "gpu:software", "cpu"] {
             assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn a_misspelt_device_is_answered_with_the_valid_ones() {
+    fn the_error_for_a_misspelt_device_lists_the_valid_ones() {
         for text in ["cuda", "gpu:-1", "gpu:", "GPU", ""] {
             let message = text.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(message.contains(&format!("unknown device `{text}`")), "{message}");

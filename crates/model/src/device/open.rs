@@ -1,4 +1,4 @@
-//! Opening an adapter through Burn, once in the life of the process.
+//! Opening an adapter through Burn, once per process.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,8 @@ use cubecl_runtime::config::cache::CacheConfig;
 use super::adapters::Adapter;
 use crate::Error;
 
-/// Adapters opened so far. Burn keeps a device for good and refuses to initialise it twice.
+/// Adapters opened so far. Burn keeps a device until the process ends and refuses to initialise it
+/// twice.
 static OPENED: Mutex<Vec<(Adapter, Device)>> = Mutex::new(Vec::new());
 
 pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
@@ -28,19 +29,20 @@ pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
     Ok(device)
 }
 
-/// Stores the choices of autotuning in the user's cache folder, so that the next start need not make them again.
+/// Makes Burn store the results of autotuning in the user's cache folder, so that the next start
+/// need not tune again.
 fn remember_tuning() {
     if !cfg!(feature = "persistence") {
         tracing::info!(
-            "every start tunes the GPU's kernels anew: build with `--features persistence` to store the result"
+            "the GPU's kernels are tuned at every start; build with `--features persistence` to store the results"
         );
         return;
     }
     let Some(cache) = dirs::cache_dir() else { return };
     let mut config = CubeClRuntimeConfig::default();
     config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));
-    // A program that has set up Burn for itself is left with what it wanted.
+    // A program that has configured Burn before keeps its configuration.
     if !CubeClRuntimeConfig::try_set(config) {
-        tracing::debug!("Burn has been configured already; its caches stay where they are");
+        tracing::debug!("Burn is configured already; its cache directory is unchanged");
     }
 }

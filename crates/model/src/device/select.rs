@@ -1,12 +1,12 @@
-//! From a choice and the adapters there are to one Burn device, with the reason in words.
+//! Selecting one Burn device for a choice, with the reason in words.
 
 use burn::tensor::Device;
 
-use super::adapters::{Adapter, Compiler, Kind, adapters};
-use super::{DeviceChoice, open};
+use super::adapters::{Adapter, Compiler, Kind};
+use super::{DeviceChoice, adapters, open};
 use crate::Error;
 
-/// A device, ready for tensors, and why it was taken.
+/// An opened device and the reason why it was selected.
 #[derive(Clone, Debug)]
 pub struct SelectedDevice {
     device: Device,
@@ -20,55 +20,64 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// [`Error::NoDevice`] where this machine has no such device, [`Error::OpenDevice`] where its driver refuses it.
+    /// [`Error::NoDevice`] if this machine has no such device, or this build cannot use it;
+    /// [`Error::OpenDevice`] if its driver fails to open it.
     pub fn select(self) -> Result<SelectedDevice, Error> {
-        // A model on the CPU needs no graphics driver, and should not wait for one.
-        let there = if self == Self::Cpu { &[] } else { adapters() };
-        let Some((adapter, reason)) = pick(self, there)? else {
-            let reason = reason_for_cpu(self, there);
-            let (device, largest_buffer) = (Device::flex(), u64::MAX);
-            return Ok(SelectedDevice { device, gpu: None, largest_buffer, reason });
+        // A model on the CPU needs no graphics driver, so it does not wait for the enumeration.
+        let adapters = if self == Self::Cpu { &[] } else { adapters::adapters() };
+        let Some((adapter, reason)) = pick(self, adapters)? else {
+            let reason = reason_for_cpu(self, adapters);
+            return Ok(SelectedDevice {
+                device: Device::flex(),
+                gpu: None,
+                largest_buffer: u64::MAX,
+                reason,
+            });
         };
-        let (device, largest_buffer) = (open::open(adapter)?, adapter.largest_buffer);
-        Ok(SelectedDevice { device, gpu: Some(adapter.kind), largest_buffer, reason })
+        Ok(SelectedDevice {
+            device: open::open(adapter)?,
+            gpu: Some(adapter.kind),
+            largest_buffer: adapter.largest_buffer,
+            reason,
+        })
     }
 }
 
 impl SelectedDevice {
-    /// The Burn device.
+    /// Returns the Burn device.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Whether kernels run through wgpu, where every new shape costs a compilation.
+    /// Whether kernels run through wgpu, which compiles them for every new shape.
     #[must_use]
     pub fn is_gpu(&self) -> bool {
         self.gpu.is_some()
     }
 
-    /// Whether the GPU is played by the CPU.
+    /// Whether the GPU is emulated by the CPU.
     #[must_use]
     pub fn is_software(&self) -> bool {
         self.gpu == Some(Kind::Software)
     }
 
-    /// Most bytes that one tensor may have.
+    /// Returns the most bytes that one tensor may have.
     #[must_use]
     pub fn largest_buffer(&self) -> u64 {
         self.largest_buffer
     }
 
-    /// The device and why it was taken, in one line: `cpu: no GPU found`.
+    /// Returns the device and why it was selected in one line, such as `cpu: no GPU found`.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 }
 
-/// The adapter to use and the reason in words, or `None` for the CPU.
-fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, String)>, Error> {
-    let gpus = gpus(there);
+/// Returns the adapter to use and the reason in words, or `None` for the CPU.
+fn pick(choice: DeviceChoice, adapters: &[Adapter]) -> Result<Option<(&Adapter, String)>, Error> {
+    let gpus = gpus(adapters);
     match choice {
         DeviceChoice::Cpu => Ok(None),
         DeviceChoice::Auto => Ok(gpus.first().map(|gpu| (*gpu, describe(gpu)))),
@@ -76,30 +85,32 @@ fn pick(choice: DeviceChoice, there: &[Adapter]) -> Result<Option<(&Adapter, Str
             Some(gpu) => Ok(Some((gpu, describe(gpu)))),
             None => Err(Error::NoDevice {
                 asked: choice.to_string(),
-                found: summary(there),
+                found: summary(adapters),
                 advice: "install the GPU's Vulkan driver and loader, or use `auto` or `cpu`",
             }),
         },
-        DeviceChoice::Software => match software(there).next() {
+        DeviceChoice::Software => match software(adapters).next() {
             Some(adapter) => match refusal(adapter, Compiler::of(adapter.api)) {
-                Some(advice) => {
-                    let (asked, found) = (choice.to_string(), summary(there));
-                    Err(Error::NoDevice { asked, found, advice })
-                }
+                Some(advice) => Err(Error::NoDevice {
+                    asked: choice.to_string(),
+                    found: summary(adapters),
+                    advice,
+                }),
                 None => Ok(Some((adapter, describe(adapter)))),
             },
             None => Err(Error::NoDevice {
                 asked: choice.to_string(),
-                found: summary(there),
+                found: summary(adapters),
                 advice: "install a software Vulkan driver such as Mesa's llvmpipe, or use `cpu`",
             }),
         },
     }
 }
 
-/// Real GPUs, best first, each listed on its best API only.
-pub(super) fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
-    let mut gpus: Vec<_> = there.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
+/// Returns the real GPUs, best first. A GPU on several APIs is listed on the best one only.
+pub(super) fn gpus(adapters: &[Adapter]) -> Vec<&Adapter> {
+    let mut gpus: Vec<_> =
+        adapters.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
     if let Some(best) = gpus.iter().map(|gpu| gpu.api).min() {
         gpus.retain(|gpu| gpu.api == best);
     }
@@ -107,11 +118,11 @@ pub(super) fn gpus(there: &[Adapter]) -> Vec<&Adapter> {
     gpus
 }
 
-pub(super) fn software(there: &[Adapter]) -> impl Iterator<Item = &Adapter> {
-    there.iter().filter(|adapter| adapter.kind == Kind::Software)
+pub(super) fn software(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
+    adapters.iter().filter(|adapter| adapter.kind == Kind::Software)
 }
 
-/// Why an adapter cannot serve kernels of such a compiler, as advice.
+/// Returns why an adapter cannot run kernels of this compiler, with a remedy, or `None` if it can.
 pub(super) fn refusal(adapter: &Adapter, compiler: Compiler) -> Option<&'static str> {
     let refused = adapter.kind == Kind::Software && compiler == Compiler::SpirV;
     refused.then_some(
@@ -135,23 +146,24 @@ pub(super) fn details(adapter: &Adapter) -> String {
     format!("{kind}, {:?}{driver}{}", adapter.api, adapter.driver)
 }
 
-fn reason_for_cpu(choice: DeviceChoice, there: &[Adapter]) -> String {
+fn reason_for_cpu(choice: DeviceChoice, adapters: &[Adapter]) -> String {
     if choice == DeviceChoice::Cpu {
         "cpu: as asked".into()
     } else {
-        format!("cpu: {}", summary(there))
+        format!("cpu: {}", summary(adapters))
     }
 }
 
-/// What there is, for reasons and errors: `no GPU found, software ignored (llvmpipe)`.
-fn summary(there: &[Adapter]) -> String {
-    let gpus = gpus(there);
+/// Describes the machine's devices for reasons and errors, such as `no GPU found, software ignored
+/// (llvmpipe)`.
+fn summary(adapters: &[Adapter]) -> String {
+    let gpus = gpus(adapters);
     let found = match gpus.len() {
         0 => "no GPU found".to_owned(),
         1 => format!("1 GPU found ({})", gpus[0].name),
         count => format!("{count} GPUs found, numbered from 0"),
     };
-    let ignored: Vec<_> = software(there).map(|adapter| adapter.name.as_str()).collect();
+    let ignored: Vec<_> = software(adapters).map(|adapter| adapter.name.as_str()).collect();
     if ignored.is_empty() {
         found
     } else {
@@ -165,46 +177,52 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::device) fn adapter(name: &str, api: Api, kind: Kind, index: usize) -> Adapter {
-        let (name, driver) = (name.to_owned(), String::new());
-        let (has_f16, has_matrix_units) = (true, kind == Kind::Discrete);
-        let largest_buffer = 1 << 30;
-        Adapter { name, api, kind, driver, index, largest_buffer, has_f16, has_matrix_units }
+        Adapter {
+            name: name.to_owned(),
+            api,
+            kind,
+            driver: String::new(),
+            index,
+            largest_buffer: 1 << 30,
+            has_f16: true,
+            has_matrix_units: kind == Kind::Discrete,
+        }
     }
 
-    fn picked(choice: DeviceChoice, there: &[Adapter]) -> Option<String> {
-        pick(choice, there).unwrap().map(|(_, reason)| reason)
+    fn picked(choice: DeviceChoice, adapters: &[Adapter]) -> Option<String> {
+        pick(choice, adapters).unwrap().map(|(_, reason)| reason)
     }
 
     #[test]
     fn auto_takes_the_best_real_gpu() {
-        let there = [
+        let adapters = [
             adapter("llvmpipe", Api::Vulkan, Kind::Software, 0),
             adapter("Iris", Api::Vulkan, Kind::Integrated, 0),
             adapter("RTX", Api::Vulkan, Kind::Discrete, 0),
             adapter("RTX", Api::Dx12, Kind::Discrete, 0),
         ];
         let rtx = Some("gpu: RTX (discrete GPU, Vulkan)".to_owned());
-        assert_eq!(picked(DeviceChoice::Auto, &there), rtx);
-        assert_eq!(picked(DeviceChoice::Gpu(Some(0)), &there), rtx);
+        assert_eq!(picked(DeviceChoice::Auto, &adapters), rtx);
+        assert_eq!(picked(DeviceChoice::Gpu(Some(0)), &adapters), rtx);
         let iris = Some("gpu: Iris (integrated GPU, Vulkan)".to_owned());
-        assert_eq!(picked(DeviceChoice::Gpu(Some(1)), &there), iris);
-        let error = pick(DeviceChoice::Gpu(Some(2)), &there).unwrap_err().to_string();
+        assert_eq!(picked(DeviceChoice::Gpu(Some(1)), &adapters), iris);
+        let error = pick(DeviceChoice::Gpu(Some(2)), &adapters).unwrap_err().to_string();
         assert!(error.contains("2 GPUs found, numbered from 0"), "{error}");
     }
 
     #[test]
-    fn auto_ignores_software_adapters_and_says_so() {
-        let there = [adapter("llvmpipe", Api::Vulkan, Kind::Software, 0)];
-        assert_eq!(picked(DeviceChoice::Auto, &there), None);
+    fn auto_ignores_software_adapters_and_reports_it() {
+        let adapters = [adapter("llvmpipe", Api::Vulkan, Kind::Software, 0)];
+        assert_eq!(picked(DeviceChoice::Auto, &adapters), None);
         assert_eq!(
-            reason_for_cpu(DeviceChoice::Auto, &there),
+            reason_for_cpu(DeviceChoice::Auto, &adapters),
             "cpu: no GPU found, software ignored (llvmpipe)"
         );
-        assert!(picked(DeviceChoice::Software, &there).unwrap().contains("llvmpipe"));
+        assert!(picked(DeviceChoice::Software, &adapters).unwrap().contains("llvmpipe"));
     }
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+    fn a_missing_gpu_is_an_error_with_a_remedy() {
         let error = pick(DeviceChoice::Gpu(None), &[]).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -216,7 +234,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_software_adapter_is_not_given_kernels_that_it_gets_wrong() {
+    fn a_software_adapter_is_refused_for_spirv_kernels() {
         let software = adapter("llvmpipe", Api::Vulkan, Kind::Software, 0);
         let gpu = adapter("RTX", Api::Vulkan, Kind::Discrete, 0);
         assert!(
@@ -227,7 +245,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_cpu_is_always_there() {
+    fn the_cpu_is_always_available() {
         let cpu = DeviceChoice::Cpu.select().unwrap();
         assert_eq!((cpu.is_gpu(), cpu.reason()), (false, "cpu: as asked"));
     }

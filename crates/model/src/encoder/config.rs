@@ -9,28 +9,28 @@ pub struct EncoderConfig {
     pub vocabulary: usize,
     /// Rows of the position embedding.
     pub positions: usize,
-    /// Row of the position embedding that the first token takes.
+    /// First row of the position embedding that is used.
     pub first_position: usize,
-    /// Rows of the token type embedding; 0 where the architecture has none.
+    /// Rows of the token type embedding; 0 if the architecture has none.
     pub token_types: usize,
-    /// Width of the embeddings; a projection to `hidden` follows where they differ.
+    /// Width of the embeddings. If it is not `hidden`, a projection to `hidden` follows.
     pub embedding: usize,
     /// Width of a token's vector.
     pub hidden: usize,
     /// Width of the feed-forward network.
     pub feed_forward: usize,
-    /// Attention heads; divides `hidden`.
+    /// Number of attention heads; divides `hidden`.
     pub heads: usize,
-    /// Transformer layers.
+    /// Number of transformer layers.
     pub layers: usize,
-    /// What keeps the layer normalisation from dividing by zero.
+    /// Added by the layer normalisation, so that it does not divide by zero.
     pub norm_epsilon: f64,
     /// The feed-forward network's activation.
     pub activation: Activation,
 }
 
 impl EncoderConfig {
-    /// The most tokens that one text may have.
+    /// Returns the most tokens that one text may have.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.positions - self.first_position
@@ -40,22 +40,22 @@ impl EncoderConfig {
 /// A classification head: `output(activation(dense(first token)))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadConfig {
-    /// The hidden layer's tensors; the encoder's prefix goes before them where `dense_in_encoder`.
+    /// Name of the hidden layer's tensors, after the encoder's prefix if `dense_in_encoder` is set.
     pub dense: &'static str,
     /// Whether the hidden layer is stored among the encoder's tensors, as BERT's pooler is.
     pub dense_in_encoder: bool,
-    /// The output layer's tensors.
+    /// Name of the output layer's tensors.
     pub output: &'static str,
-    /// What follows the hidden layer.
+    /// Activation after the hidden layer.
     pub activation: Activation,
 }
 
 /// Names of an encoder's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorNames {
-    /// What goes before every name, with its dot; files of the bare encoder leave it out.
+    /// Prefix of every name, with its dot; files of the bare encoder have no prefix.
     pub prefix: &'static str,
-    /// What goes before a layer's number.
+    /// Name before a layer's number.
     pub layers: &'static str,
     /// Names within a layer.
     pub layer: LayerNames,
@@ -78,12 +78,12 @@ pub struct LayerNames {
     pub output_norm: &'static str,
 }
 
-/// An activation function, by the names that `config.json` uses.
+/// An activation function that `config.json` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `gelu`, by the error function.
+    /// `gelu`: GELU with the error function.
     Gelu,
-    /// `gelu_new`, by the hyperbolic tangent.
+    /// `gelu_new`: the approximation of GELU with the hyperbolic tangent.
     GeluApproximate,
     /// `relu`.
     Relu,
@@ -92,7 +92,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function that `config.json` calls `name`.
+    /// Returns the function that `config.json` calls `name`, if it is supported.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {

@@ -1,4 +1,4 @@
-//! Token ids to vectors.
+//! Turning token ids into vectors.
 
 use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
@@ -8,18 +8,20 @@ use super::EncoderConfig;
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// The sum of a token's, its position's and its type's vector, normalised, and projected where the widths differ.
+/// The embeddings: the normalised sum of the token's, its position's and its type's vector,
+/// projected if the widths differ.
 #[derive(Module, Debug)]
 pub struct Embeddings {
     /// One vector per token of the vocabulary.
     pub words: Embedding,
     /// One vector per position.
     pub positions: Embedding,
-    /// One vector per token type, of which only the first is used: a request is one text, never a pair.
+    /// One vector per token type. Only the first is used, because a request is one text, never a
+    /// pair.
     pub token_types: Option<Embedding>,
     /// The normalisation of the sum.
     pub norm: LayerNorm,
-    /// From the embeddings' width to the encoder's (ELECTRA).
+    /// Projection from the embeddings' width to the encoder's, in ELECTRA.
     pub project: Option<Linear>,
     first_position: usize,
 }
@@ -50,22 +52,22 @@ impl Embeddings {
         })
     }
 
-    /// Where the vectors live.
+    /// Returns the device of the vectors.
     #[must_use]
     pub fn device(&self) -> Device {
         self.words.weight.device()
     }
 
-    /// `[batch, tokens]` to `[batch, tokens, hidden]`.
+    /// Maps `[batch, tokens]` to `[batch, tokens, hidden]`.
     #[must_use]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [_, length] = tokens.dims();
         let first = self.first_position;
-        let mut places = self.positions.weight.val().narrow(0, first, length);
+        let mut positions = self.positions.weight.val().narrow(0, first, length);
         if let Some(types) = &self.token_types {
-            places = places + types.weight.val().narrow(0, 0, 1);
+            positions = positions + types.weight.val().narrow(0, 0, 1);
         }
-        let sum = self.words.forward(tokens) + places.unsqueeze();
+        let sum = self.words.forward(tokens) + positions.unsqueeze();
         let normal = self.norm.forward(sum);
         match &self.project {
             Some(project) => project.forward(normal),

@@ -8,7 +8,7 @@ use super::{Activation, HeadConfig};
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// From the first token's vector to one logit per class.
+/// A classification head, which maps the first token's vector to one logit per class.
 #[derive(Module, Debug)]
 pub struct Head {
     /// `[hidden, hidden]`.
@@ -20,7 +20,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Takes the head's tensors; `prefix` is the encoder's.
+    /// Loads the head's tensors; `prefix` is the encoder's.
     ///
     /// # Errors
     ///
@@ -41,19 +41,19 @@ impl Head {
         })
     }
 
-    /// A head from its layers, for training.
+    /// Builds a head from its layers, for training.
     #[must_use]
     pub fn new(dense: Linear, output: Linear, activation: Activation) -> Self {
         Self { dense, output, activation }
     }
 
-    /// Where it computes.
+    /// Returns the device that computes.
     #[must_use]
     pub fn device(&self) -> Device {
         self.dense.weight.device()
     }
 
-    /// `[batch, tokens, hidden]` to logits `[batch, classes]`.
+    /// Maps `[batch, tokens, hidden]` to logits, `[batch, classes]`.
     #[must_use]
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         let [batch, _, width] = hidden.dims();

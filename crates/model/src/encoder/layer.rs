@@ -1,4 +1,5 @@
-//! One transformer layer: attention and a feed-forward network, each with its residual and normalisation.
+//! One transformer layer: attention and a feed-forward network, each with a residual connection and
+//! a normalisation.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, Linear};
@@ -8,18 +9,19 @@ use super::{Activation, Attention, AttentionMask, EncoderConfig, LayerNames};
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// `x = norm(x + attention(x))`, then `x = norm(x + output(activation(feed_forward(x))))`.
+/// A transformer layer: `x = norm(x + attention(x))`, then `x = norm(x +
+/// output(activation(feed_forward(x))))`.
 #[derive(Module, Debug)]
 pub struct Layer {
     /// The attention.
     pub attention: Attention,
-    /// The normalisation after it.
+    /// The normalisation after the attention.
     pub attention_norm: LayerNorm,
     /// The feed-forward network's first projection.
     pub feed_forward: Linear,
     /// The feed-forward network's second projection.
     pub output: Linear,
-    /// The normalisation after it.
+    /// The normalisation after the feed-forward network.
     pub output_norm: LayerNorm,
     #[module(skip)]
     activation: Activation,
@@ -44,7 +46,7 @@ impl Layer {
         })
     }
 
-    /// `[batch * tokens, hidden]` to the same; `mask` as in [`Attention::forward`].
+    /// Maps `[batch * tokens, hidden]` to the same shape; `mask` as in [`Attention::forward`].
     #[must_use]
     pub fn forward(
         &self,

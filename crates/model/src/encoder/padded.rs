@@ -4,38 +4,41 @@ use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::Precision;
 
-/// What is added to the attention scores of padding. Large enough that `exp` makes it zero, small enough that a sum
-/// with any score stays finite even in f16, so that no row ever becomes NaN.
+/// Added to the attention scores of padding. Large enough that `exp` makes it zero, small enough
+/// that a sum with any score stays finite even in f16, so that no row ever becomes NaN.
 const MASKED: f32 = -3e4;
 
 /// Token ids of several texts, each padded to the length of the rectangle, `[rows, length]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Padded {
     ids: Vec<i32>,
-    /// Tokens of each row that are not padding; at least 1.
+    /// Number of tokens in each row that are not padding; at least 1.
     lengths: Vec<usize>,
     length: usize,
     always_masked: bool,
 }
 
-/// How attention is to leave padding out.
+/// How attention leaves padding out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masking {
-    /// By a number that is added to the scores. Every backend computes this the same way, by separate kernels.
+    /// A number is added to the scores. Every backend computes this the same way, in separate
+    /// kernels.
     Bias,
-    /// By booleans, which fused kernels ("flash attention") take where a GPU's backend has them.
+    /// Booleans mark padding. Fused kernels ("flash attention") take them, if a GPU's backend has
+    /// such kernels.
     Boolean,
 }
 
 impl Masking {
-    /// The faster one that loses nothing: fused kernels multiply in f16, which is a loss unless everything else does too.
+    /// Returns the fastest masking that keeps the precision: fused kernels multiply in f16, which
+    /// loses precision unless everything else is in f16 too.
     #[must_use]
     pub fn fastest(precision: Precision, flash_attention: bool) -> Self {
         if flash_attention && precision == Precision::F16 { Self::Boolean } else { Self::Bias }
     }
 }
 
-/// Which of a rectangle's tokens are padding, for attention, `[rows, 1, 1, length]`.
+/// The mask that marks a rectangle's padding for attention, `[rows, 1, 1, length]`.
 #[derive(Clone, Debug)]
 pub enum AttentionMask {
     /// Added to the scores: 0 for tokens, a large negative number for padding.
@@ -47,8 +50,9 @@ pub enum AttentionMask {
 impl Padded {
     /// Pads `texts` to `rows` rows of `length` tokens with the token `padding`.
     ///
-    /// Rows beyond the texts hold padding only and count as one token, so that their attention is defined. With
-    /// `always_masked` the mask is applied where nothing is padded too, so that one shape is one computation.
+    /// Rows beyond the texts hold padding only and count as one token, so that their attention is
+    /// defined. With `always_masked` the mask is applied even if nothing is padded, so that all
+    /// batches of one shape run the same kernels.
     ///
     /// # Panics
     ///
@@ -63,7 +67,7 @@ impl Padded {
         assert!(texts.len() <= rows, "{} texts do not fit {rows} rows", texts.len());
         let mut ids = vec![padding.cast_signed(); rows * length];
         for (row, text) in ids.chunks_exact_mut(length).zip(texts) {
-            assert!(!text.is_empty(), "a text has its special tokens at least");
+            assert!(!text.is_empty(), "a text has at least its special tokens");
             for (place, id) in row[..text.len()].iter_mut().zip(*text) {
                 *place = id.cast_signed();
             }
@@ -73,19 +77,20 @@ impl Padded {
         Self { ids, lengths, length, always_masked }
     }
 
-    /// Rows and tokens per row.
+    /// Returns the number of rows and of tokens per row.
     #[must_use]
     pub fn shape(&self) -> [usize; 2] {
         [self.lengths.len(), self.length]
     }
 
-    /// The ids, `[rows, length]`.
+    /// Returns the ids, `[rows, length]`.
     #[must_use]
     pub fn tokens(&self, device: &Device) -> Tensor<2, Int> {
         Tensor::from_data(TensorData::new(self.ids.clone(), self.shape()), device)
     }
 
-    /// Which tokens attention leaves out; a bias is in `precision`. `None` where there is nothing to leave out.
+    /// Returns the mask of the padding, or `None` if nothing is padded and the mask is not
+    /// `always_masked`. A bias is in `precision`.
     #[must_use]
     pub fn attention_mask(
         &self,
@@ -111,7 +116,7 @@ impl Padded {
         })
     }
 
-    /// Each token's share in the mean of its text, `[rows, 1, length]`; 0 for padding.
+    /// Returns each token's weight in the mean of its text, `[rows, 1, length]`; 0 for padding.
     #[must_use]
     pub fn mean_weights(&self, device: &Device) -> Tensor<3> {
         #[expect(clippy::cast_precision_loss, reason = "no text has 2^23 tokens")]
@@ -120,7 +125,8 @@ impl Padded {
         Tensor::from_data(TensorData::new(values, [rows, 1, length]), device)
     }
 
-    /// What padding is lowered by, `[rows, length, 1]`, so that it is never the largest.
+    /// Returns a bias that lowers padding, `[rows, length, 1]`, so that padding is never the
+    /// maximum.
     #[must_use]
     pub fn padding_bias(&self, device: &Device) -> Tensor<3> {
         let [rows, length] = self.shape();
@@ -128,7 +134,7 @@ impl Padded {
         Tensor::from_data(TensorData::new(values, [rows, length, 1]), device)
     }
 
-    /// A value for each token of a text of some length, and one for padding.
+    /// Returns one value per token: `token` of the text's length, or `padding`.
     fn per_token<T: Copy>(&self, token: impl Fn(usize) -> T, padding: T) -> Vec<T> {
         let row = |&length: &usize| {
             let tokens = std::iter::repeat_n(token(length), length);
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_has_no_weight_and_an_empty_row_is_still_defined() {
+    fn padding_has_no_weight_and_an_empty_row_counts_as_one_token() {
         let device = burn::tensor::Device::flex();
         let batch = Padded::new(&[&[5, 6], &[7]], [3, 2], 9, false);
         let tokens = batch.tokens(&device).try_into_vec_as::<i32>().unwrap();

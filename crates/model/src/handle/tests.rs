@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::ModelHandle;
 use crate::{Error, Launched, Model, WarmUp};
 
-/// Doubles numbers; panics on 13; answers one time too few when the batch holds 99.
+/// Doubles numbers. Panics on 13, fails 7, and leaves one result out if the batch holds 99.
 struct Doubler {
     generation: usize,
 }
@@ -38,7 +38,7 @@ impl Model for Doubler {
     }
 }
 
-/// A doubler that knows how often it was built, and can be built `builds` times.
+/// Spawns a doubler that reports how often it was built before; the first `builds` builds succeed.
 async fn doubler(builds: usize) -> ModelHandle<Doubler> {
     let count = AtomicUsize::new(0);
     let build = move || match count.fetch_add(1, Ordering::Relaxed) {
@@ -59,7 +59,7 @@ async fn every_member_gets_its_own_result() {
 }
 
 #[tokio::test]
-async fn a_panic_fails_its_batch_alone_and_the_model_is_built_again() {
+async fn a_panic_fails_only_its_batch_and_the_model_is_rebuilt() {
     let handle = doubler(2).await;
     let failure = handle.call(Batch::from(vec![1, 13])).await.unwrap_err();
     assert_eq!(failure.code(), "model_panicked");
@@ -67,7 +67,7 @@ async fn a_panic_fails_its_batch_alone_and_the_model_is_built_again() {
     assert_eq!(handle.call(Batch::from(vec![1])).await, Ok(vec![Ok((2, 1))]));
 }
 
-/// Loses its device on 13, and answers with how often it was built.
+/// Loses its device on 13. Results are the number of builds before this one.
 struct Fragile {
     generation: usize,
     is_lost: bool,
@@ -78,7 +78,7 @@ impl Model for Fragile {
     type Output = usize;
 
     fn infer(&mut self, batch: &[u32]) -> Result<Vec<Result<usize, Failure>>, Failure> {
-        assert!(!self.is_lost, "nothing is asked of a lost device");
+        assert!(!self.is_lost, "a lost device gets no batches");
         self.is_lost = batch.contains(&13);
         if self.is_lost {
             return Err(Failure::new("device_failed", "it is gone").transient());
@@ -92,7 +92,7 @@ impl Model for Fragile {
 }
 
 #[tokio::test]
-async fn a_model_whose_device_is_lost_is_built_again_and_what_loses_it_fails_alone() {
+async fn only_the_input_that_loses_the_device_fails_and_the_model_is_rebuilt() {
     let times_built = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&times_built);
     let build = move || {
@@ -107,9 +107,9 @@ async fn a_model_whose_device_is_lost_is_built_again_and_what_loses_it_fails_alo
     let failed = failures.map(|failed| Some((failed.failure.code().to_owned(), failed.input)));
     let mut seen = answers.rejoin(failed).collect().await.unwrap();
     seen.sort();
-    let poison = Some(("device_failed".to_owned(), 13));
-    assert_eq!(seen, [None, None, None, None, poison]);
-    // The whole batch twice, the half with the poison, and the poison.
+    let lost = Some(("device_failed".to_owned(), 13));
+    assert_eq!(seen, [None, None, None, None, lost]);
+    // The whole batch twice, the half with 13, and 13 alone.
     assert_eq!(times_built.load(Ordering::Relaxed), 1 + 2 + 1 + 1);
 }
 
@@ -122,7 +122,7 @@ async fn a_missing_result_fails_the_whole_batch() {
 }
 
 #[tokio::test]
-async fn a_model_that_cannot_be_rebuilt_says_so_to_every_caller() {
+async fn every_caller_learns_why_the_model_cannot_be_rebuilt() {
     let handle = doubler(1).await;
     handle.call(Batch::from(vec![13])).await.unwrap_err();
     let failure = handle.closed().await;
@@ -153,7 +153,8 @@ async fn the_warm_up_is_reported_before_the_handle_is_ready() {
 
 #[tokio::test]
 async fn the_thread_ends_with_the_last_handle() {
-    // The thread owns the build function, and with it this sender: the channel closes when the thread has ended.
+    // The thread owns the build function, which owns this sender, so the channel closes when the
+    // thread has ended.
     let (alive, mut until_end) = tokio::sync::mpsc::channel::<()>(1);
     let build = move || {
         let _owned = &alive;
@@ -170,14 +171,15 @@ async fn the_thread_ends_with_the_last_handle() {
     assert_eq!(until_end.recv().await, None);
 }
 
-/// Reports each batch that it is given (and of one that it is being read), and has the results once there is a permit. Of what the batch says, it panics,
-/// loses its device, or forgets the results.
+/// Reports each batch that it is given, and for `watch` also that its results are being awaited.
+/// The results are ready once there is a permit. The batch's first member says whether it then
+/// panics, loses its device or returns too few results.
 struct Device {
     generation: u32,
     given: mpsc::UnboundedSender<&'static str>,
     may_end: Arc<Semaphore>,
     is_lost: Arc<AtomicBool>,
-    // Cloned for each batch.
+    // Cloned for each batch, so that its count is the number of running batches plus one.
     running: Arc<()>,
 }
 
@@ -190,20 +192,23 @@ impl Model for Device {
     }
 
     fn launch(&mut self, batch: &[&'static str]) -> Launched<u32> {
-        assert!(!self.is_lost(), "nothing is asked of a lost device");
-        assert!(Arc::strong_count(&self.running) <= 2, "two at a time are enough");
+        assert!(!self.is_lost(), "a lost device gets no batches");
+        assert!(Arc::strong_count(&self.running) <= 2, "the device has at most two batches");
         self.given.send(batch[0]).unwrap();
-        let (what, generation) = (batch[0], self.generation);
-        let (may_end, is_lost) = (Arc::clone(&self.may_end), Arc::clone(&self.is_lost));
-        let (running, given) = (Arc::clone(&self.running), self.given.clone());
+        let what = batch[0];
+        let generation = self.generation;
+        let may_end = Arc::clone(&self.may_end);
+        let is_lost = Arc::clone(&self.is_lost);
+        let running = Arc::clone(&self.running);
+        let given = self.given.clone();
         let results = async move {
             if what == "watch" {
-                given.send("is being read").unwrap();
+                given.send("is being awaited").unwrap();
             }
             may_end.acquire().await.unwrap().forget();
             drop(running);
             match what {
-                "panic" => panic!("while reading"),
+                "panic" => panic!("while awaited"),
                 "forget" => Ok(vec![]),
                 "lose" => {
                     is_lost.store(true, Ordering::Relaxed);
@@ -229,7 +234,8 @@ type Given = mpsc::UnboundedReceiver<&'static str>;
 async fn device(permits: usize) -> (ModelHandle<Device>, Given, Arc<Semaphore>) {
     let (given, reported) = mpsc::unbounded_channel();
     let may_end = Arc::new(Semaphore::new(permits));
-    let (builds, shared) = (AtomicU32::new(0), Arc::clone(&may_end));
+    let builds = AtomicU32::new(0);
+    let shared = Arc::clone(&may_end);
     let build = move || {
         Ok(Device {
             generation: builds.fetch_add(1, Ordering::Relaxed),
@@ -243,7 +249,7 @@ async fn device(permits: usize) -> (ModelHandle<Device>, Given, Arc<Semaphore>) 
 }
 
 #[tokio::test]
-async fn the_device_is_given_the_next_batch_before_it_is_done_with_the_last_one_and_no_more() {
+async fn the_device_gets_a_second_batch_while_it_computes_and_no_third() {
     let (handle, mut given, may_end) = device(0).await;
     let call = |what| {
         let handle = handle.clone();
@@ -251,10 +257,10 @@ async fn the_device_is_given_the_next_batch_before_it_is_done_with_the_last_one_
     };
     let first = call("watch");
     assert_eq!(given.recv().await, Some("watch"));
-    // So that it is the first in line for a permit.
-    assert_eq!(given.recv().await, Some("is being read"));
+    // Its results are being awaited, so it is first in line for a permit.
+    assert_eq!(given.recv().await, Some("is being awaited"));
     let second = call("second");
-    assert_eq!(given.recv().await, Some("second"), "the first has no permit to end");
+    assert_eq!(given.recv().await, Some("second"), "the first batch has no permit to end");
     let third = call("third");
     assert_eq!(handle.in_hand.available_permits(), 0);
     may_end.add_permits(1);
@@ -267,12 +273,12 @@ async fn the_device_is_given_the_next_batch_before_it_is_done_with_the_last_one_
 }
 
 #[tokio::test]
-async fn what_goes_wrong_while_results_are_read_is_found_before_the_next_batch() {
+async fn a_failure_while_results_are_awaited_rebuilds_the_model_before_the_next_batch() {
     let (handle, _given, _may_end) = device(9).await;
     let call = |what| handle.call(Batch::from(vec![what]));
     assert_eq!(call("fine").await, Ok(vec![Ok(0)]));
     let failure = call("panic").await.unwrap_err();
-    assert_eq!((failure.code(), failure.message()), ("model_panicked", "while reading"));
+    assert_eq!((failure.code(), failure.message()), ("model_panicked", "while awaited"));
     assert_eq!(call("fine").await, Ok(vec![Ok(1)]));
     assert_eq!(call("lose").await.unwrap_err().code(), "device_failed");
     assert_eq!(call("fine").await, Ok(vec![Ok(2)]));
@@ -281,14 +287,14 @@ async fn what_goes_wrong_while_results_are_read_is_found_before_the_next_batch()
 }
 
 #[tokio::test]
-async fn a_batch_that_nobody_waits_for_any_more_is_still_in_hand() {
+async fn a_batch_whose_caller_gave_up_is_still_in_hand() {
     let (handle, mut given, may_end) = device(0).await;
     let call = tokio::spawn({
         let handle = handle.clone();
         async move { handle.call(Batch::from(vec!["watch"])).await }
     });
     assert_eq!(given.recv().await, Some("watch"));
-    assert_eq!(given.recv().await, Some("is being read"));
+    assert_eq!(given.recv().await, Some("is being awaited"));
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(handle.in_hand.available_permits(), 1);

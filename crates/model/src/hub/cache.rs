@@ -1,8 +1,9 @@
-//! The cache that all clients of the Hub share: `models--ORG--NAME` with `refs`, `blobs` and `snapshots`, laid out as
-//! `huggingface_hub` does.
+//! The cache that all clients of the Hub share: `models--ORG--NAME` with `refs`, `blobs` and
+//! `snapshots`, laid out as by `huggingface_hub`.
 //!
-//! A blob holds a file's bytes and is called after the file's `ETag`. A snapshot is one commit: links to blobs under the
-//! files' names. A ref holds the commit that a branch or tag was when it was last asked for.
+//! A blob holds a file's bytes and is named after the file's `ETag`. A snapshot is one commit:
+//! links to blobs under the files' names. A ref holds the commit that a branch or tag pointed to
+//! when it was last fetched.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -21,7 +22,8 @@ impl ModelCache {
         Self(cache.join(format!("models--{}", model.repo.replace('/', "--"))))
     }
 
-    /// The commit that `revision` was when it was last asked for; a commit is itself.
+    /// Returns the commit that the model's revision pointed to when it was last fetched; a commit
+    /// is returned as it is.
     pub(super) fn commit(&self, model: &HubModel) -> Option<String> {
         if model.is_pinned() {
             return Some(model.revision.clone());
@@ -30,7 +32,7 @@ impl ModelCache {
         Some(commit.trim().to_owned())
     }
 
-    /// Remembers which commit `revision` is.
+    /// Stores the commit that `revision` points to.
     pub(super) fn remember(&self, revision: &str, commit: &str) -> io::Result<()> {
         let refs = self.0.join("refs");
         let path = refs.join(revision);
@@ -38,7 +40,7 @@ impl ModelCache {
         fs::write(path, commit)
     }
 
-    /// The directory of a commit's files.
+    /// Returns the directory of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.0.join("snapshots").join(commit)
     }
@@ -47,29 +49,34 @@ impl ModelCache {
         self.0.join("blobs").join(etag).is_file()
     }
 
-    /// A file to download into. It becomes a blob by [`ModelCache::keep`] and is removed if it never does.
+    /// Creates a file to download into. It becomes a blob by [`ModelCache::keep`], and is removed
+    /// when it is dropped before.
     pub(super) fn incomplete(&self) -> io::Result<NamedTempFile> {
         let blobs = self.0.join("blobs");
         fs::create_dir_all(&blobs)?;
-        // As any new file, so that other users of a shared cache can read it; the process's umask is taken off.
+        // The usual mode of new files (less the umask), so that other users of a shared cache can
+        // read it.
         let permissions = Permissions::from_mode(0o666);
         tempfile::Builder::new().suffix(".incomplete").permissions(permissions).tempfile_in(blobs)
     }
 
-    /// Turns a finished download into the blob `etag`. Where another process was faster, the bytes are the same.
+    /// Turns a finished download into the blob `etag`. Replaces the blob of a process that was
+    /// faster, which has the same bytes.
     pub(super) fn keep(&self, download: NamedTempFile, etag: &str) -> io::Result<()> {
         download.persist(self.0.join("blobs").join(etag))?;
         Ok(())
     }
 
-    /// Puts the blob `etag` into a commit's snapshot under the name `file`.
+    /// Links the blob `etag` into a commit's snapshot under the name `file`.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<()> {
         let link = self.snapshot(commit).join(file);
         fs::create_dir_all(link.parent().unwrap_or(&link))?;
-        // From `snapshots/COMMIT/`, and one level more for each folder in the file's name.
+        // From `snapshots/COMMIT/` to the model's folder, and one level more for each folder in the
+        // file's name.
         let up = "../".repeat(file.matches('/').count() + 2);
         match symlink(format!("{up}blobs/{etag}"), &link) {
-            // A link that leads nowhere is no file: someone has removed its blob, and another is there now.
+            // The caller found no file behind this link, so its blob was removed. It is replaced by
+            // a link to the new blob.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&link)?;
                 symlink(format!("{up}blobs/{etag}"), link)

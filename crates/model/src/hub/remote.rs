@@ -1,4 +1,4 @@
-//! The Hub's side: which files a revision has, and their bytes.
+//! `Remote`: the Hub's HTTP interface, which lists a revision's files and serves their bytes.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -11,41 +11,42 @@ use ureq::{Agent, Body};
 
 use super::HubModel;
 
-/// Attempts for one request, where the connection breaks or the Hub is overloaded.
+/// Attempts for one request, if the connection breaks or the Hub is overloaded.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// Longest wait for a connection, a response's headers, or more bytes of a body.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Redirects of one file: a renamed model, then the store that has the bytes, with room for one more.
-const REDIRECTS: usize = 5;
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Most redirects of one request: a renamed model redirects to its new name, and a large file to
+/// the store that has its bytes.
+const MAX_REDIRECTS: usize = 5;
 
-/// Why the Hub did not give what it was asked for.
+/// A failed request to the Hub.
 #[derive(Debug, Error)]
 pub(super) enum RemoteError {
-    #[error("the Hub answered with status {0}")]
+    #[error("the Hub responded with status {0}")]
     Status(u16),
-    #[error("no answer")]
+    #[error("no response")]
     Http(#[from] ureq::Error),
     #[error("the transfer broke off")]
     Io(#[from] io::Error),
-    #[error("{got} bytes came of {expected}")]
+    #[error("received {got} of {expected} bytes")]
     Size { got: u64, expected: u64 },
-    #[error("the answer cannot be used: {0}")]
-    Answer(String),
+    #[error("the Hub's response is not valid: {0}")]
+    InvalidResponse(String),
 }
 
 impl RemoteError {
-    /// True if another attempt may succeed.
-    fn is_passing(&self) -> bool {
+    /// Whether another attempt may succeed.
+    fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => *status == 429 || *status >= 500,
-            Self::Answer(_) => false,
+            Self::InvalidResponse(_) => false,
             _ => true,
         }
     }
 }
 
-/// A client of one Hub.
+/// An HTTP client of one Hub.
 pub(super) struct Remote<'a> {
     agent: Agent,
     endpoint: &'a str,
@@ -72,15 +73,15 @@ impl Listing {
     }
 }
 
-/// A file's description in the headers of the Hub's response.
+/// A file's properties, from the headers of the Hub's response.
 pub(super) struct Incoming {
-    /// The Hub's name for the file's content. It can be the name of a file in the cache.
+    /// The Hub's identifier of the file's content, which is a valid file name.
     pub(super) etag: String,
-    /// Bytes in all, where the Hub says so.
+    /// Bytes in total, if the Hub says so.
     pub(super) size: Option<u64>,
 }
 
-/// A response and the address that it came from.
+/// A response and its address.
 struct Hop {
     url: String,
     response: Response<Body>,
@@ -91,45 +92,52 @@ impl<'a> Remote<'a> {
         let agent = Agent::config_builder()
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            // Followed here, because the headers that name a file are those of the first response, and because the
-            // token must not go to another host.
+            // Redirects are followed in `follow`: the first response's headers identify the file,
+            // and the token must not be sent to another host.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE))
+            .timeout_connect(Some(TIMEOUT))
+            .timeout_recv_response(Some(TIMEOUT))
+            .timeout_per_read(Some(TIMEOUT))
             .build()
             .into();
         Self { agent, endpoint, token }
     }
 
-    /// The commit and the files of a model's revision.
+    /// Returns the commit and the files of a model's revision.
     pub(super) fn list(&self, model: &HubModel) -> Result<Listing, RemoteError> {
         let revision = model.revision.replace('/', "%2F");
         let path = format!("/api/models/{}/revision/{revision}", model.repo);
-        again(|| {
-            let hop = self.follow(self.ask(&path)?, is_success)?;
+        with_retries(|| {
+            let hop = self.follow(self.request(&path)?, is_success)?;
             let listing = hop.response.into_body().read_to_vec()?;
             let listing: Listing = serde_json::from_slice(&listing)
-                .map_err(|error| RemoteError::Answer(error.to_string()))?;
-            if !is_name(&listing.commit) {
-                return Err(RemoteError::Answer(format!("commit {:?}", listing.commit)));
+                .map_err(|error| RemoteError::InvalidResponse(error.to_string()))?;
+            if !is_file_name(&listing.commit) {
+                return Err(RemoteError::InvalidResponse(format!(
+                    "commit {:?} is not a file name",
+                    listing.commit
+                )));
             }
             Ok(listing)
         })
     }
 
-    /// Reads a file of a commit. `start` is given what is known of the file and says where its bytes go, or `None` to
-    /// leave them; `progress` is given the bytes that are there. A broken transfer starts anew.
+    /// Downloads a file of a commit, again from the start if a transfer breaks.
+    ///
+    /// `start` gets the file's properties and returns the writer for its bytes, or `None` to skip
+    /// them. `progress` gets the number of bytes received and the total. Returns the file's `ETag`
+    /// and the writer.
     pub(super) fn download<W: Write>(
         &self,
         (repo, commit, file): (&str, &str, &str),
         mut start: impl FnMut(&Incoming) -> io::Result<Option<W>>,
         mut progress: impl FnMut(u64, Option<u64>),
     ) -> Result<(String, Option<W>), RemoteError> {
-        again(|| {
-            // A redirect to the store that has the bytes names them; the store has names of its own.
-            let hop = self.ask(&format!("/{repo}/resolve/{commit}/{file}"))?;
+        with_retries(|| {
+            // The redirect to the store carries the Hub's `ETag`; the store's own `ETag` is a
+            // different one.
+            let hop = self.request(&format!("/{repo}/resolve/{commit}/{file}"))?;
             let hop = self.follow(hop, |response| is_success(response) || is_linked(response))?;
             let incoming = Incoming::new(hop.response.headers())?;
             let Some(mut target) = start(&incoming)? else { return Ok((incoming.etag, None)) };
@@ -157,20 +165,23 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// One request for a path of the Hub.
-    fn ask(&self, path: &str) -> Result<Hop, RemoteError> {
+    /// Requests a path of the Hub.
+    fn request(&self, path: &str) -> Result<Hop, RemoteError> {
         self.get(format!("{}{path}", self.endpoint))
     }
 
-    /// Goes where redirects lead until a response is as wanted.
+    /// Follows redirects until a response `is_wanted`.
     fn follow(
         &self,
         mut hop: Hop,
         is_wanted: impl Fn(&Response<Body>) -> bool,
     ) -> Result<Hop, RemoteError> {
-        for _ in 0..REDIRECTS {
+        for redirects in 0.. {
             if is_wanted(&hop.response) {
                 return Ok(hop);
+            }
+            if redirects == MAX_REDIRECTS {
+                break;
             }
             let location = hop.response.headers().get(header::LOCATION);
             let Some(location) = location.and_then(|location| location.to_str().ok()) else {
@@ -179,17 +190,18 @@ impl<'a> Remote<'a> {
             hop = self.get(if location.starts_with('/') {
                 let uri = parse(&hop.url)?;
                 let origin = uri.scheme_str().zip(uri.authority());
-                let (scheme, authority) = origin.ok_or_else(|| not_an_address(&hop.url))?;
+                let (scheme, authority) = origin.ok_or_else(|| invalid_url(&hop.url))?;
                 format!("{scheme}://{authority}{location}")
             } else {
                 location.to_owned()
             })?;
         }
-        Err(RemoteError::Answer(format!("more than {REDIRECTS} redirects")))
+        Err(RemoteError::InvalidResponse(format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     fn get(&self, url: String) -> Result<Hop, RemoteError> {
-        let (uri, hub) = (parse(&url)?, parse(self.endpoint)?);
+        let uri = parse(&url)?;
+        let hub = parse(self.endpoint)?;
         let is_hub = (uri.scheme(), uri.authority()) == (hub.scheme(), hub.authority());
         let mut request = self.agent.get(&url);
         if let Some(token) = self.token.filter(|_| is_hub) {
@@ -205,18 +217,18 @@ impl Incoming {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(LINKED_ETAG).or_else(|| text("etag"));
         let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
-        let etag = etag.filter(|etag| is_name(etag)).ok_or_else(|| {
-            RemoteError::Answer("no ETag that could be the name of a file".to_owned())
+        let etag = etag.filter(|etag| is_file_name(etag)).ok_or_else(|| {
+            RemoteError::InvalidResponse("no ETag that is usable as a file name".to_owned())
         })?;
-        // A redirect has a length of its own. A compressed body has, too, but the client takes that header away as it
-        // unpacks it.
+        // The length of a redirect's own body is not the file's. With a compressed body, the client
+        // removes the `content-length` header because it unpacks the body.
         let size =
             if headers.contains_key(LINKED_ETAG) { "x-linked-size" } else { "content-length" };
         Ok(Self { etag, size: text(size).and_then(|size| size.parse().ok()) })
     }
 }
 
-/// The header by which the Hub names content that is in its store.
+/// The header with the `ETag` of a file whose content is in the Hub's store.
 const LINKED_ETAG: &str = "x-linked-etag";
 
 fn is_success(response: &Response<Body>) -> bool {
@@ -228,21 +240,21 @@ fn is_linked(response: &Response<Body>) -> bool {
 }
 
 fn parse(url: &str) -> Result<Uri, RemoteError> {
-    url.parse().map_err(|_| not_an_address(url))
+    url.parse().map_err(|_| invalid_url(url))
 }
 
-fn not_an_address(url: &str) -> RemoteError {
-    RemoteError::Answer(format!("{url:?} is no address"))
+fn invalid_url(url: &str) -> RemoteError {
+    RemoteError::InvalidResponse(format!("{url:?} is not a valid URL"))
 }
 
-/// Tries again, after pauses that double, where that may help.
-#[expect(clippy::disallowed_methods, reason = "a download blocks a thread of its own")]
-fn again<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, RemoteError> {
+/// Retries transient errors after pauses that double.
+#[expect(clippy::disallowed_methods, reason = "downloads run on a blocking thread")]
+fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, RemoteError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match attempt() {
-            Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "asking the Hub again");
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "retrying the request to the Hub");
                 thread::sleep(pause);
                 pause *= 2;
             }
@@ -252,8 +264,8 @@ fn again<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, Re
     attempt()
 }
 
-/// True if `text` can be the name of a file in the cache.
-fn is_name(text: &str) -> bool {
+/// Whether `text` is usable as the name of a file in the cache.
+fn is_file_name(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(known)
 }

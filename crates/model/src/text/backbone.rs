@@ -1,4 +1,4 @@
-//! `Backbone`: the encoder, in the form that suits its device.
+//! `Backbone`: the encoder in the form that suits its device.
 
 use std::future;
 
@@ -10,29 +10,31 @@ use futures::future::BoxFuture;
 use super::output::Reduce;
 use crate::encoder::{Encoder, Masking, Padded};
 
-/// From token ids to one row of numbers for each text.
+/// The encoder that turns token ids into one row of numbers for each text.
 pub(super) enum Backbone {
-    /// Burn's, which computes rectangles of a few shapes.
+    /// Burn's encoder, for GPUs. It computes rectangles of a few fixed shapes.
     Padded {
         encoder: Box<Encoder>,
         masking: Masking,
-        /// The token that fills a rectangle up.
+        /// Id of the token that fills up a rectangle.
         padding: u32,
     },
-    /// The CPU's own, for which texts need no common length.
+    /// The CPU encoder, which computes texts of different lengths without padding.
     Cpu(Box<CpuEncoder>),
 }
 
-/// The numbers of a run, a row for each text and then for each row of padding, and how many a row has.
+/// The numbers of a run, one row for each text followed by one for each row of padding, and the
+/// width of a row.
 pub(super) type Rows = BoxFuture<'static, Result<(Vec<f32>, usize), Failure>>;
 
 impl Backbone {
-    /// Whether [`launch`](Self::launch) comes back before the rows are there.
+    /// Whether [`launch`](Self::launch) returns before the rows are computed.
     pub(super) fn overlaps(&self) -> bool {
         matches!(self, Self::Padded { .. })
     }
 
-    /// Has the device run over texts that fit `shape`, `[rows, tokens]`; its rows may be waited for anywhere.
+    /// Starts a run over texts that fit `shape`, `[rows, tokens]`. The rows may be awaited on any
+    /// thread.
     pub(super) fn launch(&self, reduce: &Reduce, texts: &[&[u32]], shape: [usize; 2]) -> Rows {
         match self {
             Self::Padded { encoder, masking, padding } => {
@@ -40,7 +42,7 @@ impl Backbone {
                 let hidden = encoder.forward(&batch, *masking);
                 let rows = reduce.forward(hidden, &batch).into_data_async();
                 let mut rows = Box::pin(rows);
-                // Asks the device for the rows now, before it is given anything else to do.
+                // The first poll queues the read on the device now, ahead of any later work.
                 let early = rows.as_mut().now_or_never();
                 let read = async move {
                     let rows = match early {
@@ -48,20 +50,20 @@ impl Backbone {
                         None => rows.await,
                     };
                     let values = rows.map_err(device_failure)?.try_into_vec_as();
-                    Ok(of_width(values.map_err(device_failure)?, shape[0]))
+                    Ok(with_width(values.map_err(device_failure)?, shape[0]))
                 };
                 read.boxed()
             }
             Self::Cpu(encoder) => {
                 let pooled = encoder.forward(texts, reduce.pool());
                 let values = reduce.forward_pooled(pooled, texts.len()).map_err(device_failure);
-                future::ready(values.map(|values| of_width(values, texts.len()))).boxed()
+                future::ready(values.map(|values| with_width(values, texts.len()))).boxed()
             }
         }
     }
 }
 
-fn of_width(values: Vec<f32>, rows: usize) -> (Vec<f32>, usize) {
+fn with_width(values: Vec<f32>, rows: usize) -> (Vec<f32>, usize) {
     let width = values.len() / rows;
     (values, width)
 }

@@ -1,4 +1,4 @@
-//! `TextHandle`: a text model on threads of its own, called from anywhere.
+//! `TextHandle`: a text model on its own threads, callable from any task.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -7,13 +7,13 @@ use forebay_stream::batching::CostModel;
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
 use futures::future::{join_all, try_join_all};
 
-use super::{TextFace, TextModel, TextModelOptions, TextOutput, Tokens};
+use super::{TextFrontend, TextModel, TextModelOptions, TextOutput, Tokens};
 use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp};
 
-/// A text model on threads of its own, with its tokenizer on those of whoever calls.
+/// A text model on its own threads; texts are tokenised on the caller's runtime.
 ///
-/// For a flow, [`tokenize`](Self::tokenize) texts as they come, gather them by their lengths with what
-/// [`costs`](Self::costs) knows, and run the batches:
+/// In a flow, [`tokenize`](Self::tokenize) each text, gather the tokens into batches by their
+/// lengths and the model's [`costs`](Self::costs), and run the batches:
 ///
 /// ```no_run
 /// use std::num::NonZeroUsize;
@@ -38,13 +38,16 @@ use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp};
 /// ```
 #[derive(Clone)]
 pub struct TextHandle {
-    face: TextFace,
+    frontend: TextFrontend,
     replicas: Replicas<TextModel>,
 }
 
 impl TextHandle {
-    /// Loads and warms up the model on a new thread called `name`, and returns when it is ready to serve. The thread
-    /// loads it anew when it is lost. `on_warm_up` hears of every step of the warm-up.
+    /// Loads and warms up the model on a new thread called `name`, and returns when it is ready to
+    /// serve.
+    ///
+    /// The thread loads the model again if its device fails or the model panics. `on_warm_up` is
+    /// called for every step of the warm-up.
     ///
     /// # Errors
     ///
@@ -58,12 +61,15 @@ impl TextHandle {
         Self::spawn_on(name, options, &devices, NonZeroUsize::MIN, on_warm_up).await
     }
 
-    /// [`spawn`](Self::spawn), with so many `replicas` on each of several devices instead of the options' one. On the
-    /// CPU, where the options do not say how many threads compute, all replicas share the cores.
+    /// Like [`spawn`](Self::spawn), with `replicas` copies of the model on each of `devices`
+    /// instead of one on `options.device`.
+    ///
+    /// On the CPU, all replicas share the cores equally unless `options.threads` is set.
     ///
     /// # Errors
     ///
-    /// As [`ModelHandle::spawn`], of the first that cannot be started; and without any device.
+    /// As [`ModelHandle::spawn`] for the first replica that cannot be started, and
+    /// [`Error::Stopped`] if `devices` is empty.
     pub async fn spawn_on(
         name: &str,
         options: &TextModelOptions,
@@ -81,37 +87,38 @@ impl TextHandle {
             spawn_one(name, options, Arc::clone(&on_warm_up))
         });
         let mut spawned = try_join_all(spawned).await?.into_iter();
-        let (face, first) = spawned.next().ok_or(Error::Stopped)?;
-        Ok(Self { face, replicas: Replicas::new(first, spawned.map(|(_, handle)| handle)) })
+        let (frontend, first) = spawned.next().ok_or(Error::Stopped)?;
+        Ok(Self { frontend, replicas: Replicas::new(first, spawned.map(|(_, handle)| handle)) })
     }
 
-    /// What the model is and where it runs, in one line, for start-up logs.
+    /// Describes the model and its devices in one line, for start-up logs.
     #[must_use]
     pub fn describe(&self) -> String {
         self.replicas.describe()
     }
 
-    /// Waits until the model's last thread has ended before its handles were dropped, and says why.
+    /// Waits until the last replica's thread has ended although handles exist, and returns why.
     pub async fn closed(&self) -> Failure {
         self.replicas.closed().await
     }
 
-    /// What the model's device costs; of several, what the first does.
+    /// Returns the cost model of the device; with several replicas, that of the first.
     #[must_use]
     pub fn costs(&self) -> Arc<CostModel> {
-        Arc::clone(&self.face.costs)
+        Arc::clone(&self.frontend.costs)
     }
 
-    /// The token ids of one text, made by another of the runtime's threads than the caller's, so that those of several
-    /// texts are made in parallel.
+    /// Returns the token ids of one text.
+    ///
+    /// Tokenises on another task, so that several texts are tokenised in parallel.
     ///
     /// # Errors
     ///
-    /// `text_too_long`, or `invalid_text` for what cannot be tokenised.
+    /// `text_too_long`, or `invalid_text` if the text cannot be tokenised.
     pub async fn tokenize(self, text: String) -> Result<Tokens, Failure> {
-        // From here on the other tasks of a thread would have to wait too long.
+        // Bytes. Longer texts would block the runtime's thread for too long.
         const LONG: usize = 16 * 1024;
-        let tokenizer = Arc::clone(&self.face.tokenizer);
+        let tokenizer = Arc::clone(&self.frontend.tokenizer);
         let is_long = text.len() > LONG;
         let encode = move || tokenizer.encode(&text);
         let task = if is_long {
@@ -129,24 +136,26 @@ async fn spawn_one<P: FnMut(WarmUp) + Send + 'static>(
     name: String,
     options: TextModelOptions,
     on_warm_up: Arc<Mutex<P>>,
-) -> Result<(TextFace, ModelHandle<TextModel>), Error> {
-    let face: Arc<OnceLock<TextFace>> = Arc::default();
+) -> Result<(TextFrontend, ModelHandle<TextModel>), Error> {
+    let frontend: Arc<OnceLock<TextFrontend>> = Arc::default();
     let build = {
-        let face = Arc::clone(&face);
+        let frontend = Arc::clone(&frontend);
         move || {
             let mut model = TextModel::load(&options)?;
-            // A model that is loaded again goes on with what was learnt of its device.
-            model.face = face.get_or_init(|| model.face.clone()).clone();
+            // Callers hold the first load's cost model, so a model that is loaded again continues
+            // with it.
+            model.frontend = frontend.get_or_init(|| model.frontend.clone()).clone();
             Ok(model)
         }
     };
-    let tell = move |step| on_warm_up.lock().unwrap_or_else(PoisonError::into_inner)(step);
-    let handle = ModelHandle::spawn(&name, build, tell).await?;
-    let face = face.get().cloned().ok_or(Error::Stopped)?;
-    Ok((face, handle))
+    let report = move |step| on_warm_up.lock().unwrap_or_else(PoisonError::into_inner)(step);
+    let handle = ModelHandle::spawn(&name, build, report).await?;
+    let frontend = frontend.get().cloned().ok_or(Error::Stopped)?;
+    Ok((frontend, handle))
 }
 
-/// The cores that each of several replicas has for itself; one alone has all.
+/// Returns how many threads each replica computes with, or `None` for all cores if there is only
+/// one.
 fn threads_each(replicas: usize) -> Option<NonZeroUsize> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if replicas > 1 { NonZeroUsize::new((cores / replicas).max(1)) } else { None }
@@ -175,14 +184,15 @@ impl MapBatch<Tokens> for TextHandle {
 impl MapBatch<String> for TextHandle {
     type Output = TextOutput;
 
-    /// Tokenises the texts in parallel; one that cannot be fails alone, and costs the model nothing.
+    /// Tokenises the texts in parallel. A text that cannot be tokenised fails alone and does not
+    /// reach the model.
     async fn call(&self, batch: Batch<String>) -> BatchResult<TextOutput> {
         let tokens = join_all(batch.iter().map(|text| self.clone().tokenize(text.clone()))).await;
         let good: Vec<_> = tokens.iter().flatten().cloned().collect();
         let answers =
             if good.is_empty() { Vec::new() } else { self.replicas.call(good.into()).await? };
         let mut answers = answers.into_iter();
-        let missing = || Err(Failure::new("internal", "the model gave too few results"));
+        let missing = || Err(Failure::new("internal", "the model returned too few results"));
         let answer =
             |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
         Ok(tokens.into_iter().map(answer).collect())

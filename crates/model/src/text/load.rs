@@ -1,4 +1,4 @@
-//! From a directory to a model on its device.
+//! Loading a text model from a directory onto its device.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::plan::Memory;
 use super::pooling::Pooling;
 use super::tokens::Tokenizer;
 use super::{
-    ClassificationOptions, Precision, Scores, Task, TextFace, TextModel, TextModelOptions, plan,
+    ClassificationOptions, Precision, Scores, Task, TextFrontend, TextModel, TextModelOptions, plan,
 };
 use crate::checkpoint::{self, JsonFile, Weights};
 use crate::cpu::cpu_encoder;
@@ -53,7 +53,8 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
     let memory = Memory {
-        // In f32 whatever the precision, which takes over where the device turns out to be wrong in another.
+        // Bytes in f32, whatever the precision: if a lower precision computes wrong results, the
+        // warm-up falls back to f32.
         number: 4,
         token: sizes.feed_forward.max(3 * sizes.hidden) as u64,
         pair: sizes.heads as u64,
@@ -76,24 +77,22 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         other => format!(", {other}"),
     };
     let name = format!("{} ({model_type}, {task}{precision})", directory.display());
-    let (vocabulary, options) = (sizes.vocabulary, options.clone());
-    let face = TextFace { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
-    let (answers, lost) = (answers.into(), Arc::default());
+    let frontend =
+        TextFrontend { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
     Ok(TextModel {
         backbone,
         reduce,
-        answers,
-        face,
+        answers: answers.into(),
+        frontend,
         device,
         name,
-        vocabulary,
-        options,
-        lost,
+        vocabulary: sizes.vocabulary,
+        options: options.clone(),
+        lost: Arc::default(),
         clock: Arc::default(),
     })
 }
 
-/// Not every device computes in every precision.
 fn cpu_options(options: &TextModelOptions) -> forebay_cpu_encoder::Options {
     let precision = match options.precision {
         Precision::Bf16 => forebay_cpu_encoder::Precision::Bf16,
@@ -117,7 +116,8 @@ fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), 
     Err(Error::Precision { asked: precision, device: device.reason().to_owned() })
 }
 
-/// The task by the class that the weights were saved from, such as `BertForSequenceClassification`.
+/// Infers the task from the class that the weights were saved from, such as
+/// `BertForSequenceClassification`.
 fn infer_task(config: &JsonFile) -> Result<Task, Error> {
     let classes = config.get("architectures").and_then(Value::as_array);
     let class = classes.and_then(|list| list.first()).and_then(Value::as_str).unwrap_or_default();
@@ -130,7 +130,8 @@ fn infer_task(config: &JsonFile) -> Result<Task, Error> {
     Err(Error::UnknownTask { path: config.path().into() })
 }
 
-/// The labels in the order of their classes, and how they are scored: as transformers' pipeline does it.
+/// Reads the labels in the order of their classes and how they are scored, with the same rules as
+/// the pipeline of transformers.
 fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, Error> {
     let none = || Error::NoLabels { path: config.path().into() };
     let names = config.get("id2label").and_then(Value::as_object).ok_or_else(none)?;
@@ -143,7 +144,7 @@ fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, E
     if names.is_empty() {
         return Err(none());
     }
-    let of_the_problem = match config.get("problem_type").and_then(Value::as_str) {
+    let default_scores = match config.get("problem_type").and_then(Value::as_str) {
         None | Some("single_label_classification") if names.len() > 1 => Scores::Softmax,
         None | Some("single_label_classification" | "multi_label_classification") => {
             Scores::Sigmoid
@@ -155,10 +156,10 @@ fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, E
         }
     };
     let ClassificationOptions { top_k, scores } = options;
-    Ok(Labels { names, scores: scores.unwrap_or(of_the_problem), top_k })
+    Ok(Labels { names, scores: scores.unwrap_or(default_scores), top_k })
 }
 
-/// An option that would do nothing is a mistake.
+/// Rejects options of the other task, because they would have no effect.
 fn check_options(options: &TextModelOptions, task: Task) -> Result<(), Error> {
     let embedding = &options.embedding;
     let classification = &options.classification;

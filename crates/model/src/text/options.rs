@@ -1,4 +1,4 @@
-//! `TextModelOptions`: which model, where, and how much at once.
+//! `TextModelOptions`: the model, its device and its limits.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,103 +10,111 @@ use thiserror::Error;
 
 use crate::DeviceChoice;
 
-/// Which text model to load, onto which device, and how much it is given at once.
+/// The settings of a text model: the model, its device and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextModelOptions {
-    /// A directory in the Hugging Face layout: `config.json`, `tokenizer.json`, `model.safetensors`.
+    /// A directory in the Hugging Face layout: `config.json`, `tokenizer.json`,
+    /// `model.safetensors`.
     pub path: PathBuf,
-    /// What the model does; by default what its `config.json` says.
+    /// The model's task; by default inferred from its `config.json`.
     pub task: Option<Task>,
-    /// Where it computes.
+    /// The device that computes.
     pub device: DeviceChoice,
-    /// Whether a text of too many tokens is cut, instead of failing alone.
+    /// Whether a text of too many tokens is truncated instead of failing.
     pub truncate: bool,
-    /// Most tokens in one text, the special ones counted in; by default what the model's files say.
+    /// Most tokens in one text, including the special tokens; by default the limit in the model's
+    /// files.
     pub max_tokens: Option<NonZeroUsize>,
-    /// Most texts in one run on a GPU, whose shapes are warmed up to here; larger batches are run in parts.
+    /// Most texts in one run on a GPU. The warm-up compiles shapes up to this size, and larger
+    /// batches are run in parts.
     pub max_batch: NonZeroUsize,
-    /// How many threads compute on the CPU; by default one for each core.
+    /// Number of threads that compute on the CPU; by default one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// What the encoder computes in.
+    /// Number format of the encoder.
     pub precision: Precision,
-    /// Whether attention in f16 on a GPU may use fused kernels, where Burn has one for the device.
+    /// Whether attention in f16 on a GPU may use fused kernels, if Burn has them for the device.
     pub flash_attention: bool,
-    /// What every text begins with, such as the `query: ` of models that were trained with it.
+    /// Text that is put before every text, such as `query: ` for models that were trained with it.
     pub prompt: String,
-    /// What is answered of an embedding.
+    /// Settings of an embedding.
     pub embedding: EmbeddingOptions,
-    /// What is answered of a classification.
+    /// Settings of a classification.
     pub classification: ClassificationOptions,
 }
 
-/// What numbers an encoder computes in. Whatever the weights' file holds is converted.
+/// The number format that an encoder computes in. The weights are converted from the format of
+/// their file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// `f32`: on any device.
+    /// `f32`: any device.
     #[default]
     F32,
-    /// `f16`: on GPUs, half the memory and up to twice the speed, for the fourth digit of the results.
+    /// `f16`: GPUs. Half the memory and up to twice the speed of f32; results differ in the fourth
+    /// digit.
     F16,
-    /// `bf16`: on the CPU, for what is multiplied with weights. Faster on AMD's processors with AVX512-BF16 and slower
-    /// on others, for the third digit of the results.
+    /// `bf16`: the CPU, for products with weights. Faster than f32 on AMD processors with
+    /// AVX512-BF16 and slower on others; results differ in the third digit.
     Bf16,
 }
 
 impl Precision {
     pub(crate) fn dtype(self) -> FloatDType {
         match self {
-            // The CPU's encoder converts what it multiplies by itself.
+            // Burn's weights stay in f32 for bf16, because the CPU encoder converts them itself.
             Self::F32 | Self::Bf16 => FloatDType::F32,
             Self::F16 => FloatDType::F16,
         }
     }
 }
 
-/// How token vectors become the vector that is answered; what is left out is as the model's files say.
+/// How token vectors become the text's vector. Settings that are left out are taken from the
+/// model's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmbeddingOptions {
-    /// Which of the token vectors count; without files, their mean.
+    /// How token vectors are pooled; the mean if the files do not say.
     pub pooling: Option<PoolingMode>,
-    /// Whether the vector is scaled to length 1; without files, it is.
+    /// Whether the vector is scaled to length 1; true if the files do not say.
     pub normalize: Option<bool>,
-    /// How many of the vector's numbers are kept, the first ones, before it is scaled; by default all.
+    /// How many of the vector's first components are kept, before it is scaled; by default all.
     pub dimensions: Option<NonZeroUsize>,
 }
 
-/// Which of a text's token vectors make its own.
+/// How a text's token vectors are combined into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolingMode {
-    /// `mean`: their mean.
+    /// `mean`: the mean of all token vectors.
     Mean,
-    /// `cls`: the first, which is that of the special token.
+    /// `cls`: the vector of the first token, which is a special token.
     Cls,
-    /// `max`: the largest of each component.
+    /// `max`: the maximum of each component.
     Max,
 }
 
-/// How a classifier's numbers become the labels that are answered.
+/// How a classifier's logits become the labels of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassificationOptions {
-    /// How many labels are answered, the likeliest first; by default the likeliest alone, not as a list.
+    /// How many labels a result lists, the most likely first. By default the result is the most
+    /// likely label alone, not a list.
     pub top_k: Option<NonZeroUsize>,
-    /// What makes scores of the numbers; by default what the kind of problem in `config.json` asks for.
+    /// The function from logits to scores; by default the one for the `problem_type` in
+    /// `config.json`.
     pub scores: Option<Scores>,
 }
 
-/// What makes scores of a classifier's numbers.
+/// The function from a classifier's logits to scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scores {
-    /// `softmax`: one label is right, and the scores add up to 1.
+    /// `softmax`: exactly one label applies, and the scores add up to 1.
     Softmax,
-    /// `sigmoid`: each label is right or not by itself.
+    /// `sigmoid`: each label applies or not, independently of the others.
     Sigmoid,
-    /// `none`: the numbers as they are, for regression.
+    /// `none`: the logits themselves, for regression.
     None,
 }
 
 impl TextModelOptions {
-    /// The model at `path` with every option at its default: the device chosen by itself, no text truncated, at most
-    /// 64 texts at once.
+    /// Returns the model at `path` with every option at its default: an automatically chosen
+    /// device, no truncation, at most 64 texts in one run.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
@@ -127,16 +135,16 @@ impl TextModelOptions {
     }
 }
 
-/// What a text model does.
+/// The task of a text model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// `text-classification`: the most likely of the model's labels, with its probability.
+    /// `text-classification`: the most likely of the model's labels, with its score.
     TextClassification,
     /// `text-embedding`: one vector for the text.
     TextEmbedding,
 }
 
-/// Options that are written as one of a few names.
+/// Implements `FromStr` and `Display` for an option that is written as one of a few names.
 macro_rules! named {
     ($type:ident, $what:literal: $($variant:ident = $name:literal),+) => {
         impl FromStr for $type {
@@ -168,7 +176,7 @@ named!(Precision, "precision": F32 = "f32", F16 = "f16", Bf16 = "bf16");
 named!(PoolingMode, "pooling": Mean = "mean", Cls = "cls", Max = "max");
 named!(Scores, "scores": Softmax = "softmax", Sigmoid = "sigmoid", None = "none");
 
-/// A text that is none of an option's names.
+/// The error for a text that is not one of an option's names.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("unknown {what} `{given}`, expected {}", quoted(known))]
 pub struct UnknownName {
@@ -186,7 +194,7 @@ mod tests {
     use super::{PoolingMode, Precision, Scores, Task};
 
     #[test]
-    fn every_name_reads_back_as_what_it_is() {
+    fn every_displayed_name_parses_back() {
         for task in [Task::TextClassification, Task::TextEmbedding] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }

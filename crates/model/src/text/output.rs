@@ -1,4 +1,4 @@
-//! `TextOutput`: what a text model says about one text.
+//! `TextOutput`: the result of a text model for one text.
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -11,46 +11,48 @@ use super::pooling::Pooling;
 use super::{Scores, Task};
 use crate::encoder::{Head, Padded};
 
-/// The result of one text, serialised as the value of its reply.
+/// The result for one text, serialised as the value of its reply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum TextOutput {
-    /// `{"label": "positive", "score": 0.98}`: the likeliest.
+    /// `{"label": "positive", "score": 0.98}`: the most likely label.
     Label(Label),
-    /// `[{"label": "positive", "score": 0.98}, ..]`: as many as were asked for, the likeliest first.
+    /// `[{"label": "positive", "score": 0.98}, ..]`: the `top_k` most likely labels, the most
+    /// likely first.
     Labels(Vec<Label>),
     /// `{"embedding": [..]}`.
     Embedding {
-        /// The text's vector, `[hidden]`.
+        /// The text's vector, of length `hidden` or `dimensions`.
         embedding: Vec<f32>,
     },
 }
 
-/// One of a classifier's labels.
+/// A label of a classifier, with its score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Label {
-    /// Its name.
+    /// The label's name.
     pub label: String,
-    /// Its probability, 0 to 1; of a regression, the number.
+    /// Its score: a probability from 0 to 1, or the logit for [`Scores::None`].
     pub score: f32,
 }
 
-/// From the encoder's vectors to one row of numbers for each text.
+/// The step from the encoder's token vectors to one row of numbers for each text.
 pub(super) enum Reduce {
-    /// One logit per label.
+    /// Computes one logit for each label.
     Head(Box<Head>),
-    /// One vector.
+    /// Computes one vector.
     Pooling(Pooling),
 }
 
-/// From such a row to an output.
+/// The step from a row of numbers to an output.
 pub(super) enum Answers {
     Labels(Labels),
     Vector(Pooling),
 }
 
 impl Reduce {
-    /// `[batch, tokens, hidden]` to one row per text, `[batch, labels]` or `[batch, hidden]`.
+    /// Reduces `[batch, tokens, hidden]` to one row for each text: `[batch, labels]` or `[batch,
+    /// hidden]`.
     pub(super) fn forward(&self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         match self {
             Self::Head(head) => head.forward(hidden),
@@ -58,7 +60,7 @@ impl Reduce {
         }
     }
 
-    /// What of a text's vectors it needs.
+    /// How the CPU encoder pools a text's token vectors for this step.
     pub(super) fn pool(&self) -> Pool {
         match self {
             Self::Head(_) => Pool::First,
@@ -66,7 +68,8 @@ impl Reduce {
         }
     }
 
-    /// [`forward`](Self::forward) from the vectors that [`pool`](Self::pool) asks for, `[rows, hidden]`.
+    /// Like [`forward`](Self::forward), from vectors that are already pooled by
+    /// [`pool`](Self::pool), `[rows, hidden]`.
     pub(super) fn forward_pooled(
         &self,
         pooled: Vec<f32>,
@@ -95,7 +98,7 @@ impl Answers {
     }
 }
 
-/// The names of a classifier's classes, and how they are answered.
+/// The names of a classifier's classes and the settings of its results.
 pub(super) struct Labels {
     pub(super) names: Vec<String>,
     pub(super) scores: Scores,
@@ -106,11 +109,11 @@ impl Labels {
     fn output(&self, logits: &[f32]) -> TextOutput {
         let scores = self.scores(logits);
         let mut order: Vec<_> = (0..scores.len()).collect();
-        // Stable, so that of equals the first comes first and answers repeat.
+        // A stable sort, so that equal scores always keep the order of the classes.
         order.sort_by(|&left, &right| scores[right].total_cmp(&scores[left]));
         let label = |class: usize| Label { label: self.names[class].clone(), score: scores[class] };
         match self.top_k {
-            // A classifier has a class at least.
+            // Loading has checked that there is at least one class.
             None => TextOutput::Label(label(order[0])),
             Some(top_k) => {
                 TextOutput::Labels(order.into_iter().take(top_k.get()).map(label).collect())
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_the_json_of_the_contract() {
+    fn outputs_serialise_as_the_documented_json() {
         let json = |output: &TextOutput| serde_json::to_string(output).unwrap();
         let one = label("positive", 0.5);
         assert_eq!(json(&TextOutput::Label(one.clone())), r#"{"label":"positive","score":0.5}"#);
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_does_not_overflow_and_the_first_of_equals_is_answered() {
+    fn softmax_does_not_overflow_and_a_tie_goes_to_the_first_class() {
         let softmax = labels(Scores::Softmax, 0);
         let even = softmax.output(&[1000.0, 1000.0, -1000.0]);
         assert_eq!(even, TextOutput::Label(label("low", 0.5)));
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn each_label_has_a_score_of_its_own_where_several_may_be_right() {
+    fn sigmoid_scores_each_label_independently() {
         let both = labels(Scores::Sigmoid, 2).output(&[100.0, -100.0, 0.0]);
         assert_eq!(both, TextOutput::Labels(vec![label("low", 1.0), label("high", 0.5)]));
         let sigmoid = labels(Scores::Sigmoid, 9).output(&[f32::MIN, f32::MAX, 0.0]);
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_a_regression_are_answered_as_they_are() {
+    fn regression_returns_the_logits_unchanged() {
         let number = labels(Scores::None, 0).output(&[-3.0, -2.5, -9.0]);
         assert_eq!(number, TextOutput::Label(label("middle", -2.5)));
     }

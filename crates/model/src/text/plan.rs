@@ -1,29 +1,31 @@
-//! Cutting a batch into parts, each of which is one run of the device.
+//! Cutting a batch into parts, each of which is one run on the device.
 
 use std::num::NonZeroUsize;
 
 use forebay_stream::batching::{BatchLoad, CostModel, Shapes, split};
 
-/// Lengths that a GPU's texts are rounded up to, in tokens.
+/// Lengths, in tokens, that the texts of a GPU's batch are rounded up to.
 const LENGTHS: [u64; 9] = [16, 32, 64, 96, 128, 192, 256, 384, 512];
 /// Numbers of texts that a GPU's batches are rounded up to.
 const SIZES: [u64; 18] =
     [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
-/// Most tokens in one run on a GPU, padding counted in: enough that a call's fixed cost is nothing beside them.
+/// Most tokens in one run on a GPU, including padding. At this size the fixed cost of a run is
+/// negligible.
 const MAX_AREA: u64 = 16_384;
-/// Most bytes of one of the encoder's intermediate results on a GPU. A few of them are alive at a time.
+/// Most bytes of one intermediate result of the encoder on a GPU. A few of these exist at a time.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Texts that run together.
+/// Texts of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Their places in the batch, shortest text first.
+    /// Positions of the texts in the batch, shortest text first.
     pub(super) members: Vec<usize>,
     /// The lengths of the texts.
     pub(super) load: BatchLoad,
 }
 
-/// Cuts texts, each given by its place and its length in tokens, into the parts that take the device the least time.
+/// Cuts texts, given as (position in the batch, length in tokens), into the parts that take the
+/// device the least time.
 pub(super) fn parts(mut texts: Vec<(usize, u64)>, costs: &CostModel) -> Vec<Part> {
     texts.sort_by_key(|&(place, length)| (length, place));
     let lengths: Vec<_> = texts.iter().map(|(_, length)| *length).collect();
@@ -34,16 +36,16 @@ pub(super) fn parts(mut texts: Vec<(usize, u64)>, costs: &CostModel) -> Vec<Part
     parts.collect()
 }
 
-/// The memory that rectangles take on a device.
+/// The memory that a rectangle takes on a device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
-    /// Bytes of one number.
+    /// Bytes per number.
     pub(super) number: u64,
-    /// Numbers for a token, in the widest result.
+    /// Numbers per token in the widest intermediate result.
     pub(super) token: u64,
-    /// Numbers for each pair of tokens of a text, its attention scores.
+    /// Attention scores per pair of tokens of one text: one for each head.
     pub(super) pair: u64,
-    /// Most bytes that one result may have, which the device's driver says.
+    /// Most bytes of one intermediate result, as limited by the device's driver.
     pub(super) most: u64,
 }
 
@@ -56,9 +58,11 @@ impl Memory {
     }
 }
 
-/// The rectangles of a GPU, which compiles and tunes its kernels for every new one.
+/// Returns the rectangles of a GPU. There are few, because the GPU compiles and tunes its kernels
+/// for each one.
 pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
-    let (max_batch, max_tokens) = (max_batch.get() as u64, max_tokens as u64);
+    let max_batch = max_batch.get() as u64;
+    let max_tokens = max_tokens as u64;
     let rungs = |ladder: &[u64], top: u64| {
         let below = ladder.iter().copied().take_while(|&rung| rung < top);
         below.chain([top]).collect::<Vec<_>>()
@@ -67,7 +71,8 @@ pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory)
     Shapes::ladder(rungs(&SIZES, max_batch), rungs(&LENGTHS, max_tokens), fits)
 }
 
-/// The only rectangle of a software GPU, where compiling dwarfs computing.
+/// Returns the only rectangle of a software GPU, on which compiling takes much longer than
+/// computing.
 pub(super) fn single(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let length = max_tokens as u64;
     let rows = (1..=max_batch.get() as u64).rev().find(|&rows| memory.holds([rows, length]));
@@ -83,18 +88,18 @@ mod tests {
 
     use super::{Memory, ladder, parts, single};
 
-    /// Of `MiniLM` in f32 on a device without a limit.
+    /// `MiniLM` in f32 on a device without a limit.
     const MEMORY: Memory = Memory { number: 4, token: 1536, pair: 12, most: u64::MAX };
 
     fn rows(count: usize) -> NonZeroUsize {
         NonZeroUsize::new(count).unwrap()
     }
 
-    fn places(lengths: &[u64]) -> Vec<(usize, u64)> {
+    fn with_positions(lengths: &[u64]) -> Vec<(usize, u64)> {
         lengths.iter().copied().enumerate().collect()
     }
 
-    /// A device whose calls cost as much as 100 tokens.
+    /// A device on which a call costs as much as 100 tokens.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 16), (8, 16), (1, 256), (8, 256)] {
@@ -105,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn short_and_long_texts_share_a_part_only_where_nothing_is_padded() {
-        let lengths = places(&[250, 5, 251, 5]);
+    fn short_and_long_texts_share_a_part_only_without_padding() {
+        let lengths = with_positions(&[250, 5, 251, 5]);
         let all: Vec<_> = parts(lengths.clone(), &costs(Shapes::ragged()))
             .into_iter()
             .map(|part| part.members)
@@ -118,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_on_a_gpu_is_one_that_was_warmed() {
+    fn every_shape_on_a_gpu_was_warmed_up() {
         for most in [1, 2, 6, 64, 1024] {
             for shapes in [ladder(rows(most), 300, MEMORY), single(rows(most), 300, MEMORY)] {
                 let costs = costs(shapes);
                 let lengths: Vec<_> = (0..200).map(|n| 2 + (n * n * 7) % 299).collect();
-                for part in parts(places(&lengths), &costs) {
+                for part in parts(with_positions(&lengths), &costs) {
                     let shape = costs.shapes().round_up(part.load.size, part.load.longest);
                     assert!(costs.shapes().all().contains(&shape), "{shape:?} of {most}");
                 }
@@ -141,8 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn no_result_is_larger_than_the_device_takes_save_for_a_text_alone() {
-        // The widest result of a token has 6 KiB, and the scores of 512 tokens 12 MiB.
+    fn results_fit_the_devices_memory_except_for_a_single_long_text() {
+        // The widest result takes 6 KiB per token, and the scores of a text of 512 tokens take 12
+        // MiB.
         let memory = Memory { most: 24 << 20, ..MEMORY };
         let largest = |length: u64| {
             let shapes = ladder(rows(1024), 512, memory).all();

@@ -1,4 +1,4 @@
-//! Many token vectors to one text vector, as sentence-transformers does it.
+//! Pooling token vectors into one text vector, as sentence-transformers does it.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,12 +18,13 @@ pub(super) struct Pooling {
     kind: Pool,
     /// Whether the vector is scaled to length 1.
     normalize: bool,
-    /// How many of its numbers are kept.
+    /// How many of the vector's first components are kept.
     dimensions: usize,
 }
 
 impl Pooling {
-    /// What `options` say, else `modules.json` and `1_Pooling/config.json`; without them the mean, normalised.
+    /// Reads the pooling from `options`, otherwise from `modules.json` and `1_Pooling/config.json`.
+    /// A model without these files is pooled by the normalised mean.
     pub(super) fn read(
         directory: &Path,
         options: &EmbeddingOptions,
@@ -43,7 +44,7 @@ impl Pooling {
         Ok(Self { kind, normalize, dimensions })
     }
 
-    /// `[batch, tokens, hidden]` to `[batch, hidden]`.
+    /// Pools `[batch, tokens, hidden]` to `[batch, hidden]`.
     pub(super) fn forward(self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         let [rows, _, width] = hidden.dims();
         let device = hidden.device();
@@ -59,7 +60,7 @@ impl Pooling {
         self.kind
     }
 
-    /// The text's vector, cut and scaled if it is to be. The zero vector stays zero.
+    /// Returns the text's vector, shortened and scaled as configured. The zero vector stays zero.
     pub(super) fn finish(self, row: &[f32]) -> Vec<f32> {
         let row = &row[..self.dimensions];
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
@@ -88,7 +89,8 @@ fn read_kind(directory: &Path) -> Result<Pool, Error> {
     }
 }
 
-/// Whether `modules.json` ends in a normalisation; a model without the file is normalised.
+/// Whether the modules in `modules.json` include a normalisation; true for a model without the
+/// file.
 fn read_normalize(directory: &Path) -> Result<bool, Error> {
     let Some(file) = JsonFile::read_if_there(&directory.join("modules.json"))? else {
         return Ok(true);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_sentence_transformers_decide_and_options_before_them() {
+    fn options_override_the_files_of_sentence_transformers() {
         let first = Pooling { kind: Pool::First, normalize: false, dimensions: 4 };
         assert_eq!(read(Some(FIRST), Some(BARE)), Ok(first));
         let max = r#"{"pooling_mode_max_tokens": true}"#;
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
+    fn an_unsupported_pooling_or_module_is_named() {
         let message =
             read(Some(r#"{"pooling_mode_weightedmean_tokens": true}"#), None).unwrap_err();
         assert!(message.contains("pooling = pooling_mode_weightedmean_tokens"), "{message}");
@@ -175,6 +177,10 @@ mod tests {
     fn a_zero_vector_is_not_divided_by_zero() {
         let pooling = Pooling { kind: Pool::Mean, normalize: true, dimensions: 2 };
         assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
-        assert_eq!(pooling.finish(&[3.0, 4.0, 9.0]), [0.6, 0.8], "it is cut, and then scaled");
+        assert_eq!(
+            pooling.finish(&[3.0, 4.0, 9.0]),
+            [0.6, 0.8],
+            "the vector is shortened before it is scaled"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Texts to token ids.
+//! Turning texts into token ids.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::checkpoint::JsonFile;
 use crate::encoder::EncoderConfig;
 use crate::text::TextModelOptions;
 
-/// Token ids of one text, the special tokens at both ends among them. Never empty, and no more than the model takes.
+/// Token ids of one text, including the special tokens at both ends. Never empty, and never more
+/// than the model takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens(Vec<u32>);
 
@@ -23,22 +24,23 @@ impl Tokens {
     }
 }
 
-/// A model with this many positions or fewer could hold no text: two special tokens and one more.
-const LEAST_TOKENS: usize = 3;
+/// The smallest limit that leaves room for a text: two special tokens and one more.
+const MIN_TOKENS: usize = 3;
 
-/// The tokenizer of one model, with the model's limit.
+/// The tokenizer of one model, with the model's limit on tokens.
 pub(super) struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_tokens: usize,
     padding: u32,
-    /// What every text begins with.
+    /// Text that is put before every text.
     prompt: String,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and the files that tell the limit.
+    /// Reads `tokenizer.json` and the files that hold the limit on tokens.
     ///
-    /// What `tokenizer.json` itself says on truncation and padding is left aside: it is set for training runs.
+    /// The truncation and padding settings in `tokenizer.json` are ignored, because they are those
+    /// of the model's training.
     pub(super) fn load(
         directory: &Path,
         config: &JsonFile,
@@ -48,8 +50,8 @@ impl Tokenizer {
         let path = directory.join("tokenizer.json");
         let json =
             std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let complain = |source| Error::Tokenizer { path: path.clone(), source };
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(complain)?;
+        let error = |source| Error::Tokenizer { path: path.clone(), source };
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(error)?;
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if highest as usize >= encoder.vocabulary {
             return Err(Error::Vocabulary { path, highest, rows: encoder.vocabulary });
@@ -57,12 +59,12 @@ impl Tokenizer {
         let max_tokens = max_tokens(directory, encoder, options.max_tokens)?;
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(options.truncate.then_some(truncation)).map_err(complain)?;
+        tokenizer.with_truncation(options.truncate.then_some(truncation)).map_err(error)?;
         let padding = padding(config, encoder)?;
         Ok(Self { inner: tokenizer, max_tokens, padding, prompt: options.prompt.clone() })
     }
 
-    /// The ids of `text`, or the failure of a text that is too long or cannot be tokenised.
+    /// Returns the ids of `text`, or the failure of a text that is too long or cannot be tokenised.
     pub(super) fn encode(&self, text: &str) -> Result<Tokens, Failure> {
         let prompted;
         let text = if self.prompt.is_empty() {
@@ -76,7 +78,7 @@ impl Tokenizer {
         })?;
         let tokens = encoding.get_ids().to_vec();
         match tokens.len() {
-            0 => Err(Failure::new("invalid_text", "the tokenizer made no tokens of the text")),
+            0 => Err(Failure::new("invalid_text", "the tokenizer returned no tokens for the text")),
             count if count > self.max_tokens => Err(Failure::new(
                 "text_too_long",
                 format_args!("the text has {count} tokens, the model takes {}", self.max_tokens),
@@ -85,18 +87,21 @@ impl Tokenizer {
         }
     }
 
-    /// The most tokens in one text.
+    /// Returns the most tokens that one text may have.
     pub(super) fn max_tokens(&self) -> usize {
         self.max_tokens
     }
 
-    /// The id that fills up the shorter texts of a batch. It is masked, so any would do.
+    /// Returns the id that fills up the shorter texts of a batch. Padding is masked, so the id
+    /// itself does not matter.
     pub(super) fn padding(&self) -> u32 {
         self.padding
     }
 }
 
-/// What was asked for, else what sentence-transformers or the tokenizer was set to, else what the positions hold.
+/// Returns the limit on tokens: the one that the user `asked` for, otherwise that of
+/// sentence-transformers, otherwise that of the tokenizer. The last two are capped by the number of
+/// positions.
 fn max_tokens(
     directory: &Path,
     encoder: &EncoderConfig,
@@ -104,20 +109,20 @@ fn max_tokens(
 ) -> Result<usize, Error> {
     let most = encoder.max_tokens();
     if let Some(asked) = asked.map(NonZeroUsize::get) {
-        let fits = (LEAST_TOKENS..=most).contains(&asked);
-        return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least: LEAST_TOKENS, most });
+        let fits = (MIN_TOKENS..=most).contains(&asked);
+        return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least: MIN_TOKENS, most });
     }
     let limit = |file: &str, key: &str| -> Result<usize, Error> {
         let file = JsonFile::read_if_there(&directory.join(file))?;
-        // "No limit" is written as 1e30.
+        // `model_max_length` may be a float of 1e30, which means no limit.
         let limit = file.as_ref().and_then(|file| file.get(key)?.as_u64());
         Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
     };
     let sentence = limit("sentence_bert_config.json", "max_seq_length")?;
     let tokenizer = limit("tokenizer_config.json", "model_max_length")?;
-    // The former is about the whole model, so where it stands the latter counts no more.
+    // The limit of sentence-transformers is about the whole model, so it overrides the tokenizer's.
     let limit = if sentence == usize::MAX { tokenizer } else { sentence };
-    Ok(limit.min(most).max(LEAST_TOKENS.min(most)))
+    Ok(limit.min(most).max(MIN_TOKENS.min(most)))
 }
 
 fn padding(config: &JsonFile, encoder: &EncoderConfig) -> Result<u32, Error> {

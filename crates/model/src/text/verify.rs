@@ -1,8 +1,9 @@
-//! Whether a device computes what the CPU computes, and what is done where it does not.
+//! Checking that a device computes the same results as the CPU.
 //!
-//! Drivers have been seen that run every kernel and give wrong numbers for some, depending on which kernel autotuning
-//! picked. An answer that is wrong without anybody noticing is worse than none, so each rectangle is compared once. Where
-//! one differs, the device is given simpler kernels, and only when none are right the model does not start.
+//! Drivers have been seen that run every kernel and give wrong numbers for some, depending on which
+//! kernel autotuning picked. A wrong result that nobody notices is worse than none, so each
+//! rectangle is compared once. If one differs, the device gets simpler kernels; if the simplest
+//! ones differ too, the model does not start.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,7 +16,7 @@ use super::{Precision, TextModel};
 use crate::encoder::Masking;
 use crate::{Error, WarmUp};
 
-/// In which numbers, and with which attention, a GPU computes.
+/// The precision and the attention that a GPU computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kernels {
     pub(super) precision: Precision,
@@ -23,12 +24,12 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// The fastest with such options.
+    /// Returns the fastest kernels that these options allow.
     pub(super) fn fastest(precision: Precision, flash_attention: bool) -> Self {
         Self { precision, masking: Masking::fastest(precision, flash_attention) }
     }
 
-    /// Slower ones that less can be wrong with.
+    /// Returns slower kernels that rely on fewer features of the driver, if there are any.
     fn simpler(self) -> Option<Self> {
         match (self.masking, self.precision) {
             (Masking::Boolean, _) => Some(Self { masking: Masking::Bias, ..self }),
@@ -50,34 +51,36 @@ impl fmt::Display for Kernels {
 }
 
 /// A device with a model on it.
-pub(super) trait Computes {
-    /// Token ids are below this.
+pub(super) trait ComputeDevice {
+    /// Number of token ids that the model knows; all ids are below it.
     fn vocabulary(&self) -> usize;
 
-    /// Runs texts, each in a row of `rectangle`, `[rows, tokens]`: the numbers of all rows, and how many a row has.
+    /// Runs texts, each in a row of `rectangle`, `[rows, tokens]`. Returns the numbers of all rows
+    /// and the width of a row.
     fn compute(
         &self,
         texts: &[&[u32]],
         rectangle: [usize; 2],
     ) -> Result<(Vec<f32>, usize), Failure>;
 
-    /// What it computes with.
+    /// The kernels that the device computes with.
     fn kernels(&self) -> Kernels;
 
-    /// Has it compute with others.
+    /// Loads the model again with other kernels.
     fn switch_to(&mut self, kernels: Kernels) -> Result<(), Error>;
 
-    /// The device in words.
+    /// Names the device, for messages.
     fn device(&self) -> String;
 }
 
-/// Runs every rectangle, which compiles and tunes its kernels, and compares it with the CPU.
+/// Runs every rectangle, which compiles and tunes its kernels, and compares the results with the
+/// CPU's. Falls back to simpler kernels as long as the device fails or gives wrong results.
 ///
 /// # Errors
 ///
 /// [`Error::WrongResults`] or [`Error::WarmUp`] if the device fails with the simplest kernels too.
 pub(super) fn verify(
-    device: &mut impl Computes,
+    device: &mut impl ComputeDevice,
     reference: &mut CpuReference,
     rectangles: &[[usize; 2]],
     progress: &mut dyn FnMut(WarmUp),
@@ -95,7 +98,7 @@ pub(super) fn verify(
 }
 
 fn compare(
-    device: &impl Computes,
+    device: &impl ComputeDevice,
     reference: &mut CpuReference,
     rectangles: &[[usize; 2]],
     progress: &mut dyn FnMut(WarmUp),
@@ -103,21 +106,25 @@ fn compare(
     let kernels = device.kernels();
     for (index, &[rows, length]) in rectangles.iter().enumerate() {
         let shape = format!("{rows} texts of {length} tokens");
-        let difference = reference.of_device(device, [rows, length])?;
-        // A difference that is not a number is none that rounding explains.
+        let difference = reference.largest_difference(device, [rows, length])?;
+        // NaN is not greater than the tolerance, so it needs its own check.
         if difference.is_nan() || difference > tolerance(kernels.precision) {
-            let (device, kernels) = (device.device(), kernels.to_string());
-            return Err(Error::WrongResults { device, kernels, shape, difference });
+            return Err(Error::WrongResults {
+                device: device.device(),
+                kernels: kernels.to_string(),
+                shape,
+                difference,
+            });
         }
         progress(WarmUp { done: index + 1, total: rectangles.len(), shape });
     }
     Ok(())
 }
 
-/// The same model on the CPU, and what it has answered so far.
+/// The same model on the CPU, with the results that it has computed so far.
 pub struct CpuReference {
     model: TextModel,
-    /// By the length of the rectangle, the rows of [`texts`].
+    /// Results for the texts of [`sample_texts`], by the length of the rectangle.
     rows: HashMap<usize, Vec<Vec<f32>>>,
 }
 
@@ -126,24 +133,26 @@ impl CpuReference {
         Self { model, rows: HashMap::new() }
     }
 
-    /// The largest difference of one number, a logit or a component of a vector, between what `model`'s device and the
-    /// CPU give in `rectangle`, `[rows, tokens]`; not a number if the device gave any that is none.
+    /// Returns the largest difference of one number, a logit or a vector's component, between the
+    /// results of `model`'s device and those of the CPU for `rectangle`, `[rows, tokens]`. The
+    /// difference is NaN if the device gave a number that is not finite.
     ///
-    /// Texts of unlike lengths fill most of the rows, so that a mask that is ignored is noticed, and padding the rest.
+    /// Most rows hold texts of different lengths, so that an ignored mask is noticed; the other
+    /// rows are padding.
     ///
     /// # Errors
     ///
-    /// [`Error::WarmUp`] if either cannot compute.
+    /// [`Error::WarmUp`] if either device cannot compute.
     pub fn difference(&mut self, model: &TextModel, rectangle: [usize; 2]) -> Result<f32, Error> {
-        self.of_device(model, rectangle)
+        self.largest_difference(model, rectangle)
     }
 
-    fn of_device(
+    fn largest_difference(
         &mut self,
-        device: &impl Computes,
+        device: &impl ComputeDevice,
         [rows, length]: [usize; 2],
     ) -> Result<f32, Error> {
-        let texts = texts(length, device.vocabulary());
+        let texts = sample_texts(length, device.vocabulary());
         let expected = match self.rows.entry(length) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
@@ -158,7 +167,7 @@ impl CpuReference {
         for run in runs(texts.len(), rows) {
             let batch: Vec<_> = run.iter().map(|&text| texts[text].as_slice()).collect();
             let (found, width) = device.compute(&batch, [rows, length]).map_err(failed)?;
-            // Nobody reads the rows of padding, but they are to be numbers.
+            // The rows of padding are not used, but they must hold finite numbers too.
             let finite = found.iter().all(|value| value.is_finite());
             most = larger(most, if finite { 0.0 } else { f32::NAN });
             for (row, text) in found.chunks(width).zip(run) {
@@ -169,7 +178,7 @@ impl CpuReference {
     }
 }
 
-/// Largest difference of one number that rounding may explain.
+/// Returns the largest difference of one number that rounding can explain.
 pub(super) fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 => 1e-3,
@@ -177,26 +186,26 @@ pub(super) fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// A run of the warm-up that failed.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn failed(failure: Failure) -> Error {
     Error::WarmUp { message: failure.message().to_owned() }
 }
 
-/// Tokens all over the vocabulary, the same ones every time.
-pub(super) fn some_text(length: usize, vocabulary: usize) -> Vec<u32> {
+/// Returns the same token ids each time, spread over the whole vocabulary.
+pub(super) fn sample_text(length: usize, vocabulary: usize) -> Vec<u32> {
     (0..length).map(|index| u32::try_from(index * 7919 % vocabulary).unwrap_or_default()).collect()
 }
 
-/// Texts that fill a row of `length` tokens to unlike degrees, the longest first.
-fn texts(length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
+/// Returns texts of up to four lengths, from `length` tokens down to 1.
+fn sample_texts(length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
     let mut lengths = vec![length, length / 2 + 1, length / 4 + 1, 1];
     lengths.dedup();
-    lengths.into_iter().map(|length| some_text(length, vocabulary)).collect()
+    lengths.into_iter().map(|length| sample_text(length, vocabulary)).collect()
 }
 
-/// The texts, by their numbers, in each row of each run in which `rows` rows have room for all of them. Rows are filled
-/// by repeating the texts, and in large rectangles the last quarter is left to padding.
+/// Returns, for each run and each of its rows, the index of a text. There are as many runs as it
+/// takes to run every text in `rows` rows. If there are more rows than texts, the texts are
+/// repeated, and a quarter of the rows stay padding.
 fn runs(texts: usize, rows: usize) -> Vec<Vec<usize>> {
     if rows <= texts {
         return (0..texts).collect::<Vec<_>>().chunks(rows).map(<[_]>::to_vec).collect();
@@ -204,13 +213,13 @@ fn runs(texts: usize, rows: usize) -> Vec<Vec<usize>> {
     vec![(0..rows - rows / 4).map(|row| row % texts).collect()]
 }
 
-/// The largest difference between two numbers at the same place; not a number if any is not.
+/// Returns the largest difference between two numbers at the same index, NaN if any is NaN.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
     differences.fold(0.0, larger)
 }
 
-/// The larger of two; not a number if either is not.
+/// Returns the larger of two numbers, NaN if either is NaN.
 fn larger(most: f32, next: f32) -> f32 {
     if most.is_nan() || next <= most { most } else { next }
 }
@@ -222,11 +231,13 @@ mod tests {
 
     use forebay_stream::Failure;
 
-    use super::{Computes, Kernels, difference, larger, runs, texts, tolerance, verify};
+    use super::{
+        ComputeDevice, Kernels, difference, larger, runs, sample_texts, tolerance, verify,
+    };
     use crate::{DeviceChoice, Error, Precision, TextModel, TextModelOptions};
 
     #[test]
-    fn rounding_passes_and_anything_else_does_not() {
+    fn only_rounding_errors_are_within_the_tolerance() {
         let most = tolerance(Precision::F32);
         assert!(difference(&[0.25, 0.75], &[0.250_001, 0.749_999]) <= most);
         assert!(difference(&[0.26, 0.74], &[0.25, 0.75]) > most);
@@ -236,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn every_text_has_a_row_and_full_rows_and_short_ones_are_among_them() {
+    fn every_sample_text_is_run_whatever_the_number_of_rows() {
         for rows in [1, 2, 3, 4, 5, 8, 64] {
-            let texts = texts(32, 100);
+            let texts = sample_texts(32, 100);
             let lengths: Vec<_> = texts.iter().map(Vec::len).collect();
             assert_eq!(lengths, [32, 17, 9, 1]);
             let runs = runs(texts.len(), rows);
@@ -247,31 +258,31 @@ mod tests {
             let used: BTreeSet<_> = runs.iter().flatten().collect();
             assert_eq!(used.len(), texts.len(), "{rows}: {runs:?}");
         }
-        assert_eq!(texts(1, 100).len(), 1);
+        assert_eq!(sample_texts(1, 100).len(), 1);
     }
 
-    /// How a device is wrong.
+    /// The way in which a device is wrong.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Fault {
         None,
-        /// Padding is part of each text.
+        /// It computes padding as part of each text.
         IgnoresMask,
-        /// Rows of padding are not numbers.
+        /// Rows of padding become NaN.
         Padding,
-        /// One number of the last row is a little off.
+        /// One number of the last text's row is off by 0.1.
         LastRow,
         Fails,
     }
 
-    /// A device that is wrong on purpose, with kernels of some kinds.
+    /// A device that is wrong on purpose, with a fault for each kind of kernels.
     struct Faulty {
         model: TextModel,
         kernels: Kernels,
-        /// With flash attention, in f16 without it, in f32.
+        /// Faults of f16 with flash attention, of f16 without it, and of f32.
         faults: [Fault; 3],
     }
 
-    impl Computes for Faulty {
+    impl ComputeDevice for Faulty {
         fn vocabulary(&self) -> usize {
             self.model.vocabulary
         }
@@ -319,8 +330,8 @@ mod tests {
         }
     }
 
-    /// What such a device ends up with.
-    fn settles_on(precision: Precision, faults: [Fault; 3]) -> Result<String, Error> {
+    /// Verifies a device with these faults and returns the kernels that it ends up with.
+    fn verified_kernels(precision: Precision, faults: [Fault; 3]) -> Result<String, Error> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"));
         let options = TextModelOptions {
             device: DeviceChoice::Cpu,
@@ -337,27 +348,28 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_right_keeps_the_fastest_kernels() {
+    fn a_correct_device_keeps_the_fastest_kernels() {
         let right = [Fault::None; 3];
-        assert_eq!(settles_on(Precision::F16, right).unwrap(), "f16 with flash attention");
-        assert_eq!(settles_on(Precision::F32, right).unwrap(), "f32");
+        assert_eq!(verified_kernels(Precision::F16, right).unwrap(), "f16 with flash attention");
+        assert_eq!(verified_kernels(Precision::F32, right).unwrap(), "f32");
     }
 
     #[test]
-    fn a_device_that_is_wrong_is_given_simpler_kernels_until_it_is_right() {
+    fn a_wrong_device_falls_back_to_simpler_kernels() {
         for fault in [Fault::IgnoresMask, Fault::Padding, Fault::LastRow, Fault::Fails] {
-            let found = settles_on(Precision::F16, [fault, Fault::None, Fault::None]).unwrap();
+            let found =
+                verified_kernels(Precision::F16, [fault, Fault::None, Fault::None]).unwrap();
             assert_eq!(found, "f16 without flash attention", "{fault:?}");
-            let found = settles_on(Precision::F16, [fault, fault, Fault::None]).unwrap();
+            let found = verified_kernels(Precision::F16, [fault, fault, Fault::None]).unwrap();
             assert_eq!(found, "f32", "{fault:?}");
         }
     }
 
     #[test]
-    fn a_device_that_is_always_wrong_does_not_start() {
+    fn a_device_that_is_wrong_with_every_kernel_does_not_start() {
         for fault in [Fault::IgnoresMask, Fault::Padding, Fault::LastRow, Fault::Fails] {
             for precision in [Precision::F16, Precision::F32] {
-                let error = settles_on(precision, [fault; 3]).unwrap_err();
+                let error = verified_kernels(precision, [fault; 3]).unwrap_err();
                 match error {
                     Error::WrongResults { kernels, .. } => assert_eq!(kernels, "f32", "{fault:?}"),
                     Error::WarmUp { .. } => assert_eq!(fault, Fault::Fails),

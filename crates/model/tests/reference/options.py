@@ -1,4 +1,4 @@
-"""Writes options.json: what transformers gives for the options of a text model.
+"""Writes options.json: the results of transformers for the options of a text model.
 
     python options.py        needs torch and transformers
 """

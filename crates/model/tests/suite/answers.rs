@@ -1,4 +1,4 @@
-//! The options of what is answered, against what transformers gives for them.
+//! Compares embeddings and scores under every option with those of transformers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::common;
 
-/// `tests/reference/options.json`, which the script beside it writes.
+/// The contents of `tests/reference/options.json`, which `options.py` writes.
 #[derive(Deserialize)]
 struct Expected {
     texts: Vec<String>,
@@ -40,7 +40,7 @@ fn expected() -> Expected {
 }
 
 #[test]
-fn embeddings_of_every_kind_agree_with_transformers() {
+fn embeddings_with_every_option_agree_with_transformers() {
     let Expected { texts, embeddings, .. } = expected();
     let path = common::reference("tiny-bert-classifier");
     for device in common::devices() {
@@ -74,7 +74,7 @@ fn embeddings_of_every_kind_agree_with_transformers() {
 }
 
 #[test]
-fn scores_of_every_kind_agree_with_transformers() {
+fn scores_with_every_option_agree_with_transformers() {
     let Expected { texts, labels, .. } = expected();
     let path = common::reference("tiny-bert-classifier");
     for device in common::devices() {

@@ -1,4 +1,4 @@
-//! What a batch does to its members: nothing.
+//! A text's result does not depend on the batch, the threads or the devices.
 
 use std::num::NonZeroUsize;
 
@@ -16,7 +16,7 @@ fn embedder(device: DeviceChoice) -> TextModel {
     TextModel::load(&TextModelOptions { task, ..common::options(&path, device, 4) }).unwrap()
 }
 
-/// Texts of many lengths, in no order.
+/// Returns texts of many lengths, in no order.
 fn texts() -> Vec<String> {
     (0..40).map(|n| "the movie was not so great ".repeat((n * 7) % 8) + "boring").collect()
 }
@@ -42,10 +42,11 @@ fn a_text_gets_the_same_vector_alone_and_in_a_batch() {
 }
 
 #[test]
-fn threads_change_no_vector() {
+fn the_number_of_threads_does_not_change_vectors() {
     let vectors = |threads: usize, batch: &[String]| {
         let path = common::reference("tiny-bert-classifier");
-        let (task, threads) = (Some(Task::TextEmbedding), NonZeroUsize::new(threads));
+        let task = Some(Task::TextEmbedding);
+        let threads = NonZeroUsize::new(threads);
         let options = common::options(&path, DeviceChoice::Cpu, 4);
         let mut model =
             TextModel::load(&TextModelOptions { task, threads, truncate: true, ..options })
@@ -56,7 +57,8 @@ fn threads_change_no_vector() {
             .flat_map(|output| vector(output.as_ref().unwrap()).to_vec())
             .collect::<Vec<_>>()
     };
-    // Many texts, which are dealt out; one short and one long one, for which all threads work together.
+    // Many texts are distributed over the threads; a single text is computed by all threads
+    // together.
     let long = "not so great ".repeat(30);
     for batch in [texts(), vec!["boring".to_owned()], vec![long]] {
         let alone = vectors(1, &batch);
@@ -95,7 +97,7 @@ fn a_text_that_is_too_long_fails_alone() {
 }
 
 #[test]
-fn a_gpu_is_warmed_up_before_traffic_and_says_how_far_it_is() {
+fn a_gpu_reports_each_step_of_its_warm_up() {
     for device in common::devices() {
         let mut steps = Vec::new();
         embedder(device).warm_up(&mut |step| steps.push(step)).unwrap();
@@ -124,7 +126,8 @@ async fn batches_that_overlap_on_a_device_get_their_own_results() {
         for (text, found) in texts().into_iter().zip(together) {
             let expected = cpu.answer(&[text.clone(), text + " but great"]).unwrap();
             for (found, expected) in found.unwrap().into_iter().zip(expected) {
-                let (found, expected) = (found.unwrap(), expected.unwrap());
+                let found = found.unwrap();
+                let expected = expected.unwrap();
                 for (a, b) in vector(&found).iter().zip(vector(&expected)) {
                     assert!((a - b).abs() < 1e-4, "{a} and {b} on {device}");
                 }
@@ -134,18 +137,20 @@ async fn batches_that_overlap_on_a_device_get_their_own_results() {
 }
 
 #[tokio::test]
-async fn several_models_on_several_devices_give_the_same_answers() {
+async fn replicas_on_several_devices_give_the_same_answers() {
     let path = common::reference("tiny-bert-classifier");
     let task = Some(Task::TextEmbedding);
     let options = TextModelOptions { task, ..common::options(&path, DeviceChoice::Cpu, 4) };
-    let (devices, twice) = (common::devices(), NonZeroUsize::new(2).unwrap());
+    let devices = common::devices();
+    let twice = NonZeroUsize::new(2).unwrap();
     let model = TextHandle::spawn_on("tiny", &options, &devices, twice, |_| {}).await.unwrap();
     assert!(model.describe().contains(", 2 times"), "{}", model.describe());
     let expected = embedder(DeviceChoice::Cpu).answer(&texts()).unwrap();
-    // As many batches at once as there are texts, so that each model has some.
+    // As many concurrent batches as texts, so that each replica gets some.
     let calls = texts().into_iter().map(|text| model.call(Batch::from(vec![text])));
     for (found, expected) in join_all(calls).await.into_iter().zip(expected) {
-        let (found, expected) = (found.unwrap().remove(0).unwrap(), expected.unwrap());
+        let found = found.unwrap().remove(0).unwrap();
+        let expected = expected.unwrap();
         for (a, b) in vector(&found).iter().zip(vector(&expected)) {
             assert!((a - b).abs() < 1e-4, "{a} and {b}");
         }

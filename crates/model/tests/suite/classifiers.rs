@@ -1,4 +1,5 @@
-//! Every architecture against the probabilities that transformers computes for a tiny random classifier.
+//! Compares every architecture with the probabilities that transformers computes for a tiny random
+//! classifier.
 
 use std::fs;
 

@@ -1,22 +1,22 @@
-//! What the tests against reference values share.
+//! Helpers of the tests against reference values.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use forebay_model::{DeviceChoice, Error, TextModelOptions};
 
-/// A file or directory of reference values.
+/// Returns the path of a file or directory of reference values.
 pub(crate) fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
-/// Options for a test: one device, at most `max_batch` texts at once.
+/// Returns a test's options: one device, at most `max_batch` texts in one run.
 pub(crate) fn options(path: &Path, device: DeviceChoice, max_batch: usize) -> TextModelOptions {
     let max_batch = NonZeroUsize::new(max_batch).unwrap();
     TextModelOptions { device, max_batch, ..TextModelOptions::new(path) }
 }
 
-/// The devices that tests run on: the CPU, and a software GPU where there is one.
+/// Returns the devices that tests run on: the CPU, and a software GPU if there is one.
 pub(crate) fn devices() -> Vec<DeviceChoice> {
     match DeviceChoice::Software.select() {
         Ok(_) => vec![DeviceChoice::Cpu, DeviceChoice::Software],
@@ -28,7 +28,7 @@ pub(crate) fn devices() -> Vec<DeviceChoice> {
     }
 }
 
-/// Says that something is not tested here; in CI everything must be.
+/// Reports that something is not tested; panics in CI, where everything must be tested.
 pub(crate) fn skip(what: &str) {
     assert!(
         std::env::var_os("CI").is_none(),

@@ -1,5 +1,5 @@
-//! Fetching models, from a server that answers as the Hub does: listings by revision, small files compressed, weights from
-//! another address, whole files whatever range is asked for.
+//! Fetching models from a server that responds as the Hub does: it lists files by revision,
+//! compresses small files, redirects weights to another address, and ignores range requests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,8 +25,8 @@ const OLD: &str = "0000000000000000000000000000000000000001";
 const NEW: &str = "0000000000000000000000000000000000000002";
 const SECRET: &str = "Bearer hf_secret";
 
-/// The tiny BERT classifier, on a Hub of its own.
-struct StandIn {
+/// A Hub with one model, the tiny BERT classifier.
+struct FakeHub {
     address: String,
     state: Shared,
     runtime: Option<tokio::runtime::Runtime>,
@@ -37,14 +37,14 @@ type Shared = Arc<Mutex<Repository>>;
 
 struct Repository {
     files: BTreeMap<String, Vec<u8>>,
-    /// The commit that `main` is.
+    /// The commit that `main` points to.
     head: &'static str,
     is_private: bool,
-    /// Where the weights are redirected to.
+    /// Address of the store that requests for the weights are redirected to.
     store: String,
-    /// The commit in listings, where it is not the one that was asked for.
+    /// The commit in listings, if it is not the requested one.
     listed: Option<&'static str>,
-    /// Answers to spoil, from now on.
+    /// Faults of the next responses.
     faults: Vec<Fault>,
     requests: Vec<String>,
 }
@@ -53,13 +53,13 @@ struct Repository {
 enum Fault {
     /// The server is overloaded.
     Status(u16),
-    /// Half of the bytes come.
+    /// Only half of the bytes are sent.
     Half,
-    /// The file's name in the cache would lead out of it.
+    /// The `ETag` is a path that leads out of the cache.
     Etag,
 }
 
-impl StandIn {
+impl FakeHub {
     fn start() -> Self {
         let original = common::reference("tiny-bert-classifier");
         let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
@@ -104,12 +104,12 @@ impl StandIn {
         change(&mut self.state.lock().unwrap());
     }
 
-    /// The requests since the last call.
+    /// Returns the requests since the last call.
     fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// The model's folder in the cache.
+    /// Returns the model's folder in the cache.
     fn folder(&self) -> std::path::PathBuf {
         self.cache.path().join("models--tiny--bert")
     }
@@ -119,7 +119,7 @@ impl StandIn {
     }
 }
 
-impl Drop for StandIn {
+impl Drop for FakeHub {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -127,8 +127,8 @@ impl Drop for StandIn {
     }
 }
 
-/// Notes the request; refuses strangers.
-fn enter(state: &Shared, headers: &HeaderMap, request: String) -> Result<(), StatusCode> {
+/// Records the request, and refuses it if the model is private and the token is wrong.
+fn admit(state: &Shared, headers: &HeaderMap, request: String) -> Result<(), StatusCode> {
     let mut repository = state.lock().unwrap();
     repository.requests.push(request);
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -143,7 +143,7 @@ async fn listing(
     UrlPath(revision): UrlPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
-    enter(&state, &headers, format!("list {revision}"))?;
+    admit(&state, &headers, format!("list {revision}"))?;
     let repository = state.lock().unwrap();
     let sha = match revision.as_str() {
         "main" => repository.head,
@@ -157,7 +157,7 @@ async fn listing(
     Ok(compressed(json!({ "sha": sha, "siblings": siblings }).to_string().as_bytes()))
 }
 
-/// The model has moved: the Hub redirects to its new name, on itself.
+/// Redirects requests under the model's old name to its new name on the same host.
 async fn renamed(UrlPath((commit, file)): UrlPath<(String, String)>) -> Response {
     let moved = format!("/small/bert/resolve/{commit}/{file}");
     (StatusCode::TEMPORARY_REDIRECT, [("location", moved)]).into_response()
@@ -168,10 +168,10 @@ async fn file(
     UrlPath((commit, file)): UrlPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
-    enter(&state, &headers, format!("get {file}"))?;
+    admit(&state, &headers, format!("get {file}"))?;
     let mut repository = state.lock().unwrap();
     let bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
-    // As Git does, by content.
+    // Like the Hub's, it depends only on the content (and here on the name).
     let mut etag = format!("\"{}-{}\"", file.replace('/', "-"), bytes.len());
     if file == "model.safetensors" {
         let store = format!("{}/store/{file}", repository.store);
@@ -191,7 +191,7 @@ async fn file(
     Ok((headers, compressed(&bytes)).into_response())
 }
 
-/// The store that has the weights: it wants no token, and knows the bytes by another name.
+/// Serves the weights from the store, which refuses tokens and has its own `ETag`s.
 async fn weights(
     State(state): State<Shared>,
     UrlPath(file): UrlPath<String>,
@@ -231,8 +231,8 @@ fn load(path: &Path) -> TextModel {
 }
 
 #[test]
-fn a_fetched_model_can_be_loaded_and_the_progress_is_told() {
-    let server = StandIn::start();
+fn a_fetched_model_can_be_loaded_and_its_progress_is_reported() {
+    let server = FakeHub::start();
     let mut steps: Vec<Download> = Vec::new();
     let path = server.hub().fetch(&tiny(), &mut |step| steps.push(step)).unwrap();
     load(&path);
@@ -241,12 +241,12 @@ fn a_fetched_model_can_be_loaded_and_the_progress_is_told() {
     assert_eq!((last.done, last.total), (weights, weights));
     assert!(steps.is_sorted_by(|a, b| a.file != b.file || a.done <= b.done));
     assert!(path.join("1_Pooling/config.json").is_file());
-    assert!(!path.join("onnx").exists(), "nothing that is of no use");
+    assert!(!path.join("onnx").exists(), "files that Forebay does not need are left out");
 }
 
 #[test]
-fn the_cache_is_laid_out_as_the_hubs_own_client_does() {
-    let server = StandIn::start();
+fn the_cache_has_the_layout_of_the_hubs_own_client() {
+    let server = FakeHub::start();
     let revision = "refs/pr/1".to_owned();
     let path = fetch(&server.hub(), &HubModel { revision, ..tiny() }).unwrap();
     assert_eq!(path, server.folder().join("snapshots").join(OLD));
@@ -265,8 +265,8 @@ fn the_cache_is_laid_out_as_the_hubs_own_client_does() {
 }
 
 #[test]
-fn a_commit_that_changes_one_file_brings_that_file_alone() {
-    let server = StandIn::start();
+fn only_the_changed_files_of_a_new_commit_are_downloaded() {
+    let server = FakeHub::start();
     fetch(&server.hub(), &tiny()).unwrap();
     server.requests();
     server.change(|repository| {
@@ -281,7 +281,7 @@ fn a_commit_that_changes_one_file_brings_that_file_alone() {
 
 #[test]
 fn a_transfer_that_fails_is_tried_again() {
-    let server = StandIn::start();
+    let server = FakeHub::start();
     server.change(|it| it.faults = vec![Fault::Half, Fault::Status(503), Fault::Half]);
     let path = fetch(&server.hub(), &tiny()).unwrap();
     load(&path);
@@ -290,14 +290,14 @@ fn a_transfer_that_fails_is_tried_again() {
 }
 
 #[test]
-fn a_transfer_that_keeps_failing_leaves_nothing_that_looks_whole() {
-    let server = StandIn::start();
+fn a_transfer_that_keeps_failing_leaves_no_partial_file() {
+    let server = FakeHub::start();
     server.change(|it| it.faults = vec![Fault::Half; 100]);
     let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
     let Error::Hub { what, source, .. } = error else { panic!("{error:?}") };
     assert_eq!(what, "model.safetensors");
     let weights = server.state.lock().unwrap().files["model.safetensors"].len();
-    assert_eq!(source.to_string(), format!("{} bytes came of {weights}", weights / 2));
+    assert_eq!(source.to_string(), format!("received {} of {weights} bytes", weights / 2));
     let blobs: Vec<_> = fs::read_dir(server.folder().join("blobs"))
         .unwrap()
         .map(|blob| blob.unwrap().file_name().into_string().unwrap())
@@ -311,7 +311,7 @@ fn a_transfer_that_keeps_failing_leaves_nothing_that_looks_whole() {
 
 #[test]
 fn names_that_would_lead_out_of_the_cache_are_refused() {
-    let server = StandIn::start();
+    let server = FakeHub::start();
     server.change(|it| it.faults = vec![Fault::Etag]);
     let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
     assert!(format!("{error:?}").contains("no ETag"), "{error:?}");
@@ -323,7 +323,7 @@ fn names_that_would_lead_out_of_the_cache_are_refused() {
 
 #[test]
 fn a_commit_is_fetched_once_and_a_branch_is_followed() {
-    let server = StandIn::start();
+    let server = FakeHub::start();
     let pinned = HubModel { revision: OLD.to_owned(), ..tiny() };
     let old = fetch(&server.hub(), &pinned).unwrap();
     assert!(!server.requests().is_empty());
@@ -331,7 +331,7 @@ fn a_commit_is_fetched_once_and_a_branch_is_followed() {
     assert!(server.requests().is_empty(), "a commit never changes");
 
     assert_eq!(fetch(&server.hub(), &tiny()), Ok(old.clone()));
-    assert_eq!(server.requests(), ["list main"], "its files are there");
+    assert_eq!(server.requests(), ["list main"], "its files are cached already");
     server.change(|repository| repository.head = NEW);
     let new = fetch(&server.hub(), &tiny()).unwrap();
     assert_ne!(old, new);
@@ -339,8 +339,8 @@ fn a_commit_is_fetched_once_and_a_branch_is_followed() {
 }
 
 #[test]
-fn without_the_hub_what_is_in_the_cache_is_used() {
-    let mut server = StandIn::start();
+fn without_the_hub_the_cached_copy_is_used() {
+    let mut server = FakeHub::start();
     let hub = server.hub();
     let offline = Hub { offline: true, ..hub.clone() };
     let message = fetch(&offline, &tiny()).unwrap_err();
@@ -362,22 +362,26 @@ fn without_the_hub_what_is_in_the_cache_is_used() {
 
 #[test]
 fn a_private_model_needs_a_token() {
-    let server = StandIn::start();
+    let server = FakeHub::start();
     server.change(|repository| repository.is_private = true);
     let message = fetch(&server.hub(), &tiny()).unwrap_err();
     assert!(message.contains("(status 401)") && message.contains("set HF_TOKEN"), "{message}");
     let token = Some("hf_secret".to_owned());
     let path = fetch(&Hub { token, ..server.hub() }, &tiny()).unwrap();
     load(&path);
-    assert_eq!(fetch(&server.hub(), &tiny()), Ok(path), "refused again, but the cache has a copy");
+    assert_eq!(
+        fetch(&server.hub(), &tiny()),
+        Ok(path),
+        "access is denied, but the cache has a copy"
+    );
 }
 
 #[test]
-fn what_is_no_model_is_refused_and_leaves_nothing_that_looks_like_one() {
-    let server = StandIn::start();
+fn a_revision_without_a_model_is_refused_and_not_cached() {
+    let server = FakeHub::start();
     let unknown = HubModel { revision: "v9".to_owned(), ..tiny() };
     let message = fetch(&server.hub(), &unknown).unwrap_err();
-    assert!(message.starts_with("the Hub has no tiny/bert@v9"), "{message}");
+    assert!(message.starts_with("tiny/bert@v9 was not found on the Hub"), "{message}");
     server.change(|repository| drop(repository.files.remove("model.safetensors")));
     let message = fetch(&server.hub(), &tiny()).unwrap_err();
     assert!(message.starts_with("tiny/bert@main has no model.safetensors on the Hub"), "{message}");

@@ -1,4 +1,4 @@
-//! What is said about a model directory that cannot be loaded.
+//! Error messages about model directories that cannot be loaded.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common;
 
-/// A copy of the tiny BERT classifier, to be damaged.
+/// Copies the tiny BERT classifier, for a test to damage.
 fn copy() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let original = common::reference("tiny-bert-classifier");
@@ -21,7 +21,7 @@ fn copy() -> TempDir {
     directory
 }
 
-/// A copy whose JSON `file` was changed.
+/// Copies the model and changes its JSON `file`.
 fn with(file: &str, change: impl FnOnce(&mut Value)) -> TempDir {
     let directory = copy();
     let path = directory.path().join(file);
@@ -35,12 +35,12 @@ fn options(directory: &TempDir) -> TextModelOptions {
     common::options(directory.path(), DeviceChoice::Cpu, 4)
 }
 
-/// The complaint about the directory, its path left out, with its cause.
-fn complaint(directory: &TempDir) -> String {
-    complaint_about(&options(directory))
+/// Returns the error about the directory with its cause, without the directory's path.
+fn error_message(directory: &TempDir) -> String {
+    error_message_for(&options(directory))
 }
 
-fn complaint_about(options: &TextModelOptions) -> String {
+fn error_message_for(options: &TextModelOptions) -> String {
     let Err(error) = TextModel::load(options) else { panic!("the model was loaded") };
     let path = format!("{}/", options.path.display());
     format!("{:#}", anyhow::Error::from(error)).replace(&path, "")
@@ -51,7 +51,7 @@ fn a_missing_file_is_named() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         let directory = copy();
         fs::remove_file(directory.path().join(file)).unwrap();
-        let message = complaint(&directory);
+        let message = error_message(&directory);
         assert!(
             message.starts_with(&format!("cannot read {file}; a model directory holds")),
             "{message}"
@@ -64,17 +64,18 @@ fn a_missing_file_is_named() {
 fn invalid_json_is_located() {
     let directory = copy();
     fs::write(directory.path().join("config.json"), "{\n  \"model_type\": bert\n}").unwrap();
-    let message = complaint(&directory);
+    let message = error_message(&directory);
     assert_eq!(message, "invalid JSON in config.json: expected value at line 2 column 17");
     let directory = copy();
     fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
-    let message = complaint(&directory);
+    let message = error_message(&directory);
     assert!(message.starts_with("cannot load the tokenizer tokenizer.json: "), "{message}");
 }
 
 #[test]
 fn an_unknown_architecture_is_named() {
-    let message = complaint(&with("config.json", |config| config["model_type"] = json!("gpt2")));
+    let message =
+        error_message(&with("config.json", |config| config["model_type"] = json!("gpt2")));
     assert_eq!(
         message,
         "config.json asks for model_type = gpt2, supported: bert, distilbert, electra, roberta"
@@ -83,12 +84,14 @@ fn an_unknown_architecture_is_named() {
 
 #[test]
 fn a_missing_tensor_and_a_wrong_shape_are_named() {
-    let message = complaint(&with("config.json", |config| config["num_hidden_layers"] = json!(3)));
+    let message =
+        error_message(&with("config.json", |config| config["num_hidden_layers"] = json!(3)));
     assert!(
         message.contains("no tensor `bert.encoder.layer.2.attention.self.query.weight`"),
         "{message}"
     );
-    let message = complaint(&with("config.json", |config| config["intermediate_size"] = json!(97)));
+    let message =
+        error_message(&with("config.json", |config| config["intermediate_size"] = json!(97)));
     assert_eq!(
         message,
         "tensor `bert.encoder.layer.0.intermediate.dense.weight` in model.safetensors is [96, 32], but config.json \
@@ -100,7 +103,7 @@ fn a_missing_tensor_and_a_wrong_shape_are_named() {
 fn a_damaged_weights_file_is_named() {
     let directory = copy();
     fs::write(directory.path().join("model.safetensors"), b"not a safetensors file").unwrap();
-    let message = complaint(&directory);
+    let message = error_message(&directory);
     assert!(message.starts_with("cannot parse model.safetensors as safetensors: "), "{message}");
 }
 
@@ -108,7 +111,7 @@ fn a_damaged_weights_file_is_named() {
 fn a_vocabulary_larger_than_the_embedding_is_refused() {
     let directory = with("tokenizer.json", |json| json["model"]["vocab"]["surplus"] = json!(179));
     assert_eq!(
-        complaint(&directory),
+        error_message(&directory),
         "tokenizer.json yields token ids up to 179, but the model embeds 179 tokens; tokenizer and weights belong \
          to different models"
     );
@@ -117,19 +120,19 @@ fn a_vocabulary_larger_than_the_embedding_is_refused() {
 #[test]
 fn a_classifier_without_labels_is_refused() {
     for none in [json!(null), json!({})] {
-        let message = complaint(&with("config.json", |config| config["id2label"] = none));
+        let message = error_message(&with("config.json", |config| config["id2label"] = none));
         assert!(message.starts_with("config.json names no labels; add `id2label`"), "{message}");
     }
     let gap = json!({"0": "negative", "2": "positive"});
-    let message = complaint(&with("config.json", |config| config["id2label"] = gap));
+    let message = error_message(&with("config.json", |config| config["id2label"] = gap));
     assert!(message.contains("no valid `id2label`"), "{message}");
 }
 
 #[test]
-fn the_task_is_inferred_or_asked_for() {
+fn the_task_is_inferred_or_must_be_set() {
     let masked = json!(["BertForMaskedLM"]);
     let directory = with("config.json", |config| config["architectures"] = masked);
-    let message = complaint(&directory);
+    let message = error_message(&directory);
     assert!(
         message.contains("set the task to `text-embedding` or `text-classification`"),
         "{message}"
@@ -142,7 +145,7 @@ fn the_task_is_inferred_or_asked_for() {
 }
 
 #[test]
-fn the_limit_is_the_smallest_that_the_files_know() {
+fn the_token_limit_comes_from_the_files_unless_it_is_set() {
     let directory = copy();
     assert_eq!(TextModel::load(&options(&directory)).unwrap().max_tokens(), 64);
     fs::write(directory.path().join("sentence_bert_config.json"), r#"{"max_seq_length": 32}"#)
@@ -153,7 +156,7 @@ fn the_limit_is_the_smallest_that_the_files_know() {
     assert_eq!(TextModel::load(&longer).unwrap().max_tokens(), 48);
     for asked in [2, 65] {
         let max_tokens = NonZeroUsize::new(asked);
-        let message = complaint_about(&TextModelOptions { max_tokens, ..options(&directory) });
+        let message = error_message_for(&TextModelOptions { max_tokens, ..options(&directory) });
         assert_eq!(
             message,
             format!("max_tokens = {asked} is out of range, this model takes 3 to 64")
@@ -162,7 +165,7 @@ fn the_limit_is_the_smallest_that_the_files_know() {
 }
 
 #[test]
-fn truncation_and_padding_in_the_tokenizer_file_do_not_count() {
+fn truncation_and_padding_in_the_tokenizer_file_are_ignored() {
     let directory = with("tokenizer.json", |json| {
         json["truncation"] =
             json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
@@ -176,7 +179,7 @@ fn truncation_and_padding_in_the_tokenizer_file_do_not_count() {
     assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().ids().len(), 12);
 }
 
-/// Rewrites every tensor of the weights.
+/// Converts every tensor of the weights.
 fn convert(directory: &TempDir, dtype: Dtype, element: impl Fn(f32) -> Vec<u8>) {
     let path = directory.path().join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
@@ -206,7 +209,7 @@ fn half_precision_weights_are_read_and_others_are_refused() {
     TextModel::load(&options(&bf16)).unwrap();
     let f64 = copy();
     convert(&f64, Dtype::F64, |value| f64::from(value).to_le_bytes().to_vec());
-    let message = complaint(&f64);
+    let message = error_message(&f64);
     assert!(
         message.ends_with("model.safetensors is F64; convert it to F32, F16 or BF16"),
         "{message}"

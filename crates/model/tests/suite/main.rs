@@ -1,6 +1,6 @@
-//! What a user sees of the models, checked against reference values.
+//! Tests of the models against reference values, through the public API.
 
-// Always on here; it tells clippy that helpers are tests too, and may unwrap.
+// Always enabled here. It makes clippy treat helpers as test code, which may unwrap.
 #![cfg(test)]
 
 mod answers;

@@ -1,4 +1,5 @@
-//! all-MiniLM-L6-v2 against the vectors that sentence-transformers computes. `scripts/fetch-minilm.sh` fetches it.
+//! Compares all-MiniLM-L6-v2 with the vectors that sentence-transformers computes. The model is
+//! fetched by `scripts/fetch-minilm.sh`.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -28,7 +29,7 @@ fn minilm() -> Option<PathBuf> {
     path.join("model.safetensors").exists().then_some(path)
 }
 
-/// How far from the reference a vector may be: the least cosine, and the most for one number.
+/// The smallest cosine and the largest difference of one number that are accepted.
 type Tolerance = (f32, f32);
 
 fn agrees_with_sentence_transformers(

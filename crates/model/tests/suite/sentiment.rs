@@ -8,7 +8,7 @@ use forebay_model::{DeviceChoice, Label, TextModel, TextOutput};
 use crate::common;
 
 #[test]
-fn the_shipped_model_knows_praise_from_blame() {
+fn the_shipped_model_tells_positive_from_negative_reviews() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");
     let mut model = TextModel::load(&common::options(&path, DeviceChoice::Cpu, 8)).unwrap();
     let expected = [
@@ -27,7 +27,7 @@ fn the_shipped_model_knows_praise_from_blame() {
     }
 }
 
-/// Everybody who clones the repository or pulls the image downloads it.
+/// Everyone who clones the repository or pulls the image downloads the model.
 #[test]
 fn the_shipped_model_has_at_most_30_megabytes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");

@@ -1,4 +1,4 @@
-//! `CostModel`: how long a device takes for a batch, learnt from how long it took.
+//! `CostModel`: predicts how long a device takes for a batch, from how long earlier batches took.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +7,9 @@ use super::{BatchLoad, Shapes};
 
 /// Predicts the time of a batch as `A + B * elements + C * pairs`, fitted while it is used.
 ///
-/// `A` is what every call costs, `B` what an element does and `C` what a pair of elements of one member does, as in
-/// attention. None is ever negative. Whoever runs batches [`observe`](Self::observe)s what they took.
+/// `A` is the cost of a call, `B` that of an element, and `C` that of a pair of elements of one
+/// member, as in attention. None is ever negative. The code that runs batches passes their times to
+/// [`observe`](Self::observe).
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct CostModel {
 /// Seconds for a call, for a thousand elements, and for a million pairs.
 type Coefficients = [f64; 3];
 
-/// Without any observation: a call costs as much as a thousand elements.
+/// The coefficients before any observation: a call costs as much as a thousand elements.
 const UNKNOWN: Coefficients = [1e-3, 1e-3, 0.0];
 
 #[derive(Debug)]
@@ -43,25 +44,26 @@ struct Fit {
 }
 
 impl CostModel {
-    /// Knows nothing yet of a device that is given these shapes.
+    /// Creates a model without observations for a device that is given these shapes.
     #[must_use]
     pub fn new(shapes: Shapes) -> Self {
         let fit = Fit { seeds: Sums::default(), recent: Sums::default(), coefficients: UNKNOWN };
         Self { shapes, fit: Mutex::new(fit) }
     }
 
-    /// What the device is given.
+    /// Returns the shapes that the device is given.
     #[must_use]
     pub fn shapes(&self) -> &Shapes {
         &self.shapes
     }
 
-    /// Learns from a trial run, which is never forgotten: batches under way may be all alike, and tell nothing of others.
+    /// Learns from a trial run, which is never forgotten, because later batches may be all alike
+    /// and say nothing about others.
     pub fn seed(&self, load: BatchLoad, took: Duration) {
         self.learn(load, took, |fit, row, seconds| fit.seeds.add(row, seconds));
     }
 
-    /// Learns from a batch. The last few hundred count.
+    /// Learns from a batch. Only the last few hundred batches count.
     pub fn observe(&self, load: BatchLoad, took: Duration) {
         const MEMORY: f64 = 0.99;
         self.learn(load, took, |fit, row, seconds| {
@@ -84,14 +86,14 @@ impl CostModel {
         fit.coefficients = sums.solve();
     }
 
-    /// How long a batch will take.
+    /// Predicts how long a batch will take.
     #[must_use]
     pub fn predict(&self, load: BatchLoad) -> Duration {
         let seconds = self.prices().seconds(load);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// The present fit, for many predictions at once.
+    /// Returns a copy of the current fit, for many predictions at once.
     pub(super) fn prices(&self) -> Prices<'_> {
         let fit = self.fit.lock().unwrap_or_else(PoisonError::into_inner);
         Prices { shapes: &self.shapes, coefficients: fit.coefficients }
@@ -107,7 +109,7 @@ fn row(shapes: &Shapes, load: BatchLoad) -> [f64; 3] {
     [1.0, shapes.elements(load) as f64 / 1e3, shapes.pairs(load) as f64 / 1e6]
 }
 
-/// A fit as it was when it was asked for.
+/// A copy of a fit, which does not change.
 pub(super) struct Prices<'a> {
     pub(super) shapes: &'a Shapes,
     coefficients: Coefficients,
@@ -123,8 +125,9 @@ fn dot(left: [f64; 3], right: [f64; 3]) -> f64 {
     left.into_iter().zip(right).map(|(left, right)| left * right).sum()
 }
 
-/// The normal equations of a least-squares fit of relative errors: a batch that took ten times as long as expected, be
-/// it for another process, counts no more than one that was ten times too fast.
+/// The normal equations of a least-squares fit of relative errors. A batch that took ten times as
+/// long as expected, for example because of another process, counts no more than one that took a
+/// tenth.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     matrix: [[f64; 3]; 3],
@@ -166,7 +169,8 @@ impl Sums {
         self.weight = self.weight * by + other.weight;
     }
 
-    /// The coefficients with the least error, none of them negative: the best of all that leave some of them out.
+    /// Returns the coefficients with the least error, none of them negative: the best of all fits
+    /// in which some coefficients are left out.
     fn solve(&self) -> Coefficients {
         let candidates = (1_u8..8).filter_map(|used| {
             let found = self.solve_with([0, 1, 2].map(|index| used & (1 << index) != 0))?;
@@ -176,9 +180,10 @@ impl Sums {
         best.map_or(UNKNOWN, |(_, coefficients)| coefficients)
     }
 
-    /// Gaussian elimination among those that are used; `None` where one would be negative.
+    /// Fits the coefficients in `used` by Gaussian elimination; `None` if one of them would be
+    /// negative.
     fn solve_with(&self, used: [bool; 3]) -> Option<Coefficients> {
-        // Keeps apart what the data does not.
+        // Keeps the equations solvable if the data does not distinguish two coefficients.
         const RIDGE: f64 = 1e-9;
         let mut rows = [[0.0; 4]; 3];
         for (index, row) in rows.iter_mut().enumerate() {
@@ -208,7 +213,7 @@ impl Sums {
         found.iter().all(|value| value.is_finite() && *value >= 0.0).then_some(found)
     }
 
-    /// The sum of the squares of the relative errors.
+    /// Returns the sum of the squares of the relative errors.
     fn error(&self, coefficients: Coefficients) -> f64 {
         let product = self.matrix.map(|row| dot(row, coefficients));
         dot(product, coefficients) - 2.0 * dot(self.vector, coefficients) + self.weight
@@ -235,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_a_device_costs_whatever_the_noise(
+        fn predictions_agree_with_a_noisy_device(
             a in 1e-4..3e-2_f64, b in 0.0..1e-5_f64, c in 0.0..1e-7_f64,
             noise in prop::collection::vec(0.95..1.05_f64, 200),
         ) {
@@ -245,7 +250,8 @@ mod tests {
                 a + b * elements + c * elements * length as f64
             };
             for (n, noise) in noise.iter().enumerate() {
-                let (size, length) = (1 + n * 7 % 64, 8 + (n as u64 * 31) % 248);
+                let size = 1 + n * 7 % 64;
+                let length = 8 + (n as u64 * 31) % 248;
                 costs.observe(load(size, length), Duration::from_secs_f64(seconds(size, length) * noise));
             }
             for (size, length) in [(1, 8), (16, 100), (64, 250)] {
@@ -254,7 +260,7 @@ mod tests {
         }
 
         #[test]
-        fn no_observation_makes_it_negative_or_infinite(
+        fn no_observation_makes_a_prediction_negative_or_infinite(
             seen in prop::collection::vec((1_usize..99, 1_u64..999, 0_u64..u64::MAX), 0..20),
         ) {
             let costs = CostModel::new(Shapes::ragged());
@@ -272,7 +278,8 @@ mod tests {
         let costs = CostModel::new(Shapes::padded());
         for factor in [1, 3] {
             for n in 0..1000 {
-                let (size, length) = (1 + n % 32, 10 + n as u64 % 90);
+                let size = 1 + n % 32;
+                let length = 10 + n as u64 % 90;
                 let micros = factor * (3000 + 2 * size as u64 * length);
                 costs.observe(load(size, length), Duration::from_micros(micros));
             }
@@ -281,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_that_are_all_alike_do_not_wipe_out_what_the_trial_runs_told() {
+    fn batches_that_are_all_alike_do_not_erase_the_trial_runs() {
         let costs = CostModel::new(Shapes::padded());
         for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
             costs.seed(load(size, length), Duration::from_micros(3000 + 2 * size as u64 * length));

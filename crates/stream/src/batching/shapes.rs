@@ -1,35 +1,37 @@
-//! `Shapes`: what a device makes of a batch's lengths.
+//! `Shapes`: the rectangles that a device computes for batches.
 
 use super::BatchLoad;
 
-/// Which rectangles of `size` x `length` a device is given.
+/// The rectangles of `size` x `length` that a device is given.
 ///
-/// A device that takes rectangles pads every member of a batch to the longest. One that compiles and tunes its kernels
-/// for every new rectangle is given few of them: sizes and lengths are rounded up to the rungs of two ladders.
+/// A device that takes rectangles pads every member of a batch to the longest. A device that
+/// compiles and tunes its kernels for every new rectangle should be given few different ones: sizes
+/// and lengths are rounded up to the rungs of two ladders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
     pads: bool,
-    // Both ascending; nothing is rounded where there are none, nor beyond the last. Each length with the largest size
-    // that goes with it.
+    // The rungs of both ladders, ascending. A ladder without rungs rounds nothing, and neither does
+    // any beyond its last rung. Each length has the largest size that fits with it.
     sizes: Vec<u64>,
     lengths: Vec<(u64, u64)>,
 }
 
 impl Shapes {
-    /// A device to which members of unlike length are no trouble: nothing is padded.
+    /// Shapes of a device that takes members of different lengths without padding.
     #[must_use]
     pub fn ragged() -> Self {
         Self { pads: false, sizes: Vec::new(), lengths: Vec::new() }
     }
 
-    /// Rectangles as small as the batch allows.
+    /// Shapes of a device that pads to the longest member: rectangles as small as the batch allows.
     #[must_use]
     pub fn padded() -> Self {
         Self { pads: true, ..Self::ragged() }
     }
 
-    /// Rectangles whose sides are rounded up to the next of `sizes` and of `lengths`, and none but those that `fit`,
-    /// unless it is that of a single member. What does not fit does not with a longer side either.
+    /// Shapes whose sides are rounded up to the next of `sizes` and of `lengths`, limited to those
+    /// that `fits` accepts; a single member may have any. `fits` must not accept a rectangle with a
+    /// longer side than one that it refuses.
     #[must_use]
     pub fn ladder(
         mut sizes: Vec<u64>,
@@ -45,32 +47,33 @@ impl Shapes {
         Self { pads: true, lengths: lengths.collect(), sizes }
     }
 
-    /// Whether members of unlike length cost each other anything.
+    /// Whether members are padded, so that members of different lengths cost more together.
     #[must_use]
     pub fn pads(&self) -> bool {
         self.pads
     }
 
-    /// The rectangle of a batch, `[size, length]`.
+    /// Returns the rectangle of a batch, `[size, length]`.
     #[must_use]
     pub fn round_up(&self, size: usize, longest: u64) -> [u64; 2] {
-        let (size, length) = (size as u64, self.rung(longest).map(|(length, _)| length));
+        let size = size as u64;
+        let length = self.rung(longest).map(|(length, _)| length);
         let next = self.sizes.iter().copied().find(|&rung| rung >= size);
         [next.unwrap_or(size), length.unwrap_or(longest)]
     }
 
-    /// The length that this one is rounded up to, and the largest size that goes with it.
+    /// Returns the length that `longest` is rounded up to, and the largest size that fits with it.
     fn rung(&self, longest: u64) -> Option<(u64, u64)> {
         self.lengths.iter().copied().find(|&(length, _)| length >= longest)
     }
 
-    /// Whether a batch may be one rectangle.
+    /// Whether the rectangle of a batch fits.
     pub(super) fn admits(&self, load: BatchLoad) -> bool {
         let most = self.rung(load.longest).map_or(u64::MAX, |(_, most)| most);
         load.size <= 1 || load.size as u64 <= most
     }
 
-    /// How many elements the device computes for a batch, padding counted in.
+    /// Returns the number of elements that the device computes for a batch, including padding.
     #[must_use]
     pub fn elements(&self, load: BatchLoad) -> u64 {
         if !self.pads {
@@ -80,7 +83,8 @@ impl Shapes {
         size.saturating_mul(length)
     }
 
-    /// How many pairs of elements of one member there are, which is what attention costs.
+    /// Returns the number of pairs of elements of the same member, including padding: the cost of
+    /// attention.
     #[must_use]
     pub fn pairs(&self, load: BatchLoad) -> u64 {
         if !self.pads {
@@ -90,7 +94,7 @@ impl Shapes {
         size.saturating_mul(length).saturating_mul(length)
     }
 
-    /// Every rectangle that can occur, smallest first; none where nothing is rounded.
+    /// Returns every rectangle that can occur, smallest first; none if nothing is rounded.
     #[must_use]
     pub fn all(&self) -> Vec<[u64; 2]> {
         let lengths = self.lengths.iter().flat_map(|&(length, most)| {
@@ -110,7 +114,7 @@ mod tests {
     use super::{BatchLoad, Shapes};
 
     #[test]
-    fn without_padding_every_element_is_one_of_the_batch() {
+    fn without_padding_only_the_elements_of_the_batch_count() {
         let load: BatchLoad = [3, 5].into_iter().collect();
         let ragged = Shapes::ragged();
         assert_eq!((ragged.elements(load), ragged.pairs(load)), (8, 9 + 25));
@@ -121,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_ladder_admits_is_one_of_all_its_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
+        fn a_ladder_admits_a_batch_if_its_shape_is_one_of_all_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
             let fits = |[size, length]: [u64; 2]| size * length <= 1024;
             let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], fits);
             let load: BatchLoad = lengths.iter().copied().collect();

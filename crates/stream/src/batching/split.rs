@@ -1,15 +1,16 @@
-//! Cutting what waits into batches.
+//! `split`: divides waiting members into batches.
 
 use std::ops::Range;
 
 use super::cost_model::Prices;
 use super::{BatchLoad, CostModel};
 
-/// Cuts members, given by their lengths in ascending order, into the batches that take the least time in all, each of at
-/// most `max_size` members and `max_elements` elements, unless a single one has more.
+/// Divides members, given by their lengths in ascending order, into the batches that take the least
+/// time in total. Each batch has at most `max_size` members and `max_elements` elements, unless a
+/// single member has more.
 ///
-/// That is the programme of `TurboTransformers`: the cheapest division of the first `n` members ends in some batch of the
-/// last `k`, before which comes the cheapest division of the first `n - k`.
+/// This is the dynamic programme of `TurboTransformers`: the cheapest division of the first `n`
+/// members ends in a batch of the last `k`, preceded by the cheapest division of the first `n - k`.
 #[must_use]
 pub fn split(
     lengths: &[u64],
@@ -17,13 +18,16 @@ pub fn split(
     max_elements: u64,
     costs: &CostModel,
 ) -> Vec<Range<usize>> {
-    // Of two divisions that cost the same, the one of fewer batches counts; of as many, the first are the larger ones.
+    // Seconds that are added for each batch, so that of two divisions with the same cost the one
+    // with fewer batches wins. If the number of batches is the same, the first batches are the
+    // larger ones.
     const FEWER: f64 = 1e-6;
     let prices = costs.prices();
     if !prices.shapes.pads() {
         return fill(lengths, max_size, max_elements, &prices);
     }
-    // The cost of the cheapest division of the first members, and the size of its last batch.
+    // At each index, the cost of the cheapest division of that many members, and the size of its
+    // last batch.
     let mut best: Vec<(f64, usize)> = vec![(0.0, 0)];
     for end in 1..=lengths.len() {
         let mut load = BatchLoad::default();
@@ -51,12 +55,12 @@ pub fn split(
     batches
 }
 
-/// Whether a batch of more than one stays within the limits.
+/// Whether a batch of more than one member stays within the limits.
 pub(super) fn fits(load: BatchLoad, max_elements: u64, prices: &Prices<'_>) -> bool {
     prices.shapes.elements(load) <= max_elements && prices.shapes.admits(load)
 }
 
-/// Where nothing is padded the fewest batches are the cheapest.
+/// Fills one batch after the other. Without padding, the fewest batches are the cheapest.
 fn fill(
     lengths: &[u64],
     max_size: usize,
@@ -64,7 +68,8 @@ fn fill(
     prices: &Prices<'_>,
 ) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
-    let (mut start, mut load) = (0, BatchLoad::default());
+    let mut start = 0;
+    let mut load = BatchLoad::default();
     for (index, &length) in lengths.iter().enumerate() {
         let more = load.with(length);
         if load.size > 0 && (load.size >= max_size || !fits(more, max_elements, prices)) {
@@ -102,23 +107,31 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_pad_each_other_too_much_go_apart() {
+    fn lengths_that_would_need_too_much_padding_are_separated() {
         let costs = costs(Shapes::padded());
-        assert_eq!(split(&[10, 10, 250], 64, u64::MAX, &costs).len(), 1, "a call costs more");
+        assert_eq!(
+            split(&[10, 10, 250], 64, u64::MAX, &costs).len(),
+            1,
+            "another call costs more than the padding"
+        );
         let short_and_long: Vec<_> = [vec![10; 16], vec![250]].concat();
         assert_eq!(split(&short_and_long, 64, u64::MAX, &costs), [0..16, 16..17]);
     }
 
     #[test]
-    fn where_nothing_is_padded_batches_are_filled() {
+    fn without_padding_batches_are_filled() {
         let costs = costs(Shapes::ragged());
         assert_eq!(split(&[1, 1, 250, 250], 3, u64::MAX, &costs), [0..3, 3..4]);
         assert_eq!(split(&[1, 1, 250, 250], 9, 252, &costs), [0..3, 3..4]);
-        assert_eq!(split(&[9, 9], 9, 3, &costs), [0..1, 1..2], "one alone may be too much");
+        assert_eq!(
+            split(&[9, 9], 9, 3, &costs),
+            [0..1, 1..2],
+            "a single member may exceed the limit"
+        );
         assert!(split(&[], 9, 9, &costs).is_empty());
     }
 
-    /// The cheapest of all divisions, by trying them.
+    /// Returns the cost of the cheapest division, found by trying all of them.
     fn cheapest(lengths: &[u64], costs: &CostModel, max_size: usize) -> f64 {
         let cuts = lengths.len() - 1;
         let all = (0_u32..1 << cuts).map(|cut| {

@@ -1,4 +1,4 @@
-//! `accumulate` and `scan`: a state that every value moves on.
+//! `accumulate` and `scan`: a state that every value updates.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use futures::stream::{BoxStream, Stream, StreamExt as _};
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by the state that `f` makes of the state before it. For a result that is not the state,
-    /// see [`scan`](Flow::scan).
+    /// Replaces each value by the state that `f` makes of the previous state and the value. For a
+    /// result that is not the state, see [`scan`](Flow::scan).
     ///
-    /// - **Emits** the new state for each value, under the same key and receipt.
+    /// - **Emits** the new state for each value, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds one state.
     /// - **Completes** when upstream completes.
-    /// - **On failure** that event's receipt fails, with this stage's name, and the state stays as it was.
+    /// - **On failure** that event's receipt fails, with this stage's name, and the state stays as
+    ///   it was.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -40,13 +41,14 @@ impl<T: Send + 'static> Flow<T> {
         }))
     }
 
-    /// Replaces each value by a result that `f` gives beside the next state. To emit the state itself, see
-    /// [`accumulate`](Flow::accumulate).
+    /// Replaces each value by the result that `f` returns together with the next state. To emit the
+    /// state itself, see [`accumulate`](Flow::accumulate).
     ///
-    /// - **Emits** one result for each value, under the same key and receipt.
+    /// - **Emits** one result for each value, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds one state.
     /// - **Completes** when upstream completes.
-    /// - **On failure** that event's receipt fails, with this stage's name, and the state stays as it was.
+    /// - **On failure** that event's receipt fails, with this stage's name, and the state stays as
+    ///   it was.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -70,7 +72,7 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// The state is replaced, never changed in place: what a failed step did to it is gone.
+/// Replaces the state and never changes it in place, so that a failed step leaves it unchanged.
 fn steps<T: Send + 'static, S: Send + 'static, U: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
     name: Arc<str>,
@@ -101,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_loop_and_a_failed_step_leaves_the_state(values: Vec<u8>) {
+        fn results_agree_with_a_loop_and_a_failed_step_does_not_change_the_state(values: Vec<u8>) {
             let mut sum = 0_u8;
             let mut sums = Vec::new();
             let mut codes = Vec::new();

@@ -1,4 +1,4 @@
-//! `adaptive_window`: batches as large as what is there, for whoever takes them one at a time.
+//! `adaptive_window`: batches of all events that are ready when downstream asks for one.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -13,31 +13,35 @@ use crate::clock::{later, poll_until};
 use crate::failure::infallible;
 use crate::{Batches, Event, Failure, Flow, NodeKind};
 
-/// The limits of an [`adaptive_window`](Flow::adaptive_window): whichever is reached first closes the batch.
+/// The limits of an [`adaptive_window`](Flow::adaptive_window): the first one that is reached
+/// closes the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveWindow {
-    /// Most events in a batch.
+    /// The maximum number of events in a batch.
     pub max_size: NonZeroUsize,
-    /// Longest that a batch waits for more, from when its first event was taken. Zero hands over what is there.
+    /// The longest time that a batch waits for more events, from when its first event was taken.
+    /// With zero, a batch has the events that are ready.
     pub max_wait: Duration,
-    /// Most that the events of a batch cost together, in the unit of the cost function (tokens, bytes);
-    /// [`u64::MAX`] for no such limit.
+    /// The maximum cost of a batch's events together, in the unit of the cost function (tokens,
+    /// bytes); [`u64::MAX`] for no such limit.
     pub max_cost: u64,
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers what is there when downstream asks: single events while it is idle, larger batches the busier it is.
-    /// The window for inference. To gather on a beat instead, see [`timed_window`](Flow::timed_window); to fill
-    /// batches up, [`partition`](Flow::partition).
+    /// Gathers the events that are ready when downstream asks: single events while it is idle,
+    /// larger batches the busier it is. This is the window for inference. To gather at a fixed
+    /// interval instead, see [`timed_window`](Flow::timed_window); to fill batches up,
+    /// [`partition`](Flow::partition).
     ///
-    /// - **Emits**, when downstream asks, what upstream has ready, up to the limits. Where `max_wait` is not zero, it
-    ///   gathers until it has passed since the first event (a later one does not extend it) or a limit is reached.
-    ///   Never an empty batch. The event that would exceed `max_cost` starts the next batch, and one that exceeds it
-    ///   by itself goes alone.
-    /// - **Backpressures** when downstream does, and then takes nothing either, so that what comes meanwhile gathers
-    ///   upstream: put a [`buffer`](Flow::buffer) before it where upstream keeps nothing ready by itself. Holds at
-    ///   most `max_size` events.
-    /// - **Completes** when upstream completes, after what it holds.
+    /// - **Emits**, when downstream asks, the events that upstream has ready, up to the limits. If
+    ///   `max_wait` is not zero, it gathers until that time has passed since the first event (a
+    ///   later event does not extend it) or a limit is reached. A batch is never empty. The event
+    ///   that would exceed `max_cost` starts the next batch, and an event that exceeds it by itself
+    ///   goes alone.
+    /// - **Backpressures** when downstream does, and takes no events then, so that those that come
+    ///   meanwhile gather upstream: put a [`buffer`](Flow::buffer) before it if upstream keeps
+    ///   nothing ready by itself. Holds at most `max_size` events.
+    /// - **Completes** when upstream completes, after the events it holds.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -63,9 +67,10 @@ impl<T: Send + 'static> Flow<T> {
         self.try_adaptive_window(limits, infallible(cost))
     }
 
-    /// [`adaptive_window`](Flow::adaptive_window) by a cost that not every value has.
+    /// Gathers as [`adaptive_window`](Flow::adaptive_window) does, by a cost that can fail.
     ///
-    /// - **On failure** of `cost` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `cost` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     pub fn try_adaptive_window(
         self,
         limits: AdaptiveWindow,
@@ -82,13 +87,14 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::adaptive_window`].
+/// The state machine behind [`Flow::adaptive_window`]. A window closes when it is full, when the
+/// next event does not fit, when upstream ends, or when it is due.
 struct Gathering<T, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     stage: Arc<str>,
     limits: AdaptiveWindow,
     cost: F,
-    // Invariant: within the limits, save that a single event may cost more.
+    // Invariant: within the limits, except that a single event may cost more.
     window: Window<T>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -96,7 +102,7 @@ struct Gathering<T, F> {
 struct Window<T> {
     events: Vec<Event<T>>,
     cost: u64,
-    // When its first event was taken from upstream; `None` while there is none.
+    // The time at which its first event was taken from upstream; `None` while it is empty.
     opened: Option<Instant>,
 }
 
@@ -115,7 +121,8 @@ impl<T> Window<T> {
 impl<T, F> Unpin for Gathering<T, F> {}
 
 impl<T, F: FnMut(&T) -> Result<u64, Failure>> Gathering<T, F> {
-    /// Takes what upstream has ready. Ready when the window gets no more, with the event for which it has no room.
+    /// Takes the events that upstream has ready. Ready when the window is closed, with the event
+    /// that did not fit if there is one.
     fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event<T>, u64)>> {
         while !self.is_full() {
             let Some(event) = ready!(self.upstream.poll_next_unpin(cx)) else { break };
@@ -145,7 +152,7 @@ impl<T, F: FnMut(&T) -> Result<u64, Failure>> Gathering<T, F> {
         self.window.events.is_empty() || sum.is_some_and(|sum| sum <= self.limits.max_cost)
     }
 
-    /// Ready when the window has waited long enough; never for an empty one.
+    /// Ready when the window has waited for `max_wait`; never if it is empty.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(opened) = self.window.opened else { return Poll::Pending };
         poll_until(&mut self.timer, later(opened, self.limits.max_wait), cx)
@@ -188,7 +195,7 @@ mod tests {
         AdaptiveWindow { max_size: size(max_size), max_wait, max_cost }
     }
 
-    /// The batches of numbers that come at so many milliseconds, and when they left.
+    /// Returns the batches of numbers that come at these milliseconds, and when each batch left.
     async fn batches(
         at: &[u64],
         limits: AdaptiveWindow,
@@ -203,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_consumer_gets_each_event_at_once_and_a_busy_one_what_has_gathered() {
+    async fn an_idle_consumer_gets_each_event_at_once_and_a_busy_one_gets_gathered_events() {
         let start = Instant::now();
         let events = Flow::from_stream(timed(vec![0, 1, 2, 3, 30])).buffer(size(9), Overflow::Wait);
         let lists = events.adaptive_window(limits(64, 0, u64::MAX), |_| 1).into_lists();
@@ -223,13 +230,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_event_that_costs_too_much_closes_the_batch_and_waits_from_when_it_came() {
+    async fn an_event_that_costs_too_much_closes_the_batch_and_waits_from_when_it_came() {
         let seen = batches(&[0, 50, 900], limits(9, 100, 5), |_| 3).await;
         assert_eq!(seen, [(vec![0], 50), (vec![50], 150), (vec![900], 900)]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_that_is_due_while_downstream_is_busy_takes_along_what_has_come() {
+    async fn a_batch_that_is_due_while_downstream_is_busy_includes_later_events() {
         let events = Flow::from_stream(timed(vec![0, 20, 40, 70])).buffer(size(9), Overflow::Wait);
         let mut lists =
             events.adaptive_window(limits(9, 10, u64::MAX), |_| 1).into_lists().0.stream;
@@ -241,20 +248,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_wait_is_a_wait_not_a_panic() {
+    async fn the_longest_wait_does_not_panic() {
         let forever = AdaptiveWindow { max_wait: Duration::MAX, ..limits(9, 0, 9) };
         assert_eq!(batches(&[0, 7], forever, |_| 1).await, [(vec![0, 7], 7)]);
     }
 
     #[test]
-    fn no_more_is_taken_than_the_batch_and_the_event_that_does_not_fit() {
+    fn no_more_events_are_taken_than_the_batch_and_the_one_that_does_not_fit() {
         let (flow, outcomes) = Tracked::flow(1_u64..);
         let mut windows = flow.adaptive_window(limits(3, 0, 6), |value| *value).0.stream;
         let mut next = || block_on(windows.next()).unwrap();
         let first = next();
         assert_eq!(first.len(), 3, "1 + 2 + 3");
-        assert_eq!(outcomes.codes(), ["open"; 3], "it is full without a look at the next");
-        let (second, third) = (next(), next());
+        assert_eq!(outcomes.codes(), ["open"; 3], "a full batch does not take the next event");
+        let second = next();
+        let third = next();
         assert_eq!((second.len(), third.len()), (1, 1), "4 + 5 is too much");
         assert_eq!(outcomes.codes(), ["open"; 6]);
         drop((first, second, third, windows));
@@ -263,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_packing_a_list(
+        fn batches_agree_with_packing_a_list(
             costs in prop::collection::vec(prop_oneof![9 => 0_u64..9, 1 => Just(u64::MAX)], 0..60),
             max_size in 1_usize..6, max_cost in 0_u64..20, wait in 0_u64..9,
         ) {
@@ -285,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn agrees_with_a_simulation_in_time(
+        fn batches_agree_with_a_simulation_over_time(
             gaps in prop::collection::vec(1_u64..30, 0..40),
             max_size in 1_usize..6, max_cost in 1_u64..20, wait in prop_oneof![Just(0), (0_u64..50).prop_map(|n| 2 * n + 1)],
         ) {

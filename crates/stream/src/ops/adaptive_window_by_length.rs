@@ -1,4 +1,4 @@
-//! `adaptive_window_by_length`: batches of like lengths, chosen when whoever takes them can.
+//! `adaptive_window_by_length`: batches of similar lengths, chosen when downstream can take them.
 
 mod choice;
 mod dispatch;
@@ -18,30 +18,37 @@ use crate::pump::Pump;
 use crate::queue::{Closing, Queue};
 use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind};
 
-/// How long an event without a deadline gives way to those that have one. So none waits for ever.
+/// The time after which an event without a deadline is as urgent as one whose deadline has come, so
+/// that it does not wait for ever behind events with deadlines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Most events among which a batch is chosen, unless a batch may be larger.
+/// The maximum number of events among which a batch is chosen, unless a batch may be larger.
 const LOOKAHEAD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers what waits into batches of like lengths, each chosen at the moment at which downstream can take it. The
-    /// window for a model whose device pads what it is given; to take what is there as it came, see
-    /// [`adaptive_window`](Flow::adaptive_window).
+    /// Gathers waiting events into batches of similar lengths, each chosen at the moment at which
+    /// downstream can take it. This is the window for a model whose device pads its batches; to
+    /// take events in the order in which they came, see [`adaptive_window`](Flow::adaptive_window).
     ///
-    /// `costs` predicts how long the device takes for a batch, in elements of `length`, and `limits.max_cost` is about
-    /// elements, padding counted in. `deadline` says until when an event is of use, or why it is of none.
+    /// `costs` predicts how long the device takes for a batch, whose elements are counted by
+    /// `length`. `limits.max_cost` is the maximum number of elements, including padding. `deadline`
+    /// returns the time until which an event is of use, or the failure of an event that is of no
+    /// use.
     ///
-    /// - **Emits**, as soon as downstream asks, one of the batches into which what waits is divided such that all take
-    ///   the device the least time: the one with the most urgent event, which is that of the earliest deadline. An
-    ///   event without a deadline is as urgent as if it had a second from when it came. Where nothing is padded, the
-    ///   most urgent events, up to the limits. A `max_wait` that is not zero runs from when the oldest event came,
-    ///   whether or not downstream was busy, and is cut short where a deadline would be missed.
-    /// - **Backpressures** when 1024 events (or `max_size`, if that is more) are to choose from and as many more wait;
-    ///   takes them from upstream in a task of its own, while downstream is busy.
-    /// - **Completes** when upstream completes, after what it holds.
-    /// - **On failure** of `deadline`, before an event is taken or when its deadline is over, that event's receipt
-    ///   fails, with this stage's name; its neighbours go on. A panic upstream ends the flow, after what it holds.
+    /// - **Emits** a batch as soon as downstream asks. The waiting events are divided into the
+    ///   batches that take the device the least time in total, and the batch with the most urgent
+    ///   event is emitted: the one with the earliest deadline. An event without a deadline is as
+    ///   urgent as if it had a deadline one second after it came. If nothing is padded, the batch
+    ///   has the most urgent events, up to the limits. A `max_wait` that is not zero runs from when
+    ///   the oldest event came, whether or not downstream was busy, and is cut short if a deadline
+    ///   would be missed.
+    /// - **Backpressures** when there are 1024 events (or `max_size`, if that is more) to choose
+    ///   from and as many more wait. A separate task takes them from upstream while downstream is
+    ///   busy.
+    /// - **Completes** when upstream completes, after the events it holds.
+    /// - **On failure** of `deadline`, before an event is taken or when its deadline has passed,
+    ///   that event's receipt fails, with this stage's name; other events are not affected. A panic
+    ///   upstream ends the flow, after the events it holds.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -104,21 +111,21 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// An event, and when it came.
+/// The time at which an event came, and the event.
 type Arrival<T> = (Instant, Event<T>);
 
 async fn carry<T>(mut events: BoxStream<'static, Event<T>>, queue: Arc<Queue<Arrival<T>>>) {
     loop {
         queue.room().await;
         let Some(event) = events.next().await else { break };
-        // There is room, and nobody else fills it.
+        // There is room, and no other task adds events.
         drop(queue.try_push((Instant::now(), event)));
         // An upstream that is always ready must not keep downstream from running.
         tokio::task::consume_budget().await;
     }
 }
 
-/// What a batch is chosen from.
+/// The waiting events from which a batch is chosen.
 struct Pool<T, L, D> {
     queue: Arc<Queue<Arrival<T>>>,
     stage: Arc<str>,
@@ -128,9 +135,9 @@ struct Pool<T, L, D> {
     costs: Arc<CostModel>,
     length: L,
     deadline: D,
-    // In the order in which they came. Invariant: no more than `lookahead`.
+    // In the order in which they came. Invariant: at most `lookahead` events.
     waiting: Vec<Waiting<T>>,
-    // Whether nothing comes any more.
+    // Whether upstream has ended.
     is_last: bool,
 }
 
@@ -153,16 +160,18 @@ where
     L: Fn(&T) -> u64,
     D: Fn(&Meta) -> Result<Option<Instant>, Failure>,
 {
-    /// The next batch; `None` once there are no more.
+    /// Returns the next batch; `None` once there are no more. While no event waits, it waits for
+    /// one. Otherwise it dispatches a batch if upstream has ended or the batch need not gather any
+    /// longer, and waits for the next event or the end of the gathering if not.
     async fn next(&mut self) -> Option<Vec<Event<T>>> {
         loop {
-            self.take_what_has_come();
+            self.take_arrivals();
             self.expire();
             if self.waiting.is_empty() {
                 if self.is_last {
                     return None;
                 }
-                self.one_more().await;
+                self.wait_for_arrival().await;
                 continue;
             }
             let (wait_until, reason) = self.wait_until();
@@ -176,14 +185,14 @@ where
                 sleep_until(wait_until).await;
             } else {
                 tokio::select! {
-                    () = self.one_more() => {}
+                    () = self.wait_for_arrival() => {}
                     () = sleep_until(wait_until) => {}
                 }
             }
         }
     }
 
-    fn take_what_has_come(&mut self) {
+    fn take_arrivals(&mut self) {
         while self.waiting.len() < self.lookahead
             && let Some(arrival) = self.queue.try_pop()
         {
@@ -191,8 +200,8 @@ where
         }
     }
 
-    /// Waits for the next event, or for the news that there is none.
-    async fn one_more(&mut self) {
+    /// Waits for the next event or for the end of upstream.
+    async fn wait_for_arrival(&mut self) {
         match self.queue.pop().await {
             Some(arrival) => self.take(arrival),
             None => self.is_last = true,
@@ -209,7 +218,7 @@ where
         }
     }
 
-    /// Lets go of what nobody waits for any more.
+    /// Fails the events whose deadline has passed.
     fn expire(&mut self) {
         let now = Instant::now();
         let mut failures = Vec::new();
@@ -217,7 +226,8 @@ where
             if one.deadline.is_none_or(|deadline| now < deadline) {
                 return false;
             }
-            // By the clock that the deadline was made for.
+            // `deadline` decides by its own clock, such as the wall clock, whether the deadline has
+            // passed.
             match (self.deadline)(&one.event.meta) {
                 Ok(deadline) => {
                     one.deadline = deadline;
@@ -235,7 +245,8 @@ where
         }
     }
 
-    /// Until when a batch may gather, although downstream could take it, and why no longer.
+    /// Returns until when a batch may gather events although downstream could take it, and the
+    /// reason why no longer.
     fn wait_until(&self) -> (Instant, Reason) {
         let now = Instant::now();
         let AdaptiveWindow { max_wait, max_size, max_cost } = self.limits;
@@ -251,14 +262,15 @@ where
         }
         let patient = (later(oldest.came, max_wait), Reason::Wait);
         let deadline = self.waiting.iter().filter_map(|one| one.deadline).min();
-        // Timers are late by up to a millisecond.
+        // Timers fire up to a millisecond late.
         let takes = self.costs.predict(load).saturating_add(Duration::from_millis(1));
         let in_time = |deadline: Instant| deadline.checked_sub(takes);
         let in_time = deadline.map(|deadline| (in_time(deadline).unwrap_or(now), Reason::Deadline));
         in_time.into_iter().chain([patient]).min_by_key(|(at, _)| *at).unwrap_or(patient)
     }
 
-    /// Takes the next batch out of what waits, whose members stay in the order in which they came.
+    /// Removes the next batch from the waiting events. Its members stay in the order in which they
+    /// came.
     fn dispatch(&mut self, reason: Reason) -> Vec<Event<T>> {
         let candidates: Vec<_> = self.waiting.iter().map(Waiting::candidate).collect();
         let choice = choose(&candidates, self.limits, &self.costs);

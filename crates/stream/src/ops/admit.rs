@@ -1,4 +1,4 @@
-//! `admit`: lets events pass by what came with their inputs.
+//! `admit`: lets events pass by their metadata.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use futures::stream::StreamExt as _;
 use crate::{Batches, Event, Failure, Flow, Meta, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets the events pass for whose metadata `check` has nothing to say: a key, a header, a time. To judge by the
+    /// Lets events pass if `check` accepts their metadata: a key, a header, a time. To judge by the
     /// value, see [`try_filter`](Flow::try_filter).
     ///
     /// - **Emits** the events that pass, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that event's receipt fails, with this stage's name; other events are not
+    ///   affected.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -40,13 +41,15 @@ impl<T: Send + 'static> Flow<T> {
 }
 
 impl<T: Send + 'static> Batches<T> {
-    /// Lets those members of each batch pass for whose metadata `check` has nothing to say, at the moment at which
+    /// Lets the members of each batch pass if `check` accepts their metadata at the moment at which
     /// downstream takes the batch.
     ///
-    /// - **Emits** the batches with the members that pass, in order, and no batch of which none does.
+    /// - **Emits** the batches with the members that pass, in order. A batch of which no member
+    ///   passes is not emitted.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure** that member's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that member's receipt fails, with this stage's name; other members are not
+    ///   affected.
     pub fn admit(
         self,
         mut check: impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static,
@@ -84,8 +87,8 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Batch, Failure, Flow, Meta, Outcome};
 
-    /// Turns the checked events away whose places are multiples of `n`.
-    fn but_every(n: usize) -> impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static {
+    /// Rejects every `n`th event that is checked.
+    fn reject_every(n: usize) -> impl FnMut(&Meta) -> Result<(), Failure> + Send + 'static {
         let mut place = 0;
         move |_| {
             place += 1;
@@ -95,26 +98,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn those_that_are_turned_away_fail_and_the_others_go_on_in_order(count in 0_usize..60, n in 1_usize..5, batch in 1_usize..9) {
-            let turned_away = |place: usize| (place + 1).is_multiple_of(n);
-            let expected: Vec<_> = (0..count).filter(|place| !turned_away(*place)).collect();
-            let codes: Vec<_> = (0..count).map(|place| if turned_away(place) { "nth" } else { "done" }).collect();
+        fn rejected_events_fail_and_the_others_pass_in_order(count in 0_usize..60, n in 1_usize..5, batch in 1_usize..9) {
+            let is_rejected = |place: usize| (place + 1).is_multiple_of(n);
+            let expected: Vec<_> = (0..count).filter(|place| !is_rejected(*place)).collect();
+            let codes: Vec<_> = (0..count).map(|place| if is_rejected(place) { "nth" } else { "done" }).collect();
 
             let (flow, outcomes) = Tracked::flow(0..count);
-            prop_assert_eq!(&block_on(flow.admit(but_every(n)).collect()).unwrap(), &expected);
+            prop_assert_eq!(&block_on(flow.admit(reject_every(n)).collect()).unwrap(), &expected);
             prop_assert_eq!(&outcomes.codes(), &codes);
 
             let (flow, outcomes) = Tracked::flow(0..count);
-            let batches = flow.partition(size(batch), None).admit(but_every(n));
+            let batches = flow.partition(size(batch), None).admit(reject_every(n));
             prop_assert_eq!(&block_on(batches.flatten().collect()).unwrap(), &expected);
             prop_assert_eq!(&outcomes.codes(), &codes);
         }
     }
 
     #[test]
-    fn a_batch_of_which_nothing_is_left_is_none() {
+    fn a_batch_of_which_no_member_passes_is_not_emitted() {
         let (flow, outcomes) = Tracked::flow([1, 2]);
-        let batches = flow.partition(size(1), None).named("door").admit(but_every(1));
+        let batches = flow.partition(size(1), None).named("door").admit(reject_every(1));
         let called = batches.map_batch(|_: Batch<i32>| async move {
             Err::<Vec<Result<i32, Failure>>, _>(Failure::new("called", ""))
         });
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_what_is_looked_at() {
+    fn the_check_sees_the_metadata() {
         let keyless = |meta: &Meta| match &meta.key {
             None => Ok(()),
             Some(_) => Err(Failure::new("key", "")),

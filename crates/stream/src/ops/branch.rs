@@ -13,16 +13,17 @@ use crate::pump::Pump;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gives every event to each of `N` flows: `let [a, b] = flow.branch(capacity)`. For a number of branches that is
-    /// only known when it runs, see [`branches`](Flow::branches); for one way for each event, [`split`](Flow::split).
+    /// Sends every event to each of `N` flows: `let [a, b] = flow.branch(capacity)`. For a number
+    /// of branches that is only known at run time, see [`branches`](Flow::branches); to send each
+    /// event to one flow only, [`split`](Flow::split).
     ///
-    /// - **Emits** in each branch every event, in order, with a share in its receipt: the input is done when it is in
-    ///   all branches.
-    /// - **Backpressures** when a branch is `capacity` events behind; holds at most that many for each, and one. So
-    ///   all branches must be run, at the same time. One that is dropped leaves its inputs unresolved, and the others
-    ///   go on.
+    /// - **Emits** in each branch every event, in order, with a share of its receipt: the input is
+    ///   done when it is done in all branches.
+    /// - **Backpressures** when a branch is `capacity` events behind; holds at most that many for
+    ///   each branch, and one more. All branches must therefore be run at the same time. If a
+    ///   branch is dropped, its inputs stay unresolved, and the others go on.
     /// - **Completes** when upstream completes.
-    /// - **On failure** as in [`buffer`](Flow::buffer), for upstream runs in a task of its own.
+    /// - **On failure** as in [`buffer`](Flow::buffer), because upstream runs in a separate task.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -49,10 +50,10 @@ impl<T: Send + 'static> Flow<T> {
     {
         const { assert!(N > 0, "a flow has at least one branch") };
         let mut branches = fork(self, "branch", N, capacity, copy).into_iter();
-        std::array::from_fn(|_| branches.next().expect("there are N branches"))
+        std::array::from_fn(|_| branches.next().expect("`fork` returns N flows"))
     }
 
-    /// Gives every event to each of `count` flows, as [`branch`](Flow::branch) does.
+    /// Sends every event to each of `count` flows, as [`branch`](Flow::branch) does.
     ///
     /// # Panics
     ///
@@ -65,14 +66,15 @@ impl<T: Send + 'static> Flow<T> {
         fork(self, "branch", count.get(), capacity, copy)
     }
 
-    /// Sends each event one way: to the first flow if `first` is true for its value, else to the second. For all
-    /// events in all flows, see [`branch`](Flow::branch).
+    /// Sends each event to one of two flows: to the first if `first` is true for its value,
+    /// otherwise to the second. To send every event to all flows, see [`branch`](Flow::branch).
     ///
     /// - **Emits** each event in one of the flows, unchanged and in order.
-    /// - **Backpressures** when the next event's flow is `capacity` events behind, and then the other flow gets none
-    ///   either; holds at most that many for each, and one. Both flows must be run, at the same time.
+    /// - **Backpressures** when the next event's flow is `capacity` events behind; the other flow
+    ///   then gets no events either. Holds at most that many for each flow, and one more. Both
+    ///   flows must be run at the same time.
     /// - **Completes** both when upstream completes.
-    /// - **On failure** as in [`buffer`](Flow::buffer), for upstream runs in a task of its own.
+    /// - **On failure** as in [`buffer`](Flow::buffer), because upstream runs in a separate task.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -100,9 +102,11 @@ impl<T: Send + 'static> Flow<T> {
         self.try_split(infallible(first), capacity)
     }
 
-    /// [`split`](Flow::split) by a function that can fail.
+    /// Sends each event to one of two flows as [`split`](Flow::split) does, by a function that can
+    /// fail.
     ///
-    /// - **On failure** of `first` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `first` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     ///
     /// # Panics
     ///
@@ -112,50 +116,51 @@ impl<T: Send + 'static> Flow<T> {
         mut first: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
         capacity: NonZeroUsize,
     ) -> (Self, Self) {
-        let carry = |mut events: BoxStream<'static, Event<T>>, ways: Ways<T>, stage| async move {
+        let carry = |mut events: BoxStream<'static, Event<T>>, senders: Senders<T>, stage| async move {
             while let Some(event) = events.next().await {
-                let way = match first(&event.value) {
-                    Ok(true) => &ways[0],
-                    Ok(false) => &ways[1],
+                let sender = match first(&event.value) {
+                    Ok(true) => &senders[0],
+                    Ok(false) => &senders[1],
                     Err(failure) => {
                         event.receipt.fail(failure.at(Arc::clone(&stage)));
                         continue;
                     }
                 };
-                // What a dropped flow would have got is dropped unresolved.
-                drop(way.send(event).await);
+                // An event for a flow that was dropped stays unresolved.
+                drop(sender.send(event).await);
             }
         };
-        let mut ways = fork(self, "split", 2, capacity, carry).into_iter();
-        let mut next = || ways.next().expect("there are two ways");
+        let mut flows = fork(self, "split", 2, capacity, carry).into_iter();
+        let mut next = || flows.next().expect("`fork` returns two flows");
         (next(), next())
     }
 }
 
-type Ways<T> = Arc<[mpsc::Sender<Event<T>>]>;
+type Senders<T> = Arc<[mpsc::Sender<Event<T>>]>;
 
-/// Each way gets its copy as soon as it has room, however full the others are.
+/// Sends a copy of each event to every branch. A branch gets it as soon as it has room, however
+/// full the others are.
 async fn copy<T: Clone + Send + 'static>(
     mut events: BoxStream<'static, Event<T>>,
-    ways: Ways<T>,
+    senders: Senders<T>,
     _stage: Arc<str>,
 ) {
     while let Some(event) = events.next().await {
         let mut copies: Vec<_> =
-            ways.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
+            senders.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
         copies.push(event);
-        // What a dropped branch would have got is dropped unresolved.
-        drop(join_all(ways.iter().zip(copies).map(|(way, copy)| way.send(copy))).await);
+        // A copy for a branch that was dropped stays unresolved.
+        drop(join_all(senders.iter().zip(copies).map(|(sender, copy)| sender.send(copy))).await);
     }
 }
 
-/// One flow becomes `count`, fed by a task that runs `carry` for as long as any of them is there.
+/// Makes `count` flows of one, fed by a task that runs `carry` until all of them are dropped.
 fn fork<T, C>(
     flow: Flow<T>,
     operator_name: &'static str,
     count: usize,
     capacity: NonZeroUsize,
-    carry: impl FnOnce(BoxStream<'static, Event<T>>, Ways<T>, Arc<str>) -> C,
+    carry: impl FnOnce(BoxStream<'static, Event<T>>, Senders<T>, Arc<str>) -> C,
 ) -> Vec<Flow<T>>
 where
     T: Send + 'static,
@@ -169,19 +174,20 @@ where
     let fault = trunk.fault.clone();
 
     let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
-    let (ways, ends): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
-    let ways: Ways<T> = ways.into();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::channel(capacity)).unzip();
+    let senders: Senders<T> = senders.into();
     let events = std::mem::replace(&mut trunk.stream, stream::empty().boxed());
-    let carried = carry(events, Arc::clone(&ways), Arc::clone(&stage));
-    let pump = Arc::new(Pump::new(stage, fault, carried, ways));
-    let branch = |mut end: mpsc::Receiver<Event<T>>| {
+    let carried = carry(events, Arc::clone(&senders), Arc::clone(&stage));
+    let pump = Arc::new(Pump::new(stage, fault, carried, senders));
+    let branch = |mut receiver: mpsc::Receiver<Event<T>>| {
         let pump = Arc::clone(&pump);
         Flow(trunk.beside(stream::poll_fn(move |cx| {
             pump.start();
-            end.poll_recv(cx)
+            receiver.poll_recv(cx)
         })))
     };
-    ends.into_iter().map(branch).collect()
+    receivers.into_iter().map(branch).collect()
 }
 
 #[cfg(test)]
@@ -197,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_branch_sees_everything_and_one_failure_fails_the_input(
+        fn every_branch_gets_every_event_and_one_failure_fails_the_input(
             values: Vec<u8>, count in 1_usize..4, capacity in 1_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(values.clone());
@@ -216,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn an_event_that_has_no_way_fails_alone(values: Vec<u8>) {
+        fn an_event_for_which_the_function_fails_fails_alone(values: Vec<u8>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let way = |value: &u8| match value % 3 {
                 0 => Err(Failure::new("three", value)),
@@ -242,22 +248,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_branch_that_stands_still_stops_the_others_at_its_capacity() {
+    async fn a_branch_that_is_not_polled_stops_the_others_at_its_capacity() {
         let (flow, outcomes) = Tracked::flow(0..100);
         let [left, right] = flow.branch(size(3));
         let (seen, values) = std::sync::mpsc::channel();
         let run = tokio::spawn(left.sink_fn(move |value| seen.send(value).unwrap()).run());
         sleep(Duration::from_secs(1)).await;
         assert_eq!(values.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert_eq!(outcomes.codes(), ["open"; 4], "three wait, and one in hand");
+        assert_eq!(outcomes.codes(), ["open"; 4], "three wait, and one is being sent");
         drop(right);
         run.await.unwrap().unwrap();
-        assert_eq!(values.try_iter().count(), 96, "a branch that is gone holds up nobody");
+        assert_eq!(
+            values.try_iter().count(),
+            96,
+            "a branch that was dropped does not hold up the others"
+        );
         assert_eq!(outcomes.codes(), ["abandoned"; 100]);
     }
 
     #[tokio::test]
-    async fn a_panic_upstream_is_what_a_run_returns() {
+    async fn a_run_returns_a_panic_upstream() {
         let (flow, _outcomes) = Tracked::flow(0..3);
         let [left, right] = flow.inspect(|number| assert!(*number < 2)).branch(size(9));
         let both = left.union(right).collect().await;

@@ -1,4 +1,4 @@
-//! `breaker`: too many failures stop the flow, before they all get answers.
+//! `breaker`: ends the flow when too many inputs fail, before all of them are answered.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -9,29 +9,31 @@ use futures::stream::StreamExt as _;
 use crate::fault::Fault;
 use crate::{Event, Flow, NodeKind, Outcome, PipelineError, Receipt, Settle};
 
-/// When [`Flow::breaker`] trips.
+/// The conditions under which [`Flow::breaker`] trips.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Breaker {
-    /// The share of the last inputs that are too many failures.
+    /// The share of failures among the last inputs at which it trips.
     pub ratio: Ratio,
-    /// How many inputs are looked at for that; fewer are not judged.
+    /// The number of last inputs that `ratio` refers to; it is not checked before there are that
+    /// many.
     pub of: NonZeroUsize,
-    /// How many failures one after another make it trip, however many inputs there have been.
+    /// The number of consecutive failures at which it trips, however many inputs there have been;
+    /// `None` for no such limit.
     pub run: Option<NonZeroUsize>,
 }
 
-/// A share of something: more than 0, and at most 1, which is all of it.
+/// A share of something: more than 0 and at most 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Ratio(f64);
 
 impl Ratio {
-    /// `None` for what is no such share.
+    /// Returns `None` if `ratio` is not more than 0 and at most 1.
     #[must_use]
     pub fn new(ratio: f64) -> Option<Self> {
         (ratio > 0.0 && ratio <= 1.0).then_some(Self(ratio))
     }
 
-    /// More than 0, and at most 1.
+    /// Returns the share: more than 0 and at most 1.
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
@@ -39,19 +41,21 @@ impl Ratio {
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Ends the flow with an error when too many inputs fail downstream, so that a model that is broken, or a change of
-    /// the input's format, does not turn a whole topic into error replies and dead letters.
+    /// Ends the flow with an error when too many inputs fail downstream, so that a broken model, or
+    /// a change of the input's format, does not turn a whole topic into error replies and dead
+    /// letters.
     ///
-    /// From the moment it trips no failure is passed on: those inputs count as [abandoned](Outcome::Abandoned), the one
-    /// that made it trip included. Nothing answers them, their offsets hold, and they are read again when the pipeline
-    /// is next started. Its place is behind [`catch`](Flow::catch), and before [`retry`](Flow::retry), where it counts
-    /// what retrying did not help.
+    /// Once the breaker has tripped, no failure is passed on: those inputs count as
+    /// [abandoned](Outcome::Abandoned), including the one that made it trip. They are not answered,
+    /// their offsets stay uncommitted, and they are read again when the pipeline is next started.
+    /// The breaker belongs after [`catch`](Flow::catch) and before [`retry`](Flow::retry), where it
+    /// counts the failures that remain after all attempts.
     ///
     /// - **Emits** every event.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure** downstream the event's own receipt fails, until the breaker trips; then every run of the flow
-    ///   ends with [`PipelineError::Tripped`].
+    /// - **On failure** downstream, the original receipt of the event fails, until the breaker
+    ///   trips; then every run of the flow ends with [`PipelineError::Tripped`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -84,7 +88,7 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// What the receipts of one breaker report to.
+/// The state of a breaker, to which its receipts report outcomes.
 struct Watch {
     breaker: Breaker,
     fault: Fault,
@@ -93,9 +97,9 @@ struct Watch {
 
 #[derive(Default)]
 struct Seen {
-    // Which of the last inputs failed. Invariant: at most as many as the breaker looks at.
+    // Whether each of the last inputs failed. Invariant: at most as many as the breaker counts.
     last: VecDeque<bool>,
-    // How many of these did.
+    // The number of failures in `last`.
     failed: usize,
     run: usize,
     tripped: bool,
@@ -111,7 +115,7 @@ impl Seen {
         self.run = if failed { self.run + 1 } else { 0 };
     }
 
-    /// How much of what was seen is too much, if it is.
+    /// Returns the numbers of the condition that is met, if one is.
     fn excess(&self, breaker: &Breaker) -> Option<Excess> {
         let of = breaker.of.get();
         #[expect(clippy::cast_precision_loss, reason = "2^52 inputs do not fit in memory")]
@@ -130,7 +134,7 @@ struct Excess {
 }
 
 impl Watch {
-    /// Takes note of an outcome; returns what becomes of it.
+    /// Records an outcome; returns the outcome to pass on.
     fn judge(&self, outcome: Outcome) -> Outcome {
         let Outcome::Failed(failure) = outcome else {
             if outcome == Outcome::Done {
@@ -158,7 +162,7 @@ impl Watch {
     }
 }
 
-/// Waits for the outcome of an event that passed the breaker.
+/// Receives the outcome of an event that passed the breaker.
 struct Watched {
     receipt: Receipt,
     watch: Arc<Watch>,
@@ -198,7 +202,7 @@ mod tests {
         if good { Ok(good) } else { Err(Failure::new("bad", "it is")) }
     }
 
-    /// How many outcomes the breaker sees until it trips, if it does.
+    /// Returns after how many outcomes the breaker trips, if it does.
     fn trips_at(inputs: &[bool], percent: usize, of: usize, run: Option<usize>) -> Option<usize> {
         let mut last = VecDeque::new();
         let failures =
@@ -213,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn trips_at_the_first_failure_that_is_too_many_and_never_else(
+        fn the_breaker_trips_at_the_first_failure_that_is_too_many_and_never_otherwise(
             inputs in prop::collection::vec(prop::bool::weighted(0.7), 0..60),
             percent in 1_usize..=100, of in 1_usize..12, run in prop::option::of(1_usize..6),
         ) {
@@ -229,13 +233,13 @@ mod tests {
                 false if Some(index + 1) == trips_at => "abandoned",
                 false => "bad",
             });
-            // Nothing more is read.
+            // No input is read after that.
             prop_assert_eq!(outcomes.codes(), codes.take(trips_at.unwrap_or(usize::MAX)).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn a_ratio_is_a_share_and_not_of_nothing() {
+    fn a_ratio_is_more_than_0_and_at_most_1() {
         for wrong in [0.0, -0.1, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(Ratio::new(wrong), None);
         }
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_says_how_many_failed_and_of_what() {
+    fn the_error_says_how_many_inputs_failed_and_with_which_last_failure() {
         let flow = Flow::from_iter([true, false, true, false]).breaker(breaker(0.5, 4, None));
         let error = block_on(flow.try_map(check).named("decode").collect()).unwrap_err();
         assert!(
@@ -252,11 +256,13 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the circuit breaker tripped: 2 of the last 4 inputs failed; the last failure: bad: it is (at try_map). \
-             Find out why they fail, or let the breaker allow more, and start again: what had no answer is read again"
+             Find out why they fail, or let the breaker allow more, and start again: inputs without an \
+             answer are read again"
         );
     }
 
-    /// Inputs that come each millisecond, for ever, of which all fail from the given one on.
+    /// An endless flow of inputs, one per millisecond, and a function that fails for all of them
+    /// from `first` on.
     fn broken_from(first: u64) -> (Flow<u64>, Tracked, impl FnMut(u64) -> Result<u64, Failure>) {
         let (flow, outcomes) = Tracked::stream(stream::iter(0..).then(|number| async move {
             sleep(Duration::from_millis(1)).await;
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_endless_flow_with_its_answers_to_failures_ends_and_answers_none_from_then_on() {
+    async fn an_endless_flow_ends_when_the_breaker_trips_and_later_failures_are_not_answered() {
         let start = Instant::now();
         for release in [Release::AtOnce, Release::InOrder] {
             let (flow, outcomes, works) = broken_from(7);
@@ -305,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_succeeds_after_the_breaker_has_tripped_is_delivered() {
+    async fn results_are_delivered_after_the_breaker_has_tripped() {
         let (flow, outcomes) = Tracked::flow(0..3);
         let slow = async |number| {
             sleep(Duration::from_millis(number)).await;
@@ -317,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_abandoned_does_not_count() {
+    fn abandoned_inputs_do_not_count() {
         let (flow, outcomes) = Tracked::flow(0..3);
         let fault = flow.0.fault.clone();
         let events = flow.breaker(breaker(1.0, 2, None)).0.stream.collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! `buffer` and `latest`: two stages that do not wait for each other.
+//! `buffer` and `latest`: decouple upstream from downstream, so that neither waits for the other.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,28 +9,29 @@ use crate::pump::Pump;
 use crate::queue::{Closing, Queue};
 use crate::{Event, Failure, Flow, NodeKind};
 
-/// What a full [`buffer`](Flow::buffer) does with the next event.
+/// The behaviour of a full [`buffer`](Flow::buffer) when the next event comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It waits with it, and so does upstream.
+    /// It waits for room, and so does upstream.
     #[default]
     Wait,
-    /// It discards the event that has waited longest, which is done.
+    /// It discards the event that has waited longest, which is resolved as done.
     DropOldest,
-    /// It discards the event that comes, which is done.
+    /// It discards the event that comes, which is resolved as done.
     DropNewest,
     /// The event that comes fails, with `buffer_full`.
     Fail,
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets upstream go on, in a task of its own, while downstream is busy, up to `capacity` events ahead. How many
-    /// events wait is the node's [`depth`](crate::Node::depth).
+    /// Lets upstream go on in a separate task while downstream is busy, up to `capacity` events
+    /// ahead. The number of events that wait is the node's [`depth`](crate::Node::depth).
     ///
     /// - **Emits** the events in order, without those that `overflow` discards.
-    /// - **Backpressures** with [`Overflow::Wait`] while it is full, else never; holds at most `capacity` events.
-    /// - **Completes** when upstream completes, after what it holds.
-    /// - **On failure**: a panic upstream ends the flow, after what it holds, and
+    /// - **Backpressures** with [`Overflow::Wait`] while it is full, otherwise never; holds at most
+    ///   `capacity` events.
+    /// - **Completes** when upstream completes, after the events it holds.
+    /// - **On failure**: a panic upstream ends the flow, after the events it holds, and
     ///   [`Pipeline::run`](crate::Pipeline::run) returns it. Dropping the flow aborts the task.
     ///
     /// ```
@@ -54,13 +55,15 @@ impl<T: Send + 'static> Flow<T> {
         self.buffered("buffer", capacity, overflow)
     }
 
-    /// Keeps the newest event only: a consumer that is slow sees what is newest when it asks, and the last one always.
-    /// To keep more than one, see [`buffer`](Flow::buffer).
+    /// Keeps the newest event only: a slow consumer gets the event that is newest when it asks, and
+    /// always the last one. To keep more than one, see [`buffer`](Flow::buffer).
     ///
     /// - **Emits** the newest event that has not been emitted.
-    /// - **Backpressures** never, for upstream runs in a task of its own; holds at most one event.
+    /// - **Backpressures** never, because upstream runs in a separate task; holds at most one
+    ///   event.
     /// - **Completes** when upstream completes, after the last event.
-    /// - **On failure** as in [`buffer`](Flow::buffer). An event that a newer one supersedes is done.
+    /// - **On failure** as in [`buffer`](Flow::buffer). An event that a newer one supersedes is
+    ///   done.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -83,7 +86,8 @@ impl<T: Send + 'static> Flow<T> {
         let fault = self.0.fault.clone();
         Self(self.0.apply_node(NodeKind::Element, name, |mut events, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
-            let (into, stage) = (Arc::clone(&queue), Arc::clone(node.name()));
+            let into = Arc::clone(&queue);
+            let stage = Arc::clone(node.name());
             let carry = async move {
                 loop {
                     if overflow == Overflow::Wait {
@@ -99,7 +103,7 @@ impl<T: Send + 'static> Flow<T> {
             let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
             stream::unfold((queue, pump), |(queue, pump)| async move {
                 pump.start();
-                // Where upstream keeps up, neither must downstream keep other tasks from running.
+                // If upstream keeps up, downstream must not keep other tasks from running either.
                 tokio::task::consume_budget().await;
                 Some((queue.pop().await?, (queue, pump)))
             })
@@ -108,7 +112,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Receipts are resolved outside of the queue's lock: that runs whatever waits for them.
+/// Adds an event, and resolves the receipt of an event that is discarded. This runs outside of the
+/// queue's lock, because it settles other receipts.
 fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
     let discarded = match overflow {
         Overflow::DropOldest => queue.force_push(event),
@@ -177,7 +182,11 @@ mod tests {
             size(1),
         );
         assert_eq!(flow.collect().await.unwrap(), (0..10).collect::<Vec<_>>());
-        assert_eq!(start.elapsed(), Duration::from_millis(110), "one after the other it is 200");
+        assert_eq!(
+            start.elapsed(),
+            Duration::from_millis(110),
+            "one after the other it would take 200 ms"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_upstream_is_what_the_run_returns() {
+    async fn the_run_returns_a_panic_upstream() {
         let (flow, outcomes) = Tracked::flow(0..9);
         let flow = flow.map(|number| {
             assert!(number < 2, "number {number} is too much");
@@ -227,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_consumer_sees_the_newest_and_always_the_last() {
+    async fn a_slow_consumer_gets_the_newest_event_and_always_the_last() {
         let start = Instant::now();
         let (flow, outcomes) =
             Tracked::stream(stream::iter(0..=10_u64).then(move |number| async move {

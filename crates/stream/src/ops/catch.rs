@@ -1,4 +1,4 @@
-//! `catch`: failures of everything downstream become a flow of their own.
+//! `catch`: makes the failures of everything downstream a second flow.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,34 +12,38 @@ use crate::{Event, Failure, Flow, Meta, Node, NodeKind, Outcome, Receipt, Settle
 /// An input that failed, with the value that it had at [`Flow::catch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed<T> {
-    /// Why, and at which stage.
+    /// The reason, and the stage at which it failed.
     pub failure: Failure,
     /// The value that could not be processed.
     pub input: T,
 }
 
-/// When a failure leaves [`Flow::catch`].
+/// The moment at which a failure leaves [`Flow::catch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// As soon as it is known.
     AtOnce,
-    /// When every input before it is resolved, so that its answer stands in its place among the others. But where one
-    /// input stays unresolved for so long that more failures than the capacity wait behind it, they leave without it.
+    /// When every input before it is resolved, so that its answer comes in input order. If one
+    /// input stays unresolved for so long that more failures than the capacity wait behind it, they
+    /// leave before it.
     InOrder,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flow<T> {
-    /// Splits the flow in two: the events, and those of them that fail anywhere downstream.
+    /// Splits the flow in two: all events, and the failures of those that fail anywhere downstream.
     ///
-    /// A failed event's receipt goes to the second flow unresolved: the input is over when its failure has been dealt
-    /// with (an error reply, a dead letter), after which [`rejoin`](Flow::rejoin) brings both together. So each input is
-    /// answered once, by a result or by its failure.
+    /// The receipt of a failed event goes to the second flow unresolved: the input is done when its
+    /// failure has been handled (by an error reply or a dead letter). Afterwards,
+    /// [`rejoin`](Flow::rejoin) merges both flows. Each input is so answered once, by a result or
+    /// by its failure.
     ///
-    /// - **Emits** every event; in the second flow one [`Failed`] for each that failed.
-    /// - **Backpressures** when downstream does, and while `capacity` failures wait to be taken from the second flow.
-    ///   Holds at most that many, as many again with [`Release::InOrder`], and those of events that had passed before:
-    ///   how many are under way is for the source and the operators downstream to bound. Both flows must be run.
-    /// - **Completes** when upstream completes; the second flow when every event has been resolved as well.
+    /// - **Emits** every event; in the second flow one [`Failed`] for each event that failed.
+    /// - **Backpressures** when downstream does, and while `capacity` failures wait to be taken
+    ///   from the second flow. Holds at most that many failures, as many again with
+    ///   [`Release::InOrder`], and those of events that had passed before. The source and the
+    ///   operators downstream bound the number of events in flight. Both flows must be run.
+    /// - **Completes** when upstream completes; the second flow when every event has been resolved
+    ///   as well.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -59,7 +63,8 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     pub fn catch(self, capacity: NonZeroUsize, release: Release) -> (Self, Flow<Failed<T>>) {
         let (sender, mut taker) = outbox(capacity.get(), release == Release::InOrder);
         let events = self.0.apply(NodeKind::Junction, "catch", |mut upstream, _| {
-            // Dropped when upstream ends, and with it this end of the outbox.
+            // Dropped when upstream ends. The second flow ends once all clones, which the receipts
+            // own, are dropped too.
             let mut sender = Some(sender);
             stream::poll_fn(move |cx| {
                 let Some(sending) = &sender else { return Poll::Ready(None) };
@@ -78,29 +83,31 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     }
 }
 
-/// Gives the event a receipt of its own, which turns a failure into an event and passes on any other outcome.
+/// Gives the event a new receipt, which turns a failure into an event of the second flow and passes
+/// on any other outcome.
 fn wrap<T: Clone + Send + Sync + 'static>(
     event: Event<T>,
     failures: Sender<Event<Failed<T>>>,
 ) -> Event<T> {
     let (value, Event { meta, receipt, .. }) = event.take();
-    let place = failures.open();
-    let caught = Caught { input: value.clone(), meta: Arc::clone(&meta), receipt, place, failures };
+    let ticket = failures.open();
+    let caught =
+        Caught { input: value.clone(), meta: Arc::clone(&meta), receipt, ticket, failures };
     Event { value, meta, receipt: Receipt::of(caught) }
 }
 
-/// Waits for the outcome of an event that passed [`Flow::catch`].
+/// Receives the outcome of an event that passed [`Flow::catch`].
 struct Caught<T> {
     input: T,
     meta: Arc<Meta>,
     receipt: Receipt,
-    place: Option<Ticket>,
+    ticket: Option<Ticket>,
     failures: Sender<Event<Failed<T>>>,
 }
 
 impl<T: Send + Sync + 'static> Settle for Caught<T> {
     fn settle(self: Box<Self>, outcome: Outcome) {
-        let Self { input, meta, receipt, place, failures } = *self;
+        let Self { input, meta, receipt, ticket, failures } = *self;
         let failed = match outcome {
             Outcome::Failed(failure) => {
                 Some(Event { value: Failed { failure, input }, meta, receipt })
@@ -110,7 +117,7 @@ impl<T: Send + Sync + 'static> Settle for Caught<T> {
                 None
             }
         };
-        failures.send(place, failed);
+        failures.send(ticket, failed);
     }
 
     fn stands_for(&self) -> &[Receipt] {
@@ -147,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_input_is_answered_once_and_in_its_place(values: Vec<u8>, window in 1_usize..9) {
+        fn every_input_is_answered_once_and_in_order(values: Vec<u8>, window in 1_usize..9) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let expected: Vec<_> = values
                 .iter()
@@ -158,7 +165,7 @@ mod tests {
         }
 
         #[test]
-        fn every_input_is_answered_once_without_order_too(values: Vec<u8>) {
+        fn every_input_is_answered_once_without_order(values: Vec<u8>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             prop_assert_eq!(answers(flow, Release::AtOnce, 4).len(), values.len());
             prop_assert_eq!(outcomes.codes(), vec!["done"; values.len()]);
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn upstream_waits_while_as_many_failures_as_the_capacity_wait_to_be_taken() {
+    async fn upstream_waits_while_capacity_failures_wait_to_be_taken() {
         let (flow, outcomes) = Tracked::flow(1..100);
         let (flow, failures) = flow.catch(size(3), Release::AtOnce);
         let results = tokio::spawn(flow.try_map(refuse).collect());
@@ -191,10 +198,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_behind_an_input_that_stays_unresolved_leave_without_it_once_they_are_many() {
+    async fn failures_behind_an_unresolved_input_leave_before_it_once_they_exceed_the_capacity() {
         let (flow, _outcomes) = Tracked::stream(stream::iter(0..9).chain(stream::pending()));
         let (flow, failures) = flow.catch(size(3), Release::InOrder);
-        // Number 0 waits for another of its kind that does not come.
+        // Number 0 waits in a window of two for another event, which does not come.
         let held = flow.try_map(refuse).partition(size(2), None).into_lists().map(|_| Vec::new());
         let inputs = failures.map(|failed| vec![failed.input]);
         let (seen, values) = mpsc::channel();
@@ -204,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_nobody_takes_are_abandoned_and_hold_up_nothing() {
+    fn failures_are_abandoned_and_hold_up_nothing_if_their_flow_is_dropped() {
         for release in [Release::AtOnce, Release::InOrder] {
             let (flow, outcomes) = Tracked::flow(0..9);
             let (flow, failures) = flow.catch(size(1), release);
@@ -216,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_an_input_is_found_behind_it() {
+    fn the_source_of_an_input_is_found_from_events_after_catch() {
         struct Offset(u32);
         impl Settle for Offset {
             fn settle(self: Box<Self>, _outcome: Outcome) {}
@@ -239,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failures_end_when_a_flow_ends_before_its_input() {
+    fn the_failures_end_when_the_flow_ends_before_its_input() {
         let (flow, failures) = Flow::from_iter(0..).catch(size(9), Release::InOrder);
         let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
         let some = flow.slice(0, Some(4), size(1)).try_map(odd).map(|value| value.to_string());

@@ -1,4 +1,4 @@
-//! `collect_until`: gathers until another flow says so.
+//! `collect_until`: batches that an event of another flow closes.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -13,11 +13,11 @@ impl<T: Send + 'static> Flow<T> {
     /// Gathers events until one comes in `flush`. To collect the whole input at its end, see
     /// [`collect`](Flow::collect); to flush by time, [`timed_window`](Flow::timed_window).
     ///
-    /// - **Emits** what it has at each event of `flush`, and when it has `max_size` events.
+    /// - **Emits** the events it has at each event of `flush`, and when it has `max_size` events.
     /// - **Backpressures** both when downstream does; holds at most `max_size` events.
-    /// - **Completes** when upstream completes, after what it holds. When `flush` completes first, upstream is still
-    ///   gathered to its end.
-    /// - An event of `flush` is done when it has been obeyed.
+    /// - **Completes** when upstream completes, after the events it holds. When `flush` completes
+    ///   first, upstream is still gathered to its end.
+    /// - An event of `flush` is done as soon as it was taken into account.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -59,7 +59,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::collect_until`].
+/// The state machine behind [`Flow::collect_until`]. The window leaves when it is full, at a flush,
+/// or when upstream ends.
 struct CollectUntil<T, S> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     flush: Fuse<BoxStream<'static, Event<S>>>,
@@ -67,8 +68,9 @@ struct CollectUntil<T, S> {
     window: Vec<Event<T>>,
     max_size: usize,
     empty: Empty,
-    // Events go before a flush that is ready with them, so that it takes them all. After a full window the flush has
-    // its turn, or a busy upstream would keep it waiting for ever.
+    // Set after a full window: the flush is then polled first, because a busy upstream would
+    // otherwise keep it waiting for ever. In all other polls events go first, so that a flush that
+    // is ready with them takes them all.
     just_full: bool,
 }
 
@@ -81,11 +83,12 @@ impl<T, S> CollectUntil<T, S> {
 
     /// Whether a batch is due because of a flush.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(Some(told)) = self.flush.poll_next_unpin(cx) else { return false };
-        told.receipt.done();
+        let Poll::Ready(Some(flush)) = self.flush.poll_next_unpin(cx) else { return false };
+        flush.receipt.done();
         let due = !self.window.is_empty() || self.empty == Empty::Emit;
         if !due {
-            // The next one is asked for in another turn: a flush that is always ready must not spin here.
+            // The next flush is polled in another turn, because a flush that is always ready must
+            // not spin here.
             cx.waker().wake_by_ref();
         }
         due
@@ -98,7 +101,7 @@ impl<T, S> Stream for CollectUntil<T, S> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.just_full {
-            // Where upstream has used up the task's budget the flush would only seem not to be ready.
+            // If upstream has used up the task's budget, the flush would only seem not to be ready.
             drop(ready!(coop::poll_proceed(cx)));
             this.just_full = false;
             if this.poll_flush(cx) {
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_empty_flush_is_silent_unless_asked() {
+    async fn a_flush_without_events_emits_nothing_unless_asked() {
         let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, Empty::Skip).await;
         assert_eq!(seen, [vec![1, 2], vec![9]]);
         let seen = batches(&[1, 2, 9], &[0, 5, 6], 10, Empty::Emit).await;
@@ -161,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn loses_nothing_reorders_nothing_and_agrees_with_a_list(
+        fn batches_lose_nothing_reorder_nothing_and_agree_with_a_list(
             gaps in prop::collection::vec(1_u64..20, 0..40),
             flush_gaps in prop::collection::vec(1_u64..30, 0..20),
             max_size in 1_usize..8,
@@ -170,7 +173,8 @@ mod tests {
             let times = |gaps: Vec<u64>, offset| -> Vec<u64> {
                 gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now + offset) }).collect()
             };
-            let (events, flushes) = (times(gaps, 0), times(flush_gaps, 1));
+            let events = times(gaps, 0);
+            let flushes = times(flush_gaps, 1);
             let mut expected = vec![Vec::new()];
             let mut told = flushes.iter().peekable();
             for &event in &events {

@@ -1,4 +1,4 @@
-//! `combine_latest`: the newest of two flows, whenever one changes.
+//! `combine_latest`: pairs the newest events of two flows whenever one of them changes.
 
 use std::future::ready;
 use std::ops::ControlFlow;
@@ -9,28 +9,30 @@ use futures::stream::{self, StreamExt as _};
 use crate::latest::{Latest, pair};
 use crate::{Event, Flow, NodeKind};
 
-/// Which side's events make [`combine_latest`](Flow::combine_latest) emit.
+/// The side whose events make [`combine_latest`](Flow::combine_latest) emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmitOn {
-    /// Those of either.
+    /// Either side.
     Any,
-    /// Those of the flow on which it is called.
+    /// The flow on which it is called.
     First,
-    /// Those of the other flow.
+    /// The other flow.
     Second,
 }
 
 impl<T: Clone + Send + 'static> Flow<T> {
-    /// Pairs the newest events of two flows whenever one changes. To see every event of one flow exactly once, see
-    /// [`zip_latest`](Flow::zip_latest).
+    /// Pairs the newest events of two flows whenever one changes. To see every event of one flow
+    /// exactly once, see [`zip_latest`](Flow::zip_latest).
     ///
-    /// - **Emits** a pair when an event comes on a side that `emit_on` names and the other side has had one, with the
-    ///   metadata of the event that came and the receipts of both.
-    /// - **Backpressures** both when downstream does; fair between them; holds the newest event of each.
-    /// - **Completes** when the sides that `emit_on` names have completed, or one side has without a single event.
-    /// - An input is done when a newer one has taken its place and every pair that it is part of is done. While it is
-    ///   the newest it stays unresolved, and at the end too if it never was in a pair. Where that would hold back a
-    ///   source for long, [`detach`](Flow::detach) that side.
+    /// - **Emits** a pair when an event comes on a side that `emit_on` names and the other side has
+    ///   had one, with the metadata of the event that came and the receipts of both.
+    /// - **Backpressures** both when downstream does; fair between them; holds the newest event of
+    ///   each.
+    /// - **Completes** when the sides that `emit_on` names have completed, or when one side has
+    ///   completed without a single event.
+    /// - An input is done when a newer one has superseded it and every pair that contains it is
+    ///   done. It stays unresolved while it is the newest, and at the end if it was never in a
+    ///   pair. If that would hold back a source for long, [`detach`](Flow::detach) that side.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -66,7 +68,7 @@ impl<T: Clone + Send + 'static> Flow<T> {
     }
 }
 
-/// What happens on either side; `None` when it ends.
+/// An event of one side, or `None` when that side ends.
 enum Change<T, U> {
     First(Option<Event<T>>),
     Second(Option<Event<U>>),
@@ -81,7 +83,8 @@ struct Newest<T, U> {
 }
 
 impl<T: Clone, U: Clone> Newest<T, U> {
-    /// The pair to emit, if any; breaks when there will not be another.
+    /// Takes in a change and returns the pair to emit, if any; breaks when there will be no further
+    /// pair.
     fn change(&mut self, change: Change<T, U>, emit_on: EmitOn) -> Step<T, U> {
         match change {
             Change::First(Some(event)) => {
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_newest_is_held_until_it_is_superseded_or_the_end() {
+    async fn the_newest_event_is_open_until_it_is_superseded_or_the_flow_ends() {
         let (first, outcomes) = Tracked::stream(timed(vec![1, 4, 6]));
         let second = Flow::from_stream(timed(vec![2, 3, 5]));
         let codes = outcomes.clone();
@@ -165,25 +168,28 @@ mod tests {
     async fn a_side_that_ends_without_a_value_ends_the_flow() {
         let (first, outcomes) = Tracked::stream(stream::iter([1]).chain(stream::pending()));
         let pairs = first.combine_latest(Flow::from_iter([0; 0]), EmitOn::Any).collect();
-        let pairs = timeout(Duration::from_secs(1), pairs).await.expect("it waits for nothing");
+        let pairs = timeout(Duration::from_secs(1), pairs).await.expect("the flow ends");
         assert!(pairs.unwrap().is_empty());
         assert_eq!(outcomes.codes(), ["abandoned"], "it was in no pair");
     }
 
     proptest! {
         #[test]
-        fn agrees_with_a_loop_over_the_merged_sides(
+        fn pairs_agree_with_a_loop_over_the_merged_sides(
             gaps in prop::collection::vec((1_u64..5, any::<bool>()), 0..40),
         ) {
             let at = gaps.iter().scan(0, |now, (gap, side)| { *now += gap; Some((*now, *side)) });
             let at: Vec<_> = at.collect();
             let side = |wanted| at.iter().filter(|(_, side)| *side == wanted).map(|(at, _)| *at).collect::<Vec<_>>();
-            let (mut first, mut second, mut expected) = (None, None, Vec::new());
+            let mut first = None;
+            let mut second = None;
+            let mut expected = Vec::new();
             for &(at, is_second) in &at {
                 *(if is_second { &mut second } else { &mut first }) = Some(at);
                 expected.extend(first.zip(second));
             }
-            let (left, right) = (side(false), side(true));
+            let left = side(false);
+            let right = side(true);
             let paired = !left.is_empty() && !right.is_empty();
             let (pairs, outcomes) = block_on(async {
                 let (first, outcomes) = Tracked::stream(timed(left));

@@ -1,4 +1,4 @@
-//! `delay`: everything a while later.
+//! `delay`: emits every event a fixed time later.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -13,11 +13,12 @@ use crate::clock::{later, poll_until};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets every event pass `wait` after it came, the first one too. To space events out instead, see
-    /// [`rate_limit`](Flow::rate_limit).
+    /// Lets every event pass `wait` after it came, the first one too. To space events out instead,
+    /// see [`rate_limit`](Flow::rate_limit).
     ///
     /// - **Emits** each event `wait` after it was taken from upstream, unchanged and in order.
-    /// - **Backpressures** when downstream does, and while `capacity` events wait; holds at most that many.
+    /// - **Backpressures** when downstream does, and while `capacity` events wait; holds at most
+    ///   that many.
     /// - **Completes** when upstream completes, after the last event's wait.
     ///
     /// ```
@@ -47,12 +48,12 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::delay`].
+/// The state machine behind [`Flow::delay`].
 struct Delay<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     wait: Duration,
     capacity: usize,
-    // Invariants: never longer than `capacity`; by the time at which they leave.
+    // Sorted by the time at which they leave. Invariant: never longer than `capacity`.
     waiting: VecDeque<(Instant, Event<T>)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -95,7 +96,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(50);
 
-    /// Millisecond by millisecond, when each event came and when it left.
+    /// Returns the milliseconds at which each event came and left, and the outcomes.
     async fn delayed(at: Vec<u64>, capacity: usize) -> (Vec<(u64, u64)>, Vec<Outcome>) {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(stream::iter(at).then(move |at| async move {
@@ -113,14 +114,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_beyond_the_clock_is_a_wait_not_a_panic() {
+    async fn a_wait_beyond_the_range_of_the_clock_does_not_panic() {
         let run = Flow::from_iter([1]).delay(Duration::MAX, size(1)).collect();
         assert!(timeout(Duration::from_secs(1), run).await.is_err());
     }
 
     proptest! {
         #[test]
-        fn every_event_leaves_just_the_wait_after_it_came(gaps in prop::collection::vec(0_u64..80, 0..40)) {
+        fn every_event_leaves_exactly_the_wait_after_it_came(gaps in prop::collection::vec(0_u64..80, 0..40)) {
             let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
             let expected: Vec<_> = at.iter().map(|&at| (at, at + 50)).collect();
             let (seen, outcomes) = block_on(delayed(at.clone(), 64));

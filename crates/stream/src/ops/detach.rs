@@ -1,13 +1,14 @@
-//! `detach`: events whose source need not wait for them.
+//! `detach`: settles inputs early, so that their source does not wait for them.
 
 use futures::stream::StreamExt as _;
 
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Reports every input as done and lets its value go on. What happens to it downstream, its failure or loss
-    /// included, is unknown to its source: use this where an operator holds events for long and no delivery is owed,
-    /// as before the slow side of [`combine_latest`](Flow::combine_latest) or [`zip_latest`](Flow::zip_latest).
+    /// Reports every input as done and lets its value go on. Its source does not learn what happens
+    /// to the value downstream, including failure and loss: use this if an operator holds events
+    /// for long and delivery is not required, such as before the slow side of
+    /// [`combine_latest`](Flow::combine_latest) or [`zip_latest`](Flow::zip_latest).
     ///
     /// - **Emits** every event, with its metadata, and a receipt for which no source waits.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -38,7 +39,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn passes_everything_and_hides_what_happens_to_it(values: Vec<u8>) {
+        fn everything_passes_and_later_outcomes_are_hidden_from_the_source(values: Vec<u8>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
             let seen = block_on(flow.detach().try_map(odd).collect()).unwrap();

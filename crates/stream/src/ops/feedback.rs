@@ -1,4 +1,4 @@
-//! `feedback`: a loop, the one way in which events may go back to where they have been.
+//! `feedback`: a loop, the only way in which events can go back to an earlier stage.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -14,19 +14,24 @@ use crate::queue::Queue;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Opens a loop: the flow that comes out has this flow's events and those that are sent back to it, which
-    /// [`Feedback::connect`] says. For a retry, send back what [`catch`](Flow::catch) gives.
+    /// Opens a loop: the returned flow has this flow's events and those that [`Feedback::connect`]
+    /// sends back to it. For a retry, send back the failures of [`catch`](Flow::catch).
     ///
-    /// - **Emits** this flow's events and those that have come back, unchanged; those that have come back first.
-    /// - **Backpressures** when downstream does, and while `capacity` events are inside the loop: from here until they
-    ///   are resolved, or pass an exit that [`Feedback::connect`] or [`Feedback::leave`] made. Where an operator inside
-    ///   makes several events of one, each share in the receipt counts. An event that comes back never waits, or a
-    ///   loop that multiplies its events would stand still: there is a place for `capacity` of them.
-    /// - **Completes** when this flow has completed and nothing is inside the loop. What holds events inside must
-    ///   therefore let go of them by itself, and before there are `capacity`: a window has a timeout, and nothing that
-    ///   keeps its newest event, such as [`combine_latest`](Flow::combine_latest), is inside. Within the range of a
-    ///   `catch` that is inside, an event may come back until it is resolved, wherever it has got to.
-    /// - **On failure**: an event that comes back while `capacity` of them wait fails, with `feedback_full`.
+    /// - **Emits** this flow's events and those that have come back, unchanged. Events that have
+    ///   come back go first.
+    /// - **Backpressures** when downstream does, and while `capacity` events are inside the loop:
+    ///   from here until they are resolved, or pass an exit that [`Feedback::connect`] or
+    ///   [`Feedback::leave`] made. If an operator inside makes several events of one, each of them
+    ///   counts. An event that comes back never waits for room, because a loop that multiplies its
+    ///   events would then stand still; up to `capacity` of these events are queued.
+    /// - **Completes** when this flow has completed and no event is inside the loop. An operator
+    ///   inside must therefore emit the events that it holds without waiting for more: a window
+    ///   needs a timeout, and an operator that keeps its newest event, such as
+    ///   [`combine_latest`](Flow::combine_latest), must not be inside. If a `catch` is inside, an
+    ///   event that has passed it counts as inside until it is resolved, even after it has left the
+    ///   loop, because its failure may come back.
+    /// - **On failure**: an event that comes back while `capacity` such events are queued fails,
+    ///   with `feedback_full`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,51 +55,54 @@ impl<T: Send + 'static> Flow<T> {
     /// When it is run outside of a tokio runtime.
     #[must_use = "a loop that is not connected sends nothing back"]
     pub fn feedback(self, capacity: NonZeroUsize) -> (Self, Feedback<T>) {
-        let ring = Loop::new(capacity.get());
+        let the_loop = Loop::new(capacity.get());
         let mut back = None;
         let head = self.0.apply_node(NodeKind::Junction, "feedback", |upstream, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
             back = Some((Arc::clone(&queue), Arc::clone(node.name())));
-            admit(upstream, queue, Arc::clone(&ring))
+            admit(upstream, queue, Arc::clone(&the_loop))
         });
-        let (queue, stage) = back.expect("`apply_node` has called its operator");
-        let feedback = Feedback { ring, queue, stage, head: head.tail, carrier: Arc::default() };
+        let (queue, stage) = back.expect("`apply_node` calls its operator");
+        let feedback =
+            Feedback { the_loop, queue, stage, head: head.tail, carrier: Arc::default() };
         (Self(head), feedback)
     }
 }
 
-/// The way back of a loop that [`Flow::feedback`] has opened.
+/// A loop that [`Flow::feedback`] has opened, which has to be [connected](Feedback::connect).
 #[must_use = "a loop that is not connected sends nothing back"]
 pub struct Feedback<T> {
-    ring: Arc<Loop>,
+    the_loop: Arc<Loop>,
     queue: Arc<Queue<Event<T>>>,
     stage: Arc<str>,
     head: NodeId,
-    // Belongs to the exits: whatever is inside the loop may be owned by the carrier.
+    // The task that sends events back. The exits own it, because it may itself own everything
+    // inside the loop.
     carrier: Arc<OnceLock<Pump>>,
 }
 
 impl<T: Send + 'static> Feedback<T> {
-    /// Closes the loop: a task takes the events of `again` back to its beginning, and those of `out` leave it. Both
-    /// come out of the loop, by [`split`](Flow::split) for example.
+    /// Closes the loop: a task sends the events of `again` back to its beginning, and those of
+    /// `out` leave it. Both flows must come out of the loop, for example from a
+    /// [`split`](Flow::split).
     ///
     /// Dropping all exits ends the task.
     pub fn connect<U: Send + 'static>(self, mut again: Flow<T>, out: Flow<U>) -> Flow<U> {
-        again.0.leads_to(&self.stage);
+        again.0.set_next_stage(&self.stage);
         let mut out = self.leave(out).0;
         let (mut events, again_tail) = out.absorb(again.0);
         out.graph.connect(again_tail, self.head);
 
-        let Self { ring, queue, stage, carrier, .. } = self;
+        let Self { the_loop, queue, stage, carrier, .. } = self;
         let name = Arc::clone(&stage);
         let carry = async move {
             while let Some(mut event) = events.next().await {
-                event.receipt.enter(&ring);
+                event.receipt.enter(&the_loop);
                 if let Some(event) = queue.try_push(event) {
                     let failure = Failure::new("feedback_full", "the loop makes too many events");
                     event.receipt.fail(failure.at(Arc::clone(&stage)));
                 }
-                ring.wake();
+                the_loop.wake();
                 consume_budget().await;
             }
         };
@@ -102,18 +110,20 @@ impl<T: Send + 'static> Feedback<T> {
         Flow(out)
     }
 
-    /// Makes a further exit of the loop: the events of `exit` leave it, and are not waited for any more.
+    /// Makes a further exit of the loop: the events of `exit` leave the loop, which no longer waits
+    /// for them.
     pub fn leave<U: Send + 'static>(&self, exit: Flow<U>) -> Flow<U> {
         let mut exit = exit.0;
         let mut events = std::mem::replace(&mut exit.stream, stream::empty().boxed());
-        let (ring, carrier) = (Arc::clone(&self.ring), Arc::clone(&self.carrier));
+        let the_loop = Arc::clone(&self.the_loop);
+        let carrier = Arc::clone(&self.carrier);
         exit.stream = stream::poll_fn(move |cx| {
             if let Some(carrier) = carrier.get() {
                 carrier.start();
             }
             let mut event = ready!(events.poll_next_unpin(cx));
             if let Some(event) = &mut event {
-                event.receipt.leave(&ring);
+                event.receipt.leave(&the_loop);
             }
             Poll::Ready(event)
         })
@@ -122,28 +132,28 @@ impl<T: Send + 'static> Feedback<T> {
     }
 }
 
-/// The head of the loop: what has come back, then what is new.
+/// The head of the loop: emits events that have come back before new ones.
 fn admit<T: Send + 'static>(
     upstream: BoxStream<'static, Event<T>>,
     queue: Arc<Queue<Event<T>>>,
-    ring: Arc<Loop>,
+    the_loop: Arc<Loop>,
 ) -> impl stream::Stream<Item = Event<T>> + Send + 'static {
     let mut upstream = upstream.fuse();
     stream::poll_fn(move |cx| {
-        // A loop can be busy for ever without its sources.
+        // Uses the task's budget, because a loop can be busy for ever without its sources.
         let progress = ready!(coop::poll_proceed(cx));
-        ring.register(cx);
+        the_loop.register(cx);
         if let Some(event) = queue.try_pop() {
             progress.made_progress();
             return Poll::Ready(Some(event));
         }
-        if ring.has_room()
+        if the_loop.has_room()
             && let Poll::Ready(Some(mut event)) = upstream.poll_next_unpin(cx)
         {
-            event.receipt.enter(&ring);
+            event.receipt.enter(&the_loop);
             return Poll::Ready(Some(event));
         }
-        if upstream.is_done() && ring.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        if upstream.is_done() && the_loop.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     })
 }
 
@@ -157,7 +167,7 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Failed, Failure, Flow, PipelineError, Release};
 
-    /// A number on its way to 1, with where it began and how far it has come.
+    /// The number that was started with, the current number, and the steps taken so far.
     type Way = (u64, u64, u32);
 
     fn step((first, number, steps): Way) -> Way {
@@ -168,7 +178,7 @@ mod tests {
         *number != 1
     }
 
-    /// Each number with the steps of Collatz's sequence from it to 1, at least one.
+    /// Each number with the number of steps of Collatz's sequence from it to 1, at least one.
     fn expected(numbers: &[u64]) -> Vec<(u64, u32)> {
         let steps = |number: &u64| {
             let mut way = step((*number, *number, 0));
@@ -193,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_loop_of_its_own_for_each_number_and_a_window_after_it_is_flushed(
+        fn results_agree_with_a_while_loop_per_number_and_a_window_after_the_loop_is_flushed(
             numbers in prop::collection::vec(1_u64..60, 0..30),
             capacity in 1_usize..6, ways in 1_usize..4, window in 1_usize..40,
         ) {
@@ -208,7 +218,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_inside_that_closes_by_itself_loses_nothing(
+        fn a_window_with_a_timeout_inside_loses_nothing(
             numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6,
             window in 1_usize..9, detached: bool,
         ) {
@@ -225,7 +235,7 @@ mod tests {
         }
 
         #[test]
-        fn a_loop_within_a_loop_agrees_with_one_after_the_other(
+        fn nested_loops_agree_with_a_multiplication(
             numbers in prop::collection::vec((1_u32..5, 1_u32..5), 0..20),
             outer in 1_usize..4, inner in 1_usize..4, window in 1_usize..40,
         ) {
@@ -246,7 +256,7 @@ mod tests {
         }
 
         #[test]
-        fn a_loop_that_multiplies_its_events_fails_those_without_a_place_and_ends(
+        fn a_loop_that_multiplies_its_events_fails_those_that_do_not_fit_and_ends(
             numbers in prop::collection::vec(0_u32..8, 1..8), capacity in 1_usize..5, ways in 1_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(numbers.clone());
@@ -265,13 +275,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_the_capacity_is_let_in_and_the_loop_goes_with_its_exit() {
+    async fn at_most_capacity_events_are_let_in_and_the_loop_ends_when_its_exit_is_dropped() {
         let (flow, outcomes) = Tracked::flow(0..100);
         let (flow, feedback) = flow.feedback(size(3));
         let slow = flow.delay(Duration::from_millis(1), size(9));
         let (again, out) = slow.split(|_| true, size(1));
         let run = feedback.connect(again, out).collect();
-        assert!(timeout(Duration::from_secs(1), run).await.is_err(), "it is a loop for ever");
+        assert!(timeout(Duration::from_secs(1), run).await.is_err(), "the loop never ends");
         sleep(Duration::from_millis(1)).await;
         assert_eq!(outcomes.codes(), ["abandoned"; 3]);
     }
@@ -290,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_inside_does_not_keep_the_loop_from_completing() {
+    fn a_failure_inside_does_not_keep_the_loop_from_completing() {
         let (flow, outcomes) = Tracked::flow([3, 4, 5]);
         let (flow, feedback) = flow.feedback(size(9));
         let refuse =
@@ -317,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_can_have_several_exits_that_are_run_apart() {
+    fn a_loop_can_have_several_exits_that_are_run_separately() {
         let (flow, outcomes) = Tracked::flow(1..50_u64);
         let (flow, feedback) = flow.feedback(size(4));
         let (odd, even) = flow.split(|number| number % 2 == 1, size(1));
@@ -333,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_on_the_way_back_is_what_the_run_returns() {
+    async fn the_run_returns_a_panic_on_the_way_back() {
         let (flow, outcomes) = Tracked::flow([1]);
         let (flow, feedback) = flow.feedback(size(4));
         let (again, out) = flow.split(|_| true, size(1));

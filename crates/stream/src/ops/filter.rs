@@ -9,7 +9,7 @@ use crate::failure::infallible;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets the values pass for which `keep` is true. For the opposite, see [`remove`](Flow::remove).
+    /// Lets values pass if `keep` is true for them. For the opposite, see [`remove`](Flow::remove).
     ///
     /// - **Emits** the events that it keeps, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -29,9 +29,10 @@ impl<T: Send + 'static> Flow<T> {
         self.try_filter(infallible(keep))
     }
 
-    /// [`filter`](Flow::filter) by a function that can fail.
+    /// Lets values pass as [`filter`](Flow::filter) does, by a function that can fail.
     ///
-    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that event's receipt fails, with this stage's name; other events are not
+    ///   affected.
     pub fn try_filter(
         self,
         keep: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
@@ -39,7 +40,8 @@ impl<T: Send + 'static> Flow<T> {
         Self(self.0.apply(NodeKind::Element, "filter", |events, stage| kept(events, stage, keep)))
     }
 
-    /// Lets the values pass for which `discard` is false. For the opposite, see [`filter`](Flow::filter).
+    /// Lets values pass if `discard` is false for them. For the opposite, see
+    /// [`filter`](Flow::filter).
     ///
     /// - **Emits** the events that it does not discard, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -92,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators_and_what_is_dropped_is_done(values: Vec<u8>) {
+        fn results_agree_with_iterators_and_dropped_events_are_done(values: Vec<u8>) {
             let expected: Vec<_> = values.iter().copied().filter(|value| value % 3 == 0).collect();
             let (flow, outcomes) = Tracked::flow(values.clone());
             let kept = block_on(flow.filter(|value| value % 3 == 0).collect()).unwrap();
@@ -101,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn what_filter_keeps_remove_discards(values: Vec<u8>) {
+        fn remove_discards_the_events_that_filter_keeps(values: Vec<u8>) {
             let expected: Vec<_> = values.iter().copied().filter(|value| value % 3 != 0).collect();
             let (flow, outcomes) = Tracked::flow(values.clone());
             let rest = block_on(flow.remove(|value| value % 3 == 0).collect()).unwrap();
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_cannot_be_judged_fails_alone() {
+    fn an_event_for_which_the_function_fails_fails_alone() {
         let (flow, outcomes) = Tracked::flow([0, 1, 2]);
         let judge = |value: &i32| match value {
             1 => Err(Failure::new("one", value)),

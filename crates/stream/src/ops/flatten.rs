@@ -1,4 +1,5 @@
-//! `flatten`: batches and collections become single events again; `into_lists` is the way back.
+//! `flatten`: makes single events of batches and collections. `into_lists`: makes one event of each
+//! batch.
 
 use futures::stream::{self, StreamExt as _};
 
@@ -18,10 +19,11 @@ impl<T: Send + 'static> Batches<T> {
         )
     }
 
-    /// Makes one event of each batch: the list of its values. To process a batch and keep its members apart, see
-    /// [`map_batch`](Batches::map_batch).
+    /// Makes one event of each batch: the list of its values. To process a batch and keep its
+    /// members apart, see [`map_batch`](Batches::map_batch).
     ///
-    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts of all.
+    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts
+    ///   of all.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
     /// - **On failure** of the list, every member's receipt fails.
@@ -52,10 +54,11 @@ where
 {
     /// Makes one event of each member of a value that is a collection.
     ///
-    /// - **Emits** every member, in order, under its input's key. An empty collection emits nothing, and is done.
+    /// - **Emits** every member, in order, under its input's key. An empty collection emits
+    ///   nothing, and is done.
     /// - **Backpressures** when downstream does; holds at most one collection.
     /// - **Completes** when upstream completes.
-    /// - **On failure** of one member its input has failed, once all its members are resolved.
+    /// - **On failure** of one member, the input fails once all its members are resolved.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -71,7 +74,8 @@ where
     }
 }
 
-/// The members of a collection as a stream. It holds a share of the receipt until it is read to its end.
+/// Returns the members of a collection as a stream, which holds a share of the receipt until it is
+/// read to its end.
 fn parts<C: IntoIterator>(event: Event<C>) -> impl futures::Stream<Item = Event<C::Item>> {
     let (values, rest) = event.take();
     let mut values = values.into_iter();

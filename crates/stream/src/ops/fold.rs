@@ -7,16 +7,16 @@ use futures::stream::StreamExt as _;
 use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Batches<T> {
-    /// Makes one value of each batch, from `initial` and its members in order. To keep the members, see
-    /// [`into_lists`](Batches::into_lists); for a state that lives on from event to event,
+    /// Makes one value of each batch, from `initial` and its members in order. To keep the members,
+    /// see [`into_lists`](Batches::into_lists); for a state that is kept from event to event,
     /// [`accumulate`](Flow::accumulate).
     ///
-    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts of all; `initial`
-    ///   itself for an empty one.
+    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts
+    ///   of all. An empty batch emits `initial` itself.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure** of a step every member of that batch fails, with this stage's name; the next batch starts
-    ///   from `initial` again.
+    /// - **On failure** of a step, every member of that batch fails, with this stage's name; the
+    ///   next batch starts from `initial` again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,10 +50,10 @@ impl<T: Send + 'static> Batches<T> {
         }))
     }
 
-    /// Makes one value of each batch: how many members it has.
+    /// Replaces each batch by the number of its members.
     ///
-    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts of all; 0 for an
-    ///   empty one.
+    /// - **Emits** one event for each batch, with the metadata of its first member and the receipts
+    ///   of all; 0 for an empty one.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
     ///
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_chunks_and_a_failure_is_its_whole_batchs(values: Vec<u8>, n in 1_usize..6) {
+        fn results_agree_with_chunks_and_a_failure_fails_its_whole_batch(values: Vec<u8>, n in 1_usize..6) {
             let mut sums = Vec::new();
             let mut codes = Vec::new();
             for chunk in values.chunks(n) {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_goes_under_the_first_members_metadata() {
+    fn the_value_has_the_metadata_of_the_first_member() {
         let events = (7..10).map(|position| {
             let origin = Origin { position, ..Origin::default() };
             let meta = Arc::new(Meta { origin, ..Meta::default() });

@@ -1,4 +1,4 @@
-//! `frequencies`: how often each value has come.
+//! `frequencies`: counts how often each value has come.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -10,14 +10,16 @@ use futures::stream::StreamExt as _;
 use crate::{Failure, Flow, NodeKind};
 
 impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
-    /// Replaces each value by the counts of all values so far, its own included. For other running results, see
-    /// [`accumulate`](Flow::accumulate).
+    /// Replaces each value by the counts of all values so far, its own included. For other running
+    /// results, see [`accumulate`](Flow::accumulate).
     ///
-    /// - **Emits** the counts for each event, under its key and receipt; each is a copy, as large as there are values.
-    /// - **Backpressures** when downstream does; holds the counts of at most `capacity` distinct values.
+    /// - **Emits** the counts for each event, with its key and receipt. Each is a copy with one
+    ///   entry per distinct value.
+    /// - **Backpressures** when downstream does; holds the counts of at most `capacity` distinct
+    ///   values.
     /// - **Completes** when upstream completes.
-    /// - **On failure**: a new value beyond `capacity` fails with `too_many_values`, so that the counts of the others
-    ///   stay exact.
+    /// - **On failure**: a new value beyond `capacity` fails with `too_many_values`, so that the
+    ///   counts of the others stay exact.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -59,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_counting_by_hand_and_refuses_what_it_cannot_count(
+        fn counts_agree_with_a_loop_and_values_beyond_the_capacity_fail(
             values in prop::collection::vec(0_u8..8, 0..60), capacity in 1_usize..10,
         ) {
             let mut counts = HashMap::<u8, u64>::new();

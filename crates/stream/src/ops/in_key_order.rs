@@ -1,4 +1,4 @@
-//! `in_key_order`: what operators have mixed up leaves in the order in which the inputs of each key came in.
+//! `in_key_order`: restores the order of each key's results after operators that reorder events.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -16,24 +16,28 @@ use crate::key_lines::{Entered, KeyLines, Output, Over};
 use crate::{Event, Flow, NodeKind, Outcome, Receipt, Settle};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Keeps the results of each key in the order of that key's inputs, whatever the operators in `inner` do: batches,
-    /// [`map_async_unordered`](Flow::map_async_unordered), [`retry`](Flow::retry), branches. The key is the record's.
+    /// Keeps the results of each key in the order of that key's inputs, whatever the operators in
+    /// `inner` do: batches, [`map_async_unordered`](Flow::map_async_unordered),
+    /// [`retry`](Flow::retry), branches. The key is the key of the record.
     ///
-    /// A result leaves when all that came in before it under its key has left `inner`: as results, discarded, or
-    /// failed. Other keys are not held up, and records without a key are not ordered. A result that is made of several
-    /// inputs stands at the oldest of them: it leaves when, under each of its keys, all that came in before that one has
-    /// left. One that `inner` [detached](Flow::detach) has no place any more, and leaves at once.
+    /// A result leaves when all inputs that came before it under its key have left `inner`: as
+    /// results, discarded, or failed. Other keys are not held up, and records without a key are not
+    /// ordered. A result that is made of several inputs takes the place of the oldest of them: it
+    /// leaves when, under each of its keys, all inputs that came before the oldest one have left. A
+    /// result that `inner` [detached](Flow::detach) has no place in the order, and leaves at once.
     ///
-    /// A failure is passed on in its input's turn too. So with [`catch`](Flow::catch), then this, then
-    /// [`rejoin`](Flow::rejoin), answers to failures stand in their key's order, if `catch` releases them
-    /// [at once](crate::Release::AtOnce), and nothing between this and `rejoin` holds events.
+    /// A failure is passed on in its input's turn too. With [`catch`](Flow::catch) before this
+    /// operator and [`rejoin`](Flow::rejoin) after it, answers to failures are in their key's
+    /// order, if `catch` releases them [at once](crate::Release::AtOnce) and no operator between
+    /// this one and `rejoin` holds events.
     ///
-    /// - **Emits** what `inner` does, in turn.
-    /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are in `inner`, or wait behind
-    ///   one of their key that is. Holds the results of at most that many. Operators in `inner` that wait for more
-    ///   inputs than `capacity`, as a window without a timeout does, wait for ever.
-    /// - **Completes** when `inner` does, after what it holds.
-    /// - **On failure** in `inner` the event's own receipt fails in its turn.
+    /// - **Emits** the events that `inner` emits, in order.
+    /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are in
+    ///   `inner`, or wait behind an input of their key that is. Holds the results of at most that
+    ///   many inputs. Operators in `inner` that wait for more inputs than `capacity`, such as a
+    ///   window without a timeout, wait for ever.
+    /// - **Completes** when `inner` does, after the events it holds.
+    /// - **On failure** in `inner`, the original receipt of the event fails in its turn.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -62,7 +66,8 @@ impl<T: Send + 'static> Flow<T> {
         self.ordered(capacity, |event| event.meta.key.clone(), inner)
     }
 
-    /// [`in_key_order`](Flow::in_key_order) by a key that is computed.
+    /// Keeps the order of a computed key; otherwise the same as
+    /// [`in_key_order`](Flow::in_key_order).
     pub fn in_order_by<K, U>(
         self,
         capacity: NonZeroUsize,
@@ -111,9 +116,10 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// What the entrance, the exit and the receipts between them know of each other.
+/// State shared by the entrance, the exit and the receipts between them.
 struct Shared<K, U> {
-    // How many inputs have entered and not passed. Changed under the lock of `state`.
+    // The number of inputs that have entered and not passed. Changed under the lock of `state`, so
+    // reads without the lock are hints.
     inside: AtomicUsize,
     capacity: usize,
     state: Mutex<State<K, U>>,
@@ -121,12 +127,12 @@ struct Shared<K, U> {
 
 struct State<K, U> {
     lines: KeyLines<K, U>,
-    // Who waits for room, and who for an output.
+    // The wakers of the task that waits for room, and of the one that waits for an output.
     head: Option<Waker>,
     tail: Option<Waker>,
 }
 
-/// Waits for the outcome of an input inside.
+/// Receives the outcome of an input inside.
 struct Position<K: Hash + Eq + Clone + Send + Sync + 'static, U: Send + 'static> {
     key: K,
     entered: Entered,
@@ -155,7 +161,7 @@ where
         Poll::Pending
     }
 
-    /// Gives the event a place in its key's line, and with it a receipt of its own.
+    /// Adds the event to its key's line, and gives it a new receipt that stands for the old one.
     fn enter<T>(self: &Arc<Self>, event: Event<T>, key: K) -> Event<T> {
         let entered = {
             let mut state = self.lock();
@@ -163,29 +169,31 @@ where
             state.lines.enter(key.clone())
         };
         let (value, Event { meta, receipt, .. }) = event.take();
-        let place = Position { key, entered, receipt, shared: Arc::clone(self) };
-        Event { value, meta, receipt: Receipt::of(place) }
+        let position = Position { key, entered, receipt, shared: Arc::clone(self) };
+        Event { value, meta, receipt: Receipt::of(position) }
     }
 
-    /// The place that this receipt is for, if it is one of these.
-    fn place<'a>(self: &Arc<Self>, waits: &'a dyn Settle) -> Option<&'a Position<K, U>> {
-        let place: &Position<K, U> = (waits as &dyn Any).downcast_ref()?;
-        Arc::ptr_eq(&place.shared, self).then_some(place)
+    /// Returns `receiver` as a position of this operator, if it is one.
+    fn position<'a>(self: &Arc<Self>, receiver: &'a dyn Settle) -> Option<&'a Position<K, U>> {
+        let position: &Position<K, U> = (receiver as &dyn Any).downcast_ref()?;
+        Arc::ptr_eq(&position.shared, self).then_some(position)
     }
 
-    /// Takes an output of `inner` in, or gives it back if it can leave without being looked at again.
+    /// Adds an output of `inner` to the lines; returns it if it can leave without them.
     fn take_in(self: &Arc<Self>, event: Event<U>) -> Option<Event<U>> {
-        let output = match event.receipt.waits().and_then(|waits| self.place(waits)) {
-            Some(place) if place.entered.is_first => return Some(event),
-            Some(place) => {
-                let (oldest, key) = (place.entered.number, Some(place.key.clone()));
+        let output = match event.receipt.receiver().and_then(|receiver| self.position(receiver)) {
+            Some(position) if position.entered.is_first => return Some(event),
+            Some(position) => {
+                let oldest = position.entered.number;
+                let key = Some(position.key.clone());
                 Output { event, oldest, key, others: Vec::new() }
             }
             None => {
-                let (mut oldest, mut keys) = (u64::MAX, HashSet::new());
-                self.each_place(&event.receipt, |place| {
-                    oldest = oldest.min(place.entered.number);
-                    keys.insert(place.key.clone());
+                let mut oldest = u64::MAX;
+                let mut keys = HashSet::new();
+                self.each_position(&event.receipt, |position| {
+                    oldest = oldest.min(position.entered.number);
+                    keys.insert(position.key.clone());
                 });
                 if keys.is_empty() {
                     return Some(event);
@@ -197,59 +205,61 @@ where
         None
     }
 
-    fn each_place(self: &Arc<Self>, receipt: &Receipt, mut visit: impl FnMut(&Position<K, U>)) {
-        let walked = receipt.walk(&mut |_, waits| {
-            if let Some(place) = self.place(waits) {
-                visit(place);
+    fn each_position(self: &Arc<Self>, receipt: &Receipt, mut visit: impl FnMut(&Position<K, U>)) {
+        let walked = receipt.walk(&mut |_, receiver| {
+            if let Some(position) = self.position(receiver) {
+                visit(position);
             }
             ControlFlow::<()>::Continue(())
         });
-        debug_assert!(walked.is_continue(), "nothing stops it");
+        debug_assert!(walked.is_continue(), "the visitor never breaks");
     }
 
     fn leads_here(self: &Arc<Self>, receipt: &Receipt) -> bool {
-        let walked = receipt.walk(&mut |_, waits| match self.place(waits) {
+        let walked = receipt.walk(&mut |_, receiver| match self.position(receiver) {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         });
         walked.is_break()
     }
 
-    /// The receipt for an output outside: a share in whatever waits there for the same inputs.
+    /// Returns the receipt of an output that leaves: a share in each original receipt of the inputs
+    /// that it was made of.
     fn outside(self: &Arc<Self>, receipt: &Receipt) -> Receipt {
-        if let Some(place) = receipt.waits().and_then(|waits| self.place(waits)) {
-            return place.receipt.share();
+        if let Some(position) = receipt.receiver().and_then(|receiver| self.position(receiver)) {
+            return position.receipt.share();
         }
         let mut outside = Vec::new();
         let mut rest = vec![receipt];
         let mut seen = HashSet::new();
         while let Some(receipt) = rest.pop() {
-            let Some(waits) = receipt.waits() else { continue };
+            let Some(receiver) = receipt.receiver() else { continue };
             if !seen.insert(receipt.identity()) {
                 continue;
             }
-            if let Some(place) = self.place(waits) {
-                outside.push(place.receipt.share());
+            if let Some(position) = self.position(receiver) {
+                outside.push(position.receipt.share());
             } else if self.leads_here(receipt) {
-                // A join, or an operator inside.
-                rest.extend(waits.stands_for().iter().rev());
+                // A join, or a receipt that an operator inside gave out.
+                rest.extend(receiver.stands_for().iter().rev());
             } else {
-                // Of another flow that was joined inside.
+                // This receipt belongs to another flow that was joined inside.
                 outside.push(receipt.share());
             }
         }
         Receipt::join(outside)
     }
 
-    /// Nothing of the input is inside any more: when it is its turn, passes it on, and those behind it that waited for
-    /// that only.
+    /// Records that the work inside on an input is over. If it is the input's turn, passes the
+    /// input on, and then those behind it whose work is over as well.
     fn end(&self, key: K, number: u64, over: Over) {
         let mut state = self.lock();
         let Some(over) = state.lines.end(&key, number, over) else { return };
         let mut passing = Some((key, over));
         while let Some((key, over)) = passing {
             if let Some((receipt, failure)) = over {
-                // Before anything behind it can leave, and without the lock, for this settles something else.
+                // Comes before anything behind it can leave. Runs without the lock, because that
+                // settles other receipts.
                 drop(state);
                 receipt.fail(failure);
                 state = self.lock();
@@ -273,7 +283,7 @@ where
         let Self { key, entered, receipt, shared } = *self;
         let over = match outcome {
             Outcome::Failed(failure) => Some((receipt, failure)),
-            // Nothing answers these, so they need not wait.
+            // These outcomes are not answered, so they need not wait for their turn.
             Outcome::Done | Outcome::Abandoned => {
                 receipt.resolve(outcome);
                 None
@@ -287,7 +297,9 @@ where
     }
 }
 
-/// State machine behind the end of [`Flow::in_key_order`].
+/// The state machine behind the end of [`Flow::in_key_order`]. Each poll resolves the inner receipt
+/// of the last output, then emits an output that is ready, and otherwise polls `inner`. It ends
+/// when `inner` has ended and no outputs are left.
 struct Exit<K, U>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -295,8 +307,9 @@ where
 {
     inner: Fuse<BoxStream<'static, Event<U>>>,
     shared: Arc<Shared<K, U>>,
-    // The receipt that the last output had inside. It is resolved when downstream asks again, and so has taken that
-    // output: what passes then cannot overtake it.
+    // The receipt that the last output had inside. It is resolved when downstream polls again,
+    // because downstream has then taken that output, and nothing that passes from then on can
+    // overtake it.
     left: Option<Receipt>,
 }
 
@@ -361,7 +374,8 @@ where
         if let Some(left) = self.left.take() {
             left.done();
         }
-        // Their receipts keep what holds them.
+        // Waiting outputs own receipts that own `shared`, which owns the outputs. Dropping the
+        // outputs breaks this cycle.
         let outputs = self.shared.lock().lines.clear();
         drop(outputs);
     }
@@ -391,11 +405,11 @@ mod tests {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Fate {
-        LoopShares,
+        Passes,
         IsFiltered,
         Fails,
         FailsOnce,
-        BecomesSo(usize),
+        BecomesParts(usize),
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -407,11 +421,12 @@ mod tests {
     }
 
     impl Input {
-        /// The answers to it: with the number of the part, or none for a failure.
+        /// Returns the answers to the input: its number, and the number of the part or `None` for a
+        /// failure.
         fn answers(&self) -> Vec<(usize, Option<usize>)> {
             let parts = match self.fate {
-                Fate::LoopShares | Fate::FailsOnce => 1,
-                Fate::BecomesSo(parts) => parts,
+                Fate::Passes | Fate::FailsOnce => 1,
+                Fate::BecomesParts(parts) => parts,
                 Fate::IsFiltered => 0,
                 Fate::Fails => return vec![(self.number, None)],
             };
@@ -421,11 +436,11 @@ mod tests {
 
     fn inputs() -> impl Strategy<Value = Vec<Input>> {
         let fate = prop_oneof![
-            Just(Fate::LoopShares),
+            Just(Fate::Passes),
             Just(Fate::IsFiltered),
             Just(Fate::Fails),
             Just(Fate::FailsOnce),
-            (0_usize..4).prop_map(Fate::BecomesSo),
+            (0_usize..4).prop_map(Fate::BecomesParts),
         ];
         prop::collection::vec((0_u8..4, 0_u64..30, fate), 0..50).prop_map(|inputs| {
             let inputs = inputs.into_iter().enumerate();
@@ -438,7 +453,7 @@ mod tests {
         Ok(input)
     }
 
-    /// Mixes its inputs up as much as operators can.
+    /// Reorders its inputs in every way that operators can.
     fn mix(flow: Flow<Input>, window: usize, parallelism: usize) -> Flow<(usize, usize)> {
         let retry = Retry {
             attempts: NonZeroU32::new(2).unwrap(),
@@ -455,7 +470,7 @@ mod tests {
             }
             Ok(input)
         });
-        let (many, one) = flow.split(|input| matches!(input.fate, Fate::BecomesSo(_)), size(3));
+        let (many, one) = flow.split(|input| matches!(input.fate, Fate::BecomesParts(_)), size(3));
         let model = |batch: Batch<Input>| async move {
             if batch.iter().any(|input| input.fate == Fate::Fails) {
                 return Err(Failure::new("poison", ""));
@@ -477,7 +492,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn answers_stand_in_their_keys_order_with_failures_in_their_place(
+        fn answers_are_in_their_keys_order_and_so_are_those_to_failures(
             inputs in inputs(), capacity in 1_usize..20, window in 1_usize..6, parallelism in 1_usize..9,
         ) {
             let (flow, outcomes) = Tracked::flow(inputs.clone());
@@ -499,7 +514,7 @@ mod tests {
         }
 
         #[test]
-        fn without_answers_to_failures_the_inputs_fail(inputs in inputs(), capacity in 1_usize..20) {
+        fn inputs_fail_if_their_failures_are_not_caught(inputs in inputs(), capacity in 1_usize..20) {
             let (flow, outcomes) = Tracked::flow(inputs.clone());
             let results = flow.in_order_by(size(capacity), |input| input.key, |flow| mix(flow, 3, 5));
             in_time(results.collect()).unwrap();
@@ -508,7 +523,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_made_of_many_inputs_waits_for_all_before_the_oldest_and_never_for_ever(
+        fn an_output_of_many_inputs_waits_for_all_inputs_before_its_oldest_and_always_leaves(
             inputs in inputs(), window in 1_usize..5, parallelism in 1_usize..9,
         ) {
             let (flow, outcomes) = Tracked::flow(inputs.clone());
@@ -535,14 +550,14 @@ mod tests {
         }
     }
 
-    /// Sleeps as long as it is told: a key, and milliseconds.
+    /// Sleeps for the given milliseconds.
     async fn sleepy((key, millis): (char, u64)) -> Result<(char, u64), Failure> {
         sleep(Duration::from_millis(millis)).await;
         Ok((key, millis))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_input_holds_up_its_key_alone() {
+    async fn a_slow_input_holds_up_only_its_key() {
         let start = Instant::now();
         let flow = Flow::from_iter([('a', 90), ('a', 10), ('b', 20), ('c', 5), ('c', 15)]);
         let flow = flow.in_order_by(
@@ -567,11 +582,11 @@ mod tests {
         assert_eq!(outcomes.codes(), ["open"; 5]);
         run.abort();
         run.await.unwrap_err();
-        assert_eq!(outcomes.codes(), ["abandoned"; 5], "what waited is not kept");
+        assert_eq!(outcomes.codes(), ["abandoned"; 5], "waiting outputs are dropped as well");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_left_is_the_sinks_and_no_failure_overtakes_it() {
+    async fn an_output_that_has_left_is_settled_by_the_sink_and_no_failure_overtakes_it() {
         let (flow, outcomes) = Tracked::flow(0..3);
         let quick_to_fail = |number: u64| async move {
             if number == 1 {
@@ -605,7 +620,7 @@ mod tests {
         offsets
     }
 
-    /// Events with offsets, and keys unless these are empty.
+    /// Events with offsets and keys; an empty key stands for none.
     fn keyed(keys: [&'static str; 4]) -> Flow<usize> {
         let events = (0..).zip(keys).map(|(offset, key)| {
             let key = if key.is_empty() { None } else { Some(Bytes::from_static(key.as_bytes())) };
@@ -625,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_the_records_and_one_without_is_not_ordered() {
+    fn events_are_ordered_by_the_records_key_and_records_without_a_key_are_not() {
         let flow = keyed(["a", "", "a", ""]).in_key_order(size(9), backwards);
         assert_eq!(block_on(flow.collect()).unwrap(), [3, 1, 0, 2]);
     }
@@ -647,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_joined_inside_waits_for_the_sink_too() {
+    fn an_input_that_was_joined_inside_is_open_until_the_sink_settles_it() {
         let (side, sides) = Tracked::flow(["side"]);
         let (flow, outcomes) = Tracked::flow([1, 2]);
         let (side, _failures) = side.catch(size(1), Release::AtOnce);
@@ -661,7 +676,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_another_way_inside_is_waited_for() {
+    async fn an_input_that_takes_another_way_inside_is_waited_for() {
         let start = Instant::now();
         let inner = |flow: Flow<u64>| {
             let (side, rest) = flow.split(|number| *number == 0, size(9));
@@ -675,7 +690,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-    async fn order_is_kept_where_the_operators_inside_run_on_several_threads() {
+    async fn order_is_kept_when_the_operators_inside_run_on_several_threads() {
         let (flow, failures) = Flow::from_iter(0..5_000_u64).catch(size(64), Release::AtOnce);
         let inner = |flow: Flow<u64>| {
             let (quick, mixed) = flow.split(|number| number % 3 == 0, size(8));
@@ -700,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_detached_inside_leaves_at_once() {
+    fn an_event_that_is_detached_inside_leaves_at_once() {
         let flow =
             keyed(["a", "a", "a", "a"]).in_key_order(size(9), |flow| backwards(flow.detach()));
         assert_eq!(block_on(flow.collect()).unwrap(), [3, 2, 1, 0]);

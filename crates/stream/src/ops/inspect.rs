@@ -1,11 +1,12 @@
-//! `inspect`: looks at what passes.
+//! `inspect`: calls a function with each value.
 
 use futures::stream::StreamExt as _;
 
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Shows each value to `f`, for logs and measurements. To change it, see [`map`](Flow::map).
+    /// Calls `f` with each value, for logs and measurements. To change values, see
+    /// [`map`](Flow::map).
     ///
     /// - **Emits** every event, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -45,7 +46,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sees_every_value_once_in_order_and_changes_nothing(values: Vec<u8>) {
+        fn every_value_is_seen_once_and_in_order_and_nothing_changes(values: Vec<u8>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let (show, shown) = mpsc::channel();
             let passed = block_on(flow.inspect(move |&value| show.send(value).unwrap()).collect());

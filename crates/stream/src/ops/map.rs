@@ -5,9 +5,10 @@ use futures::stream::StreamExt as _;
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by `f` of it. For a function that can fail, see [`try_map`](Flow::try_map).
+    /// Replaces each value by `f` of it. For a function that can fail, see
+    /// [`try_map`](Flow::try_map).
     ///
-    /// - **Emits** one event for each event, under the same key and receipt.
+    /// - **Emits** one event for each event, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
     ///
@@ -36,7 +37,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators(values: Vec<u8>) {
+        fn results_agree_with_iterators(values: Vec<u8>) {
             let expected: Vec<_> = values.iter().map(|&value| u16::from(value) + 1).collect();
             let mapped = block_on(Flow::from_iter(values).map(|value| u16::from(value) + 1).collect());
             prop_assert_eq!(mapped.unwrap(), expected);

@@ -9,18 +9,20 @@ use futures::stream::{Stream, StreamExt as _};
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by what `f`'s future gives, with up to `parallelism` of them running, in input order.
+    /// Replaces each value by the result of `f`'s future, in input order, with up to `parallelism`
+    /// futures running.
     ///
-    /// The futures make progress while downstream asks for events. Where a sink may be busy for long, a
-    /// [`buffer`](Flow::buffer) after this operator keeps them going.
+    /// The futures make progress while downstream asks for events. If a sink may be busy for long,
+    /// a [`buffer`](Flow::buffer) after this operator keeps them going.
     ///
-    /// - **Emits** one event for each value that `f` accepts, under the same key and receipt, in order: a slow future
-    ///   holds back the results after it. For results as they come, see
-    ///   [`map_async_unordered`](Flow::map_async_unordered).
-    /// - **Backpressures** when downstream does, and while `parallelism` futures run or wait for their turn; holds
-    ///   at most that many.
+    /// - **Emits** one event for each value that `f` accepts, with the same key and receipt, in
+    ///   order: a slow future holds back the results after it. For results in the order in which
+    ///   they finish, see [`map_async_unordered`](Flow::map_async_unordered).
+    /// - **Backpressures** when downstream does, and while `parallelism` futures run or wait for
+    ///   their turn; holds at most that many.
     /// - **Completes** when upstream completes, after the last future.
-    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that event's receipt fails, with this stage's name; other events are not
+    ///   affected.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,13 +52,16 @@ impl<T: Send + 'static> Flow<T> {
         }))
     }
 
-    /// Replaces each value by what `f`'s future gives, with up to `parallelism` of them running, as they finish.
+    /// Replaces each value by the result of `f`'s future, in the order in which they finish, with
+    /// up to `parallelism` futures running.
     ///
-    /// - **Emits** one event for each value that `f` accepts, under the same key and receipt, the first to finish
-    ///   first. For results in input order, see [`map_async`](Flow::map_async).
-    /// - **Backpressures** when downstream does, and while `parallelism` futures run; holds at most that many.
+    /// - **Emits** one event for each value that `f` accepts, with the same key and receipt, the
+    ///   first to finish first. For results in input order, see [`map_async`](Flow::map_async).
+    /// - **Backpressures** when downstream does, and while `parallelism` futures run; holds at most
+    ///   that many.
     /// - **Completes** when upstream completes, after the last future.
-    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that event's receipt fails, with this stage's name; other events are not
+    ///   affected.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -128,14 +133,16 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Failure, Flow};
 
-    /// Sleeps as long as it is told, fails multiples of 5, and keeps the highest number of sleepers in `most`.
+    /// Sleeps for the given milliseconds, fails multiples of 5, and keeps the highest number of
+    /// sleepers in `most`.
     fn sleeper(
         most: &Arc<AtomicUsize>,
     ) -> impl FnMut(u64) -> futures::future::BoxFuture<'static, Result<u64, Failure>> + use<> {
         let most = Arc::clone(most);
         let running = Arc::new(AtomicUsize::new(0));
         move |millis| {
-            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            let running = Arc::clone(&running);
+            let most = Arc::clone(&most);
             Box::pin(async move {
                 most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                 sleep(Duration::from_millis(millis)).await;
@@ -161,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn unordered_results_are_all_there_and_exactly_parallelism_futures_run(
+        fn no_unordered_result_is_lost_and_exactly_parallelism_futures_run(
             values in prop::collection::vec(1_u64..30, 0..40), parallelism in 1_usize..6,
         ) {
             let (flow, outcomes) = Tracked::flow(values.clone());
@@ -180,12 +187,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_future_holds_the_others_back_only_where_order_counts() {
+    async fn a_slow_future_holds_back_the_others_only_if_the_order_is_kept() {
         let flow = || Flow::from_iter([90, 11, 12]);
         let start = Instant::now();
         let at = move |value| (value, start.elapsed().as_millis());
         let results = flow().map_async(sleeper(&Arc::default()), size(3)).map(at);
-        // 90 fails, and is waited for all the same.
+        // 90 fails, and the results after it wait for it nevertheless.
         assert_eq!(results.collect().await.unwrap(), [(11, 90), (12, 90)]);
 
         let start = Instant::now();

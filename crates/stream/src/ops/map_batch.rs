@@ -13,32 +13,35 @@ use futures::stream::{BoxStream, Fuse, FuturesOrdered, FuturesUnordered, Stream,
 
 use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
 
-/// What [`Batches::map_batch`] calls: a batch in, one result per member out, in order.
+/// A function for [`Batches::map_batch`]: a batch in, one result per member out, in order.
 ///
-/// Implemented for closures that return such a future, and by whatever else runs batches (a model on its device).
+/// Implemented for closures that return such a future, and by types that run batches, such as a
+/// model on its device.
 pub trait MapBatch<T>: Send + Sync + 'static {
-    /// One member's result.
+    /// The result of one member.
     type Output: Send + 'static;
 
     /// Processes one batch.
     ///
-    /// The outer error is about the batch as a whole (the device was lost, the function panicked); an inner one is
-    /// about that member alone.
+    /// The outer error concerns the whole batch (the device was lost, the function panicked); an
+    /// inner error concerns its member alone.
     fn call(&self, batch: Batch<T>) -> impl Future<Output = BatchResult<Self::Output>> + Send;
 
-    /// How many batches it takes at a time, such as one for each device.
+    /// Returns how many batches can run at the same time, such as one for each device.
     fn slots(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
     }
 
-    /// Whether results leave in the order of their batches although several batches are taken at a time, as from one
-    /// device that computes them one after the other. By default they do not wait for each other.
+    /// Whether results leave in the order of their batches although several batches run at the same
+    /// time, for example on one device that computes them one after the other. By default, results
+    /// leave as their batches finish.
     fn keeps_order(&self) -> bool {
         false
     }
 
-    /// Waits, while there is a slot, until a batch would be of use; what it is made of is chosen no sooner. By default
-    /// that is at once.
+    /// Waits until another batch would be of use. Called when there is a free slot and before the
+    /// batch is requested, so that its members are chosen no earlier than necessary. By default, a
+    /// batch is always of use.
     fn ready(&self) -> impl Future<Output = ()> + Send {
         future::ready(())
     }
@@ -63,16 +66,18 @@ where
 impl<T: Send + Sync + 'static> Batches<T> {
     /// Processes each batch in one call, and gives every member its own result.
     ///
-    /// - **Emits** the members' results as single events, each under its own key and receipt: those of a batch in
-    ///   order, and the batches in order where `f` has one [slot](MapBatch::slots) or [keeps](MapBatch::keeps_order) the
-    ///   order, else as they finish. An empty batch has none, and makes no call.
-    /// - **Backpressures** when downstream does, while as many calls run as `f` has slots, and until `f` is
-    ///   [ready](MapBatch::ready). A batch is asked for even while the results of the last one are still being taken.
+    /// - **Emits** the members' results as single events, each with its own key and receipt. The
+    ///   results of a batch are in order. The batches are in order if `f` has one
+    ///   [slot](MapBatch::slots) or [keeps](MapBatch::keeps_order) the order, otherwise they leave
+    ///   as they finish. An empty batch has no results, and makes no call.
+    /// - **Backpressures** when downstream does, while as many calls run as `f` has slots, and
+    ///   until `f` is [ready](MapBatch::ready). The next batch is requested while the results of
+    ///   the last one are still being taken.
     /// - **Completes** when upstream completes.
-    /// - **On failure** of a member, that member's receipt fails. Where the batch fails as a whole it is tried again,
-    ///   once as it is if the failure is [transient](Failure::transient), and then in halves, until what cannot be
-    ///   processed is alone and fails alone. A wrong number of results fails every member, for nobody could tell which
-    ///   result is whose.
+    /// - **On failure** of a member, that member's receipt fails. If the batch fails as a whole, it
+    ///   is tried again: once unchanged if the failure is [transient](Failure::transient), and then
+    ///   in halves, until each member that cannot be processed fails alone. A wrong number of
+    ///   results fails every member, because it is not known which result belongs to which member.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -104,7 +109,8 @@ impl<T: Send + Sync + 'static> Batches<T> {
             },
             until_ready: None,
             call: move |members| {
-                let (f, stage) = (Arc::clone(&f), Arc::clone(&stage));
+                let f = Arc::clone(&f);
+                let stage = Arc::clone(&stage);
                 async move { process(&*f, members, &stage).await }.boxed()
             },
             finished: VecDeque::new(),
@@ -112,22 +118,26 @@ impl<T: Send + Sync + 'static> Batches<T> {
     }
 }
 
-/// State machine behind [`Batches::map_batch`].
+/// The state machine behind [`Batches::map_batch`]. Each poll starts calls in free slots and polls
+/// the running ones, then emits the results of the calls that have finished. It ends when there are
+/// no more batches and no call is running.
 struct Calls<T, U, R, C> {
     batches: Fuse<BoxStream<'static, Vec<Event<T>>>>,
     ready: R,
-    // Until the next call would be of use; kept when it is over, for there may be no batch yet.
+    // Waits until the next call would be of use. Kept when it is ready, because there may be no
+    // batch yet.
     until_ready: Option<MaybeDone<BoxFuture<'static, ()>>>,
     call: C,
     slots: usize,
     running: Running<BoxFuture<'static, Vec<Event<U>>>>,
-    // The results of each call that is over. Invariant: with the running ones, one more than there are slots at most.
+    // The results of each finished call. Invariant: together with the running calls, at most one
+    // more than there are slots.
     finished: VecDeque<std::vec::IntoIter<Event<U>>>,
 }
 
 impl<T, U, R, C> Unpin for Calls<T, U, R, C> {}
 
-/// Calls under way.
+/// The running calls.
 enum Running<F: Future> {
     InOrder(FuturesOrdered<F>),
     AsTheyFinish(FuturesUnordered<F>),
@@ -169,7 +179,7 @@ where
     R: FnMut() -> BoxFuture<'static, ()>,
     C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
 {
-    /// Gives every free slot a batch, as far as there are any, and keeps the calls going.
+    /// Starts a call in every free slot, if there is a batch for it, and polls the running calls.
     fn poll_calls(&mut self, cx: &mut Context<'_>) {
         loop {
             while self.running.len() < self.slots
@@ -235,15 +245,16 @@ async fn process<T, F: MapBatch<T>>(
     answers.collect()
 }
 
-/// One result per member, whatever `f` does: what fails is tried again, once as a whole where that may help, and then in
-/// halves, until the failure is alone.
+/// Returns one result per member. A batch that fails is tried again: once unchanged if the failure
+/// is transient, and then in halves, until the member that fails is alone.
 async fn call_isolating<T, F: MapBatch<T>>(
     f: &F,
     batch: Batch<T>,
 ) -> Vec<Result<F::Output, Failure>> {
     let mut results = Vec::with_capacity(batch.len());
     let mut may_try_again = true;
-    // A stack of what is still to do, the next part on top; at most log2(len) + 1 deep.
+    // A stack of the parts that are still to be processed, the next one on top; at most log2(len) +
+    // 1 deep.
     let mut parts = if batch.is_empty() { Vec::new() } else { vec![batch] };
     while let Some(part) = parts.pop() {
         let members = part.len();
@@ -292,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn poison_takes_no_neighbour_with_it(values in prop::collection::vec(0_u8..20, 0..60), n in 1_usize..20) {
+        fn a_member_that_fails_its_whole_batch_fails_alone(values in prop::collection::vec(0_u8..20, 0..60), n in 1_usize..20) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let double = |batch: Batch<u8>| async move {
                 if batch.contains(&13) {
@@ -310,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_help_is_tried_once_and_nothing_is_lost_where_it_does_not() {
+    fn a_batch_with_a_transient_failure_is_tried_once_unchanged_and_then_in_halves() {
         let calls = Arc::new(Mutex::new(Vec::new()));
         for (fails_at, expected) in [(1, vec![3, 3]), (2, vec![3, 3, 2, 1])] {
             calls.lock().unwrap().clear();
@@ -331,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Takes two batches at a time, and lets go of none before it has both.
+    /// Takes two batches at a time, and finishes none before it has both.
     struct Pairs(Barrier);
 
     impl MapBatch<u8> for Pairs {
@@ -347,7 +358,7 @@ mod tests {
         }
     }
 
-    /// Takes two batches at a time, and is done with 0 after all others.
+    /// Takes two batches at a time, and finishes the one of 0 after the other.
     struct FirstIsLast {
         keeps_order: bool,
         others: Semaphore,
@@ -375,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn results_wait_for_those_before_them_where_the_order_is_kept_and_nowhere_else() {
+    fn results_wait_for_earlier_batches_only_if_the_order_is_kept() {
         for (keeps_order, expected) in [(true, [0, 1, 2, 3]), (false, [2, 3, 0, 1])] {
             let last = FirstIsLast { keeps_order, others: Semaphore::new(0) };
             let flow = Flow::from_iter(0..4).partition(size(2), None).map_batch(last);
@@ -384,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_has_a_batch() {
+    fn a_batch_runs_in_every_slot() {
         let pairs = Pairs(Barrier::new(2));
         let flow = Flow::from_iter(0..12).partition(size(3), None).map_batch(pairs);
         let mut values = block_on(flow.collect()).unwrap();
@@ -393,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_batch_is_under_way_while_results_are_taken_and_no_more_than_that() {
+    fn only_the_next_batch_runs_while_results_are_taken() {
         block_on(async {
             let started = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&started);
@@ -439,11 +450,12 @@ mod tests {
     }
 
     #[test]
-    fn no_batch_is_taken_before_it_would_be_of_use() {
+    fn no_batch_is_taken_before_the_function_is_ready() {
         block_on(async {
             let (permits, started, taken) =
                 (Arc::new(Semaphore::new(2)), Arc::default(), Arc::default());
-            let (counted, told) = (Arc::clone(&taken), Arc::clone(&permits));
+            let counted = Arc::clone(&taken);
+            let told = Arc::clone(&permits);
             let when_told = WhenTold { permits: told, started: Arc::clone(&started) };
             let values = Flow::from_iter(0..).map(move |value| {
                 AtomicUsize::fetch_add(&counted, 1, Ordering::Relaxed);
@@ -454,7 +466,7 @@ mod tests {
             assert_eq!(results.next().await.unwrap().value, 0);
             assert_eq!(results.next().await.unwrap().value, 1);
             assert!(results.next().now_or_never().is_none());
-            assert_eq!(seen(), (2, 2), "what has not been asked for can still be chosen");
+            assert_eq!(seen(), (2, 2), "the third batch was not taken");
             permits.add_permits(1);
             assert_eq!(results.next().await.unwrap().value, 2);
             assert_eq!(seen(), (3, 3));

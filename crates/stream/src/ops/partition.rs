@@ -1,4 +1,5 @@
-//! `partition`: batches of a given size, closed early when their first element gets old; whole or by key.
+//! `partition`: batches of a given size, of all events or by key, which leave early when their
+//! first event gets old.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -16,14 +17,15 @@ use crate::failure::infallible;
 use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers `size` events, or fewer when the first of them has waited for `timeout`. For a fixed beat, see
-    /// [`timed_window`](Flow::timed_window); for batches of one key each, [`partition_by`](Flow::partition_by).
+    /// Gathers `size` events, or fewer when the first of them has waited for `timeout`. To emit at
+    /// fixed times, see [`timed_window`](Flow::timed_window); for batches of one key each,
+    /// [`partition_by`](Flow::partition_by).
     ///
-    /// - **Emits** a batch when it has `size` events, or when `timeout` has passed since its first (a later one does
-    ///   not extend it). Never an empty one.
-    /// - **Backpressures** when downstream does; holds at most `size` events. A batch that is due while downstream is
-    ///   busy keeps filling up to `size`.
-    /// - **Completes** when upstream completes, after what it holds.
+    /// - **Emits** a batch when it has `size` events, or when `timeout` has passed since its first
+    ///   event (a later one does not extend it). A batch is never empty.
+    /// - **Backpressures** when downstream does; holds at most `size` events. A batch that is due
+    ///   while downstream is busy keeps filling up to `size`.
+    /// - **Completes** when upstream completes, after the events it holds.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -42,12 +44,15 @@ impl<T: Send + 'static> Flow<T> {
         self.partition_by(size, timeout, |_| ())
     }
 
-    /// Gathers events of the same key into batches of `size`, as [`partition`](Flow::partition) does.
+    /// Gathers events of the same key into batches of `size`, as [`partition`](Flow::partition)
+    /// does.
     ///
-    /// - **Emits** a key's batch when it has `size` events, or when `timeout` has passed since its first.
-    /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key that is waiting. An idle
-    ///   key costs nothing.
-    /// - **Completes** when upstream completes, after what it holds, the batch with the oldest event first.
+    /// - **Emits** a key's batch when it has `size` events, or when `timeout` has passed since its
+    ///   first event.
+    /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key that
+    ///   is waiting. An idle key costs nothing.
+    /// - **Completes** when upstream completes, after the events it holds, the batch with the
+    ///   oldest event first.
     pub fn partition_by<K, F>(
         self,
         size: NonZeroUsize,
@@ -61,9 +66,10 @@ impl<T: Send + 'static> Flow<T> {
         self.try_partition_by(size, timeout, infallible(key))
     }
 
-    /// [`partition_by`](Flow::partition_by) a key that not every value has.
+    /// Gathers as [`partition_by`](Flow::partition_by) does, by a key function that can fail.
     ///
-    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     pub fn try_partition_by<K, F>(
         self,
         size: NonZeroUsize,
@@ -89,7 +95,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::partition_by`].
+/// The state machine behind [`Flow::partition_by`]. A group leaves when it is full, when it is due,
+/// or when upstream ends.
 struct Partition<T, K, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     stage: Arc<str>,
@@ -98,12 +105,14 @@ struct Partition<T, K, F> {
     timeout: Option<Duration>,
     // Invariant: no group is empty, and none has `size` events between polls.
     groups: HashMap<K, Group<T>>,
-    // The groups by the age of their first event, and so by when they fall due. Entries whose group has been emitted
-    // since are stale; invariant: at most as many stale entries as live ones, or the front is live.
+    // The groups by the age of their first event, which is the order in which they fall due.
+    // Entries of groups that have been emitted are stale. Invariant: the front is not stale, and
+    // there are at most as many stale entries as live ones.
     oldest: VecDeque<Opened<K>>,
     opened: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    // A busy upstream must not keep a group that is due waiting for ever: after a full batch, the due one goes first.
+    // Set after a full batch: a group that is due then goes first, because a busy upstream must not
+    // keep it waiting for ever.
     due_first: bool,
 }
 
@@ -125,7 +134,7 @@ where
     K: Hash + Eq + Clone,
     F: FnMut(&T) -> Result<K, Failure>,
 {
-    /// Adds an event to its group; returns the group if that has filled it.
+    /// Adds an event to its group; returns the group if it is full.
     fn push(&mut self, event: Event<T>) -> Option<Vec<Event<T>>> {
         let key = match (self.key)(&event.value) {
             Ok(key) => key,
@@ -152,7 +161,7 @@ where
         Some(full)
     }
 
-    /// Drops entries of groups that are gone: at the front always, elsewhere once they outnumber the live ones.
+    /// Removes stale entries: at the front always, elsewhere once they outnumber the live ones.
     fn forget_stale(&mut self) {
         let groups = &self.groups;
         let live = |opened: &Opened<K>| {
@@ -166,7 +175,7 @@ where
         }
     }
 
-    /// When the oldest group falls due.
+    /// Returns when the oldest group falls due.
     fn due(&self) -> Option<Instant> {
         Some(later(self.oldest.front()?.at, self.timeout?))
     }
@@ -240,19 +249,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_timeout_runs_from_the_first_element_of_each_batch() {
+    async fn the_timeout_runs_from_the_first_event_of_each_batch() {
         let seen = batches(timed(&[0, 0, 0, 90, 500]), 3, 1).await;
         assert_eq!(seen, [(vec![0, 1, 2], 0), (vec![3], 190), (vec![4], 500)]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_fill_and_fall_due_apart() {
+    async fn the_batch_of_each_key_fills_and_falls_due_separately() {
         let seen = batches(timed(&[0, 10, 20, 30, 400]), 2, 3).await;
         assert_eq!(seen, [(vec![0, 3], 30), (vec![1], 110), (vec![2], 120), (vec![4], 400)]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_timeout_is_a_wait_not_a_panic() {
+    async fn the_longest_timeout_does_not_panic() {
         let lists = timed(&[0, 9]).partition(size(3), Some(Duration::MAX)).into_lists();
         assert_eq!(lists.collect().await.unwrap(), [[0, 1]]);
     }
@@ -290,7 +299,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keeps_every_element_in_its_keys_order_and_within_the_timeout(
+        fn every_event_leaves_in_its_keys_order_and_within_the_timeout(
             gaps in prop::collection::vec(0_u64..80, 0..60), n in 1_usize..5, keys in 1_usize..4,
         ) {
             let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();

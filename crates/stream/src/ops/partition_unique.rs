@@ -9,23 +9,25 @@ use crate::failure::infallible;
 use crate::gather::{Distinct, Gather as _};
 use crate::{Batches, Failure, Flow, NodeKind};
 
-/// Which of the events with one key a window keeps.
+/// The event of each key that a window keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// The first that came, in its place.
+    /// The first one, in its place.
     First,
-    /// The last that came, which moves to the window's end.
+    /// The last one, which moves to the window's end.
     Last,
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers events until there are `size` of different keys. For windows by time, see
+    /// Gathers events until there are `size` events of different keys. For windows by time, see
     /// [`timed_window_unique`](Flow::timed_window_unique).
     ///
-    /// - **Emits** a batch when it has `size` events. There is no timeout: a batch waits for its last key.
+    /// - **Emits** a batch when it has `size` events. There is no timeout: a batch waits for its
+    ///   last key.
     /// - **Backpressures** when downstream does; holds at most `size` events.
-    /// - **Completes** when upstream completes, after what it holds.
-    /// - An event whose place another of its key has taken is done: it was discarded on purpose.
+    /// - **Completes** when upstream completes, after the events it holds.
+    /// - An event that is left out because of another event of its key is done: it was discarded on
+    ///   purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -49,9 +51,11 @@ impl<T: Send + 'static> Flow<T> {
         self.try_partition_unique(size, infallible(key), keep)
     }
 
-    /// [`partition_unique`](Flow::partition_unique) by a key that not every value has.
+    /// Gathers as [`partition_unique`](Flow::partition_unique) does, by a key function that can
+    /// fail.
     ///
-    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     pub fn try_partition_unique<K, F>(self, size: NonZeroUsize, key: F, keep: Keep) -> Batches<T>
     where
         K: Hash + Eq + Clone + Send + 'static,
@@ -83,7 +87,7 @@ mod tests {
     use crate::{Failure, Flow, Outcome};
 
     #[test]
-    fn keeps_the_first_in_its_place_or_moves_the_last_to_the_end() {
+    fn the_first_event_of_a_key_stays_in_its_place_or_the_last_one_is_at_the_end() {
         let values = [1, 2, 1, 3, 1, 3, 3, 2];
         let batches = |keep| {
             let flow = Flow::from_iter(values).partition_unique(size(3), |value| *value, keep);
@@ -95,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_lists_and_what_is_superseded_is_done(
+        fn batches_agree_with_lists_and_superseded_events_are_done(
             keys in prop::collection::vec(0_u8..6, 0..60), n in 1_usize..5, last: bool,
         ) {
             let keep = if last { Keep::Last } else { Keep::First };

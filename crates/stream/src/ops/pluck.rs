@@ -1,4 +1,4 @@
-//! `pluck`: one field of each value.
+//! `pluck`: replaces each value by one of its fields.
 
 use std::future::ready;
 
@@ -6,7 +6,7 @@ use futures::stream::StreamExt as _;
 
 use crate::{Failure, Flow, NodeKind};
 
-/// What [`pluck`](Flow::pluck) does with a value that lacks the field.
+/// The behaviour of [`pluck`](Flow::pluck) for a value that lacks the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing<U> {
     /// The event fails, with `missing_field`.
@@ -16,15 +16,16 @@ pub enum Missing<U> {
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by a part of it that may be missing. For a part that is always there, see
-    /// [`map`](Flow::map); to leave out the values that lack it, [`filter`](Flow::filter) first.
+    /// Replaces each value by a part of it that may be missing. For a part that is always there,
+    /// see [`map`](Flow::map); to leave out the values that lack it, [`filter`](Flow::filter)
+    /// first.
     ///
-    /// - **Emits** one event for each value that has the part, under the same key and receipt; with
+    /// - **Emits** one event for each value that has the part, with the same key and receipt; with
     ///   [`Missing::Instead`] for the others too.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure**: with [`Missing::Fail`] an event without the part fails with `missing_field` and this stage's
-    ///   name, so [name](Flow::named) the stage after the part.
+    /// - **On failure**: with [`Missing::Fail`] an event without the part fails with
+    ///   `missing_field` and this stage's name, so [name](Flow::named) the stage after the part.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -81,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators(values: Vec<Option<u8>>, instead: Option<u8>) {
+        fn results_agree_with_iterators(values: Vec<Option<u8>>, instead: Option<u8>) {
             let missing = instead.map_or(Missing::Fail, Missing::Instead);
             let expected: Vec<_> = values.iter().filter_map(|value| value.or(instead)).collect();
             let code = |value: &Option<u8>| if value.or(instead).is_some() { "done" } else { "missing_field" };

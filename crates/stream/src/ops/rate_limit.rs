@@ -1,4 +1,4 @@
-//! `rate_limit`: no more events than a rate allows.
+//! `rate_limit`: limits the number of events per time.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,11 +10,13 @@ use crate::clock::later;
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets one event pass for each `interval`, or up to `burst` at once after a pause: a token bucket. For 200 events
-    /// a second, `interval` is `Duration::from_secs(1) / 200`; a `burst` of 1 only spaces events out.
+    /// Lets one event pass for each `interval`, or up to `burst` at once after a pause: a token
+    /// bucket. For 200 events a second, `interval` is `Duration::from_secs(1) / 200`; a `burst` of
+    /// 1 only spaces events out.
     ///
     /// - **Emits** each event as soon as there is a token for it, unchanged and in order.
-    /// - **Backpressures** when downstream does, and while an event waits for its token; holds at most that one.
+    /// - **Backpressures** when downstream does, and while an event waits for its token; holds at
+    ///   most that one.
     /// - **Completes** when upstream completes.
     ///
     /// ```
@@ -54,9 +56,9 @@ impl<T: Send + 'static> Flow<T> {
 /// A token bucket as one point in time (the generic cell rate algorithm of ATM networks).
 struct Bucket {
     interval: Duration,
-    // How long a full bucket lasts beyond its first token.
+    // The time in which a full bucket without one token refills: `burst - 1` intervals.
     slack: Duration,
-    // When the tokens taken so far will have come back.
+    // The time at which all tokens taken so far will be refilled.
     refilled: Option<Instant>,
 }
 
@@ -82,7 +84,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(50);
 
-    /// The milliseconds at which events that came at `at` passed.
+    /// Returns the milliseconds at which events that came at `at` passed, and their outcomes.
     async fn passed(at: Vec<u64>, burst: usize) -> (Vec<u64>, Vec<Outcome>) {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(stream::iter(at).then(move |at| async move {
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_interval_is_a_wait_not_a_panic() {
+    async fn the_longest_interval_does_not_panic() {
         let run = Flow::from_iter([1, 2]).rate_limit(Duration::MAX, size(1)).collect();
         assert!(timeout(Duration::from_secs(1), run).await.is_err());
         let all = Flow::from_iter([1, 2]).rate_limit(Duration::MAX, size(usize::MAX)).collect();
@@ -109,10 +111,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_counting_tokens(gaps in prop::collection::vec(0_u64..120, 0..40), burst in 1_u64..5) {
+        fn times_agree_with_counting_tokens(gaps in prop::collection::vec(0_u64..120, 0..40), burst in 1_u64..5) {
             let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
-            // Tokens in fiftieths, so that one comes back in each millisecond.
-            let (mut tokens, mut now) = (burst * 50, 0);
+            // Tokens are counted in fiftieths, so that one fiftieth is refilled per millisecond.
+            let mut tokens = burst * 50;
+            let mut now = 0;
             let expected = at.iter().map(|&at| {
                 let wait = at.max(now) - now;
                 tokens = (tokens + wait).min(burst * 50);

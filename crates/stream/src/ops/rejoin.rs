@@ -1,4 +1,4 @@
-//! `rejoin`: the answers to failures go back to their place among the others.
+//! `rejoin`: merges the answers to failures into the flow of results.
 
 use std::task::Poll;
 
@@ -7,10 +7,11 @@ use futures::stream::{self, StreamExt as _};
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Merges answers made of the failures that [`catch`](Flow::catch) gave into the flow of results.
+    /// Merges the answers to failures from [`catch`](Flow::catch) into the flow of results.
     ///
-    /// Where `catch` releases failures in order, and the sink resolves each event before it asks for the next, every
-    /// answer stands in its input's place. To merge flows that have no such relation, see [`union`](Flow::union).
+    /// If `catch` releases failures in order, and the sink resolves each event before it asks for
+    /// the next, all answers are in input order. To merge flows that have no such relation, see
+    /// [`union`](Flow::union).
     ///
     /// - **Emits** the events of both; a failure that is ready goes before a result that is ready.
     /// - **Backpressures** both when downstream does; holds at most one result.
@@ -34,9 +35,10 @@ impl<T: Send + 'static> Flow<T> {
     pub fn rejoin(mut self, failures: Self) -> Self {
         let (failures, failures_tail) = self.0.absorb(failures.0);
         let mut joined = self.0.apply(NodeKind::Junction, "rejoin", |results, _| {
-            let (mut results, mut failures) = (results.fuse(), failures.fuse());
-            // Asking for a result may settle a failure that stands before it, so a result is held while failures
-            // are asked.
+            let mut results = results.fuse();
+            let mut failures = failures.fuse();
+            // Polling for a result may settle an earlier input as failed. The result is therefore
+            // held until the failures have been polled.
             let mut held = None;
             stream::poll_fn(move |cx| {
                 let ended = held.is_none()

@@ -1,4 +1,4 @@
-//! `retry`: what fails for the moment is tried again, later.
+//! `retry`: emits events again whose work failed with a transient failure.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -16,19 +16,19 @@ use tokio::time::{Instant, Sleep};
 use crate::clock::{later, poll_until};
 use crate::{Event, Flow, Meta, NodeKind, Outcome, Receipt, Settle};
 
-/// How often [`Flow::retry`] tries, and how long it waits between two attempts.
+/// The number of attempts of [`Flow::retry`], and the wait between two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// How often an event is tried in total; 1 is no retry.
+    /// The number of attempts in total; 1 means no retry.
     pub attempts: NonZeroU32,
-    /// The wait before the second attempt. Each further one is twice as long.
+    /// The wait before the second attempt. Each further wait is twice as long.
     pub backoff: Duration,
-    /// The longest wait.
+    /// The upper limit of the wait.
     pub max_backoff: Duration,
 }
 
 impl Retry {
-    /// How long to wait when so many attempts have failed.
+    /// Returns the wait after this number of failed attempts.
     fn wait_after(&self, attempts: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX);
         self.backoff.saturating_mul(factor).min(self.max_backoff)
@@ -36,21 +36,24 @@ impl Retry {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flow<T> {
-    /// Emits an event once more where its work failed downstream with a [transient](crate::Failure::transient) failure.
+    /// Emits an event again if its work failed downstream with a
+    /// [transient](crate::Failure::transient) failure.
     ///
-    /// Whatever was made of the event before it failed has gone its way: a step that delivers several results of one
-    /// event may deliver some of them again. Behind a retry an event comes later than those after it; for their order,
-    /// see
+    /// Results that were made of the event before it failed are not taken back: a step that
+    /// delivers several results of one event may deliver some of them again. A retried event comes
+    /// later than the events after it; to restore the order of each key, see
     /// [`in_key_order`](Flow::in_key_order).
     ///
-    /// - **Emits** every event, and again those that are due for another attempt, which go before new ones.
-    /// - **Backpressures** when downstream does, and while `capacity` events wait for their next attempt. Holds at most
-    ///   that many, and those that had been emitted before. How many are under way is for the operators downstream to
-    ///   bound.
-    /// - **Completes** when upstream has completed and every event is resolved. So what is behind it must not hold
-    ///   events until its own input ends: a window needs a timeout there, as in a [loop](Flow::feedback).
-    /// - **On failure** that is not transient, or is that of the last attempt, the event's own receipt fails, with the
-    ///   number of [attempts](crate::Failure::attempts).
+    /// - **Emits** every event, and again each event whose next attempt is due. Events that are due
+    ///   go before new ones.
+    /// - **Backpressures** when downstream does, and while `capacity` events wait for their next
+    ///   attempt. Holds at most that many events, and those that had been emitted before that
+    ///   number was reached. The operators downstream bound the number of events in flight.
+    /// - **Completes** when upstream has completed and every event is resolved. Operators
+    ///   downstream must therefore not hold events until their own input ends: a window needs a
+    ///   timeout there, as in a [loop](Flow::feedback).
+    /// - **On failure** that is not transient, or is that of the last attempt, the original receipt
+    ///   of the event fails, with the number of [attempts](crate::Failure::attempts).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -93,7 +96,8 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::retry`].
+/// The state machine behind [`Flow::retry`]. Each poll emits an event whose next attempt is due,
+/// otherwise a new event. It ends when upstream has ended and all events are resolved.
 struct Retrying<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     tries: Arc<Tries<T>>,
@@ -101,25 +105,26 @@ struct Retrying<T> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What the operator and the receipts that it gave know of each other.
+/// State shared by the operator and the receipts that it gave to events.
 struct Tries<T> {
     retry: Retry,
-    // How many events are neither resolved nor waiting.
+    // The number of events that are neither resolved nor waiting.
     open: AtomicUsize,
-    // No new events come.
+    // Whether upstream has ended.
     ended: AtomicBool,
-    // The length of `waiting`, for a look without the lock.
+    // The length of `waiting`, to be read without the lock.
     due: AtomicUsize,
     state: Mutex<State<T>>,
-    // Woken when an event begins to wait, and when the last is resolved.
+    // Woken when an event begins to wait, and when the last one is resolved.
     changed: AtomicWaker,
 }
 
 struct State<T> {
-    // By when they are due; the number tells those apart that are due at once.
+    // Sorted by the time at which they are due. The number distinguishes events that are due at the
+    // same time.
     waiting: BTreeMap<(Instant, u64), Again<T>>,
     number: u64,
-    // Nobody takes what waits.
+    // Whether the operator was dropped, so that no event that waits will be emitted.
     closed: bool,
 }
 
@@ -129,13 +134,13 @@ impl<T> Default for State<T> {
     }
 }
 
-/// An event, and how many attempts have failed.
+/// An event that is to be tried, and the number of its failed attempts.
 struct Again<T> {
     event: Event<T>,
     failed: u32,
 }
 
-/// Waits for the outcome of one attempt.
+/// Receives the outcome of one attempt.
 struct Attempt<T> {
     value: T,
     meta: Arc<Meta>,
@@ -149,7 +154,7 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The event for its next attempt.
+    /// Returns the event for its next attempt, with a new receipt.
     fn emit(self: &Arc<Self>, Again { event, failed }: Again<T>) -> Event<T> {
         let (value, Event { meta, receipt, .. }) = event.take();
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +168,7 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
         Event { value, meta, receipt: Receipt::of(attempt) }
     }
 
-    /// Keeps the event for another attempt; gives it back where there will be none.
+    /// Keeps the event for another attempt; returns it if the operator was dropped.
     fn keep(&self, again: Again<T>) -> Option<Again<T>> {
         let due = later(Instant::now(), self.retry.wait_after(again.failed));
         let mut state = self.lock();
@@ -179,15 +184,17 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
         None
     }
 
-    /// Whether nothing will come any more, once there is nothing new.
-    fn are_over(&self) -> bool {
-        // Whoever resolves the last event does this the other way round, so one of both notices. An event that begins
-        // to wait does so before it stops being open.
+    /// Whether the operator has ended. Called when upstream has ended.
+    fn is_over(&self) -> bool {
+        // Pairs with `Attempt::settle`, which decrements `open` and then reads `ended`. Both are
+        // SeqCst, so at least one side sees the end. An event that begins to wait is counted in
+        // `due` before it leaves `open`, so `due` is up to date once `open` is 0.
         self.ended.store(true, Ordering::SeqCst);
         self.open.load(Ordering::SeqCst) == 0 && self.due.load(Ordering::Relaxed) == 0
     }
 
-    /// What is due, or when something will be.
+    /// Removes an event that is due. If there is none, returns the time at which the next one is
+    /// due.
     fn next_due(&self) -> Result<Again<T>, Option<Instant>> {
         let mut state = self.lock();
         let Some(first) = state.waiting.first_entry() else { return Err(None) };
@@ -209,13 +216,15 @@ impl<T: Clone + Send + Sync + 'static> Settle for Attempt<T> {
             Outcome::Failed(failure)
                 if failure.is_transient() && failed < tries.retry.attempts.get() =>
             {
-                // Without another attempt the outcome is open: the input must be read again.
+                // `keep` returns the event if the operator was dropped. Dropping the event leaves
+                // its input abandoned, so it is read again.
                 drop(tries.keep(Again { event: Event { value, meta, receipt }, failed }));
             }
             Outcome::Failed(failure) => receipt.fail(failure.after(failed)),
             outcome => receipt.resolve(outcome),
         }
-        // Last, so that there is no moment in which it is neither open nor waiting nor resolved.
+        // Comes last, so that every event is open, waiting or resolved at any time. Pairs with
+        // `is_over`, which writes `ended` and then reads `open`.
         if tries.open.fetch_sub(1, Ordering::SeqCst) == 1 && tries.ended.load(Ordering::SeqCst) {
             tries.changed.wake();
         }
@@ -231,7 +240,8 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<T>>> {
         let this = &mut *self;
-        // Events that fail at once can keep this busy for long without a source.
+        // Uses the task's budget, because events that fail at once can keep this operator busy for
+        // long without a source.
         let progress = ready!(coop::poll_proceed(cx));
         this.tries.changed.register(cx.waker());
         let mut next = None;
@@ -250,7 +260,7 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
                     progress.made_progress();
                     return Poll::Ready(Some(this.tries.emit(Again { event, failed: 0 })));
                 }
-                Poll::Ready(None) if this.tries.are_over() => return Poll::Ready(None),
+                Poll::Ready(None) if this.tries.is_over() => return Poll::Ready(None),
                 _ => {}
             }
         }
@@ -270,7 +280,7 @@ impl<T> Drop for Retrying<T> {
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
-        // Outside of the lock, for it settles other receipts.
+        // Dropped outside of the lock, because that settles other receipts.
         drop(waiting);
     }
 }
@@ -301,10 +311,11 @@ mod tests {
         Failure::new("busy", "").transient()
     }
 
-    /// An input with its number that fails so often for the moment, and then for good or not at all.
+    /// The number of an input, how many of its attempts fail with a transient failure, and whether
+    /// the next attempt after them fails for good.
     type Moody = (usize, u32, bool);
 
-    /// What becomes of an input at its next attempt.
+    /// Returns a function that gives the result of an input's next attempt.
     fn step() -> impl FnMut(Moody) -> Result<usize, Failure> {
         let mut tried = HashMap::new();
         move |(number, fails, broken)| {
@@ -330,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_event_is_tried_until_it_is_done_or_broken_or_has_failed_often_enough(
+        fn each_event_is_tried_until_it_is_done_or_fails_for_good_or_has_no_attempts_left(
             inputs in prop::collection::vec((0_u32..5, any::<bool>()), 0..40),
             attempts in 1_u32..5, capacity in 1_usize..6, window in 1_usize..6,
         ) {
@@ -352,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_doubles_up_to_the_longest() {
+    async fn the_wait_doubles_up_to_its_limit() {
         let start = Instant::now();
         let (seen, attempts) = mpsc::channel();
         let (flow, outcomes) = Tracked::flow([()]);
@@ -366,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_waits_that_can_be_asked_for_are_waits() {
+    fn the_longest_waits_do_not_overflow() {
         let forever = Retry { max_backoff: Duration::MAX, ..retry(u32::MAX, Duration::MAX) };
         assert_eq!(forever.wait_after(u32::MAX), Duration::MAX);
         let short = Retry { max_backoff: Duration::MAX, ..retry(9, MILLISECOND) };
@@ -377,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn upstream_waits_while_as_many_events_as_the_capacity_wait_for_their_next_attempt() {
+    async fn upstream_waits_while_capacity_events_wait_for_their_next_attempt() {
         let (flow, outcomes) = Tracked::flow((0..9).map(|number| (number, 1, false)));
         let flow = flow.retry(retry(2, Duration::from_millis(20)), size(3)).try_map(step());
         let run = tokio::spawn(flow.collect());
@@ -388,14 +399,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_goes_before_what_is_new() {
+    fn an_event_that_is_due_goes_before_new_events() {
         let flow = Flow::from_iter([(0, 1, false), (1, 0, false)]);
         let flow = flow.retry(retry(2, Duration::ZERO), size(3)).try_map(step());
         assert_eq!(block_on(flow.collect()).unwrap(), [0, 1]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_or_fails_when_the_flow_has_ended_is_abandoned() {
+    async fn events_that_wait_or_fail_after_the_flow_was_dropped_are_abandoned() {
         let (flow, outcomes) = Tracked::flow(0..3);
         let mut events = flow.retry(retry(2, MILLISECOND), size(3)).0.stream.take(3);
         let [first, second, _third] =
@@ -416,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_comes_out_of_catch_with_its_attempts_and_in_its_place() {
+    fn an_event_without_attempts_left_leaves_catch_in_order_and_with_its_attempts() {
         let inputs = [(0, 9, false), (1, 1, false), (2, 0, true), (3, 0, false)];
         let (flow, failures) = Flow::from_iter(inputs).catch(size(9), Release::InOrder);
         let results = flow.retry(retry(3, MILLISECOND), size(9)).try_map(step());

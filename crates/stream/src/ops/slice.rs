@@ -1,4 +1,4 @@
-//! `slice`: some of the values, by their place.
+//! `slice`: selects values by their number.
 
 use std::future::ready;
 use std::num::NonZeroUsize;
@@ -8,12 +8,13 @@ use futures::stream::StreamExt as _;
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets every `step`th value pass, from number `start` (the first value is number 0) up to, but not with, number
-    /// `end`: what `[start:end:step]` means in Python.
+    /// Lets every `step`th value pass, from number `start` (the first value is number 0) up to, but
+    /// not including, number `end`: the meaning of `[start:end:step]` in Python.
     ///
     /// - **Emits** the chosen events, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
-    /// - **Completes** when upstream completes, and after `end` values: upstream is not asked for another.
+    /// - **Completes** when upstream completes, and after `end` values: upstream is not asked for
+    ///   another.
     /// - An event that is passed over is done: it was discarded on purpose.
     ///
     /// ```
@@ -58,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators_and_reads_no_further_than_the_end(
+        fn results_agree_with_iterators_and_no_value_after_the_end_is_read(
             values: Vec<u8>, start in 0_usize..20, end in prop::option::of(0_usize..40), step in 1_usize..5,
         ) {
             let read = end.unwrap_or(usize::MAX).min(values.len());
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_of_0_passes_nothing_and_asks_for_nothing() {
+    fn an_end_of_0_emits_nothing_and_reads_nothing() {
         let (flow, outcomes) = Tracked::flow(0..);
         assert!(block_on(flow.slice(0, Some(0), size(1)).collect()).unwrap().is_empty());
         assert!(outcomes.all().is_empty());

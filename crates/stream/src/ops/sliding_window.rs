@@ -1,4 +1,4 @@
-//! `sliding_window`: overlapping views of the most recent events.
+//! `sliding_window`: overlapping windows of the most recent events.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -9,26 +9,28 @@ use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
 use crate::{Batches, Event, Flow, NodeKind};
 
-/// What [`sliding_window`](Flow::sliding_window) does with windows that are not full, at either end of the input.
+/// The behaviour of [`sliding_window`](Flow::sliding_window) for windows that are not full, at
+/// either end of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partial {
-    /// Emits them: windows grow at the start, and the last one holds what is left.
+    /// Emits them: windows grow at the start, and the last one has the remaining events.
     Emit,
     /// Drops them: an event that no full window contains is done.
     Drop,
 }
 
 impl<T: Clone + Send + 'static> Flow<T> {
-    /// Shows the last `size` events each time `step` more have come. For windows that do not overlap, see
-    /// [`partition`](Flow::partition).
+    /// Emits the last `size` events each time `step` more have come. For windows that do not
+    /// overlap, see [`partition`](Flow::partition).
     ///
-    /// - **Emits** when `size` events have come, then after each `step`. With [`Partial::Emit`] also at the earlier
-    ///   events on that beat, with as many as there are, and at the end, if there are events that no window contained.
+    /// - **Emits** when `size` events have come, then after each `step`. With [`Partial::Emit`]
+    ///   also before that, at intervals of `step`, with as many events as there are, and at the
+    ///   end, if there are events that no window contained.
     /// - **Backpressures** when downstream does; holds at most `size` events.
     /// - **Completes** when upstream completes.
-    /// - An event is done after the last window that contains it, or when it is passed over because `step` exceeds
-    ///   `size`. So up to `size - 1` inputs wait for events that have not come; [`detach`](Flow::detach) lets go of
-    ///   them.
+    /// - An event is done after the last window that contains it, or when it is passed over because
+    ///   `step` exceeds `size`. Up to `size - 1` inputs therefore wait for events that have not
+    ///   come; [`detach`](Flow::detach) settles them before the window.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,10 +52,11 @@ impl<T: Clone + Send + 'static> Flow<T> {
         step: NonZeroUsize,
         partial: Partial,
     ) -> Batches<T> {
-        let (size, step) = (size.get() as u64, step.get() as u64);
+        let size = size.get() as u64;
+        let step = step.get() as u64;
         let end = match partial {
             Partial::Drop => size,
-            // The first beat that a full window's beat can be counted back to.
+            // The end of the first window, from which steps of `step` lead to the first full one.
             Partial::Emit => (size - 1) % step + 1,
         };
         Batches(self.0.apply(NodeKind::Window, "sliding_window", |events, _| SlidingWindow {
@@ -69,25 +72,27 @@ impl<T: Clone + Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::sliding_window`]. Events are numbered from 0.
+/// The state machine behind [`Flow::sliding_window`]. Events are numbered from 0.
 struct SlidingWindow<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     size: u64,
     step: u64,
     partial: Partial,
-    // Invariant: the events with the numbers from the start of the next window to `come`, which are at most `size`.
+    // Invariant: the events from the start of the next window to the newest one, at most `size`.
     held: VecDeque<Event<T>>,
+    // The number of events that have come.
     come: u64,
-    // The next window is the `size` events before this number.
+    // The next window consists of the `size` events before this number.
     end: u64,
-    // The number before which every event has been in a window, or passed over.
+    // All events before this number have been in a window, or were passed over.
     shown: u64,
 }
 
 impl<T> Unpin for SlidingWindow<T> {}
 
 impl<T: Clone> SlidingWindow<T> {
-    /// The window that is due. Members of later windows are shared with them, the others move out.
+    /// Takes the window that is due. Members of later windows are copied, with a share of their
+    /// receipts; the others are moved out.
     fn take(&mut self) -> Vec<Event<T>> {
         let start = self.end.saturating_sub(self.size);
         self.shown = self.come;
@@ -99,7 +104,8 @@ impl<T: Clone> SlidingWindow<T> {
         window
     }
 
-    /// What is left at the end of the input.
+    /// Returns the last window at the end of the input if it has to be emitted; otherwise the
+    /// remaining events are done.
     fn finish(&mut self) -> Option<Vec<Event<T>>> {
         if self.partial == Partial::Emit && self.shown < self.come && !self.held.is_empty() {
             self.shown = self.come;
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn partial_windows_grow_first_and_end_with_what_is_left() {
+    fn partial_windows_grow_at_the_start_and_end_with_the_remaining_events() {
         assert_eq!(windows(4, 3, 2, Partial::Drop), [[0, 1, 2]]);
         assert_eq!(windows(4, 3, 2, Partial::Emit), [vec![0], vec![0, 1, 2], vec![2, 3]]);
         assert_eq!(windows(2, 5, 1, Partial::Emit), [vec![0], vec![0, 1]]);

@@ -1,16 +1,17 @@
-//! `starmap`: a tuple's members as a function's arguments.
+//! `starmap`: calls a function with the members of each tuple as arguments.
 
 use futures::stream::StreamExt as _;
 
 use crate::{Flow, NodeKind};
 
-// One method for each length, rather than one over a trait: only so the compiler knows a closure's arguments.
+// One method for each length instead of a trait, because only this lets the compiler infer the
+// types of a closure's arguments.
 
 impl<A: Send + 'static, B: Send + 'static> Flow<(A, B)> {
-    /// Replaces each pair by `f` of its members, as [`map`](Flow::map) does with the pair itself. Flows of triples and
-    /// of four have it too.
+    /// Replaces each pair by `f` of its members, as [`map`](Flow::map) does with the pair itself.
+    /// Flows of triples and of tuples of four have this method too.
     ///
-    /// - **Emits** one event for each event, under the same key and receipt.
+    /// - **Emits** one event for each event, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
     ///

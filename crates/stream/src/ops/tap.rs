@@ -1,4 +1,4 @@
-//! `tap`: a look at the last values, from outside of the flow.
+//! `tap`: shows the last values of a flow outside of it.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -8,12 +8,13 @@ use futures::stream::StreamExt as _;
 
 use crate::{Flow, NodeKind};
 
-/// Shows the last values that passed a [`Flow::tap`]. Clones show the same ones, and they stay when the flow is over.
+/// A view of the last values that passed a [`Flow::tap`]. Clones show the same values, which stay
+/// when the flow has ended.
 #[derive(Clone, Debug)]
 pub struct Tap<T>(Arc<Mutex<VecDeque<T>>>);
 
 impl<T> Tap<T> {
-    /// Copies of the last values, the oldest first.
+    /// Returns copies of the last values, the oldest first.
     #[must_use]
     pub fn recent(&self) -> Vec<T>
     where
@@ -27,7 +28,7 @@ impl<T> Tap<T> {
         let oldest = if recent.len() == size { recent.pop_front() } else { None };
         recent.push_back(value);
         drop(recent);
-        // Outside of the lock: a value's own drop is not ours.
+        // Dropped outside of the lock, because the `drop` of a value may do anything.
         drop(oldest);
     }
 
@@ -37,8 +38,8 @@ impl<T> Tap<T> {
 }
 
 impl<T: Clone + Send + 'static> Flow<T> {
-    /// Keeps copies of the last `size` values, for a debug endpoint to show. To see every value, see
-    /// [`inspect`](Flow::inspect).
+    /// Keeps copies of the last `size` values, for a debug endpoint to show. To see every value,
+    /// see [`inspect`](Flow::inspect).
     ///
     /// - **Emits** every event, unchanged.
     /// - **Backpressures** when downstream does; holds copies of `size` values, and no event.

@@ -1,4 +1,5 @@
-//! `timed_window`: what arrived within an interval, as a batch; whole, or one event of each key.
+//! `timed_window`: batches of the events that arrive within an interval, all of them or one per
+//! key.
 
 use std::hash::Hash;
 use std::num::NonZeroUsize;
@@ -15,14 +16,17 @@ use crate::gather::{Distinct, Gather};
 use crate::{Batches, Empty, Event, Failure, Flow, Keep, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers what arrives within each interval, at most `max_size` events. For a bound on the wait of each event
-    /// rather than a fixed beat, see [`partition`](Flow::partition).
+    /// Gathers the events that arrive within each interval, at most `max_size` of them. To bound
+    /// the wait of each event instead of emitting at fixed times, see
+    /// [`partition`](Flow::partition).
     ///
-    /// - **Emits** at each tick of `interval` what has arrived since the last batch, and at once when there are
-    ///   `max_size`. Nothing at a tick at which nothing is there; for empty windows too, see
-    ///   [`timed_window_with`](Flow::timed_window_with). Ticks do not drift: a late one does not move the next.
-    /// - **Backpressures** when downstream does; holds at most `max_size` events. A window that falls due while
-    ///   downstream is busy keeps filling from upstream, up to `max_size`, until it is taken.
+    /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
+    ///   and a batch at once when there are `max_size` events. A tick without events emits nothing;
+    ///   for empty windows too, see [`timed_window_with`](Flow::timed_window_with). Ticks do not
+    ///   drift: a late tick does not move the next one.
+    /// - **Backpressures** when downstream does; holds at most `max_size` events. A window that
+    ///   falls due while downstream is busy keeps filling from upstream, up to `max_size`, until it
+    ///   is taken.
     /// - **Completes** when upstream completes, after the last events.
     ///
     /// ```
@@ -47,15 +51,18 @@ impl<T: Send + 'static> Flow<T> {
         self.timed_window_with(interval, max_size, Empty::Skip)
     }
 
-    /// Gathers what arrives within each interval, as [`timed_window`](Flow::timed_window) does, and says what a silent
-    /// interval makes: with [`Empty::Emit`] each tick has its window, so that silence can be counted.
+    /// Gathers the events that arrive within each interval, as [`timed_window`](Flow::timed_window)
+    /// does, with a choice for intervals without events: with [`Empty::Emit`] each tick emits a
+    /// window, so that silence can be counted.
     ///
-    /// - **Emits** at each tick of `interval` what has arrived since the last batch, be it nothing, and at once when
-    ///   there are `max_size`. An empty window becomes `[]` with [`into_lists`](Batches::into_lists), and no event with
-    ///   [`flatten`](Batches::flatten).
-    /// - **Backpressures** when downstream does; holds at most `max_size` events. Ticks that pass while downstream is
-    ///   busy make one window together.
-    /// - **Completes** when upstream completes, after the last events; there is no empty window at the end.
+    /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
+    ///   with [`Empty::Emit`] also if there are none, and a batch at once when there are `max_size`
+    ///   events. An empty window becomes `[]` with [`into_lists`](Batches::into_lists), and no
+    ///   event with [`flatten`](Batches::flatten).
+    /// - **Backpressures** when downstream does; holds at most `max_size` events. Ticks that pass
+    ///   while downstream is busy make one window together.
+    /// - **Completes** when upstream completes, after the last events; there is no empty window at
+    ///   the end.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -87,14 +94,15 @@ impl<T: Send + 'static> Flow<T> {
         }))
     }
 
-    /// Gathers what arrives within each interval, one event of each key, at most `max_size` of them, as
-    /// [`timed_window`](Flow::timed_window) does.
+    /// Gathers one event per key of those that arrive within each interval, at most `max_size` of
+    /// them, as [`timed_window`](Flow::timed_window) does.
     ///
-    /// - **Emits** at each tick of `interval` what has arrived since the last batch, and at once when there are
-    ///   `max_size` keys.
+    /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
+    ///   and a batch at once when there are `max_size` keys.
     /// - **Backpressures** when downstream does; holds at most `max_size` events.
     /// - **Completes** when upstream completes, after the last events.
-    /// - An event whose place another of its key has taken is done: it was discarded on purpose.
+    /// - An event that is left out because of another event of its key is done: it was discarded on
+    ///   purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -129,9 +137,11 @@ impl<T: Send + 'static> Flow<T> {
         self.try_timed_window_unique(interval, max_size, infallible(key), keep)
     }
 
-    /// [`timed_window_unique`](Flow::timed_window_unique) by a key that not every value has.
+    /// Gathers as [`timed_window_unique`](Flow::timed_window_unique) does, by a key function that
+    /// can fail.
     ///
-    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     ///
     /// # Panics
     ///
@@ -154,11 +164,12 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::timed_window`].
+/// The state machine behind [`Flow::timed_window`]. Each poll takes the events that are ready and
+/// then looks at the tick. The window leaves when it is full, at a tick, or when upstream ends.
 struct TimedWindow<T, G> {
     upstream: futures::stream::Fuse<BoxStream<'static, Event<T>>>,
     period: Duration,
-    // Started at the first poll, for only then there is a clock for certain.
+    // Started at the first poll, because only then a runtime with a clock is certain to exist.
     ticks: Option<Interval>,
     // Invariant: shorter than `max_size` between polls.
     window: G,
@@ -197,7 +208,8 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
             ticks
         });
 
-        // Where repeats are left out, a busy upstream may never fill the window, and must not hide the tick.
+        // If repeated keys are left out, a busy upstream may never fill the window. At most
+        // `max_size` events are taken per poll, so that it does not hide the tick.
         let mut left = this.max_size;
         while left > 0
             && let Poll::Ready(next) = this.upstream.poll_next_unpin(cx)
@@ -246,7 +258,7 @@ mod tests {
         }))
     }
 
-    /// The batches and the virtual milliseconds at which they came.
+    /// Returns the batches and the virtual milliseconds at which they came.
     async fn batches(flow: Flow<u64>, max_size: usize) -> Vec<(Vec<u64>, u128)> {
         let start = Instant::now();
         let windows = flow.timed_window(TICK, size(max_size)).into_lists();
@@ -254,13 +266,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn windows_close_on_the_beat_and_silence_makes_no_batch() {
+    async fn windows_close_at_each_tick_and_silence_makes_no_batch() {
         let seen = batches(timed(&[1, 2, 12, 45]), 10).await;
         assert_eq!(seen, [(vec![1, 2], 10), (vec![12], 20), (vec![45], 45)]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_window_closes_early_and_leaves_the_beat_alone() {
+    async fn a_full_window_closes_early_and_does_not_move_the_ticks() {
         let seen = batches(timed(&[1, 2, 3, 14, 99]), 2).await;
         assert_eq!(seen, [(vec![1, 2], 2), (vec![3], 10), (vec![14], 20), (vec![99], 99)]);
     }
@@ -275,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_makes_empty_windows_on_the_beat_when_asked_and_none_at_the_end() {
+    async fn silence_makes_an_empty_window_at_each_tick_if_asked_and_none_at_the_end() {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(testing::timed(vec![1, 2, 3, 12, 45]));
         let windows = flow.timed_window_with(TICK, size(2), Empty::Emit);
@@ -302,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ticks_missed_while_downstream_is_busy_make_one_empty_window_and_keep_the_beat() {
+    async fn missed_ticks_make_one_empty_window_and_do_not_move_later_ticks() {
         let start = Instant::now();
         let windows = timed(&[99]).timed_window_with(TICK, size(9), Empty::Emit).into_lists();
         let mut windows = windows.0.stream;
@@ -316,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_interval_is_a_wait_not_a_panic() {
+    async fn the_longest_interval_does_not_panic() {
         for empty in [Empty::Skip, Empty::Emit] {
             let windows = timed(&[1, 2]).timed_window_with(Duration::MAX, size(9), empty);
             assert_eq!(windows.into_lists().collect().await.unwrap(), [[1, 2]]);
@@ -347,7 +359,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_window_agrees_with_partition_unique_and_what_is_superseded_is_done(
+        fn one_window_agrees_with_partition_unique_and_superseded_events_are_done(
             keys in prop::collection::vec(0_u8..6, 0..60), n in 1_usize..5, last: bool,
         ) {
             let keep = if last { Keep::Last } else { Keep::First };
@@ -360,7 +372,7 @@ mod tests {
         }
 
         #[test]
-        fn loses_nothing_reorders_nothing_and_respects_the_size(
+        fn windows_lose_nothing_reorder_nothing_and_respect_the_size(
             gaps in prop::collection::vec(0_u64..15, 0..60), max_size in 1_usize..6,
         ) {
             let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();

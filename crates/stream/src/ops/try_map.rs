@@ -9,10 +9,11 @@ use crate::{Failure, Flow, NodeKind};
 impl<T: Send + 'static> Flow<T> {
     /// Replaces each value by `f` of it; an event for which `f` fails leaves the flow.
     ///
-    /// - **Emits** one event for each value that `f` accepts, under the same key and receipt.
+    /// - **Emits** one event for each value that `f` accepts, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - **On failure** that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** that event's receipt fails, with this stage's name; other events are not
+    ///   affected.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -51,7 +52,7 @@ mod tests {
     use crate::{Failure, Outcome};
 
     #[test]
-    fn a_failure_is_that_events_alone_and_names_its_stage() {
+    fn an_event_fails_alone_and_its_failure_names_the_stage() {
         let (flow, outcomes) = Tracked::flow([1, 2, 3]);
         let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
         assert_eq!(block_on(flow.named("odd only").try_map(odd).collect()).unwrap(), [1, 3]);

@@ -1,4 +1,4 @@
-//! `union`: several flows become one.
+//! `union`: merges flows.
 
 use futures::stream;
 
@@ -8,7 +8,8 @@ impl<T: Send + 'static> Flow<T> {
     /// Merges another flow into this one.
     ///
     /// - **Emits** the events of both as they come; fair between them, in order within each.
-    /// - **Backpressures** both when downstream does; holds nothing. A stalled flow does not stall the other.
+    /// - **Backpressures** both when downstream does; holds nothing. A stalled flow does not stall
+    ///   the other.
     /// - **Completes** when both have completed.
     ///
     /// ```
@@ -40,7 +41,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keeps_the_order_within_each_input(left: Vec<u8>, right: Vec<u8>) {
+        fn the_order_within_each_input_is_kept(left: Vec<u8>, right: Vec<u8>) {
             let tag = |side, values: Vec<u8>| Flow::from_iter(values).map(move |value| (side, value));
             let both = block_on(tag(0, left.clone()).union(tag(1, right.clone())).collect()).unwrap();
             let side = |wanted| -> Vec<u8> {
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_shows_both_inputs_meet() {
+    fn the_graph_shows_both_inputs_of_the_operator() {
         let flow = Flow::from_iter([1]).map(|x| x).union(Flow::from_iter([2]));
         assert_eq!(flow.graph().edges().collect::<Vec<_>>(), [(0, 1), (1, 3), (2, 3)]);
     }

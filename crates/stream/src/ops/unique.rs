@@ -1,4 +1,4 @@
-//! `unique`: repeats are left out.
+//! `unique`: leaves out events whose key came recently.
 
 use std::future::ready;
 use std::hash::Hash;
@@ -12,10 +12,11 @@ use crate::recent::Recent;
 use crate::{Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets a value pass unless its key is among the last `capacity` that came, whether they passed or not.
+    /// Lets a value pass unless its key is among the last `capacity` keys that came, whether their
+    /// events passed or not.
     ///
-    /// - **Emits** the first event of each key, unchanged. When there are more than `capacity` keys, the one that has
-    ///   not come for longest is forgotten, and passes when it comes again.
+    /// - **Emits** the first event of each key, unchanged. If there are more than `capacity` keys,
+    ///   the one that has not come for longest is forgotten, and passes when it comes again.
     /// - **Backpressures** when downstream does; holds `capacity` keys and no events.
     /// - **Completes** when upstream completes.
     /// - A repeat is done: it was discarded on purpose.
@@ -41,9 +42,10 @@ impl<T: Send + 'static> Flow<T> {
         self.try_unique(infallible(key), capacity)
     }
 
-    /// [`unique`](Flow::unique) by a key that not every value has.
+    /// Lets values pass as [`unique`](Flow::unique) does, by a key function that can fail.
     ///
-    /// - **On failure** of `key` that event's receipt fails, with this stage's name; its neighbours go on.
+    /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
+    ///   are not affected.
     pub fn try_unique<K, F>(self, mut key: F, capacity: NonZeroUsize) -> Self
     where
         K: Hash + Eq + Clone + Send + 'static,
@@ -88,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_list_of_the_last_keys(
+        fn results_agree_with_a_list_of_the_last_keys(
             values in prop::collection::vec(0_u8..40, 0..80), capacity in 1_usize..8,
         ) {
             let key = |value: &u8| value / 4;

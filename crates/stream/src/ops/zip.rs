@@ -1,4 +1,4 @@
-//! `zip`: two flows, pair by pair.
+//! `zip`: pairs the events of two flows, one by one.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -13,17 +13,18 @@ use crate::latest::pair;
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Pairs the events of two flows, the first with the first and so on. To pair with what is newest instead, see
-    /// [`combine_latest`](Flow::combine_latest) and [`zip_latest`](Flow::zip_latest); to add a constant,
-    /// [`map`](Flow::map).
+    /// Pairs the events of two flows, the first with the first and so on. To pair with the newest
+    /// event instead, see [`combine_latest`](Flow::combine_latest) and
+    /// [`zip_latest`](Flow::zip_latest); to add a constant, [`map`](Flow::map).
     ///
-    /// - **Emits** a pair when both sides have an event, with the metadata of this flow's and the receipts of both.
-    /// - **Backpressures** both when downstream does, and a side that is `capacity` events ahead; holds at most that
-    ///   many of each. Sides that come from one source and drift apart further stop each other; after 10 s a warning
-    ///   is logged.
-    /// - **Completes** when one side has completed and what it gave is paired. Events of the other that are left over
-    ///   stay unresolved, and so are read again.
-    /// - **On failure** of a pair both its inputs fail.
+    /// - **Emits** a pair when both sides have an event, with the metadata of this flow's and the
+    ///   receipts of both.
+    /// - **Backpressures** both when downstream does, and a side that is `capacity` events ahead;
+    ///   holds at most that many of each. If both sides come from one source and one gets further
+    ///   ahead than that, they stop each other; after 10 s a warning is logged.
+    /// - **Completes** when one side has completed and all its events are paired. Events of the
+    ///   other side that are left over stay unresolved, and so are read again.
+    /// - **On failure** of a pair, both its inputs fail.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -55,7 +56,7 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// State machine behind [`Flow::zip`].
+/// The state machine behind [`Flow::zip`].
 struct Zip<T, U> {
     first: Side<T>,
     second: Side<U>,
@@ -109,8 +110,9 @@ impl<T, U> Stream for Zip<T, U> {
                 tracing::warn!(
                     stage = &*this.stage,
                     ahead,
-                    "one side gives nothing and the other is as far ahead as it may be; where both come from one \
-                     source, it may wait for ever: raise the capacity, or pair with what is newest"
+                    "one side emits nothing and the other is as far ahead as its capacity allows; if \
+                     both sides come from one source, this stage may wait for ever: raise the \
+                     capacity, or use zip_latest"
                 );
             }
             return Poll::Pending;
@@ -129,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators_and_leaves_over_only_what_was_read_ahead(
+        fn pairs_agree_with_iterators_and_only_events_read_ahead_are_left_over(
             left: Vec<u8>, right: Vec<u8>, capacity in 1_usize..5,
         ) {
             let (first, first_outcomes) = Tracked::flow(left.clone());
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_shows_both_inputs_meet() {
+    fn the_graph_shows_both_inputs_of_the_operator() {
         let flow = Flow::from_iter([1]).zip(Flow::from_iter([2]), size(1));
         assert_eq!(flow.graph().edges().collect::<Vec<_>>(), [(0, 2), (1, 2)]);
     }

@@ -1,4 +1,4 @@
-//! `zip_latest`: every event of one flow, with the newest of another.
+//! `zip_latest`: pairs every event of one flow with the newest event of another.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,18 +11,19 @@ use crate::latest::{Latest, pair};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Pairs every event of this flow, exactly once, with the newest event of another: requests with the settings
-    /// that hold when they come. To emit when the other changes too, see [`combine_latest`](Flow::combine_latest).
+    /// Pairs every event of this flow, exactly once, with the newest event of another, such as
+    /// requests with the settings that are valid when they come. To emit when the other changes
+    /// too, see [`combine_latest`](Flow::combine_latest).
     ///
     /// - **Emits** a pair for each event of this flow, with its metadata and the receipts of both.
-    /// - **Backpressures** this flow when downstream does, and until the other has its first event; holds one event
-    ///   of each. Where both come from one source, the other's first event must be near its beginning; after a wait of
-    ///   10 s a warning is logged.
-    /// - **Completes** when this flow completes, or the other does without a single event; an event that waited for
-    ///   it then stays unresolved.
-    /// - An input of the other flow is done when a newer one has taken its place and every pair that it is part of is
-    ///   done; until then it stays unresolved. Where that would hold back its source for long,
-    ///   [`detach`](Flow::detach) that side.
+    /// - **Backpressures** this flow when downstream does, and until the other has its first event;
+    ///   holds one event of each. If both come from one source, the other's first event must be
+    ///   near its beginning; after a wait of 10 s a warning is logged.
+    /// - **Completes** when this flow completes, or when the other completes without a single
+    ///   event; an event that waited for it then stays unresolved.
+    /// - An input of the other flow is done when a newer one has superseded it and every pair that
+    ///   contains it is done; until then it stays unresolved. If that would hold back its source
+    ///   for long, [`detach`](Flow::detach) that side.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,14 +51,16 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// How many events of the other flow are taken in one turn: one that is always ready must not keep this flow waiting.
+/// The maximum number of events of the other flow that are taken in one poll, because a flow that
+/// is always ready must not keep this one waiting.
 const TURN: usize = 64;
 
-/// State machine behind [`Flow::zip_latest`].
+/// The state machine behind [`Flow::zip_latest`]. Each poll takes the newest event of the other
+/// flow, then an event of this flow, and emits a pair once it has both.
 struct ZipLatest<T, U> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     other: Fuse<BoxStream<'static, Event<U>>>,
-    // Invariant: there is one between polls only while the other flow has had none.
+    // Invariant: between polls, `Some` only while the other flow has had no event.
     held: Option<Event<T>>,
     latest: Latest<U>,
     stage: Arc<str>,
@@ -104,7 +107,8 @@ impl<T, U: Clone> Stream for ZipLatest<T, U> {
             if this.stall.poll(true, cx).is_ready() {
                 tracing::warn!(
                     stage = &*this.stage,
-                    "the other side has given nothing yet; where both come from one source, it may wait for ever"
+                    "the other side has emitted nothing yet; if both sides come from one source, this \
+                     stage may wait for ever"
                 );
             }
             return Poll::Pending;
@@ -121,7 +125,7 @@ mod tests {
     use crate::testing::{Tracked, block_on, size, timed};
 
     #[tokio::test(start_paused = true)]
-    async fn early_events_wait_for_the_other_flows_first() {
+    async fn early_events_wait_for_the_first_event_of_the_other_flow() {
         let (flow, outcomes) = Tracked::stream(timed(vec![0, 1, 7, 9]));
         let other = Flow::from_stream(timed(vec![5, 8]));
         assert_eq!(
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_newest_is_held_until_it_is_superseded_or_the_end() {
+    async fn the_newest_event_is_open_until_it_is_superseded_or_the_flow_ends() {
         let (other, outcomes) = Tracked::stream(timed(vec![0, 4, 5]));
         let codes = outcomes.clone();
         let flow = Flow::from_stream(timed(vec![1, 2, 7]));
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_value_of_the_other_nothing_is_answered_or_lost() {
+    fn without_an_event_of_the_other_flow_nothing_is_emitted_or_lost() {
         let (flow, outcomes) = Tracked::flow(0..9);
         let pairs = flow.zip_latest(Flow::from_iter([0; 0])).collect();
         assert!(block_on(pairs).unwrap().is_empty());
@@ -158,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_event_comes_once_with_the_newest_at_its_time(
+        fn every_event_is_paired_once_with_the_newest_event_at_its_time(
             gaps in prop::collection::vec(1_u64..20, 0..30), other_gaps in prop::collection::vec(1_u64..20, 0..30),
         ) {
             // Events at even and the others at odd times, so that none coincide.

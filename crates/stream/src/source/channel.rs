@@ -1,4 +1,4 @@
-//! `from_channel`: what other tasks send, as a source.
+//! `from_channel`: a channel as a source.
 
 use tokio::sync::mpsc::Receiver;
 use tokio_stream::wrappers::ReceiverStream;
@@ -6,12 +6,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::Flow;
 
 impl<T: Send + 'static> Flow<T> {
-    /// A flow of the values that come through a channel, for which no source waits. Senders that want to know what
-    /// becomes of their values send [`Event`](crate::Event)s with receipts: see
-    /// [`from_try_events`](Flow::from_try_events) and [`Source`](crate::Source).
+    /// Creates a flow of the values that come through a channel, for which no source waits. Senders
+    /// that want to know the outcome of their values send [`Event`](crate::Event)s with receipts:
+    /// see [`from_try_events`](Flow::from_try_events) and [`Source`](crate::Source).
     ///
     /// - **Emits** each value, in order.
-    /// - **Backpressures** when downstream does: a channel that is full makes its senders wait.
+    /// - **Backpressures** when downstream does: senders wait while the channel is full.
     /// - **Completes** when all senders are gone and the channel is empty.
     ///
     /// ```
@@ -45,7 +45,7 @@ mod tests {
     use crate::Flow;
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_the_last_sender_after_what_was_sent() {
+    async fn the_flow_ends_with_the_last_sender_after_all_values_that_were_sent() {
         let (sender, receiver) = mpsc::channel(1);
         let other = sender.clone();
         let sends = tokio::spawn(async move {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_that_is_not_asked_makes_its_senders_wait() {
+    async fn senders_wait_while_the_flow_is_not_polled() {
         let (sender, receiver) = mpsc::channel(1);
         let mut flow = Flow::from_channel(receiver).0.stream;
         sender.send(1).await.unwrap();
@@ -70,6 +70,6 @@ mod tests {
         assert_eq!(flow.next().await.unwrap().value, 1);
         sender.send(3).await.unwrap();
         drop(flow);
-        assert!(sender.send(4).await.is_err(), "nobody takes it any more");
+        assert!(sender.send(4).await.is_err(), "the flow was dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! `interval`: a beat as a source.
+//! `interval`: a periodic timer as a source.
 
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use tokio_stream::wrappers::IntervalStream;
 use crate::Flow;
 
 impl Flow<u64> {
-    /// A beat: 0 at once, then one number more after each `period`. To gather events on a beat, see
-    /// [`timed_window`](Flow::timed_window).
+    /// Creates a flow of ticks: 0 at once, then the next number after each `period`. To gather
+    /// events at an interval, see [`timed_window`](Flow::timed_window).
     ///
-    /// - **Emits** the next number at each tick. Ticks do not drift: a late one does not move the next.
-    /// - **Backpressures** when downstream does. Ticks that pass meanwhile are left out, save one that comes at once;
-    ///   the numbers count what is emitted and leave none out.
+    /// - **Emits** the next number at each tick. Ticks do not drift: a late tick does not move the
+    ///   next one.
+    /// - **Backpressures** when downstream does. If several ticks pass in the meantime, the first
+    ///   is emitted as soon as downstream asks, and the others are skipped. The numbers count the
+    ///   ticks that are emitted, without gaps.
     /// - **Completes** never; [`slice`](Flow::slice) ends it.
     ///
     /// ```
@@ -35,15 +37,16 @@ impl Flow<u64> {
     ///
     /// When it runs, if `period` is zero.
     pub fn interval(period: Duration) -> Self {
-        // Started at the first poll, for only then there is a clock for certain.
-        let beat = stream::once(async move { IntervalStream::new(start(period)) }).flatten();
-        Self::values("interval", stream::iter(0..).zip(beat).map(|(number, _)| number))
+        // Started at the first poll, because only then a runtime with a clock is certain to exist.
+        let ticks = stream::once(async move { IntervalStream::new(start(period)) }).flatten();
+        Self::values("interval", stream::iter(0..).zip(ticks).map(|(number, _)| number))
     }
 }
 
 fn start(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now(), period);
-    // With tokio's default a consumer that was slow for an hour would get that hour's ticks in one burst.
+    // With tokio's default, a consumer that was slow for an hour would get that hour's ticks in one
+    // burst.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
 }
@@ -61,7 +64,7 @@ mod tests {
     const PERIOD: Duration = Duration::from_millis(10);
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_tick_is_now_and_the_beat_does_not_drift() {
+    async fn the_first_tick_comes_at_once_and_later_ticks_do_not_drift() {
         let start = Instant::now();
         let slow = move |number| async move {
             let at = start.elapsed().as_millis();
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ticks_that_pass_while_downstream_is_busy_are_left_out_and_the_beat_stays() {
+    async fn ticks_that_pass_while_downstream_is_busy_are_skipped_and_do_not_move_later_ones() {
         let start = Instant::now();
         let mut ticks = Flow::interval(PERIOD).0.stream;
         let mut seen = Vec::new();
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_period_is_a_wait_not_a_panic() {
+    async fn the_longest_period_does_not_panic() {
         let mut ticks = Flow::interval(Duration::MAX).0.stream;
         assert_eq!(ticks.next().await.unwrap().value, 0);
         assert!(timeout(Duration::from_secs(1), ticks.next()).await.is_err());

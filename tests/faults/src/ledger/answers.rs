@@ -1,4 +1,4 @@
-//! The ledger's page of answers: what was read, and what is wrong with it.
+//! The answers in the ledger, and the checks of each answer.
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -10,15 +10,15 @@ use crate::request_format::{self, Kind};
 use crate::violation::Invariant;
 
 impl Ledger {
-    /// What the client read from a topic of answers.
+    /// Takes records that the client read from a topic of replies or dead letters.
     pub(crate) fn read(&mut self, topic: &str, line: &Value) {
         for record in line["records"].as_array().into_iter().flatten() {
             let Some(tamper) = &mut self.tamper else {
-                self.answered(record);
+                self.take_answer(record);
                 continue;
             };
-            for record in tamper.tell(record) {
-                self.answered(&record);
+            for record in tamper.alter(record) {
+                self.take_answer(&record);
             }
         }
         self.positions.entry(topic.to_owned()).or_default().extend(offsets(&line["positions"]));
@@ -27,24 +27,26 @@ impl Ledger {
         }
     }
 
-    fn answered(&mut self, answer: &Value) {
+    fn take_answer(&mut self, answer: &Value) {
         let number = request_format::number(&self.tag, answer);
         let Some(number) = number.filter(|number| *number < self.requests.len()) else {
-            self.add(Invariant::Identity.broken(format!("an answer to nothing: {answer}")));
+            self.add(
+                Invariant::Identity.broken(format!("an answer to no known request: {answer}")),
+            );
             return;
         };
         let request = &mut self.requests[number];
         request.answers += 1;
-        let Request { key, seq, kind, place, answers, due } = *request;
+        let Request { key, seq, kind, origin, answers, due } = *request;
         if due == Due::Never {
-            let text = format!("{}{number} was answered, and its sender had aborted it", self.tag);
+            let text = format!("{}{number} was answered, but its sender aborted it", self.tag);
             self.add(Invariant::Identity.broken(text));
         }
         let name = key.map(key_name);
         let name = name.as_deref();
         let fault = if request_format::is_dead_letter(answer) {
             self.figures.dead += usize::from(answers == 1);
-            request_format::fault_of_dead_letter(&self.tag, number, name, seq, kind, place, answer)
+            request_format::fault_of_dead_letter(&self.tag, number, name, seq, kind, origin, answer)
         } else {
             request_format::fault(&self.tag, number, name, seq, kind, answer)
         };
@@ -52,15 +54,15 @@ impl Ledger {
             self.add(Invariant::Identity.broken(fault));
         }
         if answers > 1 {
-            self.again(number, place);
+            self.take_duplicate(number, origin);
             return;
         }
         self.figures.answered += 1;
         self.figures.digest =
             self.figures.digest.wrapping_add(request_format::digest(&self.tag, number, answer));
         self.figures.errors += usize::from(request_format::is_error(answer));
-        if let Some(place) = place {
-            self.close(place);
+        if let Some(origin) = origin {
+            self.mark_answered(origin);
         }
         let ordered = match self.rules.order {
             Order::Results => kind == Kind::Good,
@@ -68,13 +70,13 @@ impl Ledger {
             Order::None => false,
         };
         if ordered {
-            self.in_order(number, key, seq);
+            self.check_key_order(number, key, seq);
         }
     }
 
-    fn again(&mut self, number: usize, place: Option<(i32, i64)>) {
+    fn take_duplicate(&mut self, number: usize, origin: Option<(i32, i64)>) {
         self.figures.duplicates += 1;
-        let id = format!("{}{number} at {place:?}", self.tag);
+        let id = format!("{}{number} at {origin:?}", self.tag);
         if self.rules.delivery == Delivery::ExactlyOnce {
             self.add(Invariant::ExactlyOnce.broken(format!("{id} was answered twice")));
             return;
@@ -84,11 +86,11 @@ impl Ledger {
                 self.add(Invariant::BoundedDuplicates.broken(format!("{id} was answered twice")));
             }
             Duplicates::Bounded => {
-                let floor = place.and_then(|(partition, offset)| {
+                let floor = origin.and_then(|(partition, offset)| {
                     self.floor.get(&partition).filter(|floor| offset < **floor)
                 });
                 if let Some(floor) = floor {
-                    let text = format!("{id} was answered again though {floor} was committed");
+                    let text = format!("{id} was answered again, although {floor} was committed");
                     self.add(Invariant::BoundedDuplicates.broken(text));
                 }
             }
@@ -96,20 +98,20 @@ impl Ledger {
         }
     }
 
-    fn close(&mut self, place: (i32, i64)) {
-        self.open.remove(&place);
+    fn mark_answered(&mut self, origin: (i32, i64)) {
+        self.open.remove(&origin);
         let now = Instant::now();
-        if let Some(last) = self.progress.insert(place.0, now) {
+        if let Some(last) = self.progress.insert(origin.0, now) {
             self.figures.longest_silence = self.figures.longest_silence.max(now - last);
         }
     }
 
-    fn in_order(&mut self, number: usize, key: Option<u16>, seq: u32) {
+    fn check_key_order(&mut self, number: usize, key: Option<u16>, seq: u32) {
         let Some(key) = key else { return };
         let reached = self.reached.entry(key).or_default();
         if seq < *reached {
             let text = format!(
-                "{}{number} is number {seq} of {} and was first answered after number {reached}",
+                "{}{number} is request {seq} of {}, but was first answered after request {reached}",
                 self.tag,
                 key_name(key)
             );
@@ -119,12 +121,13 @@ impl Ledger {
         }
     }
 
-    /// A worker was killed when this was committed: what lies below is not answered again, and of what lies above as
-    /// much may be as was answered, or in flight.
-    pub(crate) fn killed(&mut self, committed: &Offsets, in_flight: usize) {
+    /// Notes that other workers may take over from the offsets `committed`, after a fault. No
+    /// request below them may be answered again. Duplicates are allowed for the requests above that
+    /// are already answered, and for `in_flight` more.
+    pub(crate) fn take_over(&mut self, committed: &Offsets, in_flight: usize) {
         let uncommitted = self.requests.iter().rev().filter(|request| {
             request.answers > 0
-                && request.place.is_some_and(|(partition, offset)| {
+                && request.origin.is_some_and(|(partition, offset)| {
                     offset >= committed.get(&partition).copied().unwrap_or(0)
                 })
         });
@@ -132,8 +135,8 @@ impl Ledger {
         self.floor.clone_from(committed);
     }
 
-    /// So many more requests may be answered twice.
-    pub(crate) fn allow(&mut self, count: usize) {
+    /// Allows `count` more duplicates.
+    pub(crate) fn allow_duplicates(&mut self, count: usize) {
         self.allowance += count;
     }
 }

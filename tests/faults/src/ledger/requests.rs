@@ -1,4 +1,4 @@
-//! The ledger's page of requests: what was asked, where it lies, and what has become of it.
+//! The requests in the ledger: their records, origins and whether an answer is due.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::client::Offsets;
 use crate::request_format::{self, Kind};
 
 impl Ledger {
-    /// A new request, as the client takes it.
+    /// Adds a request, and returns its record for the client's `produce` command.
     pub(crate) fn ask(&mut self, key: Option<u16>, kind: Kind) -> Value {
         let number = self.requests.len();
         let seq = self.seqs.entry(key).or_default();
         *seq += 1;
         let seq = *seq;
-        self.requests.push(Request { key, seq, kind, place: None, answers: 0, due: Due::Yes });
+        self.requests.push(Request { key, seq, kind, origin: None, answers: 0, due: Due::Yes });
         self.figures.requests += 1;
         request_format::record(&self.tag, number, key.map(key_name).as_deref(), seq, kind)
     }
 
-    /// What the client answered to a command to produce.
+    /// Takes the client's answer to a `produce` command: confirmations and refusals.
     pub(crate) fn produced(&mut self, answer: &Value) {
         for ack in answer["acks"].as_array().into_iter().flatten() {
             let (Some(number), Some(partition), Some(offset)) =
@@ -29,15 +29,16 @@ impl Ledger {
             else {
                 continue;
             };
-            let (number, place) = (to_index(number), (to_partition(partition), offset));
+            let number = to_index(number);
+            let origin = (to_partition(partition), offset);
             let request = &mut self.requests[number];
-            request.place = Some(place);
+            request.origin = Some(origin);
             if request.answers == 0 && request.due == Due::Yes {
-                self.open(place, number);
+                self.mark_open(origin, number);
             }
         }
         for refusal in answer["refused"].as_array().into_iter().flatten() {
-            // Whether the brokers have it is not known, so it may be answered and need not be.
+            // The brokers may have stored the request all the same, so an answer is possible.
             if let Some(number) = refusal[0].as_u64() {
                 self.requests[to_index(number)].due = Due::Perhaps;
                 self.figures.unconfirmed += 1;
@@ -46,23 +47,24 @@ impl Ledger {
         }
     }
 
-    fn open(&mut self, place: (i32, i64), number: usize) {
-        let idle = self.first_open(place.0).is_none();
-        self.open.insert(place, number);
+    fn mark_open(&mut self, origin: (i32, i64), number: usize) {
+        let idle = self.first_open(origin.0).is_none();
+        self.open.insert(origin, number);
         if idle {
-            self.progress.insert(place.0, Instant::now());
+            self.progress.insert(origin.0, Instant::now());
         }
     }
 
-    /// The requests from this number on were aborted by their sender.
+    /// Marks the requests from `number` on as part of an aborted transaction.
     pub(crate) fn abort_from(&mut self, number: usize) {
         for request in &mut self.requests[number..] {
             request.due = Due::Never;
         }
     }
 
-    /// What is open below these offsets is gone from the topic. Returns how many requests that are.
-    pub(crate) fn excuse_before(&mut self, offsets: &Offsets) -> usize {
+    /// Notes that the records below `offsets` are deleted from the topic. Returns how many of the
+    /// requests had no answer yet; they need none now.
+    pub(crate) fn mark_deleted_before(&mut self, offsets: &Offsets) -> usize {
         let (gone, open) = std::mem::take(&mut self.open)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|((partition, offset), _)| {
@@ -75,12 +77,13 @@ impl Ledger {
         gone.len()
     }
 
-    /// The topic of requests is another one now, of the same name: places in it mean something else.
+    /// Notes that the topic of requests was deleted and created again, which makes all known
+    /// origins invalid. Requests without an answer need none now.
     pub(crate) fn recreated(&mut self) {
         self.open.clear();
         self.floor.clear();
         for request in &mut self.requests {
-            request.place = None;
+            request.origin = None;
             if request.answers == 0 {
                 request.due = Due::Perhaps;
             }

@@ -1,4 +1,4 @@
-//! Every check of the ledger, seen to pass and seen to fail.
+//! Tests that show each check of the ledger pass and fail.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn broken(ledger: &Ledger) -> Vec<Invariant> {
 }
 
 #[test]
-fn each_request_answered_once_in_order_is_right() {
+fn one_answer_per_request_in_order_breaks_no_invariant() {
     let mut ledger = asked(Delivery::ExactlyOnce, Duplicates::None);
     (0..3).for_each(|number| answer(&mut ledger, number));
     assert_eq!(broken(&ledger), []);
@@ -72,7 +72,7 @@ fn a_second_answer_breaks_exactly_once() {
 }
 
 #[test]
-fn a_second_answer_without_a_fault_is_wrong_at_least_once_too() {
+fn a_second_answer_without_a_fault_breaks_at_least_once() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::None);
     answer(&mut ledger, 0);
     answer(&mut ledger, 0);
@@ -80,11 +80,11 @@ fn a_second_answer_without_a_fault_is_wrong_at_least_once_too() {
 }
 
 #[test]
-fn after_a_kill_what_was_uncommitted_may_be_answered_again_and_nothing_else() {
+fn after_a_kill_only_uncommitted_requests_may_be_answered_again() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::Bounded);
     answer(&mut ledger, 0);
     answer(&mut ledger, 1);
-    ledger.killed(&Offsets::from([(0, 1)]), 5);
+    ledger.take_over(&Offsets::from([(0, 1)]), 5);
     assert_eq!(ledger.allowance(), 6);
     answer(&mut ledger, 1);
     assert_eq!(broken(&ledger), []);
@@ -93,7 +93,7 @@ fn after_a_kill_what_was_uncommitted_may_be_answered_again_and_nothing_else() {
 }
 
 #[test]
-fn first_answers_out_of_order_are_seen_and_second_ones_are_not() {
+fn first_answers_must_be_in_key_order_and_second_answers_need_not() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::Counted);
     (0..3).for_each(|number| answer(&mut ledger, number));
     answer(&mut ledger, 0);
@@ -106,7 +106,7 @@ fn first_answers_out_of_order_are_seen_and_second_ones_are_not() {
 }
 
 #[test]
-fn an_answer_to_an_aborted_request_or_to_none_is_wrong() {
+fn an_answer_to_an_aborted_or_unknown_request_breaks_identity() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::None);
     ledger.abort_from(2);
     answer(&mut ledger, 2);
@@ -115,7 +115,7 @@ fn an_answer_to_an_aborted_request_or_to_none_is_wrong() {
 }
 
 #[test]
-fn a_result_that_was_made_of_another_request_is_wrong() {
+fn a_result_with_the_value_of_another_request_breaks_identity() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::None);
     let mut reply = reply(0);
     reply["v"] = self::reply(1)["v"].clone();
@@ -124,7 +124,7 @@ fn a_result_that_was_made_of_another_request_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_waits_is_told_and_one_that_has_nothing_to_do_is_not() {
+async fn only_a_partition_with_open_requests_counts_as_waiting() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::None);
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(ledger.longest_wait(), Some((0, Duration::from_secs(3))));

@@ -1,4 +1,4 @@
-//! Brokers that stop, crash, or stand still.
+//! Brokers that stop, crash or freeze.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// What happens to a broker before it comes back.
+/// The fault of a broker before it is started or resumed again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    /// It hands over what it leads and stops.
+    /// It hands over the leadership of its partitions and stops.
     Stop,
     /// It is killed.
     Kill,
-    /// It stands still, and does not know.
+    /// It is frozen with SIGSTOP.
     Pause,
 }
 
 async fn open<'a>(suite: &'a Suite, name: &str, seed: u64) -> Result<Run<'a>> {
     let mut plan = Plan::new(suite, name);
     plan.pipeline.long_session();
-    // A member whose coordinator is away may lose its partitions before it can commit.
+    // A member whose coordinator is down may lose its partitions before it can commit.
     plan.duplicates = Duplicates::Counted;
     plan.patience = Duration::from_secs(90);
     let mut run = Run::open(suite, plan, seed).await?;
@@ -37,7 +37,7 @@ async fn open<'a>(suite: &'a Suite, name: &str, seed: u64) -> Result<Run<'a>> {
     Ok(run)
 }
 
-/// One broker after another, in a random order.
+/// Stops, kills or freezes one broker after another, beginning with a random one.
 pub(super) async fn one_by_one(
     suite: &Suite,
     seed: u64,
@@ -57,16 +57,17 @@ pub(super) async fn one_by_one(
         run.sleep_between(3000..8000).await?;
         suite.cluster.heal().await?;
         run.await_answers(100).await?;
-        // Until it is in sync again, the next one must stay.
+        // The next fault must wait until this broker is in sync again.
         run.sleep(Duration::from_secs(5)).await?;
     }
     run.settle().await
 }
 
-/// All of them at once.
+/// Kills all brokers at once.
 pub(super) async fn all(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = open(suite, "brokers-down", seed).await?;
-    // What nobody takes would wait in the client.
+    // Requests wait in the Java client while all brokers are down; a lower rate bounds their
+    // number.
     run.load.rate(RATE / 10);
     for broker in 1..=BROKERS {
         suite.cluster.broker("kill", broker).await?;

@@ -1,4 +1,5 @@
-//! A worker that is killed: nothing is lost, and only what was in flight is answered twice.
+//! A worker that is killed: no request is lost, and only requests in flight or uncommitted are
+//! answered twice.
 
 use anyhow::Result;
 
@@ -14,7 +15,9 @@ pub(super) async fn kill(suite: &Suite, seed: u64, static_members: bool) -> Resu
     plan.pipeline.static_members = static_members;
     let mut run = Run::open(suite, plan, seed).await?;
     run.load.rate(RATE);
-    // Where the group has to notice first that a member is gone, a kill before that would hit an idle worker.
+    // Without static membership, the new worker gets its partitions only after the session of the
+    // killed one has expired. A longer range of times lets some kills hit a worker that has
+    // partitions.
     let alive = if static_members { 50..1500 } else { 50..5000 };
     for _ in 0..suite.times.unwrap_or(10) {
         run.start("a").await?;
@@ -25,7 +28,7 @@ pub(super) async fn kill(suite: &Suite, seed: u64, static_members: bool) -> Resu
     run.settle().await
 }
 
-/// The answers to each key are in the order of its requests, those that are errors too.
+/// Kills workers while `order = "key"` keeps all answers to a key, including errors, in order.
 pub(super) async fn key_order(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "key-order");
     plan.duplicates = Duplicates::Bounded;

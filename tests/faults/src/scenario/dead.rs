@@ -1,4 +1,4 @@
-//! Requests that fail go to a topic of their own, if they can.
+//! Requests that fail go to a dead letter topic, which may be missing or be deleted.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn plan(suite: &Suite, name: &str) -> Plan {
     plan
 }
 
-/// Every malformed request lies there, byte for byte, and no other.
+/// Checks that the dead letter topic gets exactly the malformed requests, byte for byte.
 pub(super) async fn letters(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = plan(suite, "dead-letters");
     plan.malformed = 20;
@@ -37,13 +37,13 @@ pub(super) async fn letters(suite: &Suite, seed: u64) -> Result<Summary> {
     let summary = run.settle().await?;
     let figures = ledger.lock().figures;
     if figures.dead == 0 || figures.dead != figures.errors {
-        let text = format!("{} dead letters of {} failures", figures.dead, figures.errors);
+        let text = format!("{} dead letters for {} failures", figures.dead, figures.errors);
         return Err(Invariant::NoLoss.broken(text).into());
     }
     Ok(summary)
 }
 
-/// A worker does not start without it, and says so.
+/// Checks that a worker refuses to start without the dead letter topic, and gives the reason.
 pub(super) async fn missing(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = Run::open(suite, plan(suite, "dead-letters-missing"), seed).await?;
     let mut wrong = run.pipeline.clone();
@@ -52,7 +52,7 @@ pub(super) async fn missing(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut worker = run.take("a")?;
     let exit = worker.exit(STOP).await?;
     if exit.code != Some(69) {
-        return Err(worker.broken(&format!("ended by {exit:?} instead of 69")));
+        return Err(worker.broken(&format!("ended by {exit:?} instead of exit code 69")));
     }
     run.note(format!("refused: {}", exit.last_line));
     run.load.rate(RATE);
@@ -61,8 +61,8 @@ pub(super) async fn missing(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// What would have to go there stays where it is, and what has nothing to do with it is answered; a worker that starts
-/// when the topic is back makes good for it.
+/// Deletes the dead letter topic during the run. Requests that would have to go there halt their
+/// partitions, and the others are answered. Once the topic is back, a new worker answers the rest.
 pub(super) async fn gone(suite: &Suite, seed: u64) -> Result<Summary> {
     const KEY: u16 = 7;
     let mut plan = plan(suite, "dead-letters-gone");
@@ -80,22 +80,28 @@ pub(super) async fn gone(suite: &Suite, seed: u64) -> Result<Summary> {
         let ledger = run.ledger.lock();
         (
             ledger.open_count(),
-            ledger.ends().keys().filter(|one| ledger.first_open(**one).is_some()).count(),
+            ledger
+                .ends()
+                .keys()
+                .filter(|partition| ledger.first_open(**partition).is_some())
+                .count(),
         )
     };
     if waiting == 0 {
-        return Err(Invariant::NoLoss.broken("nothing waits for the topic of dead letters").into());
+        return Err(Invariant::NoLoss.broken("no request waits for the dead letter topic").into());
     }
-    run.note(format!("{waiting} waited in {partitions} partitions"));
+    run.note(format!("{waiting} requests waited in {partitions} partitions"));
     let mut worker = run.take("a")?;
     worker.signal("TERM").await?;
     let exit = worker.exit(STOP).await?;
-    // Whether anything was passed over counts for more than how the worker calls its end.
+    // A request that was passed over is the worse fault, so commits are checked before the exit
+    // code.
     run.check_commits().await?;
-    // A transaction that has just been aborted leaves nothing in flight, and so a stop in order.
-    let in_order = exit.code == Some(0) && suite.delivery == Delivery::ExactlyOnce;
-    if !in_order && !matches!(exit.code, Some(70 | 75)) {
-        return Err(worker.broken(&format!("ended by {exit:?}, as if everything were answered")));
+    // Directly after an aborted transaction no request is in flight, and the worker stops with code
+    // 0.
+    let clean_stop = exit.code == Some(0) && suite.delivery == Delivery::ExactlyOnce;
+    if !clean_stop && !matches!(exit.code, Some(70 | 75)) {
+        return Err(worker.broken(&format!("ended by {exit:?}, although requests have no answer")));
     }
     run.note(format!("stopped with {:?}", exit.code.unwrap_or(-1)));
     suite.client.create(&[&topic], PARTITIONS, json!({})).await?;

@@ -1,4 +1,4 @@
-//! Partitions that move while what is in flight takes longer than a drain may.
+//! Partitions that move while the requests in flight take longer than `drain_timeout`.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use crate::pipeline::{ANSWER, BATCH, slow};
 use crate::run::{Plan, Run, Summary};
 use crate::suite::Suite;
 
-/// What is in flight at any time is below the pipeline's bound.
+/// With the delay of 3 s, 180 requests are in flight, which is below `max_in_flight`.
 const RATE: u32 = 60;
 
-/// The old owner's late answers are seen and not committed; the new one answers again.
+/// Lets a second worker join and leave. The late answers of a partition's old owner appear and are
+/// not committed, and the new owner answers again.
 pub(super) async fn too_slow(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "slow-drain");
     plan.duplicates = Duplicates::Bounded;
@@ -22,9 +23,9 @@ pub(super) async fn too_slow(suite: &Suite, seed: u64) -> Result<Summary> {
     run.start("a").await?;
     run.await_answers(50).await?;
     for _ in 0..suite.times.unwrap_or(2) {
-        // One comes and one goes, and each takes partitions from somebody.
+        // Partitions move twice: when `b` joins and when it leaves.
         let moved = 2 * usize::try_from(run.pipeline.max_in_flight)?;
-        run.ledger.lock().allow(moved);
+        run.ledger.lock().allow_duplicates(moved);
         run.start("b").await?;
         run.sleep(Duration::from_secs(6)).await?;
         run.stop("b").await?;

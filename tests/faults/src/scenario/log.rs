@@ -1,4 +1,4 @@
-//! Logs of requests with gaps: aborted transactions, and records that are gone.
+//! Topics of requests with gaps in their offsets: aborted transactions and deleted records.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// Some senders write in transactions, and abort every other one. The log ends with an aborted one.
+/// Sends requests in transactions, of which every second one is aborted. The last one is aborted
+/// too, so that the topic ends with a gap.
 pub(super) async fn aborted(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = Run::open(suite, Plan::new(suite, "aborted"), seed).await?;
     run.load.rate(RATE);
@@ -26,11 +27,12 @@ pub(super) async fn aborted(suite: &Suite, seed: u64) -> Result<Summary> {
     run.load.stop().await?;
     run.await_quiet().await?;
     run.load.transact(&sender, 10, false).await?;
-    run.note("every other transaction aborted");
+    run.note("every second transaction aborted");
     run.settle().await
 }
 
-/// Requests are deleted before they were read, while no worker runs: it goes on with the first that is there.
+/// Deletes requests while no worker runs. The next worker goes on with the first record that
+/// remains.
 pub(super) async fn truncated(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = Run::open(suite, Plan::new(suite, "truncated"), seed).await?;
     run.load.rate(RATE);
@@ -49,8 +51,8 @@ pub(super) async fn truncated(suite: &Suite, seed: u64) -> Result<Summary> {
         .client
         .call(json!({"op": "truncate", "topic": run.pipeline.requests, "before": by_name}))
         .await?;
-    let gone = run.ledger.lock().excuse_before(&before);
-    run.note(format!("{gone} deleted before they were read"));
+    let gone = run.ledger.lock().mark_deleted_before(&before);
+    run.note(format!("{gone} requests deleted before they were read"));
     run.load.rate(RATE);
     run.start("a").await?;
     run.await_answers(200).await?;

@@ -1,4 +1,4 @@
-//! Networks that are slow, stand still, pass one way only, or break.
+//! Networks that are slow, pass nothing, pass one direction only, or reset connections.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use crate::ledger::Duplicates;
 use crate::pipeline::Delivery;
-use crate::proxy::{Proxies, Weather};
+use crate::proxy::{Conditions, Proxies};
 use crate::run::{Plan, Run, Summary};
 use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// Each way, to a sink.
+/// Added latency in each direction between the worker and the sink's brokers.
 const SLOW: Duration = Duration::from_millis(600);
 
 async fn open<'a>(
@@ -35,15 +35,15 @@ async fn open<'a>(
     Ok((run, proxies))
 }
 
-/// 200 ms each way.
+/// Adds 200 ms of latency in each direction.
 pub(super) async fn latency(suite: &Suite, seed: u64) -> Result<Summary> {
     let (mut run, proxies) = open(suite, "latency", seed, Duplicates::None).await?;
-    proxies.set(Weather { latency: Duration::from_millis(200), ..Weather::default() });
+    proxies.set(Conditions { latency: Duration::from_millis(200), ..Conditions::default() });
     run.sleep(Duration::from_secs(10)).await?;
     run.settle().await
 }
 
-/// Every connection is reset, again and again.
+/// Resets every connection, several times.
 pub(super) async fn resets(suite: &Suite, seed: u64) -> Result<Summary> {
     let (mut run, proxies) = open(suite, "resets", seed, Duplicates::Counted).await?;
     for _ in 0..suite.times.unwrap_or(10) {
@@ -53,20 +53,21 @@ pub(super) async fn resets(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// Nothing passes for a while, shorter or longer than a session; or only what goes one way.
+/// Holds back all bytes, then those to the brokers, then those from the brokers, each time for less
+/// or more than a session timeout.
 pub(super) async fn stalls(suite: &Suite, seed: u64) -> Result<Summary> {
     let (mut run, proxies) = open(suite, "stalls", seed, Duplicates::Counted).await?;
     for (requests_stuck, responses_stuck) in [(true, true), (true, false), (false, true)] {
-        proxies.set(Weather { requests_stuck, responses_stuck, ..Weather::default() });
+        proxies.set(Conditions { requests_stuck, responses_stuck, ..Conditions::default() });
         run.sleep_between(2000..9000).await?;
-        proxies.set(Weather::default());
+        proxies.set(Conditions::default());
         run.await_answers(100).await?;
         run.sleep_between(1000..3000).await?;
     }
     run.settle().await
 }
 
-/// The way to the replies is slow while requests come fast: what is read waits, within its bound.
+/// Slows the replies down while requests keep coming fast: at most `max_in_flight` requests wait.
 pub(super) async fn slow_sink(suite: &Suite, seed: u64) -> Result<Summary> {
     let proxies = Proxies::start(&suite.cluster).await?;
     let mut plan = Plan::new(suite, "slow-sink");
@@ -74,7 +75,8 @@ pub(super) async fn slow_sink(suite: &Suite, seed: u64) -> Result<Summary> {
         Delivery::AtLeastOnce => {
             plan.pipeline.sink_brokers = Some(suite.cluster.proxied_addresses());
         }
-        // Offsets go the way of the replies, so everything does; for that a session has to be long enough.
+        // The sink's producer also sends the offsets, so source and sink share the brokers.
+        // Heartbeats are slow then too, which needs a longer session.
         Delivery::ExactlyOnce => {
             plan.pipeline.brokers = suite.cluster.proxied_addresses();
             plan.pipeline.long_session();
@@ -84,10 +86,10 @@ pub(super) async fn slow_sink(suite: &Suite, seed: u64) -> Result<Summary> {
     run.start("a").await?;
     run.load.rate(RATE);
     run.await_answers(200).await?;
-    proxies.set(Weather { latency: SLOW, ..Weather::default() });
+    proxies.set(Conditions { latency: SLOW, ..Conditions::default() });
     run.load.rate(5 * RATE);
     run.sleep(Duration::from_secs(8)).await?;
     run.load.rate(0);
-    proxies.set(Weather::default());
+    proxies.set(Conditions::default());
     run.settle().await
 }

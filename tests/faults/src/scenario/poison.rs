@@ -1,4 +1,4 @@
-//! Requests that cannot be answered: each gets an error of its own, and its neighbours their results.
+//! Malformed requests: each gets its own error, and the requests around it get their results.
 
 use anyhow::Result;
 
@@ -8,7 +8,8 @@ use crate::suite::Suite;
 
 const KEYS: u16 = 40;
 
-/// At the head of every partition, in the middle, every tenth, and all of them.
+/// Sends malformed requests at the head of every partition, in the middle, as every tenth, and only
+/// those.
 pub(super) async fn pills(suite: &Suite, seed: u64) -> Result<Summary> {
     let run = Run::open(suite, Plan::new(suite, "poison"), seed).await?;
     mixture(run, 400, |number, kind| match number {
@@ -19,7 +20,8 @@ pub(super) async fn pills(suite: &Suite, seed: u64) -> Result<Summary> {
     .await
 }
 
-/// Replies that no broker takes. The sink knows, or is told that they are allowed and has the brokers refuse them.
+/// Makes replies above the brokers' size limit. The sink refuses them itself if `sink_knows`;
+/// otherwise its own limit is raised, and the brokers refuse them.
 pub(super) async fn too_large(suite: &Suite, seed: u64, sink_knows: bool) -> Result<Summary> {
     let mut plan = Plan::new(suite, "too-large");
     if !sink_knows {
@@ -29,7 +31,8 @@ pub(super) async fn too_large(suite: &Suite, seed: u64, sink_knows: bool) -> Res
     mixture(run, 120, |number, _| if number % 20 == 7 { Kind::TooLarge } else { Kind::Good }).await
 }
 
-/// Requests of the kinds that are chosen for each number, malformed in turn.
+/// Runs `count` requests. `choose` gets the number of a request and a malformed kind, and returns
+/// the kind of that request.
 async fn mixture(
     mut run: Run<'_>,
     count: u16,

@@ -1,4 +1,4 @@
-//! The same input through pipelines that differ in what must not matter.
+//! The same requests through pipelines whose differences must not change the answers.
 
 use anyhow::Result;
 
@@ -40,7 +40,7 @@ fn variants() -> [(&'static str, String, &'static str); 5] {
     ]
 }
 
-/// The answers are the same; that each key's are in order, the ledger sees.
+/// Checks that all variants give the same answers. The ledger checks the order of each key.
 pub(super) async fn same(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut first: Option<(u64, usize)> = None;
     let mut last = None;
@@ -60,7 +60,8 @@ pub(super) async fn same(suite: &Suite, seed: u64) -> Result<Summary> {
         let summary = run.settle().await?;
         let found = (summary.figures.digest, summary.figures.answered);
         if *first.get_or_insert(found) != found {
-            let text = format!("{name}: answers {found:?} differ from {first:?}");
+            let text =
+                format!("{name}: digest and number of answers are {found:?} instead of {first:?}");
             return Err(Invariant::Identity.broken(text).into());
         }
         last = Some(summary);

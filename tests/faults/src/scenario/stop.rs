@@ -1,4 +1,4 @@
-//! A worker that is told to stop.
+//! A worker that is stopped by SIGTERM.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::suite::Suite;
 
 const RATE: u32 = 300;
 
-/// In order: nothing is lost and nothing is answered twice.
+/// Stops a worker under load: no request is lost, and none is answered twice.
 pub(super) async fn under_load(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = Run::open(suite, Plan::new(suite, "term"), seed).await?;
     run.load.rate(RATE);
@@ -29,8 +29,9 @@ pub(super) async fn under_load(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// At once: exit code 130, nothing lost, and what was in flight may be answered twice. A worker that has just drained
-/// when the second signal comes ends in order instead, so this repeats until one was stopped at once.
+/// Sends SIGTERM twice. The worker ends at once with exit code 130; no request is lost, and those
+/// in flight may be answered twice. A worker that has drained before the second signal ends with
+/// code 0, so this repeats until enough workers have ended at once.
 pub(super) async fn twice(suite: &Suite, seed: u64) -> Result<Summary> {
     const MOST: u32 = 20;
     let mut plan = Plan::new(suite, "term-twice");
@@ -38,9 +39,13 @@ pub(super) async fn twice(suite: &Suite, seed: u64) -> Result<Summary> {
     plan.pipeline.steps = format!("{ANSWER}{}{BATCH}", slow("700ms"));
     let mut run = Run::open(suite, plan, seed).await?;
     run.load.rate(RATE);
-    let (mut at_once, mut times) = (0, 0);
+    let mut at_once = 0;
+    let mut times = 0;
     while at_once < suite.times.unwrap_or(3) {
-        ensure!(times < MOST, "no second signal in {MOST} came before the worker had drained");
+        ensure!(
+            times < MOST,
+            "too few of {MOST} second signals came before the worker had drained"
+        );
         times += 1;
         run.start("a").await?;
         run.await_answers(100).await?;
@@ -56,7 +61,7 @@ pub(super) async fn twice(suite: &Suite, seed: u64) -> Result<Summary> {
                 at_once += u32::from(exit.code == Some(130));
             }
             _ => {
-                let text = format!("ended by {exit:?} instead of 130, at once");
+                let text = format!("ended by {exit:?} instead of exit code 130 at once");
                 return Err(worker.broken(&text));
             }
         }

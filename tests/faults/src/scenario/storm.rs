@@ -1,4 +1,4 @@
-//! Members that come and go: partitions move all the time.
+//! Members that join and leave the group all the time, so that partitions keep moving.
 
 use std::time::Duration;
 
@@ -18,15 +18,16 @@ pub(super) enum Protocol {
     Static,
 }
 
-/// Every member drains what it gives back, so nothing is answered twice.
+/// Lets the number of members go from 1 to 4 and back. Every member drains the partitions that it
+/// gives back, so no request is answered twice.
 pub(super) async fn storm(suite: &Suite, seed: u64, protocol: Protocol) -> Result<Summary> {
     let mut plan = Plan::new(suite, "storm");
     let strategy = if protocol == Protocol::Cooperative { "cooperative-sticky" } else { "range" };
     plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
     plan.pipeline.static_members = protocol == Protocol::Static;
     if protocol != Protocol::Static {
-        // Far more than a drain takes, so that nothing excuses a duplicate. Static members leave by the end of their
-        // session, which is to come soon.
+        // A drain has ample time, so that no duplicate is excused. The partitions of a static
+        // member move only when its session expires, so its session stays short.
         plan.pipeline.long_session();
     }
     let mut run = Run::open(suite, plan, seed).await?;
@@ -38,19 +39,20 @@ pub(super) async fn storm(suite: &Suite, seed: u64, protocol: Protocol) -> Resul
     for _ in 0..suite.times.unwrap_or(2) {
         while run.running().len() < MOST {
             run.launch(&format!("m{next}"))?;
-            (next, moves) = (next + 1, moves + 1);
+            next += 1;
+            moves += 1;
             run.sleep(Duration::from_secs(2)).await?;
         }
         while run.running().len() > 1 {
             let members = run.running();
             let leaver = &members[run.random.random_range(0..members.len())];
-            // One that has not come up yet has nothing to stop in order.
+            // A member that is not ready yet may not handle SIGTERM.
             run.worker(leaver)?.await_ready().await?;
             run.stop(leaver).await?;
             moves += 1;
             run.sleep(Duration::from_secs(2)).await?;
         }
     }
-    run.note(format!("{moves} members came or went"));
+    run.note(format!("{moves} members joined or left"));
     run.settle().await
 }

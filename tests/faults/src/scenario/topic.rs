@@ -1,4 +1,4 @@
-//! The topic of requests itself changes.
+//! Changes of the topic of requests: more partitions, or deleted and created again.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// It gets twice as many partitions. A key's requests lie in two of them then, which have no order between them.
+/// Doubles the number of partitions. The requests of a key are in two partitions then, without an
+/// order between them.
 pub(super) async fn more_partitions(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "more-partitions");
     plan.order = Order::None;
@@ -31,7 +32,8 @@ pub(super) async fn more_partitions(suite: &Suite, seed: u64) -> Result<Summary>
     run.settle().await
 }
 
-/// It is deleted and made again. A worker may end with a reason or go on; what is asked then is answered.
+/// Deletes the topic and creates it again. The worker may end with a reason or go on; requests to
+/// the new topic are answered.
 pub(super) async fn recreated(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "recreated");
     plan.duplicates = Duplicates::Counted;
@@ -54,7 +56,7 @@ pub(super) async fn recreated(suite: &Suite, seed: u64) -> Result<Summary> {
     suite.await_topic(topics[0]).await?;
     run.restart_checks();
     run.load.rate(RATE);
-    // It may take a while to find out, in any way.
+    // Gives the worker time to notice, in whichever way it does.
     sleep(Duration::from_secs(8)).await;
     let ended = worker.try_exit()?.is_some();
     if ended {
@@ -65,7 +67,7 @@ pub(super) async fn recreated(suite: &Suite, seed: u64) -> Result<Summary> {
         run.note("the worker went on");
         run.put_back(worker);
     }
-    run.note(format!("the topic was away for {} ms", absent.as_millis()));
+    run.note(format!("the topic was missing for {} ms", absent.as_millis()));
     run.await_answers(200).await?;
     run.settle().await
 }

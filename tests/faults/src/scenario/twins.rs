@@ -1,4 +1,4 @@
-//! Two workers that believe to be the same one.
+//! Two workers with the same identity.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// The same `group.instance.id`, and with exactly once the same id of transactions: the older one ends, and says why.
+/// Starts two workers with the same `group.instance.id` and, exactly once, the same
+/// `transactions.id`. The older one is fenced, and ends with the reason.
 pub(super) async fn twins(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "twins");
     plan.duplicates = Duplicates::Bounded;
@@ -20,7 +21,7 @@ pub(super) async fn twins(suite: &Suite, seed: u64) -> Result<Summary> {
     run.start("a").await?;
     run.await_answers(200).await?;
     let mut older = run.take("a")?;
-    // Its twin has what it holds at some moment between these two.
+    // The younger worker takes the partitions over at some moment between these two calls.
     run.expect_takeover().await?;
     run.start("a").await?;
     let exit = older.exit(STOP).await?;

@@ -1,4 +1,4 @@
-//! A worker that stands still for longer than its session, and goes on as if nothing had been.
+//! A worker that is frozen for longer than its session timeout, and then resumes.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use crate::suite::Suite;
 const RATE: u32 = 300;
 
 /// Twice the session timeout.
-const STILL: Duration = Duration::from_secs(4);
+const FROZEN: Duration = Duration::from_secs(4);
 
-/// Another member takes its partitions meanwhile, or nobody does.
+/// Freezes a worker and resumes it. If `with_heir`, a second member takes its partitions over
+/// meanwhile.
 pub(super) async fn zombie(suite: &Suite, seed: u64, with_heir: bool) -> Result<Summary> {
     let mut plan = Plan::new(suite, if with_heir { "zombie" } else { "zombie-alone" });
     plan.duplicates = Duplicates::Bounded;
@@ -28,7 +29,7 @@ pub(super) async fn zombie(suite: &Suite, seed: u64, with_heir: bool) -> Result<
         run.sleep_between(0..1000).await?;
         run.worker("a")?.signal("STOP").await?;
         run.expect_takeover().await?;
-        run.sleep(STILL).await?;
+        run.sleep(FROZEN).await?;
         run.worker("a")?.signal("CONT").await?;
         run.sleep_between(0..3000).await?;
     }

@@ -1,4 +1,4 @@
-//! `TxnError`: what a failed transactional call means, and what to do about it.
+//! `TxnError`: classifies the errors of transactional calls by what has to be done about them.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::ClientError;
 
-/// What has to be done about an error of a transactional call.
+/// The reaction that an error of a transactional call requires.
 #[derive(Debug)]
 pub(super) enum TxnError {
-    /// The same call may succeed, with the same arguments.
+    /// The same call may succeed if it is repeated.
     Retry(KafkaError),
-    /// The transaction has to be aborted; the producer is good for another.
+    /// The transaction has to be aborted; the producer can begin another.
     Abort(KafkaError),
-    /// The outcome is unknown or the producer is dead: another has to take over.
+    /// The outcome is unknown or the producer is unusable: a new producer has to take over.
     Rebuild(KafkaError),
-    /// Trying again is of no use.
+    /// Repeating cannot help: the source ends.
     GiveUp(KafkaError),
     /// A partition of the transaction was lost while it was open.
     Lost,
@@ -24,7 +24,7 @@ pub(super) enum TxnError {
 }
 
 impl TxnError {
-    /// Whether another producer with the same id has taken over, or the brokers have given this one up.
+    /// Whether another producer with the same id has fenced this one, or the brokers have.
     pub(super) fn is_fenced(&self) -> bool {
         let Self::Rebuild(error) = self else { return false };
         matches!(
@@ -47,7 +47,7 @@ impl fmt::Display for TxnError {
             | Self::GiveUp(error) => {
                 write!(f, "{}", ClientError::from(error.clone()))
             }
-            Self::Lost => write!(f, "a partition of it was lost"),
+            Self::Lost => write!(f, "a partition of the transaction was lost"),
             Self::Over => write!(f, "the source ended"),
         }
     }
@@ -55,16 +55,17 @@ impl fmt::Display for TxnError {
 
 impl From<KafkaError> for TxnError {
     fn from(error: KafkaError) -> Self {
-        if code(&error).is_some_and(is_hopeless) {
+        if code(&error).is_some_and(is_permanent) {
             return Self::GiveUp(error);
         }
         match &error {
             KafkaError::Transaction(of) if of.is_fatal() => Self::Rebuild(error),
             KafkaError::Transaction(of) if of.txn_requires_abort() => Self::Abort(error),
             KafkaError::Transaction(of) if of.is_retriable() => Self::Retry(error),
-            // Not all deliveries have been reported.
+            // Some deliveries have not been reported yet.
             KafkaError::Flush(_) => Self::Retry(error),
-            // Of a record: the transaction can only be aborted, and if it cannot, that call says so.
+            // A record was refused. If the transaction cannot be aborted, that call returns its own
+            // error.
             KafkaError::MessageProduction(_) => Self::Abort(error),
             _ => Self::Rebuild(error),
         }
@@ -78,8 +79,8 @@ pub(super) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     }
 }
 
-/// Errors that stay until somebody changes the brokers' settings or Forebay's.
-fn is_hopeless(code: RDKafkaErrorCode) -> bool {
+/// Whether an error lasts until the settings of the brokers or of Forebay are changed.
+fn is_permanent(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::TransactionalIdAuthorizationFailed
@@ -92,8 +93,8 @@ fn is_hopeless(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Errors that are of one record and would come again with it, with the code of the failure that it becomes.
-pub(super) fn of_the_record(error: &KafkaError) -> Option<&'static str> {
+/// Returns the failure code if the error concerns a single record and would recur with it.
+pub(super) fn record_failure_code(error: &KafkaError) -> Option<&'static str> {
     match code(error)? {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("reply_too_large"),
         RDKafkaErrorCode::InvalidMessageSize
@@ -107,8 +108,8 @@ pub(super) fn of_the_record(error: &KafkaError) -> Option<&'static str> {
     }
 }
 
-/// Errors that say that the group has changed, or is about to.
-pub(super) fn is_of_the_group(error: &KafkaError) -> bool {
+/// Whether the error says that the group has rebalanced or is about to.
+pub(super) fn is_rebalance(error: &KafkaError) -> bool {
     matches!(
         code(error),
         Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)

@@ -1,4 +1,16 @@
 //! `Worker`: the thread that writes transactions.
+//!
+//! Transitions:
+//!
+//! - idle (a producer, and `open` is `None`) to open: `turn` finds a position to commit.
+//! - open to idle: the transaction is committed, after `commit_interval`, for a flush, or because
+//!   it is large.
+//! - open to open: during a rebalance, `commit` aborts and writes the same replies again.
+//! - idle or open to idle: after an error, `recover` voids everything in flight and aborts.
+//! - idle or open to no producer: after an error, `recover` voids everything in flight and discards
+//!   the producer.
+//! - no producer to idle: `rebuild` has created a producer, which has fenced the old one.
+//! - any to ended: the source stops, or the poll thread has replaced this worker.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -15,7 +27,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use tokio::time::Instant;
 
 use super::Transactions;
-use super::txn_error::{TxnError, is_of_the_group, of_the_record};
+use super::txn_error::{TxnError, is_rebalance, record_failure_code};
 use crate::Error;
 use crate::error::ClientError;
 use crate::source::assignment::{Assignment, Committable};
@@ -23,13 +35,15 @@ use crate::source::group::offset_list;
 use crate::source::shared::lock;
 use crate::source::staged::Output;
 
-/// How often an open transaction looks for more to write.
-const LOOK: Duration = Duration::from_millis(2);
-/// How often deliveries are looked for.
-const SOON: Duration = Duration::from_micros(200);
-/// How long nothing to do lasts if a wake-up were lost.
+/// How often an open transaction looks for more to write, and how long a refused call waits before
+/// it is repeated.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+/// How often outstanding deliveries are checked.
+const DELIVERY_INTERVAL: Duration = Duration::from_micros(200);
+/// The longest time that an idle worker sleeps, in case a wake-up is lost; also the pause before a
+/// transaction or a producer is tried again.
 const BACKSTOP: Duration = Duration::from_millis(100);
-/// What a call is given beyond its own timeout before it is given up.
+/// Time that a call may take beyond its own timeout before its worker is replaced.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(in crate::source) type Producer = ThreadedProducer<Written>;
@@ -39,30 +53,33 @@ pub(super) struct Worker {
     generation: u64,
     producer: Option<Producer>,
     open: Option<Open>,
-    // When the last transaction was begun.
+    // When the last transaction began.
     begun: Option<Instant>,
-    // When this id was last shut out by another.
+    // When another producer with the same id last fenced this one.
     fenced: Option<Instant>,
+    // Number of failures since the last commit, for the backoff.
     failures: u32,
 }
 
-/// A transaction under way.
+/// An open transaction.
 struct Open {
     since: Instant,
-    // What it commits.
+    // The positions to commit.
     parts: Vec<Part>,
-    // What has been produced, in this order: for another try, and to name what could not be written.
-    answers: Vec<StagedReply>,
-    // What all that weighs.
+    // The replies that were produced, in this order: to produce them again, and to identify one
+    // that could not be written.
+    replies: Vec<StagedReply>,
+    // Size of the requests and their replies.
     bytes: usize,
 }
 
+/// An assignment in a transaction, and its position to commit.
 struct Part {
     assignment: Arc<Assignment>,
     position: i64,
 }
 
-/// An output, and the input that it answers.
+/// A reply, with the partition and offset of its request.
 pub(super) struct StagedReply {
     pub(super) partition: i32,
     pub(super) offset: i64,
@@ -71,14 +88,14 @@ pub(super) struct StagedReply {
 
 impl Open {
     fn new() -> Self {
-        Self { since: Instant::now(), parts: Vec::new(), answers: Vec::new(), bytes: 0 }
+        Self { since: Instant::now(), parts: Vec::new(), replies: Vec::new(), bytes: 0 }
     }
 
     fn add(&mut self, assignment: Arc<Assignment>, ready: Committable) {
         let Committable { position, bytes, outputs } = ready;
         let partition = assignment.partition;
-        let answers = outputs.into_iter();
-        self.answers.extend(answers.map(|(offset, output)| StagedReply {
+        let replies = outputs.into_iter();
+        self.replies.extend(replies.map(|(offset, output)| StagedReply {
             partition,
             offset,
             output,
@@ -108,12 +125,14 @@ impl Worker {
         }
     }
 
-    /// Writes until the source ends, or this worker is given up.
+    /// Writes transactions until the source ends or this worker is replaced.
     pub(super) fn run(mut self) {
         while !self.is_over() {
-            // Before looking for work: whoever has some from here on wakes this thread. An open transaction looks for
-            // it by itself, so that not every answer has to.
+            // Comes before looking for work, so that work added later wakes this thread. Pairs with
+            // the swap in `Transactions::wake`. An open transaction looks for work by itself, so
+            // that replies need not wake it.
             self.transactions.asleep.store(self.open.is_none(), Ordering::SeqCst);
+            // Pairs with the increment in `Transactions::flush`.
             let flush = self.transactions.flush.load(Ordering::Acquire);
             let turned = match self.producer {
                 Some(_) => self.turn(flush),
@@ -122,41 +141,51 @@ impl Worker {
             if let Err(error) = turned {
                 self.recover(error);
             }
-            if !self.is_given_up() {
+            if !self.is_replaced() {
+                // Pairs with the load in `Transactions::is_flushed`: a poll thread that sees the
+                // flush complete also sees what it committed.
                 self.transactions.flushed.fetch_max(flush, Ordering::AcqRel);
                 self.transactions.shared.wake();
             }
             if self.open.is_some() {
-                thread::park_timeout(LOOK);
+                thread::park_timeout(CHECK_INTERVAL);
             } else if self.transactions.asleep.load(Ordering::SeqCst) {
                 thread::park_timeout(BACKSTOP);
             }
-            // Else there was something to do meanwhile, and the wake-up may have ended a wait within this turn.
+            // If `wake` has reset `asleep`, there is new work, and its unpark may have ended a wait
+            // within this turn. Therefore this thread does not sleep.
         }
         self.end();
     }
 
     fn is_over(&self) -> bool {
-        self.transactions.stopped.load(Ordering::Acquire) || self.is_given_up()
+        // Pairs with the store in `Transactions::stop`.
+        self.transactions.stopped.load(Ordering::Acquire) || self.is_replaced()
     }
 
-    fn is_given_up(&self) -> bool {
+    fn is_replaced(&self) -> bool {
+        // Pairs with the increment in `Transactions::replace_stuck_worker`.
         self.transactions.generation.load(Ordering::Acquire) != self.generation
     }
 
+    /// Aborts an open transaction.
     fn end(mut self) {
         if self.open.take().is_some()
             && let Err(error) =
                 self.call("abort_transaction", GRACE, |p| p.abort_transaction(GRACE))
         {
-            tracing::debug!(?error, "the last transaction is left to its timeout");
+            tracing::debug!(
+                ?error,
+                "the last transaction was not aborted, it is left to its timeout"
+            );
         }
-        if !self.is_given_up() {
+        if !self.is_replaced() {
+            // Pairs with the loads in `Transactions::is_flushed` and `Transactions::stop`.
             self.transactions.ended.store(true, Ordering::Release);
         }
     }
 
-    /// Produces what can be written, and commits where it is time to.
+    /// Produces the replies that can be written, and commits the open transaction when it is due.
     fn turn(&mut self, flush: u64) -> Result<(), TxnError> {
         for assignment in self.transactions.shared.assignments() {
             if let Some(ready) = assignment.take_ready() {
@@ -167,26 +196,27 @@ impl Worker {
             return Err(self.cause(error));
         }
         let Some(open) = &self.open else { return Ok(()) };
+        // Pairs with the `fetch_max` in `run`, of this worker or an earlier one.
         let flushing = flush > self.transactions.flushed.load(Ordering::Acquire);
         if flushing
             || open.since.elapsed() >= self.transactions.commit_interval
-            || self.transactions.shared.waits_for(open.bytes)
+            || self.transactions.shared.must_commit(open.bytes)
         {
             self.commit()?;
         }
         Ok(())
     }
 
-    /// Commits the open transaction. Between two generations of a group its members' offsets are refused; as long as
-    /// the partitions stay, the same is written in another transaction.
+    /// Commits the open transaction. During a rebalance the group refuses offsets; while the
+    /// partitions stay assigned, the same replies are written again in another transaction.
     fn commit(&mut self) -> Result<(), TxnError> {
         let deadline = Instant::now() + self.transactions.timeout / 2;
         loop {
             match self.try_commit() {
                 Err(TxnError::Abort(error))
-                    if is_of_the_group(&error) && Instant::now() < deadline =>
+                    if is_rebalance(&error) && Instant::now() < deadline =>
                 {
-                    tracing::debug!(%error, "the group is changing, the transaction is written again");
+                    tracing::debug!(%error, "the group is rebalancing, the transaction is written again");
                     self.abort()?;
                     thread::park_timeout(BACKSTOP);
                     if self.is_over() {
@@ -213,7 +243,7 @@ impl Worker {
             self.begin()?;
         }
         let open = self.open.get_or_insert_with(Open::new);
-        let first = open.answers.len();
+        let first = open.replies.len();
         open.add(assignment, ready);
         self.produce_from(first)
     }
@@ -223,21 +253,21 @@ impl Worker {
         Ok(self.producer()?.begin_transaction()?)
     }
 
-    /// Produces what the open transaction has from its answer number `first` on.
+    /// Produces the replies of the open transaction from number `first` on.
     fn produce_from(&self, first: usize) -> Result<(), TxnError> {
         let Some(open) = &self.open else { return Ok(()) };
-        for (number, answer) in open.answers.iter().enumerate().skip(first) {
-            self.produce(number, &answer.output)?;
+        for (number, reply) in open.replies.iter().enumerate().skip(first) {
+            self.produce(number, &reply.output)?;
         }
         Ok(())
     }
 
     fn produce(&self, number: usize, output: &Output) -> Result<(), TxnError> {
         let producer = self.producer()?;
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.place.topic, number);
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&output.target.topic, number);
         record.key = output.meta.key.as_deref();
         record.payload = output.reply.value.as_deref();
-        record.partition = output.place.partition;
+        record.partition = output.target.partition;
         record.headers = output.headers();
         let mut deadline = None;
         while let Err((error, back)) = producer.send(record) {
@@ -252,30 +282,32 @@ impl Worker {
                 return Err(TxnError::Over);
             }
             record = back;
-            thread::park_timeout(LOOK);
+            thread::park_timeout(CHECK_INTERVAL);
         }
         Ok(())
     }
 
-    /// Deliveries first, for librdkafka's own wait for them is a slow one.
+    /// Commits the open transaction once. Waits for the deliveries first, because librdkafka's own
+    /// wait for them is slow.
     fn try_commit(&mut self) -> Result<(), TxnError> {
         self.await_deliveries()?;
         let Some(open) = &self.open else { return Ok(()) };
         let consumer = lock(&self.transactions.consumer).clone().ok_or(TxnError::Over)?;
-        // Taken before the partitions are looked at: should one be lost after that, it is this membership that the
-        // brokers refuse.
+        // Read before the partitions are checked: if one is lost after the check, the brokers
+        // refuse this membership.
         let group = consumer.group_metadata().ok_or(TxnError::Lost)?;
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
             return Err(TxnError::Lost);
         }
         self.send_offsets(open, &group)?;
         let timeout = self.transactions.timeout;
-        self.persist("commit_transaction", |producer| producer.commit_transaction(timeout))?;
+        self.retry("commit_transaction", |producer| producer.commit_transaction(timeout))?;
         for Part { assignment, position } in self.open.take().into_iter().flat_map(|o| o.parts) {
-            self.transactions.shared.resolved(assignment.written(position));
+            self.transactions.shared.release(assignment.mark_committed(position));
             self.transactions.committed(assignment.partition, position);
         }
         self.failures = 0;
+        // Pairs with the load in `Transactions::has_failed`.
         self.transactions.failed.store(false, Ordering::Release);
         Ok(())
     }
@@ -284,7 +316,7 @@ impl Worker {
         let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
         let offsets = offset_list(&self.transactions.shared.topic, offsets);
         let timeout = self.transactions.timeout;
-        self.persist("send_offsets_to_transaction", |producer| {
+        self.retry("send_offsets_to_transaction", |producer| {
             producer.send_offsets_to_transaction(&offsets, group, timeout)
         })
     }
@@ -293,26 +325,27 @@ impl Worker {
         let producer = self.producer()?;
         let deadline = Instant::now() + self.transactions.timeout;
         loop {
-            // In this order: a failure is reported before its record counts no more.
+            // Read before the failure, because librdkafka reports a failure before it counts the
+            // record as delivered.
             let outstanding = producer.in_flight_count();
             if let Some((error, _)) = producer.context().first_failure() {
                 return Err(self.cause(error));
             }
             match outstanding {
                 0 => return Ok(()),
-                _ if self.is_given_up() => return Err(TxnError::Over),
+                _ if self.is_replaced() => return Err(TxnError::Over),
                 _ if Instant::now() >= deadline => {
                     return Err(TxnError::Abort(KafkaError::Flush(
                         RDKafkaErrorCode::OperationTimedOut,
                     )));
                 }
-                _ => thread::park_timeout(SOON),
+                _ => thread::park_timeout(DELIVERY_INTERVAL),
             }
         }
     }
 
-    /// What is behind an answer that was not written: where a transaction fails as a whole, librdkafka drops what is not
-    /// sent, and the next call says why.
+    /// Returns the cause of a reply that was not written. If a transaction fails as a whole,
+    /// librdkafka purges the records that are not sent, and only the next call returns the reason.
     fn cause(&self, error: KafkaError) -> TxnError {
         let dropped = matches!(
             error.rdkafka_error_code(),
@@ -329,8 +362,8 @@ impl Worker {
         error.into()
     }
 
-    /// Makes a call again for as long as its error says that this may help, and the transaction can last.
-    fn persist(
+    /// Repeats a call while its error is retriable and the transaction's timeout has not passed.
+    fn retry(
         &self,
         what: &'static str,
         call: impl Fn(&Producer) -> KafkaResult<()>,
@@ -339,17 +372,17 @@ impl Worker {
         loop {
             match self.call(what, self.transactions.timeout, &call) {
                 Err(TxnError::Retry(error)) if Instant::now() < deadline => {
-                    tracing::debug!(%error, "{what} is made again");
-                    thread::park_timeout(LOOK);
+                    tracing::debug!(%error, "{what} is repeated");
+                    thread::park_timeout(CHECK_INTERVAL);
                 }
-                // Whether it was done is not known.
+                // The outcome of the call is unknown.
                 Err(TxnError::Retry(error)) => return Err(TxnError::Rebuild(error)),
                 done => return done,
             }
         }
     }
 
-    /// Makes one blocking call, which the poll thread watches.
+    /// Makes one blocking call, which the poll thread watches through `Transactions::call`.
     fn call(
         &self,
         what: &'static str,
@@ -359,16 +392,19 @@ impl Worker {
         let producer = self.producer()?;
         *lock(&self.transactions.call) = Some((what, Instant::now() + timeout + GRACE));
         let done = call(producer);
-        if self.is_given_up() {
+        if self.is_replaced() {
             return Err(TxnError::Over);
         }
         *lock(&self.transactions.call) = None;
         Ok(done?)
     }
 
-    /// After an error: voids what is in flight, ends the transaction, and has the partitions rewound.
+    /// Reacts to an error. The source ends after a permanent error, and if another producer with
+    /// the same id has fenced this one twice within a minute. Otherwise everything in flight is
+    /// voided, the transaction is aborted or left to a new producer, and the partitions are
+    /// rewound.
     fn recover(&mut self, error: TxnError) {
-        if matches!(error, TxnError::Over) || self.is_given_up() {
+        if matches!(error, TxnError::Over) || self.is_replaced() {
             return;
         }
         if let TxnError::GiveUp(error) = error {
@@ -383,7 +419,8 @@ impl Worker {
             _ => self.abort(),
         };
         match ended {
-            _ if self.is_given_up() => return,
+            _ if self.is_replaced() => return,
+            // Pairs with the swap in `Transactions::take_rewind`.
             Ok(()) => self.transactions.rewind.store(true, Ordering::Release),
             Err(error) if error.is_fenced() && self.is_young() && self.was_fenced_before() => {
                 let id = self.transactions.id.clone();
@@ -399,26 +436,27 @@ impl Worker {
 
     fn abort(&self) -> Result<(), TxnError> {
         let timeout = self.transactions.timeout;
-        self.persist("abort_transaction", |producer| {
+        self.retry("abort_transaction", |producer| {
             match producer.abort_transaction(timeout) {
-                // It had not begun.
+                // The transaction had not begun.
                 Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::State => {
                     Ok(())
                 }
                 done => done,
             }
         })?;
-        // What was not delivered is reported as such, by another thread.
+        // The producer's own thread still reports undelivered replies as failures. They must not
+        // count for the next transaction.
         let producer = self.producer()?;
         let deadline = Instant::now() + timeout;
         while producer.in_flight_count() > 0 && Instant::now() < deadline {
-            thread::park_timeout(SOON);
+            thread::park_timeout(DELIVERY_INTERVAL);
         }
         producer.context().reset();
         Ok(())
     }
 
-    /// Leaves the producer to a thread of its own: its end may take long.
+    /// Drops the producer on another thread, because that may take long.
     fn discard(&mut self) {
         if let Some(producer) = self.producer.take() {
             thread::Builder::new()
@@ -428,12 +466,14 @@ impl Worker {
         }
     }
 
-    /// Has a new producer shut the old one out, which ends its transaction one way or the other.
+    /// Creates a new producer. It fences the old one, which ends the old transaction, committed or
+    /// aborted.
     fn rebuild(&mut self) -> Result<(), TxnError> {
         match self.transactions.watched_producer(self.generation) {
-            Ok(producer) if !self.is_given_up() => {
+            Ok(producer) if !self.is_replaced() => {
                 tracing::info!(id = %self.transactions.id, "a new producer has taken over");
                 self.producer = Some(producer);
+                // Pairs with the swap in `Transactions::take_rewind`.
                 self.transactions.rewind.store(true, Ordering::Release);
                 Ok(())
             }
@@ -441,7 +481,7 @@ impl Worker {
             Err(error) => match TxnError::from(error) {
                 TxnError::GiveUp(error) => Err(TxnError::GiveUp(error)),
                 error => {
-                    tracing::warn!(?error, "no new producer yet");
+                    tracing::warn!(?error, "no new producer yet, it is tried again");
                     self.back_off();
                     Ok(())
                 }
@@ -449,39 +489,43 @@ impl Worker {
         }
     }
 
+    /// Ends the source with an error that repeating cannot fix.
     fn give_up(&self, error: KafkaError) {
         self.transactions.void();
-        let (topic, source) = (self.transactions.topic(), error.into());
+        let topic = self.transactions.topic();
+        let source = error.into();
         self.transactions.shared.fail(Error::Transaction { topic, source });
     }
 
-    /// The answer that the brokers would not take, if that is what failed.
+    /// Notes the reply that the brokers refused, if the transaction failed because of one.
     fn note_poison(&self) {
         let (Ok(written), Some(open)) = (self.written(), &self.open) else { return };
         if let Some((error, number)) = written.first_failure()
-            && let Some(code) = of_the_record(&error)
-            && let Some(answer) = open.answers.get(number)
+            && let Some(code) = record_failure_code(&error)
+            && let Some(reply) = open.replies.get(number)
         {
             let message = format_args!("the reply was not written: {}", ClientError::from(error));
-            self.transactions.poisoned(answer, Failure::new(code, message));
+            self.transactions.poisoned(reply, Failure::new(code, message));
         }
     }
 
-    /// Whether the brokers cannot have given the last transaction up for its age.
+    /// Whether the last transaction is too young for the brokers to have ended it by its timeout.
     fn is_young(&self) -> bool {
         self.begun.is_some_and(|begun| begun.elapsed() < self.transactions.timeout)
     }
 
-    /// Whether this is the second time in a minute. Of two instances with one id, each keeps shutting the other out.
+    /// Whether another producer fenced this one for the second time within a minute. Two instances
+    /// with one id keep fencing each other.
     fn was_fenced_before(&mut self) -> bool {
-        const SOON: Duration = Duration::from_mins(1);
+        const LIMIT: Duration = Duration::from_mins(1);
         let before = self.fenced.replace(Instant::now());
-        before.is_some_and(|at| at.elapsed() < SOON)
+        before.is_some_and(|at| at.elapsed() < LIMIT)
     }
 
+    /// Waits before the next attempt, twice as long after each failure in a row.
     fn back_off(&mut self) {
-        const MOST: u32 = 6;
-        let pause = Duration::from_millis(50) * 2_u32.pow(self.failures.min(MOST));
+        const MAX_DOUBLINGS: u32 = 6;
+        let pause = Duration::from_millis(50) * 2_u32.pow(self.failures.min(MAX_DOUBLINGS));
         self.failures += 1;
         let until = Instant::now() + pause;
         while !self.is_over() && Instant::now() < until {
@@ -499,7 +543,7 @@ impl Worker {
 }
 
 impl Transactions {
-    /// A new producer that has shut out every other of its id.
+    /// Creates a producer, which fences every other with the same id. Blocks.
     pub(super) fn producer(&self) -> Result<Producer, Error> {
         self.open_producer(INIT)
             .map_err(|error| Error::Transaction { topic: self.topic(), source: error.into() })
@@ -524,9 +568,11 @@ impl Transactions {
         }
     }
 
+    /// Creates a producer in a call that the poll thread watches.
     fn watched_producer(&self, generation: u64) -> KafkaResult<Producer> {
         *lock(&self.call) = Some(("init_transactions", Instant::now() + INIT + GRACE));
         let producer = self.open_producer(INIT);
+        // Pairs with the increment in `replace_stuck_worker`: a later worker may have set `call`.
         if self.generation.load(Ordering::Acquire) == generation {
             *lock(&self.call) = None;
         }
@@ -534,14 +580,15 @@ impl Transactions {
     }
 }
 
-/// How long a producer waits for its coordinator before it is made anew.
+/// How long a producer waits for its coordinator before another is created.
 const INIT: Duration = Duration::from_secs(30);
 
-/// The first of the open transaction's answers that could not be written.
+/// The context of a producer: keeps the first reply of the open transaction that could not be
+/// written.
 #[derive(Default)]
 pub(in crate::source) struct Written(Mutex<Option<Unwritten>>);
 
-/// Why an answer was not written, and its number.
+/// The error of a reply that was not written, and the reply's number.
 type Unwritten = (KafkaError, usize);
 
 impl Written {
@@ -573,7 +620,7 @@ impl ClientContext for Written {
 impl ProducerContext for Written {
     type DeliveryOpaque = usize;
 
-    /// Called where it failed only: so it is set.
+    /// Runs for failed deliveries only (`delivery.report.only.error`).
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         if let Err((error, _)) = result {
             self.failed(error.clone(), number);

@@ -1,15 +1,15 @@
-//! Which of the events that wait make the next batch.
+//! The choice of the waiting events that make the next batch.
 
 use tokio::time::Instant;
 
 use crate::AdaptiveWindow;
 use crate::batching::{BatchLoad, CostModel, split};
 
-/// An event, as the choice sees it.
+/// The properties of a waiting event that the choice depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) length: u64,
-    /// When it has to have been chosen; the earliest goes first.
+    /// The time by which it should be chosen; the earliest goes first.
     pub(super) urgent: Instant,
 }
 
@@ -19,20 +19,20 @@ pub(super) struct Choice {
     /// For each candidate, whether it is a member.
     pub(super) is_member: Vec<bool>,
     pub(super) load: BatchLoad,
-    /// What kept others out, if there were any.
+    /// The limit that kept other candidates out, if there were any.
     pub(super) limit: Option<Limit>,
 }
 
-/// Why a batch is no larger.
+/// The reason why a batch is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// It has as many members as it may have.
     Size,
-    /// More would cost too much: more than it may, or more than they would in a batch of their own.
+    /// Another member would exceed the maximum cost, or would cost more than in a separate batch.
     Cost,
 }
 
-/// The batch of the most urgent candidate.
+/// Returns the batch that contains the most urgent candidate.
 pub(super) fn choose(
     candidates: &[Candidate],
     limits: AdaptiveWindow,
@@ -40,7 +40,7 @@ pub(super) fn choose(
 ) -> Choice {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     let most_urgent = order.iter().copied().min_by_key(|&index| candidates[index].urgent);
-    // Where nothing is padded it is all one which lengths meet.
+    // Without padding, mixing lengths is free, so urgency alone decides.
     if costs.shapes().pads() {
         order.sort_by_key(|&index| (candidates[index].length, candidates[index].urgent));
     } else {
@@ -93,7 +93,8 @@ mod tests {
         AdaptiveWindow { max_size: size(max_size), max_wait: Duration::ZERO, max_cost }
     }
 
-    /// Of lengths that came one after the other, save that one is to be chosen at once.
+    /// Candidates with these lengths, in the order in which they came, of which the one at `urgent`
+    /// is the most urgent.
     fn candidates(lengths: &[u64], urgent: usize) -> Vec<Candidate> {
         let now = Instant::now();
         let at = |index| {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_urgent_goes_with_its_like() {
+    fn the_most_urgent_event_is_batched_with_events_of_similar_length() {
         let lengths: Vec<_> = (0..40).map(|n| if n % 2 == 0 { 10 } else { 250 }).collect();
         let short: Vec<_> = (0..40).step_by(2).collect();
         let long: Vec<_> = (1..40).step_by(2).collect();
@@ -123,20 +124,21 @@ mod tests {
         assert_eq!(chosen(&lengths, 0, limits, Shapes::padded()), (short, Some(Limit::Cost)));
         assert_eq!(chosen(&lengths, 7, limits, Shapes::padded()), (long, Some(Limit::Cost)));
         let (all, limit) = chosen(&[10, 250, 10], 1, limits, Shapes::padded());
-        assert_eq!((all.len(), limit), (3, None), "one call more would cost more than the padding");
+        assert_eq!((all.len(), limit), (3, None), "another call would cost more than the padding");
     }
 
     #[test]
-    fn where_nothing_is_padded_the_most_urgent_go() {
+    fn without_padding_the_most_urgent_events_are_chosen() {
         let lengths = [10, 250, 10, 250];
-        let (size, cost) = (limits(2, u64::MAX), limits(9, 510));
+        let size = limits(2, u64::MAX);
+        let cost = limits(9, 510);
         assert_eq!(chosen(&lengths, 3, size, Shapes::ragged()), (vec![0, 3], Some(Limit::Size)));
         assert_eq!(chosen(&lengths, 3, cost, Shapes::ragged()), (vec![0, 1, 3], Some(Limit::Cost)));
     }
 
     proptest! {
         #[test]
-        fn the_most_urgent_is_always_chosen_and_the_limits_are_kept(
+        fn the_most_urgent_event_is_always_chosen_and_the_limits_are_kept(
             lengths in prop::collection::vec(1_u64..600, 1..60), urgent: prop::sample::Index,
             max_size in 1_usize..20, max_cost in 1_u64..9000,
         ) {

@@ -1,4 +1,4 @@
-//! Why batches leave a window, and what they are like, as metrics.
+//! The metrics of the batches that leave a window: reasons, sizes, padding and waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use metrics::{Counter, Histogram, counter, histogram};
 use super::choice::Limit;
 use crate::batching::{BatchLoad, CostModel};
 
-/// What made a window let a batch go.
+/// The reason why a batch left a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Downstream asked, and nothing was to be waited for.
+    /// Downstream asked, and there is no `max_wait`.
     Idle,
-    /// It could hold no more.
+    /// The batch had as many members as it may have.
     Size,
-    /// More would have cost too much.
+    /// Another member would have cost too much.
     Cost,
-    /// It had waited long enough.
+    /// The oldest event had waited for `max_wait`.
     Wait,
     /// A deadline would have been missed.
     Deadline,
-    /// Nothing came any more.
+    /// Upstream had ended.
     Drain,
 }
 
@@ -79,7 +79,7 @@ impl Dispatches {
         }
     }
 
-    /// A batch goes, whose first member has `waited`.
+    /// Counts a batch that leaves, whose first member has waited for `waited`.
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub(super) fn count(
         &self,

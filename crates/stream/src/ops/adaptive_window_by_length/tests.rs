@@ -25,12 +25,12 @@ fn limits(max_size: usize, max_wait: u64, max_cost: u64) -> AdaptiveWindow {
     AdaptiveWindow { max_size: size(max_size), max_wait: Duration::from_millis(max_wait), max_cost }
 }
 
-/// Values that are their own lengths, and need no answer by any time.
+/// Windows of values that are their own lengths and have no deadlines.
 fn windows(flow: Flow<u64>, limits: AdaptiveWindow) -> Batches<u64> {
     flow.adaptive_window_by_length(limits, costs(), |value| *value, |_| Ok(None))
 }
 
-/// What a device that takes 10 ms for anything is given, and when.
+/// Returns the batches that a device is given, and when, if it takes 10 ms for each batch.
 async fn given(windows: Batches<u64>) -> Vec<(Vec<u64>, u128)> {
     let start = Instant::now();
     let device = move |list| async move {
@@ -42,21 +42,22 @@ async fn given(windows: Batches<u64>) -> Vec<(Vec<u64>, u128)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_device_gets_each_event_at_once_and_a_busy_one_what_has_gathered() {
+async fn an_idle_device_gets_each_event_at_once_and_a_busy_one_gets_gathered_events() {
     let flow = Flow::from_stream(timed(vec![0, 1, 2, 3, 30]));
     let seen = given(windows(flow, limits(64, 0, u64::MAX))).await;
     assert_eq!(seen, [(vec![0], 0), (vec![1, 2, 3], 10), (vec![30], 30)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_runs_from_when_the_first_came_even_while_the_device_was_busy() {
+async fn the_wait_runs_from_when_the_first_event_came_even_while_the_device_was_busy() {
     let flow = Flow::from_stream(timed(vec![0, 20, 22, 34, 36, 100]));
     let seen = given(windows(flow, limits(64, 15, u64::MAX))).await;
-    // 34 came while 20 was gathering; 36 while the device was busy, which counts in.
+    // 34 came while the batch of 20 gathered. 36 came while the device was busy, and its wait of 15
+    // ms began then.
     assert_eq!(seen, [(vec![0], 15), (vec![20, 22, 34], 35), (vec![36], 51), (vec![100], 100)]);
 }
 
-/// The deadline of an event is where it came from, in milliseconds after `start`.
+/// Reads the deadline of an event from its position, in milliseconds after `start`.
 fn due(start: Instant) -> impl Fn(&Meta) -> Result<Option<Instant>, Failure> + Send + 'static {
     move |meta| {
         let due = start + Duration::from_millis(meta.origin.position);
@@ -64,7 +65,7 @@ fn due(start: Instant) -> impl Fn(&Meta) -> Result<Option<Instant>, Failure> + S
     }
 }
 
-/// Events whose deadlines are their values.
+/// A flow of events that come at `at`, whose positions are their deadlines.
 fn with_deadlines(at: Vec<u64>, deadlines: Vec<u64>) -> (Flow<u64>, Tracked) {
     let deadlines = std::sync::Mutex::new(deadlines.into_iter());
     let (flow, outcomes) = Tracked::stream(timed(at));
@@ -80,7 +81,7 @@ fn with_deadlines(at: Vec<u64>, deadlines: Vec<u64>) -> (Flow<u64>, Tracked) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earliest_deadline_goes_first_and_what_is_late_costs_no_time() {
+async fn the_earliest_deadline_goes_first_and_late_events_take_no_time_of_the_device() {
     let (flow, outcomes) = with_deadlines(vec![0, 1, 2, 3, 4], vec![50, 40, 30, 8, 35]);
     let windows =
         flow.adaptive_window_by_length(limits(2, 0, u64::MAX), costs(), |_| 8, due(Instant::now()));
@@ -90,7 +91,7 @@ async fn the_earliest_deadline_goes_first_and_what_is_late_costs_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_becomes_late_among_those_to_choose_from_costs_no_time_either() {
+async fn events_that_become_late_while_they_wait_take_no_time_of_the_device() {
     let (flow, outcomes) = with_deadlines(vec![0, 1, 2], vec![50, 12, 15]);
     let windows =
         flow.adaptive_window_by_length(limits(1, 0, u64::MAX), costs(), |_| 8, due(Instant::now()));
@@ -113,8 +114,9 @@ async fn a_wait_is_cut_short_by_a_deadline_that_would_be_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_without_a_deadline_is_as_urgent_as_if_it_had_a_second() {
-    // Twice as many come as the device can take, all with a deadline that is near but for the one that comes at 1.
+async fn an_event_without_a_deadline_is_as_urgent_as_one_that_is_due_in_a_second() {
+    // Events come twice as fast as the device takes them. All have a near deadline, except the one
+    // that comes at 1.
     let at: Vec<_> = [0, 1].into_iter().chain((1..200).map(|n| n * 5)).collect();
     let near = move |meta: &Meta| {
         Ok(meta.header("near").map(|_| Instant::now() + Duration::from_millis(900)))
@@ -131,7 +133,7 @@ async fn an_event_without_a_deadline_is_as_urgent_as_if_it_had_a_second() {
     let windows = flow.adaptive_window_by_length(limits(1, 0, u64::MAX), costs(), |_| 8, near);
     let seen = given(windows).await;
     let (_, when) = seen.iter().find(|(list, _)| *list == [1]).unwrap();
-    // Those that came in the first tenth of a second are more urgent than it, and no others.
+    // Only the events that came in the first tenth of a second are more urgent than it.
     assert!((200..=220).contains(when), "{when}");
 }
 
@@ -140,9 +142,11 @@ fn the_reasons_are_counted() {
     let recorder = DebuggingRecorder::new();
     metrics::with_local_recorder(&recorder, || {
         block_on(async {
-            // One at once, and one; five while the device is busy; the next at once; and the last, for nothing comes.
+            // The first, the second and the last event leave at once (idle), and the five that come
+            // while the device is busy leave as a full batch (size).
             let flow = Flow::from_stream(timed(vec![0, 31, 31, 31, 31, 31, 31, 60]));
             assert_eq!(given(windows(flow, limits(5, 0, u64::MAX))).await.len(), 4);
+            // The first two leave when their wait is over, and the last when upstream has ended.
             let flow = Flow::from_stream(timed(vec![0, 1, 30]));
             assert_eq!(given(windows(flow, limits(5, 9, u64::MAX))).await.len(), 2);
         });
