@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Runs the shell blocks of Markdown pages as they stand, from the root of the repository.
+"""Runs the shell blocks of Markdown pages unchanged, from the root of the repository.
 
     .ci/docs.py README.md docs/*.md
 
-Blocks run in the order of the page, each by `bash -euo pipefail`. What a page shows, it needs no more than:
+Blocks run in the order of the page, each with `bash -euo pipefail`. These rules connect a block with the page:
 
 - A block after a line that ends in "`NAME`:" is the file NAME, which is written before the next shell block runs.
-- A ```text block right after a shell block is output: each of its lines has to be there, whatever the numbers are.
-- `<!-- ci: server, ready when "TEXT" -->` before a shell block: it goes on in the background once TEXT has come out of
-  it, gets SIGTERM at the end of the page, and has to exit with 0.
-- `<!-- ci: with the test servers -->`: the block gets the variables that name CI's own servers (`KAFKA_*`).
-- `<!-- ci: skip: REASON -->`: the block is not run. There may be ten of these in all pages.
+- A ```text block directly after a shell block is its output: the block must print each of these lines, with any numbers.
+- `<!-- ci: server, ready when "TEXT" -->` before a shell block: once the block has printed TEXT it keeps running in the
+  background. It gets SIGTERM at the end of the page, and must exit with 0.
+- `<!-- ci: with the test servers -->`: the block gets the variables of CI's servers (`KAFKA_*`).
+- `<!-- ci: skip: REASON -->`: the block is not run. All pages together may have ten of these.
 
-A Kafka that a page starts is stopped at its end, and files that it writes are removed; anything else that is then in the
+At the end of a page, a Kafka that it started is stopped and the files that it wrote are removed. Any other change to the
 work tree is an error.
 """
 
@@ -25,7 +25,7 @@ import threading
 import time
 
 MOST_SKIPPED = 10
-# Longest that a block may run, or a server may take until it is ready, in seconds.
+# Longest time that a block may run, or that a server may take to become ready, in seconds.
 PATIENCE = 3000
 
 
@@ -46,7 +46,7 @@ class Block:
 
 
 def blocks(page):
-    """The fenced blocks of a page."""
+    """Returns the fenced blocks of a page."""
     found = []
     directives, name, since = [], None, None
     lines = iter(enumerate(open(page, encoding="utf-8"), start=1))
@@ -83,7 +83,7 @@ def environment(with_servers):
 
 
 class Process:
-    """A shell block that runs; its output is shown as it comes, and kept."""
+    """A running shell block. Its output is printed as it comes, and kept."""
 
     def __init__(self, block):
         self.block = block
@@ -118,7 +118,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGKILL)
             raise Failed(f"{self.block.place}: still running after {PATIENCE} s") from None
-        # A server that the block has started keeps the pipe open.
+        # The pipe stays open if the block has started a server, so the wait has a limit.
         self.reader.join(2)
         if code != 0:
             raise Failed(f"{self.block.place}: exit code {code}")
@@ -138,7 +138,7 @@ class Failed(Exception):
 
 
 def loosened(line):
-    """A pattern for the line with any numbers in the places of its own."""
+    """Returns a pattern that matches the line with any other numbers."""
     return re.sub(r"\d+(?:\\\.\d+)?", r"[0-9.]+", re.escape(" ".join(line.split())))
 
 

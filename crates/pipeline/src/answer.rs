@@ -1,4 +1,4 @@
-//! Answers: what goes back for each request, a result or an error.
+//! `Answer`: the result or the error for one request.
 
 use bytes::Bytes;
 use forebay_kafka::{Reply, ReplyKind};
@@ -7,29 +7,37 @@ use serde_json::json;
 
 use crate::json::Json;
 
-/// The header that an error reply carries, with the failure's code.
+/// The header of an error reply that holds the failure's code.
 pub(crate) const ERROR_CODE_HEADER: &str = "forebay-error-code";
 
-/// One answer, in the bytes that leave.
+/// The pipeline's outcome for one request, encoded as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// JSON, without a newline. An error is `{"error": {"code": .., "message": .., "stage": ..}}`.
+    /// JSON without a newline. An error is `{"error": {"code": .., "message": .., "stage": ..}}`.
     pub value: Bytes,
-    /// The failure's code, where the answer is an error.
+    /// The failure's code, if the answer is an error.
     pub error: Option<String>,
 }
 
 impl Answer {
-    pub(crate) fn result(value: &Json) -> Self {
-        Self { value: value.to_bytes(), error: None }
+    pub(crate) fn result(value: &Json) -> Result<Self, Failure> {
+        Ok(Self { value: value.to_bytes()?, error: None })
     }
 
     pub(crate) fn failure(failure: &Failure) -> Self {
-        let (code, message, stage) = (failure.code(), failure.message(), failure.stage());
+        let code = failure.code();
+        let message = failure.message();
+        let stage = failure.stage();
         let value = json!({"error": {"code": code, "message": message, "stage": stage}});
         Self { value: value.to_string().into(), error: Some(code.to_owned()) }
     }
+}
+
+/// Describes a failure inside a record that is passed on.
+pub(crate) fn error(failure: &Failure) -> Json {
+    let field = |name: &str, text: &str| (name.to_owned(), Json::text(text));
+    Json::object([field("code", failure.code()), field("message", failure.message())])
 }
 
 impl From<Answer> for Reply {
@@ -50,7 +58,7 @@ mod tests {
     use super::Answer;
 
     #[test]
-    fn an_error_says_what_where_and_why_and_repeats_its_code_in_a_header() {
+    fn an_error_has_its_code_message_and_stage_and_repeats_the_code_in_a_header() {
         let reply =
             Reply::from(Answer::failure(&Failure::new("invalid_json", "a \"quote\"").at("decode")));
         assert_eq!(
@@ -65,7 +73,7 @@ mod tests {
             (header.name.as_str(), header.value.as_deref()),
             ("forebay-error-code", Some(&b"invalid_json"[..]))
         );
-        assert_eq!(reply.kind, ReplyKind::Error, "it goes somewhere in any case");
+        assert_eq!(reply.kind, ReplyKind::Error, "an error reply falls back to the sink's topic");
         let result = Answer { value: "1".into(), error: None };
         assert_eq!(Reply::from(result).kind, ReplyKind::Result);
     }

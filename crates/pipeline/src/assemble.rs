@@ -1,4 +1,5 @@
-//! From a plan to the flows of its sinks. What runs and what is drawn (`draw.rs`) are built by the same code.
+//! Assembles a plan's operators into the flows of its sinks. Running a plan and drawing it
+//! (`draw.rs`) use the same code.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -11,24 +12,26 @@ use forebay_stream::{AdaptiveWindow, Batches, Failed, Feedback, Flow, Meta, Rele
 
 use crate::answer::Answer;
 use crate::deadline::Deadlines;
+use crate::enrich::Extracted;
 use crate::file::Order;
 use crate::json::Json;
 use crate::plan::{
     Loop, NodeRef, OnFailure, Output, Plan, Policy, Port, SinkEnd, SourcePlan, StepPlan,
 };
 use crate::record::Record;
-use crate::step::map_batch::{self, MapBatch};
+use crate::step::map_batch::{self, Call, MapBatch};
 use crate::step::{Branch, Operator, Window};
-use crate::task::{Task, TextTask};
+use crate::task::{self, JsonTask, Task, TextTask};
 
-/// What flows between two steps.
+/// The flow between two steps.
 enum Wire {
     Values(Flow<Json>),
     Batched(Batches<Json>),
     Gathering(Gathering),
 }
 
-/// What a window is to gather, which leaves it to a model that takes its batches how they are chosen.
+/// A window that has no operator yet: whether its batches are chosen by the window itself or by
+/// token lengths depends on the step that takes them.
 struct Gathering {
     flow: Flow<Json>,
     window: Arc<dyn Window>,
@@ -37,28 +40,31 @@ struct Gathering {
 }
 
 impl Gathering {
-    /// By the window itself.
+    /// Gathers by the window itself.
     fn batches(self) -> Batches<Json> {
         self.window.apply(self.flow.named(self.name))
     }
 
-    /// By the lengths of the texts' tokens, which are made before.
-    fn tokens(self, task: &TextTask, deadlines: Option<Deadlines>) -> Batches<Tokens> {
+    /// Tokenises the texts and gathers them by their token counts.
+    fn tokens(self, task: &TextTask, deadlines: Option<Deadlines>) -> Batches<Extracted<Tokens>> {
         let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let (costs, task) = (task.costs(), task.clone());
+        let costs = task.costs();
+        let task = task.clone();
         let tokenize = move |request| task.clone().tokenize(request);
         let due = move |meta: &Meta| match &deadlines {
             Some(deadlines) => deadlines.due(meta),
             None => Ok(None),
         };
-        let length = |tokens: &Tokens| tokens.ids().len() as u64;
+        let length = |extracted: &Extracted<Tokens>| {
+            extracted.inputs().iter().map(|tokens| tokens.ids().len() as u64).sum()
+        };
         let tokens = self.flow.named("tokenize").map_async(tokenize, parallelism);
         tokens.named(self.name).adaptive_window_by_length(self.limits, costs, length, due)
     }
 }
 
 impl Wire {
-    /// Single values; a batch becomes an array.
+    /// Returns the wire as single values; each batch becomes an array.
     fn values(self) -> Flow<Json> {
         match self {
             Self::Values(flow) => flow,
@@ -78,24 +84,34 @@ impl Wire {
 /// The handles of the `tap` steps, by their names.
 pub(crate) type Taps = BTreeMap<String, Tap<Json>>;
 
-/// How many answers have been made.
+/// Counts of the answers made, shared with the running pipeline. A dead letter counts as an error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) results: Arc<AtomicU64>,
     pub(crate) errors: Arc<AtomicU64>,
 }
 
-/// Everything between the sources' records and what the sinks take.
+/// The flows that [`assemble`] has built.
 pub(crate) struct Assembled {
-    /// What goes to each sink, in the plan's order.
+    /// The answers for each sink, in the plan's order.
     pub(crate) answers: Vec<Flow<Answer>>,
-    /// What goes to the topic for dead letters, where there is one.
+    /// The dead letters, if the policy keeps them.
     pub(crate) dead_letters: Option<Flow<Failed<Record>>>,
+    /// The failures that are to stop the pipeline, if the policy says so.
+    pub(crate) stops: Option<Flow<Failed<Record>>>,
 }
 
-/// Builds everything between the sources' records and the answers that the sinks take.
+/// Failed requests, by what the policy does with them.
+#[derive(Default)]
+struct Failures {
+    replies: Option<Flow<Answer>>,
+    dead_letters: Option<Flow<Failed<Record>>>,
+    stops: Option<Flow<Failed<Record>>>,
+}
+
+/// Assembles a plan's operators, from the sources' records to the answers for the sinks.
 ///
-/// `task` finds the task of a model; [`Plan`] has seen to it that there is one.
+/// `task` returns the task of a model by its name. Every model that the plan's steps name has one.
 pub(crate) fn assemble(
     plan: &Plan,
     records: Vec<Flow<Record>>,
@@ -106,78 +122,78 @@ pub(crate) fn assemble(
     let mut failures: Option<Flow<Failed<Record>>> = None;
     let mut caught = Vec::new();
     for (source, records) in plan.sources.iter().zip(records) {
-        let Some((capacity, release)) = answers_failures(source, &plan.on_failure) else {
-            caught.push(guarded(plan, records));
+        let Some((capacity, release)) = failure_buffer(source, &plan.on_failure) else {
+            caught.push(with_breaker(plan, records));
             continue;
         };
         let (records, failed) = records.catch(capacity, release);
-        caught.push(guarded(plan, records));
+        caught.push(with_breaker(plan, records));
         failures = Some(match failures {
             Some(failures) => failures.union(failed),
             None => failed,
         });
     }
-    let (errors, dead_letters) = match failures {
-        Some(failures) => answers_to(failures, &plan.on_failure.policy, counts),
-        None => (None, None),
-    };
+    let failures = failures.map(|flow| by_policy(flow, &plan.on_failure.policy, counts));
+    let Failures { mut replies, dead_letters, stops } = failures.unwrap_or_default();
     let answers = match (plan.order_of_answers, caught.len()) {
         (Order::Key, 1) => in_key_order(plan, caught, task, counts, taps),
         _ => results(plan, caught, task, counts, taps),
     };
 
-    // Errors go where the results of the first sink go that keeps them.
+    // Error replies go to the first sink that is not `drop`.
     let kept = plan.sinks.iter().position(|sink| !matches!(sink.end, SinkEnd::Drop)).unwrap_or(0);
-    let mut errors = errors;
     let answers = answers.into_iter().enumerate().map(|(number, answers)| {
-        match errors.take_if(|_| number == kept) {
-            Some(errors) => answers.rejoin(errors),
+        match replies.take_if(|_| number == kept) {
+            Some(replies) => answers.rejoin(replies),
             None => answers,
         }
     });
-    Assembled { answers: answers.collect(), dead_letters }
+    Assembled { answers: answers.collect(), dead_letters, stops }
 }
 
-/// So many failures are too many.
-fn guarded(plan: &Plan, records: Flow<Record>) -> Flow<Record> {
+/// Adds the circuit breaker, if the plan has one.
+fn with_breaker(plan: &Plan, records: Flow<Record>) -> Flow<Record> {
     match &plan.on_failure.breaker {
         Some(breaker) => records.breaker(*breaker),
         None => records,
     }
 }
 
-/// Error replies, dead letters, or both, of what failed.
-fn answers_to(
-    failures: Flow<Failed<Record>>,
-    policy: &Policy,
-    counts: &Counts,
-) -> (Option<Flow<Answer>>, Option<Flow<Failed<Record>>>) {
+/// Turns failed requests into error replies, dead letters, or both, or lets them stop the pipeline.
+fn by_policy(failures: Flow<Failed<Record>>, policy: &Policy, counts: &Counts) -> Failures {
     let counted = Arc::clone(&counts.errors);
     let count = move |failed: &Failed<Record>| {
-        tracing::debug!(failure = %failed.failure, "not answered with a result");
+        tracing::debug!(failure = %failed.failure, "request failed");
         counted.fetch_add(1, Ordering::Relaxed);
     };
     let reply = |failed: &Failed<Record>| Answer::failure(&failed.failure);
+    let dead_letters =
+        |flow: Flow<Failed<Record>>| flow.named("dead letter").inspect(count.clone());
     match policy {
-        Policy::Reply | Policy::Stop => {
+        Policy::Reply => {
             let replies = failures.named("error reply").map(move |failed| {
                 count(&failed);
                 reply(&failed)
             });
-            (Some(replies), None)
+            Failures { replies: Some(replies), ..Failures::default() }
         }
+        Policy::Stop => Failures { stops: Some(failures), ..Failures::default() },
         Policy::DeadLetter { reply: false, .. } => {
-            (None, Some(failures.named("dead letter").inspect(count)))
+            Failures { dead_letters: Some(dead_letters(failures)), ..Failures::default() }
         }
         Policy::DeadLetter { reply: true, .. } => {
             let [answered, kept] = failures.branch(NonZeroUsize::MIN);
             let replies = answered.named("error reply").map(move |failed| reply(&failed));
-            (Some(replies), Some(kept.named("dead letter").inspect(count)))
+            Failures {
+                replies: Some(replies),
+                dead_letters: Some(dead_letters(kept)),
+                ..Failures::default()
+            }
         }
     }
 }
 
-/// The steps, with the answers to each key in the order of its requests.
+/// Assembles the steps so that the answers to each key leave in the order of its requests.
 fn in_key_order(
     plan: &Plan,
     mut records: Vec<Flow<Record>>,
@@ -188,15 +204,15 @@ fn in_key_order(
     let (Some(only), Some(source)) = (records.pop(), plan.sources.first()) else {
         return Vec::new();
     };
-    let ordered = only.in_key_order(places(source), |records| {
+    let ordered = only.in_key_order(max_in_flight(source), |records| {
         let answers = results(plan, vec![records], task, counts, taps).pop();
-        // The plan has one sink.
+        // The plan has exactly one sink: `order = "key"` is refused otherwise.
         answers.unwrap_or_else(|| Flow::from_iter([]))
     });
     vec![ordered]
 }
 
-/// What the steps make of the records, for each sink.
+/// Assembles the steps, and returns the answers for each sink.
 fn results(
     plan: &Plan,
     records: Vec<Flow<Record>>,
@@ -207,7 +223,7 @@ fn results(
     let mut wires = Wires::new(plan);
     for (number, (source, records)) in plan.sources.iter().zip(records).enumerate() {
         let records = match &plan.on_failure.retry {
-            Some(retry) => records.retry(*retry, places(source)),
+            Some(retry) => records.retry(*retry, max_in_flight(source)),
             None => records,
         };
         let records = if source.has_headers() {
@@ -217,7 +233,7 @@ fn results(
             records
         };
         let values = records.named("decode").try_map(Record::decode);
-        let port = Port { place: NodeRef::Source(number), way: Output::Only };
+        let port = Port { node: NodeRef::Source(number), output: Output::Only };
         wires.give(port, Wire::Values(values), Branch::default());
     }
     for &number in &plan.order {
@@ -226,9 +242,10 @@ fn results(
     let answers = plan.sinks.iter().map(|sink| {
         let counted = Arc::clone(&counts.results);
         let results = wires.take(sink.from).values();
-        results.named("encode").map(move |value| {
+        results.named("encode").try_map(move |value| {
+            let answer = Answer::result(&value)?;
             counted.fetch_add(1, Ordering::Relaxed);
-            Answer::result(&value)
+            Ok(answer)
         })
     });
     answers.collect()
@@ -242,11 +259,11 @@ fn step(
     taps: &mut Taps,
 ) {
     let StepPlan { name, operator, from, flush } = step;
-    let port = Port { place: NodeRef::Step(number), way: Output::Only };
+    let port = Port { node: NodeRef::Step(number), output: Output::Only };
     let mut inputs = from.iter().map(|(port, _)| *port);
     let mut input = |wires: &mut Wires<'_>| match inputs.next() {
         Some(port) => wires.take(port),
-        // The plan gives every step an input.
+        // Unreachable: the plan gives every step an input.
         None => Wire::Values(Flow::from_iter([])),
     };
     let output = match operator {
@@ -256,14 +273,16 @@ fn step(
         Operator::Tap(tap) => {
             let flow = input(wires).values().named(name.as_str());
             let (flow, handle) = flow.tap(tap.last);
-            // Several may go by the operator's own name.
+            // Several taps may have the operator's name: the second one becomes `tap#2`.
             let others = taps.keys().filter(|known| known.split('#').next() == Some(name)).count();
             let name = if others == 0 { name.clone() } else { format!("{name}#{}", others + 1) };
             taps.insert(name, handle);
             Wire::Values(flow)
         }
         Operator::Window(window) => {
-            let (flow, name, window) = (input(wires).values(), name.clone(), Arc::clone(window));
+            let flow = input(wires).values();
+            let name = name.clone();
+            let window = Arc::clone(window);
             match window.limits() {
                 Some(limits) => Wire::Gathering(Gathering { flow, window, name, limits }),
                 None => Wire::Batched(window.apply(flow.named(name))),
@@ -288,9 +307,10 @@ fn step(
         }
         Operator::Join(join) => {
             let looping = wires.loop_at(number);
-            let (mut flows, mut names) = (Vec::new(), Vec::new());
+            let mut flows = Vec::new();
+            let mut names = Vec::new();
             for (port, name) in from {
-                if looping.is_none_or(|looping| port.place != NodeRef::Step(looping.feedback)) {
+                if looping.is_none_or(|looping| port.node != NodeRef::Step(looping.feedback)) {
                     flows.push(wires.take(*port).values());
                     names.push(name.clone());
                 }
@@ -303,8 +323,8 @@ fn step(
         }
         Operator::Split(split) => {
             let (yes, no) = split.apply(input(wires).values().named(name.as_str()));
-            for (way, flow) in [(Output::True, yes), (Output::False, no)] {
-                wires.give(Port { way, ..port }, Wire::Values(flow), Branch::default());
+            for (output, flow) in [(Output::True, yes), (Output::False, no)] {
+                wires.give(Port { output, ..port }, Wire::Values(flow), Branch::default());
             }
             return;
         }
@@ -321,31 +341,38 @@ fn step(
 }
 
 fn map_batch(
-    call: &MapBatch,
+    map_batch: &MapBatch,
     name: &str,
     input: Wire,
     deadlines: Option<Deadlines>,
     task: &dyn Fn(&str) -> Task,
 ) -> Flow<Json> {
+    let MapBatch { call, enrich } = map_batch;
+    let enrich = Arc::clone(enrich);
     let model = match call {
-        MapBatch::Model(model) => model.get_ref(),
-        MapBatch::Jq(jq) => {
+        Call::Model(model) => model.get_ref(),
+        Call::Jq(jq) => {
             let jq = jq.clone();
-            let call = move |values| std::future::ready(map_batch::call(&jq, &values));
-            return in_time(batched(input), deadlines).named(name).map_batch(call);
+            let task: JsonTask =
+                Arc::new(move |values| Box::pin(std::future::ready(map_batch::call(&jq, &values))));
+            let task = task::enriching(task, enrich);
+            return in_time(batched(input), deadlines).named(name).map_batch(move |v| task(v));
         }
     };
-    // Unless it was given a name of its own, it is called after its model too.
+    // A step without a `name` is named after its model too.
     let name = if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
     match (task(model), input) {
         (Task::Text(task), Wire::Gathering(gathering)) => {
+            let task = task.enriching(enrich);
             let batches = gathering.tokens(&task, deadlines.clone());
             in_time(batches, deadlines).named(name).map_batch(task)
         }
         (Task::Text(task), input) => {
+            let task = task.enriching(enrich);
             in_time(batched(input), deadlines).named(name).map_batch::<TextTask>(task)
         }
         (Task::Json(task), input) => {
+            let task = task::enriching(task, enrich);
             in_time(batched(input), deadlines).named(name).map_batch(move |batch| task(batch))
         }
     }
@@ -355,12 +382,14 @@ fn batched(wire: Wire) -> Batches<Json> {
     match wire {
         Wire::Batched(batches) => batches,
         Wire::Gathering(gathering) => gathering.batches(),
-        // The plan has refused this; single values are what batches of one would be.
+        // Unreachable: the plan refuses `map_batch` without a window before it. Batches of one
+        // would be equivalent.
         Wire::Values(flow) => flow.partition(NonZeroUsize::MIN, None),
     }
 }
 
-/// Nobody waits for the answer to a request that is late, so the model does not see it.
+/// Drops requests whose deadline has passed before the model computes them, because nobody waits
+/// for their answers.
 fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>) -> Batches<T> {
     match deadlines {
         Some(deadlines) => batches.named("deadline").admit(move |meta| deadlines.check(meta)),
@@ -368,12 +397,12 @@ fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>)
     }
 }
 
-/// The flows that have been made and not yet been taken.
+/// The flows that have been assembled and not yet taken by a step or a sink.
 struct Wires<'a> {
     plan: &'a Plan,
-    /// For each port as many flows as there are takers left.
+    /// For each port, one flow for each taker that has not taken it yet.
     open: BTreeMap<Port, Vec<Wire>>,
-    /// The loops that have been opened and not yet been closed, by their feedback step.
+    /// The loops that are open, by the number of their feedback step.
     loops: HashMap<usize, Feedback<Json>>,
 }
 
@@ -382,17 +411,17 @@ impl<'a> Wires<'a> {
         Self { plan, open: BTreeMap::new(), loops: HashMap::new() }
     }
 
-    /// Lays what leaves a port out for all that take it.
+    /// Registers the flow of a port, and branches it if several steps or sinks take it.
     fn give(&mut self, port: Port, wire: Wire, branch: Branch) {
         let takers = NonZeroUsize::new(self.takers(port)).filter(|count| count.get() > 1);
-        let stages = match takers {
+        let wires = match takers {
             None => vec![wire],
             Some(count) => {
                 let flows = wire.values().branches(count, branch.capacity);
                 flows.into_iter().map(Wire::Values).collect()
             }
         };
-        self.open.insert(port, stages);
+        self.open.insert(port, wires);
     }
 
     fn takers(&self, port: Port) -> usize {
@@ -403,10 +432,10 @@ impl<'a> Wires<'a> {
         inputs.chain(sinks).filter(|taken| **taken == port).count()
     }
 
-    /// What leaves a port, for one of its takers.
+    /// Returns the flow of a port for one of its takers.
     fn take(&mut self, port: Port) -> Wire {
         let wire = self.open.get_mut(&port).and_then(Vec::pop);
-        // The plan's order sees to it that it has been made.
+        // Unreachable: in the plan's order a step comes after the steps that it takes from.
         wire.unwrap_or_else(|| Wire::Values(Flow::from_iter([])))
     }
 
@@ -424,20 +453,21 @@ impl<'a> Wires<'a> {
         flow
     }
 
-    /// Takes `again` back to the beginning of its loop. What is left open inside the loop by now leaves it.
+    /// Sends `again` back to the head of its loop. Flows that are still open inside the loop are
+    /// its exits.
     fn close_loop(&mut self, feedback: usize, again: Flow<Json>) {
         let Some(edge) = self.loops.remove(&feedback) else { return };
         let Some(looping) = self.plan.loops.iter().find(|looping| looping.feedback == feedback)
         else {
             return;
         };
-        let inside = |port: &Port| match port.place {
+        let inside = |port: &Port| match port.node {
             NodeRef::Step(step) => looping.inside.contains(&step),
             NodeRef::Source(_) => false,
         };
         let open = self.open.iter_mut().filter(|(port, _)| inside(port));
-        let mut exits: Vec<&mut Wire> = open.flat_map(|(_, stages)| stages).collect();
-        // The plan has seen to it that there is one.
+        let mut exits: Vec<&mut Wire> = open.flat_map(|(_, wires)| wires).collect();
+        // Unreachable: the plan refuses a loop without an exit.
         let Some(last) = exits.pop() else { return };
         for exit in exits {
             exit.replace(|wire| edge.leave(wire.values()));
@@ -446,26 +476,25 @@ impl<'a> Wires<'a> {
     }
 }
 
-/// How many failures may wait to be answered, and whether answers stand in their inputs' places; `None` where failures
-/// are not answered: by a source that tells its own client of them, and where they are to end the pipeline.
-fn answers_failures(
-    source: &SourcePlan,
-    on_failure: &OnFailure,
-) -> Option<(NonZeroUsize, Release)> {
+/// Returns the capacity of the buffer for failures that wait to be answered, and in which order
+/// they leave it.
+///
+/// `None` if failures go back to the source: an HTTP source answers its own clients.
+fn failure_buffer(source: &SourcePlan, on_failure: &OnFailure) -> Option<(NonZeroUsize, Release)> {
     let release = match (source, &on_failure.policy) {
-        (SourcePlan::Http(_), _) | (_, Policy::Stop) => return None,
-        (SourcePlan::Kafka(_), _) => Release::AtOnce,
+        (_, Policy::Stop) | (SourcePlan::Kafka(_), _) => Release::AtOnce,
+        (SourcePlan::Http(_), _) => return None,
         _ => Release::InOrder,
     };
-    Some((places(source), release))
+    Some((max_in_flight(source), release))
 }
 
-/// How many requests of a source may be under way.
-fn places(source: &SourcePlan) -> NonZeroUsize {
-    const MANY: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+/// Returns how many requests of a source may be in flight.
+fn max_in_flight(source: &SourcePlan) -> NonZeroUsize {
+    const DEFAULT: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
     match source {
         SourcePlan::Kafka(config) => config.max_in_flight,
         SourcePlan::Http(config) => config.max_in_flight,
-        _ => MANY,
+        _ => DEFAULT,
     }
 }

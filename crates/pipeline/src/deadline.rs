@@ -1,4 +1,4 @@
-//! Deadlines: the point in time after which nobody waits for an answer any more, as a request's headers tell it.
+//! `Deadlines`: reads the deadlines of requests from their headers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 use forebay_stream::{Failure, Meta};
 use tokio::time::Instant;
 
-/// How requests tell their deadlines, and the clock that these are compared with.
+/// The headers that hold a request's deadline, and the clock that deadlines are compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
-    /// The header with a point in time: milliseconds since 1970 (UTC), in decimal.
+    /// The name of the header with a point in time: milliseconds since 1970 (UTC), in decimal.
     pub(crate) header: String,
-    /// The header with a time after the request's timestamp: milliseconds, in decimal.
+    /// The name of the header with a time after the request's timestamp: milliseconds, in decimal.
     pub(crate) timeout_header: String,
-    /// The wall clock: deadlines are made on other machines.
+    /// The wall clock, because deadlines are set on other machines.
     pub(crate) now: fn() -> SystemTime,
 }
 
@@ -28,7 +28,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Fails for a request whose deadline has come, and for one whose deadline cannot be read.
+    /// Fails if the deadline has passed, or cannot be read.
     pub(crate) fn check(&self, meta: &Meta) -> Result<(), Failure> {
         let Some(deadline) = self.deadline(meta)? else { return Ok(()) };
         let now = (self.now)();
@@ -40,7 +40,7 @@ impl Deadlines {
         Err(Failure::new("deadline_exceeded", message))
     }
 
-    /// Until when an answer is waited for, on tokio's clock; fails as [`check`](Self::check) does.
+    /// Returns the deadline on tokio's clock. Fails as [`check`](Self::check) does.
     pub(crate) fn due(&self, meta: &Meta) -> Result<Option<Instant>, Failure> {
         let Some(deadline) = self.deadline(meta)? else { return Ok(None) };
         self.check(meta)?;
@@ -48,8 +48,8 @@ impl Deadlines {
         Ok(Instant::now().checked_add(left))
     }
 
-    /// The earlier one, where a request tells two. A header that is null tells nothing; of several with one name the
-    /// last counts.
+    /// Returns the earlier deadline if a request has both headers. A null header counts as absent;
+    /// if a header is repeated, the last one counts.
     fn deadline(&self, meta: &Meta) -> Result<Option<SystemTime>, Failure> {
         let at = meta.header(&self.header).map(|value| millis(&self.header, value)).transpose()?;
         let after = meta.header(&self.timeout_header);
@@ -64,13 +64,14 @@ impl Deadlines {
                 return Err(invalid(message));
             }
         };
-        // What the clock cannot hold never comes.
+        // A deadline beyond the range of the clock never passes.
         let deadlines = [at.map(|at| (UNIX_EPOCH, at)), after].into_iter().flatten();
         Ok(deadlines.filter_map(|(start, wait)| start.checked_add(wait)).min())
     }
 }
 
-/// A number of milliseconds: digits, and nothing else. What is more than 64 bits hold is as good as for ever.
+/// Parses a number of milliseconds: digits only. A number that overflows 64 bits becomes the
+/// largest one, which never passes.
 fn millis(header: &str, value: &Bytes) -> Result<Duration, Failure> {
     let text = std::str::from_utf8(value).ok();
     let digits =
@@ -134,21 +135,21 @@ mod tests {
     }
 
     #[test]
-    fn the_earlier_of_two_counts() {
+    fn the_earlier_of_two_deadlines_counts() {
         assert_eq!(code(Some(0), &[(AT, "1000001"), (AFTER, "5")]), "deadline_exceeded");
         assert_eq!(code(Some(1_000_000), &[(AT, "5"), (AFTER, "5")]), "deadline_exceeded");
         assert_eq!(code(Some(1_000_000), &[(AT, "1000001"), (AFTER, "5")]), "ok");
     }
 
     #[test]
-    fn of_one_header_twice_the_last_counts_and_null_tells_nothing() {
+    fn the_last_of_a_repeated_header_counts_and_null_is_no_deadline() {
         assert_eq!(code(None, &[(AT, "5"), (AT, "1000001")]), "ok");
         let null = meta(None, &[(AT, None), (AFTER, None)]);
         assert!(deadlines().check(&null).is_ok());
     }
 
     #[test]
-    fn what_is_no_number_of_milliseconds_is_said() {
+    fn a_header_that_is_not_a_number_of_milliseconds_fails_the_request() {
         for value in ["", " ", "5 ", "+5", "-5", "5.0", "1e9", "0x5", "five", "\u{665}", "\0"] {
             assert_eq!(code(None, &[(AT, value)]), "invalid_deadline", "{value:?}");
             assert_eq!(code(Some(0), &[(AFTER, value)]), "invalid_deadline", "{value:?}");
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_far_off_never_comes() {
+    fn a_deadline_beyond_the_clocks_range_never_passes() {
         for value in ["18446744073709551615", "18446744073709551616", &"9".repeat(400)] {
             assert_eq!(code(Some(0), &[(AT, value)]), "ok");
             assert_eq!(code(Some(0), &[(AFTER, value)]), "ok");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_the_wall_clock_unless_told() {
+    fn deadlines_are_compared_with_the_wall_clock_by_default() {
         let soon = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_mins(1))
             .as_millis()
             .to_string();

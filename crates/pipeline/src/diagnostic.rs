@@ -1,4 +1,4 @@
-//! `ConfigError`: what is wrong with a pipeline file, and where.
+//! `ConfigError`: the reason why a pipeline file was rejected, with its place in the file.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,44 +7,44 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use thiserror::Error;
 
-/// Why a pipeline file was rejected.
+/// The reason why a pipeline file was rejected.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read.
     #[error("cannot read the pipeline file {}", path.display())]
     Read {
-        /// The file that was asked for.
+        /// The path of the file.
         path: PathBuf,
-        /// What the operating system reported.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A model's directory is not there.
+    /// A model's directory does not exist, or has no `config.json`.
     #[error("the model `{name}` is not at {}: there is no config.json", path.display())]
     NoModel {
         /// The name under `[model]`.
         name: String,
-        /// Where it was looked for; relative paths start at the working directory.
+        /// The directory; relative paths start at the working directory.
         path: PathBuf,
     },
-    /// Standard input cannot stand for several sources.
-    #[error("standard input can stand for one source, and the file has {sources}")]
+    /// Standard input can replace one source only.
+    #[error("standard input can replace one source, and the file has {sources}")]
     Stdio {
-        /// How many there are.
+        /// The number of sources in the file.
         sources: usize,
     },
-    /// The pipeline keeps no dead letters that could be replayed.
+    /// The pipeline does not keep dead letters, so none can be replayed.
     #[error(
         "the pipeline keeps no dead letters; it would with `policy = {{ dead_letter = {{ topic = \"..\" }} }}` in \
          [on_failure]"
     )]
     NoDeadLetters,
-    /// The file is not TOML, or says something that cannot be.
+    /// The file is not TOML, or its settings are invalid.
     #[error("{0}")]
     Invalid(Box<Diagnostic>),
 }
 
-/// One thing that is wrong in a file. Displays as the file, the line, a caret and what to do.
+/// A mistake in a file. Displays as the message, the file, the line with a caret, and a suggestion.
 #[derive(Debug)]
 pub struct Diagnostic {
     path: String,
@@ -52,11 +52,11 @@ pub struct Diagnostic {
     problem: Problem,
 }
 
-/// What is wrong, where, and what would be right.
+/// A mistake, its place in the file, and how to correct it.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) message: String,
-    /// Bytes of the text, where a place can be named.
+    /// The bytes of the text that the mistake is in, if known.
     pub(crate) span: Option<Range<usize>>,
     pub(crate) help: Option<String>,
 }
@@ -66,12 +66,12 @@ impl Problem {
         Self { message: message.to_string(), span: Some(span), help: None }
     }
 
-    /// A problem of which its caller knows the place.
+    /// Creates a problem without a place; the caller adds it with [`at`](Self::at).
     pub(crate) fn anywhere(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), span: None, help: None }
     }
 
-    /// Names the place, unless it is known.
+    /// Sets the place, unless it is known already.
     pub(crate) fn at(mut self, span: Range<usize>) -> Self {
         self.span.get_or_insert(span);
         self
@@ -95,7 +95,7 @@ impl From<toml::de::Error> for Problem {
     }
 }
 
-/// The parser's messages are about Rust's types in places; these are about the file.
+/// Rewrites messages of the parser that name Rust types.
 fn reworded(message: &str) -> (String, Option<&'static str>) {
     let help = message
         .ends_with("expected a duration")
@@ -116,7 +116,7 @@ fn reworded(message: &str) -> (String, Option<&'static str>) {
     (message, help)
 }
 
-/// An error and its causes in one line.
+/// Formats an error and its causes in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -133,7 +133,7 @@ impl fmt::Display for Diagnostic {
         let title = Level::ERROR.primary_title(message.as_str());
         let mut group = match span {
             Some(span) => {
-                // Whole tables are marked by their first line: the caret is to point, not to underline a page.
+                // A table is marked by its first line only.
                 let first_line =
                     self.text[span.clone()].find('\n').map_or(span.end, |end| span.start + end);
                 let mark = AnnotationKind::Primary.span(span.start..first_line);

@@ -1,4 +1,4 @@
-//! The graph of a plan that is not run.
+//! Draws a plan without running it.
 
 use std::convert::Infallible;
 
@@ -6,11 +6,11 @@ use forebay_stream::{Event, Flow, Graph, Pipeline};
 
 use crate::assemble::{Assembled, Counts, Taps, assemble};
 use crate::nowhere::Nowhere;
-use crate::plan::{ModelPlan, Plan, SourcePlan};
+use crate::plan::{ModelPlan, Plan, STOP, SourcePlan};
 use crate::task::{Task, TextTask};
 
 impl Plan {
-    /// What the pipeline is made of, without connecting to or loading anything.
+    /// Returns the graph of the pipeline's operators. Connects to nothing and loads no model.
     #[must_use]
     pub fn graph(&self) -> Graph {
         let empty = |source: &SourcePlan| {
@@ -19,16 +19,17 @@ impl Plan {
         };
         let records = self.sources.iter().map(empty).collect();
         let task = |model: &str| self.stub(model);
-        let Assembled { answers, dead_letters } =
+        let Assembled { answers, dead_letters, stops } =
             assemble(self, records, &task, &Counts::default(), &mut Taps::new());
         let answers = answers.into_iter().zip(&self.sinks);
         let pipelines = answers.map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
         let dead_letters = dead_letters.zip(self.on_failure.policy.title());
         let dead_letters = dead_letters.map(|(letters, title)| letters.sink(title, Nowhere));
-        merged(&pipelines.chain(dead_letters).collect::<Vec<_>>())
+        let stops = stops.map(|failures| failures.sink(STOP, Nowhere));
+        merged(&pipelines.chain(dead_letters).chain(stops).collect::<Vec<_>>())
     }
 
-    /// Stands for a model in a pipeline that is drawn and not run.
+    /// Returns a placeholder for a model, for a pipeline that is only drawn.
     pub(crate) fn stub(&self, model: &str) -> Task {
         match self.models.get(model) {
             Some(ModelPlan::Text(_)) => Task::Text(TextTask::stub()),
@@ -37,7 +38,7 @@ impl Plan {
     }
 }
 
-/// One graph of all pipelines of a plan.
+/// Merges the graphs of a plan's pipelines into one.
 pub(crate) fn merged(pipelines: &[Pipeline]) -> Graph {
     let mut graph = Graph::default();
     for pipeline in pipelines {

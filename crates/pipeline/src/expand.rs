@@ -1,4 +1,4 @@
-//! `${NAME}`, `${file:PATH}` and their defaults, as in `${NAME:-default}`, in a file's strings.
+//! Expands `${NAME}`, `${file:PATH}` and defaults, as in `${NAME:-default}`, in a file's strings.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -10,13 +10,14 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Problem;
 
-/// Looks a variable up.
+/// Returns the value of a variable.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Expands the variables in every string value of a table.
 ///
-/// Strings are expanded after parsing, so a value can hold quotes and newlines, positions in error messages are those
-/// of the file, and what a variable holds (a password, say) is not part of any message. `$$` stands for one `$`.
+/// Strings are expanded after parsing, so a value can hold quotes and newlines, positions in error
+/// messages are those of the file, and the value of a variable (a password, for example) is not
+/// part of any message. `$$` stands for one `$`.
 pub(crate) fn expand(table: &mut DeTable<'_>, lookup: Lookup<'_>) -> Result<(), Problem> {
     table.iter_mut().try_for_each(|(_, value)| expand_value(value, lookup))
 }
@@ -72,7 +73,8 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
     if let Some(path) = name.strip_prefix("file:") {
         return match (read(path), default) {
             (Ok(text), _) => Ok(text),
-            // As for a variable that is not set; a file that is there and cannot be read is a mistake.
+            // A missing file has the default, as an unset variable has. A file that exists and
+            // cannot be read is an error.
             (Err(error), Some(default)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(default.to_owned())
             }
@@ -104,9 +106,10 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
     }
 }
 
-/// A file's text without its last line end, which editors and `echo` put there.
+/// Reads a file's text without its last line break, which editors and `echo` add.
 fn read(path: &str) -> io::Result<String> {
-    // Far more than a secret or a certificate, and an end to files that have none.
+    // Far larger than a secret or a certificate; bounds the reading of files without an end, such
+    // as devices.
     const LARGEST: u64 = 1 << 20;
     let mut text = String::new();
     File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_said() {
+    fn a_variable_that_cannot_be_expanded_is_an_error() {
         assert_eq!(expanded("${PORT}").unwrap_err(), "the environment variable PORT is not set");
         assert_eq!(expanded("a ${HOST").unwrap_err(), "`${` is not closed by `}`");
         assert_eq!(expanded("${a b}").unwrap_err(), "`a b` is not a variable's name");
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named_and_its_text_is_not() {
+    fn an_error_names_the_file_and_does_not_show_its_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let missing = path("missing");
@@ -186,10 +189,10 @@ mod tests {
             (path("a\0b"), ""),
             (String::new(), ""),
         ] {
-            // A default is for what is not there.
+            // A default applies to a missing file only.
             let error = expanded(&format!("${{file:{path}:-}}"));
             let Err(error) = error else {
-                assert_eq!(path, "", "an empty name is of no file");
+                assert_eq!(path, "", "an empty path is a missing file");
                 continue;
             };
             assert!(error.contains(why) && !error.contains("s3cret"), "{path:?} {error}");

@@ -1,6 +1,7 @@
-//! The pipeline file, as a user writes it: which tables there are, and what each one is called.
+//! The syntax of the pipeline file: its tables, and their keys.
 //!
-//! Nothing here knows what the tables mean; [`Plan`](crate::Plan) is what they resolve to, and holds every invariant.
+//! The tables are not validated here. They resolve to a [`Plan`](crate::Plan), which holds every
+//! invariant.
 
 mod deadline;
 mod delivery;
@@ -26,42 +27,42 @@ pub(crate) use ends::{
 };
 pub(crate) use model::ModelTable;
 
-/// Root of a pipeline file.
+/// The root of a pipeline file.
 pub(crate) struct PipelineFile<'i> {
     /// The pipeline's name, for logs.
     pub(crate) name: Option<String>,
-    /// Longest that a stopped pipeline takes to answer what is in flight.
+    /// The longest time that a stopped pipeline takes to answer what is in flight.
     pub(crate) shutdown_timeout: Option<Interval>,
-    /// What a crash may cost.
+    /// The delivery guarantee.
     pub(crate) delivery: Option<Spanned<Delivery>>,
-    /// In which order answers leave.
+    /// The order of answers.
     pub(crate) order: Option<Spanned<Order>>,
-    /// How transactions are made.
+    /// The settings of transactions.
     pub(crate) transactions: Option<Spanned<TransactionsTable>>,
-    /// What becomes of requests that fail.
+    /// The handling of requests that fail.
     pub(crate) on_failure: Option<Spanned<OnFailureTable>>,
-    /// Where values come from: `[source.KIND]`, or `[[source.KIND]]` for several of one kind.
+    /// The sources: `[source.KIND]`, or `[[source.KIND]]` for several of one kind.
     pub(crate) sources: Vec<Entry<'i>>,
-    /// What happens to them: `[[step]]`.
+    /// The steps: `[[step]]`.
     pub(crate) steps: Vec<Entry<'i>>,
-    /// Where results go: `[sink.KIND]`, or `[[sink.KIND]]`.
+    /// The sinks: `[sink.KIND]`, or `[[sink.KIND]]`.
     pub(crate) sinks: Vec<Entry<'i>>,
     /// The models that steps name: `[model.NAME]`.
     pub(crate) models: Vec<Entry<'i>>,
-    /// How requests tell their deadlines: `[deadline]`.
+    /// The headers that hold deadlines: `[deadline]`.
     pub(crate) deadline: Option<DeadlineTable>,
 }
 
-/// A source, a step, a sink or a model: what it is, and its settings.
+/// The table of a source, a step, a sink or a model.
 pub(crate) struct Entry<'i> {
-    /// Its kind, its operator, or a model's name.
+    /// The kind of a source or sink, the operator of a step, or the name of a model.
     pub(crate) key: Spanned<String>,
     pub(crate) settings: Spanned<DeValue<'i>>,
-    /// What others call it in `from`.
+    /// The name that other tables use in `from`.
     pub(crate) name: Option<Spanned<String>>,
-    /// Where its values come from, where it is not what stands before it.
+    /// The names of its inputs; without them, the step or source before it.
     pub(crate) from: Option<Vec<Spanned<String>>>,
-    /// Where it stands in the file.
+    /// The bytes of the table in the file.
     pub(crate) span: Range<usize>,
 }
 
@@ -111,19 +112,19 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     })
 }
 
-/// Deserialises a value on its own, and keeps its place.
+/// Deserialises a value, and keeps its span.
 fn spanned<T: de::DeserializeOwned>(of: Spanned<DeValue<'_>>) -> Result<Spanned<T>, Problem> {
     let span = of.span();
     Ok(Spanned::new(span, value(of)?))
 }
 
-/// Deserialises a value on its own.
+/// Deserialises a value; errors have its span.
 pub(crate) fn value<T: de::DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Problem> {
     let span = value.span();
     T::deserialize(ValueDeserializer::from(value)).map_err(|error| Problem::from(error).at(span))
 }
 
-/// Nothing is called so; perhaps something else is meant.
+/// Creates the problem of an unknown name. Suggests the most similar known name, or lists them all.
 pub(crate) fn unknown<'a>(
     what: &str,
     name: &str,
@@ -173,7 +174,7 @@ fn kinds(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
             value => kinds.push(entry(key, Spanned::new(span, value))?),
         }
     }
-    // In the order of the file: tables are sorted by their keys.
+    // Restores the order of the file, because the parser sorts tables by their keys.
     kinds.sort_by_key(|entry| entry.span.start);
     Ok(kinds)
 }
@@ -184,7 +185,7 @@ fn entries(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     Ok(tables.into_iter().map(|(key, value)| entry_of(key, value, None, None)).collect())
 }
 
-/// `[[step]]`: one operator each, beside its name and where its values come from.
+/// `[[step]]`: each has one operator, and optionally `name` and `from`.
 fn steps(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     let span = value.span();
     let DeValue::Array(steps) = value.into_inner() else {
@@ -196,7 +197,8 @@ fn steps(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
 fn step(value: Spanned<DeValue<'_>>) -> Result<Entry<'_>, Problem> {
     let span = value.span();
     let mut table = into_table(value)?.into_inner();
-    let (name, from) = (name(&mut table)?, from(&mut table)?);
+    let name = name(&mut table)?;
+    let from = from(&mut table)?;
     let mut rest: Vec<_> = table.into_iter().collect();
     rest.sort_by_key(|(key, _)| key.span().start);
     let mut rest = rest.into_iter();
@@ -222,7 +224,8 @@ fn entry<'i>(
 ) -> Result<Entry<'i>, Problem> {
     let span = settings.span();
     let mut table = into_table(settings)?.into_inner();
-    let (name, from) = (name(&mut table)?, from(&mut table)?);
+    let name = name(&mut table)?;
+    let from = from(&mut table)?;
     Ok(entry_of(key, Spanned::new(span, DeValue::Table(table)), name, from))
 }
 
@@ -232,7 +235,8 @@ fn entry_of<'i>(
     name: Option<Spanned<String>>,
     from: Option<Vec<Spanned<String>>>,
 ) -> Entry<'i> {
-    let (span, place) = (settings.span(), key.span());
+    let span = settings.span();
+    let place = key.span();
     let key = Spanned::new(place, key.into_inner().into_owned());
     Entry { key, settings, name, from, span }
 }
@@ -242,8 +246,8 @@ fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
         return Ok(None);
     };
     if name.get_ref().is_empty() || name.get_ref().contains('.') {
-        let problem = Problem::new("a name is not empty and has no dot", name.span());
-        return Err(problem.help("`NAME.true` and `NAME.false` are the ways of a `split`"));
+        let problem = Problem::new("a name must not be empty or contain a dot", name.span());
+        return Err(problem.help("`NAME.true` and `NAME.false` are the outputs of a `split`"));
     }
     Ok(Some(name))
 }
@@ -258,7 +262,7 @@ fn from(table: &mut DeTable<'_>) -> Result<Option<Vec<Spanned<String>>>, Problem
         _ => return Err(Problem::new("`from` is a name, or a list of names", span)),
     };
     if names.is_empty() {
-        return Err(Problem::new("`from` names nothing", span));
+        return Err(Problem::new("`from` is empty", span));
     }
     Ok(Some(names))
 }

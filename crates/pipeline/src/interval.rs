@@ -1,4 +1,4 @@
-//! `[source.interval]`: the numbers of a beat.
+//! `[source.interval]`: counts at a fixed interval.
 
 use std::convert::Infallible;
 use std::num::NonZeroU64;
@@ -10,10 +10,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::json::Json;
 
-/// 0, 1, 2 and so on, the first at once. A beat that is missed is left out, and the next ones keep their time.
+/// A source of 0, 1, 2 and so on, the first at once. A missed tick is skipped, and the following
+/// ticks keep the schedule.
 pub(crate) struct IntervalSource {
     every: Duration,
-    // Made when it is first needed, for only then there is a clock for certain.
+    // Created in `next`, because a tokio interval needs a runtime.
     ticks: Option<Interval>,
     next: u64,
     count: Option<NonZeroU64>,
@@ -56,11 +57,12 @@ mod tests {
     use super::IntervalSource;
 
     #[tokio::test(start_paused = true)]
-    async fn counts_on_the_beat_and_leaves_out_what_it_missed() {
+    async fn counts_at_the_interval_and_skips_missed_ticks() {
         let start = Instant::now();
-        let mut beat = IntervalSource::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));
+        let mut ticks =
+            IntervalSource::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));
         let mut seen = Vec::new();
-        while let Some(event) = beat.next().await.unwrap() {
+        while let Some(event) = ticks.next().await.unwrap() {
             seen.push((event.value.to_string(), start.elapsed().as_millis()));
             sleep(Duration::from_millis(if seen.len() == 1 { 25 } else { 1 })).await;
         }

@@ -1,5 +1,10 @@
 //! `Jq`: the expressions of a pipeline file, compiled once.
 
+mod arithmetic;
+mod paths;
+mod regex;
+mod rewrite;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,13 +18,14 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::json::Json;
 
-/// A jq expression that gives exactly one result for each value.
+/// A jq expression that gives exactly one result for each value. Clones share the compiled program.
 ///
-/// <https://jqlang.org/manual> describes the language. Compiled when the file is read; a copy shares it.
+/// <https://jqlang.org/manual> describes the language. The expression is compiled when the file is
+/// read.
 #[derive(Clone)]
 pub(crate) struct Jq(Arc<Program>);
 
-/// A jq expression in which the state is `.` and the value is `$item`.
+/// A jq expression that computes the next state from the state `.` and the value `$item`.
 #[derive(Clone, Debug)]
 pub(crate) struct JqStep(Jq);
 
@@ -29,23 +35,34 @@ struct Program {
 }
 
 impl Jq {
-    /// Compiles an expression in which these variables may be used (`["$item"]`).
+    /// Compiles an expression that may use the variables, such as `["$item"]`.
     pub(crate) fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
-        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-        let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
-        let program = File { code: text, path: () };
+        load_program(&arena, Vec::new(), text).map_err(|errors| syntax(text, &errors))?;
+        let definitions = rewrite::definitions(text, variables).ok_or("it is not jq")?;
+        let call = match variables {
+            [] => rewrite::EXPRESSION.to_owned(),
+            variables => format!("{}({})", rewrite::EXPRESSION, variables.join("; ")),
+        };
         let modules =
-            Loader::new(definitions).load(&arena, program).map_err(|e| syntax(text, &e))?;
+            load_program(&arena, definitions, &call).map_err(|errors| syntax(text, &errors))?;
+        let replaced = |name: &str| regex::functions().any(|(own, ..)| own == name);
+        let standard = jaq_std::funs().filter(move |(name, ..)| !replaced(name));
+        let functions = jaq_core::funs().chain(standard).chain(jaq_json::funs());
+        let functions = functions
+            .chain(regex::functions())
+            .chain(arithmetic::functions())
+            .chain(paths::functions());
         let filter = Compiler::default()
             .with_funs(functions)
             .with_global_vars(variables.iter().copied())
             .compile(modules)
-            .map_err(|e| undefined(&e))?;
+            .map_err(|errors| undefined(&errors))?;
         Ok(Self(Arc::new(Program { text: text.to_owned(), filter })))
     }
 
-    /// The one result for `input`, with the variables' values in the order in which they were named.
+    /// Returns the one result for `input`, with the values of the variables in the order of
+    /// [`compile`](Self::compile).
     pub(crate) fn call(
         &self,
         input: Json,
@@ -53,16 +70,17 @@ impl Jq {
     ) -> Result<Json, Failure> {
         let Program { text, filter } = &*self.0;
         let variables = variables.into_iter().map(|Json(value)| value);
-        // jaq is safe Rust; a fault in it is to cost one event, not the pipeline.
+        // A bug in jaq fails one event and does not end the pipeline. jaq is safe Rust, so a panic
+        // in it does not break memory safety.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let context = Ctx::<JustLut<Val>>::new(&filter.lut, Vars::new(variables));
             let mut results = filter.id.run((context, input.0));
             let first = results.next().ok_or(None)?;
-            let first = first.map_err(|exception| Some(said(exception)))?;
+            let first = first.map_err(|exception| Some(exception_message(exception)))?;
             match results.next() {
                 None => Ok(Json(first)),
                 Some(Ok(_)) => Err(None),
-                Some(Err(exception)) => Err(Some(said(exception))),
+                Some(Err(exception)) => Err(Some(exception_message(exception))),
             }
         }));
         let panicked = || Err(Some("jq itself failed".to_owned()));
@@ -75,12 +93,12 @@ impl Jq {
         })
     }
 
-    /// The one result for `input` of an expression without variables.
+    /// Returns the one result for `input` of an expression without variables.
     pub(crate) fn of(&self, input: &Json) -> Result<Json, Failure> {
         self.call(input.clone(), [])
     }
 
-    /// Whether the result is true: anything but `false` and `null`, as in jq.
+    /// Returns whether the result is true, which means anything but `false` and `null`, as in jq.
     pub(crate) fn holds(&self, input: &Json) -> Result<bool, Failure> {
         let Json(result) = self.of(input)?;
         Ok(!matches!(result, Val::Null | Val::Bool(false)))
@@ -88,14 +106,25 @@ impl Jq {
 }
 
 impl JqStep {
-    /// The result for a state and the value that moves it on.
+    /// Returns the next state, from the state and a value.
     pub(crate) fn call(&self, state: Json, item: Json) -> Result<Json, Failure> {
         self.0.call(state, [item])
     }
 }
 
-/// What an expression threw. `halt` would end the process; here it fails the event as `error` does.
-fn said(exception: jaq_core::Exn<'_, Val>) -> String {
+fn load_program<'a>(
+    arena: &'a Arena,
+    definitions: Vec<parse::Def<&'a str>>,
+    code: &'a str,
+) -> Result<load::Modules<&'a str, ()>, load::Errors<&'a str, ()>> {
+    let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let standard = standard.map(|definition| -> parse::Def<&'a str> { definition });
+    Loader::new(standard.chain(definitions)).load(arena, File { code, path: () })
+}
+
+/// Returns the message of an exception. `halt` would end the process; here it fails the event, as
+/// `error` does.
+fn exception_message(exception: jaq_core::Exn<'_, Val>) -> String {
     match exception.get_err() {
         Ok(error) => error.to_string(),
         Err(_) => "`halt` is not for pipelines".to_owned(),
@@ -183,6 +212,8 @@ fn compiled<'de, D: Deserializer<'de>>(
 }
 
 #[cfg(test)]
+mod differences;
+#[cfg(test)]
 mod fuzz;
 
 #[cfg(test)]
@@ -201,12 +232,12 @@ mod tests {
     fn an_expression_gives_its_one_result() {
         assert_eq!(call(".a + $item", "{\"a\": 1}").unwrap(), "8");
         assert_eq!(call("map(. * 2) | add", "[1, 2]").unwrap(), "6");
-        assert_eq!(call("{b: .a, a: 1.50}", "{\"a\": null}").unwrap(), "{\"b\":null,\"a\":1.5}");
+        assert_eq!(call("{b: .a, a: 1.50}", "{\"a\": null}").unwrap(), "{\"b\":null,\"a\":1.50}");
         assert_eq!(call("test(\"^a\")", "\"abc\"").unwrap(), "true");
     }
 
     #[test]
-    fn what_goes_wrong_names_the_expression() {
+    fn a_failure_names_the_expression() {
         assert_eq!(call(".a", "5").unwrap_err(), "jq_error: `.a`: cannot index 5 with \"a\"");
         assert_eq!(call("error(\"no\")", "5").unwrap_err(), "jq_error: `error(\"no\")`: \"no\"");
         let several = call(".[]", "[1, 2]").unwrap_err();
@@ -217,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_jq_is_said() {
+    fn a_syntax_error_says_what_is_expected() {
         let said = |expression| Jq::compile(expression, &[]).unwrap_err();
         assert_eq!(said(".a |"), "it ends where term should follow");
         assert_eq!(said("("), "it ends where what closes `(` should follow");

@@ -1,5 +1,8 @@
 //! `Json`: the values that flow between the steps of a pipeline file.
 
+mod read;
+mod write;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,47 +13,55 @@ use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A JSON value. Copies are cheap: arrays and objects are shared until one of them changes.
+/// A JSON value. Clones are cheap: arrays and objects are shared until one clone changes.
 ///
-/// Equal numbers are equal however they are written, and objects however their keys are ordered, so values can be keys
-/// of windows. Objects keep the order of their keys.
+/// Numbers compare by value and objects without regard to the order of their keys, so values can be
+/// keys of windows. Objects keep the order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json(pub(crate) Val);
 
 impl Json {
-    /// Reads one JSON value: strictly, and no deeper than 128 levels.
+    /// Parses exactly one JSON value, at most 128 levels deep.
     ///
     /// # Errors
     ///
-    /// `invalid_json`, with what is wrong and where.
+    /// Fails with `invalid_json`; the message says what is wrong and at which line and column.
     pub fn parse(bytes: &[u8]) -> Result<Self, Failure> {
-        let value = serde_json::from_slice(bytes);
-        value.map(Self).map_err(|error| {
+        let invalid = |error: &dyn fmt::Display| {
             Failure::new("invalid_json", format_args!("the value is not JSON: {error}"))
+        };
+        let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
+        read::read(text).map(Self).map_err(|error| {
+            // serde_json reads the same language and says at which line and column it stopped.
+            match serde_json::from_str::<serde_json::Value>(text) {
+                Err(located) => invalid(&located),
+                Ok(_) => invalid(&error),
+            }
         })
     }
 
-    /// Makes JSON of any value that serde can serialise.
+    /// Converts any value that serde can serialise.
     ///
     /// # Errors
     ///
-    /// `unserializable_result`, where the value has no JSON, such as a map whose keys are no strings.
+    /// Fails with `unserializable_result` if JSON cannot represent the value, such as a map whose
+    /// keys are not strings.
     pub fn encode<T: Serialize>(value: &T) -> Result<Self, Failure> {
         let json = serde_json::to_value(value).and_then(Val::deserialize).map(Self);
         json.map_err(|error| Failure::new("unserializable_result", error))
     }
 
-    /// Makes a value of any type that serde can deserialise.
+    /// Converts the value to any type that serde can deserialise.
     ///
     /// # Errors
     ///
-    /// `invalid_value`, with what was expected and what was there.
+    /// Fails with `invalid_value`; the message names the expected type and the value found.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let value = serde_json::to_value(self).and_then(serde_json::from_value);
         value.map_err(|error| Failure::new("invalid_value", error))
     }
 
-    /// The text, where the value is one.
+    /// Returns the text if the value is a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
@@ -59,7 +70,7 @@ impl Json {
         }
     }
 
-    /// What the value is, for messages: `a number`.
+    /// Returns the kind of the value with its article, for messages: `a number`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.0 {
@@ -72,30 +83,30 @@ impl Json {
         }
     }
 
-    /// A string.
+    /// Creates a string.
     pub(crate) fn text(text: &str) -> Self {
         Self(Val::utf8_str(text.to_owned()))
     }
 
-    /// The array of these values.
+    /// Creates an array of the values.
     pub(crate) fn array(members: impl IntoIterator<Item = Self>) -> Self {
         Self(members.into_iter().map(|member| member.0).collect())
     }
 
-    /// The value of an object's field.
+    /// Returns the value of an object's field.
     pub(crate) fn get(&self, field: &str) -> Option<Self> {
         let Val::Obj(fields) = &self.0 else { return None };
-        // The key is a value too; a short one.
+        // Keys of jaq objects are values, so the lookup allocates one.
         fields.get(&Val::utf8_str(field.to_owned())).cloned().map(Self)
     }
 
-    /// The object of these fields.
+    /// Creates an object of the fields.
     pub(crate) fn object(fields: impl IntoIterator<Item = (String, Self)>) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (Val::utf8_str(name), value.0));
         Self(Val::obj(fields.collect()))
     }
 
-    /// What a pointer points at.
+    /// Returns the value at a JSON pointer.
     pub(crate) fn at(&self, pointer: &Pointer) -> Option<Self> {
         let found = pointer.0.iter().try_fold(&self.0, |value, step| match value {
             Val::Obj(fields) => fields.get(&step.key),
@@ -105,7 +116,7 @@ impl Json {
         found.cloned().map(Self)
     }
 
-    /// An array with one more member.
+    /// Appends a member to an array; any other value is returned unchanged.
     pub(crate) fn pushed(mut self, member: Self) -> Self {
         if let Val::Arr(members) = &mut self.0 {
             jaq_json::Rc::make_mut(members).push(member.0);
@@ -113,12 +124,12 @@ impl Json {
         self
     }
 
-    /// The members of an array; none of anything else.
+    /// Returns the members of an array, or no members for any other value.
     pub(crate) fn members(self) -> Vec<Self> {
         self.into_members().unwrap_or_default()
     }
 
-    /// The members of an array; fails for anything else.
+    /// Returns the members of an array; fails for any other value.
     pub(crate) fn into_members(self) -> Result<Vec<Self>, Failure> {
         let Val::Arr(members) = self.0 else {
             let message = format_args!("the value is {} where an array is needed", self.kind());
@@ -127,10 +138,15 @@ impl Json {
         Ok(jaq_json::Rc::unwrap_or_clone(members).into_iter().map(Self).collect())
     }
 
-    /// The value as compact JSON text.
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        // Writing to memory cannot fail, and every value has a form.
-        serde_json::to_vec(self).unwrap_or_default().into()
+    /// Returns the value as compact JSON text.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `not_finite` if the value holds an infinity or NaN.
+    pub(crate) fn to_bytes(&self) -> Result<Bytes, Failure> {
+        let mut bytes = Vec::with_capacity(128);
+        write::write(&self.0, &mut bytes)?;
+        Ok(bytes.into())
     }
 }
 
@@ -152,11 +168,12 @@ impl From<f64> for Json {
     }
 }
 
-/// A JSON pointer (RFC 6901): `/user/name`, `/items/0`, or nothing for the whole value.
+/// A JSON pointer (RFC 6901), such as `/user/name` or `/items/0`. The empty pointer is the whole
+/// value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pointer(Vec<Step>);
 
-/// One step of a pointer: a field's name and, for arrays, the number that it writes.
+/// One reference token of a pointer: a field's name and, if it is a number, also an array index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     key: Val,
@@ -186,7 +203,10 @@ impl FromStr for Pointer {
 
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
+        match self.to_bytes() {
+            Ok(bytes) => f.write_str(&String::from_utf8_lossy(&bytes)),
+            Err(_) => self.0.fmt(f),
+        }
     }
 }
 
@@ -202,7 +222,8 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// A value as JSON has it: jq knows more than JSON, and what JSON has no form for takes the nearest it has, as jq does.
+/// Serialises a jq value. Values that JSON cannot represent are written as the nearest JSON value,
+/// as jq does.
 struct View<'a>(&'a Val);
 
 impl Serialize for View<'_> {
@@ -241,7 +262,7 @@ fn serialize_number<S: Serializer>(number: &Num, serializer: S) -> Result<S::Ok,
     let float = match number {
         Num::Int(value) => return serializer.serialize_i64(*value as i64),
         Num::Float(value) => *value,
-        // Integers that no machine word holds, and decimals as they were written.
+        // Integers beyond a machine word, and decimals with their original digits.
         Num::BigInt(_) | Num::Dec(_) => {
             let text = number.to_string();
             if let Ok(value) = text.parse::<u64>() {
@@ -250,7 +271,7 @@ fn serialize_number<S: Serializer>(number: &Num, serializer: S) -> Result<S::Ok,
             text.parse().unwrap_or(f64::NAN)
         }
     };
-    // What is no number is null for serde_json.
+    // serde_json writes NaN as null.
     serializer.serialize_f64(float.clamp(f64::MIN, f64::MAX))
 }
 
@@ -261,7 +282,7 @@ mod tests {
 
     use super::{Json, Pointer};
 
-    /// Any JSON value, small.
+    /// Small random JSON values.
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -281,23 +302,67 @@ mod tests {
         })
     }
 
-    #[test]
-    fn what_json_has_no_form_for_takes_the_nearest() {
-        let jq =
-            |text: &str| crate::jq::Jq::compile(text, &[]).unwrap().of(&Json::default()).unwrap();
-        assert_eq!(jq("nan").to_string(), "null");
-        assert_eq!(
-            jq("infinite").to_string(),
-            f64::MAX.to_string().parse::<f64>().map(|x| serde_json::json!(x).to_string()).unwrap()
-        );
-        assert_eq!(
-            jq("{(\"a\"): 18446744073709551615}").to_string(),
-            "{\"a\":18446744073709551615}"
-        );
+    fn jq(text: &str) -> Json {
+        crate::jq::Jq::compile(text, &[]).unwrap().of(&Json::default()).unwrap()
     }
 
     #[test]
-    fn a_pointer_is_a_pointer() {
+    fn a_number_that_json_cannot_represent_is_an_error() {
+        for text in ["nan", "[infinite]", "{a: -infinite}", "1e308 * 10"] {
+            assert_eq!(jq(text).to_bytes().unwrap_err().code(), "not_finite", "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_leave_as_they_came_whatever_their_size() {
+        for text in [
+            "18446744073709551617",
+            "-170141183460469231731687303715884105729",
+            "[1.10,1.0,1e2,0.1E-7,1e400,-0,-0.0,0.30000000000000000004]",
+            "{\"z\":1,\"a\":[{\"\":null}],\"m\":\"\u{e9}\"}",
+        ] {
+            assert_eq!(Json::parse(text.as_bytes()).unwrap().to_string(), text);
+        }
+        let long = "9".repeat(100_000);
+        assert_eq!(Json::parse(long.as_bytes()).unwrap().to_string(), long);
+        assert_eq!(jq("18446744073709551617 + 1").to_string(), "18446744073709551618");
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        for text in [
+            "NaN",
+            "-Infinity",
+            "+1",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "0x10",
+            "# comment\n1",
+            "[1,]",
+            "{1:2}",
+            "{\"a\":}",
+            "{\"a\" 1}",
+            "nul",
+            "\"\n\"",
+            "\"\\ud800\"",
+            "\"\\x41\"",
+            "1 2",
+            "'a'",
+            "b\"a\"",
+        ] {
+            let failure = Json::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(failure.code(), "invalid_json", "{text}");
+            assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
+        }
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(Json::parse(deep(127).as_bytes()).is_ok());
+        assert!(Json::parse(deep(128).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_pointer_finds_fields_and_array_members() {
         let at = |pointer: &str| {
             let pointer = pointer.parse::<Pointer>()?;
             Ok::<_, String>(
@@ -312,9 +377,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fuzz_every_value_leaves_as_it_came(value in values()) {
+        fn fuzz_every_value_is_written_as_it_was_read(value in values()) {
             let json = Json::parse(value.to_string().as_bytes()).unwrap();
-            prop_assert_eq!(serde_json::from_slice::<Value>(&json.to_bytes()).unwrap(), value.clone());
+            prop_assert_eq!(serde_json::from_slice::<Value>(&json.to_bytes().unwrap()).unwrap(), value.clone());
             prop_assert_eq!(&Json::encode(&value).unwrap(), &json);
             prop_assert_eq!(json.decode::<Value>().unwrap(), value);
         }
@@ -333,6 +398,17 @@ mod tests {
                 Json::parse(&bytes).is_ok(),
                 serde_json::from_slice::<Value>(&bytes).is_ok()
             );
+        }
+
+        #[test]
+        fn fuzz_what_looks_like_json_is_read_as_serde_json_reads_it(
+            text in r#"([\[\]{}:, \n]|"a"|"\\\\(n|u00e9|ud800|x)"|-|0|1|12|\\.5|e3|E-1|true|null|fals){0,12}"#
+        ) {
+            let read = Json::parse(text.as_bytes());
+            match serde_json::from_str::<Value>(&text) {
+                Ok(expected) => prop_assert_eq!(read.unwrap().decode::<Value>().unwrap(), expected),
+                Err(error) => prop_assert!(read.is_err() || error.to_string().contains("out of range")),
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `LetterFilter`: which dead letters to replay, as a jq expression.
+//! `LetterFilter`: selects the dead letters to replay, by a jq expression.
 
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -10,19 +10,22 @@ use forebay_stream::Failure;
 use crate::jq::Jq;
 use crate::json::Json;
 
-/// A jq expression over what a dead letter tells of itself, compiled.
+/// A compiled jq expression over the metadata and value of a dead letter.
 ///
-/// `.` is an object of `topic`, `partition`, `offset`, `code`, `stage`, `message`, `attempts`, `time` (seconds since 1970,
-/// as jq's `now`), `key` (text), and `value`: what the JSON in it says, else text. What is not there is null.
+/// `.` is an object of `topic`, `partition`, `offset`, `code`, `stage`, `message`, `attempts`,
+/// `time` (seconds since 1970, as in jq's `now`), `key` (a string), and `value` (the parsed JSON,
+/// or a string if it is not JSON). Absent fields are null.
 #[derive(Clone, Debug)]
 pub struct LetterFilter(Jq);
 
 impl LetterFilter {
-    /// Whether the result for the letter is true: anything but `false` and `null`, as in jq.
+    /// Returns whether the result for the letter is true: anything but `false` and `null`, as in
+    /// jq.
     ///
     /// # Errors
     ///
-    /// `jq_error` or `jq_results`, where the expression has no result for the letter, or more than one.
+    /// Fails with `jq_error` if the expression fails, and with `jq_results` if it does not give
+    /// exactly one result.
     pub fn passes(&self, letter: &Letter) -> Result<bool, Failure> {
         self.0.holds(&describe(letter))
     }
@@ -87,12 +90,13 @@ mod tests {
             attempts: 3,
             time: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)),
         };
-        let (key, value) = (copy(key), copy(value));
+        let key = copy(key);
+        let value = copy(value);
         Letter { about, key, value, headers: Vec::new(), at: origin("letters") }
     }
 
     #[test]
-    fn a_letter_is_described() {
+    fn an_expression_sees_the_metadata_and_value_of_a_letter() {
         assert_eq!(
             describe(&letter(Some(b"k\xff"), Some(b"{\"n\": 1}"))).to_string(),
             "{\"topic\":\"requests\",\"partition\":3,\"offset\":1042,\"code\":\"device_failed\",\
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_picks_letters() {
+    fn an_expression_selects_letters() {
         let passes = |text: &str| {
             let filter: LetterFilter = text.parse().unwrap();
             filter.passes(&letter(None, Some(b"{\"n\": 1}")))

@@ -1,15 +1,17 @@
-//! Pipelines from TOML files: the file, the validated plan, and the running pipeline.
+//! Pipelines from TOML files: the file, its validated plan, and the running pipeline.
 //!
-//! [`Plan::load`] reads a file, expands `${ENV}` and `${file:PATH}` in its strings and checks everything that can be checked without
-//! connecting to anything. [`Plan::graph`] draws it and [`Plan::run`] runs it. A [`Registry`] adds operators, sources,
-//! sinks and models of one's own. Only this crate knows TOML, and the types that describe the file's syntax never
-//! leave it.
+//! [`Plan::load`] reads a file, expands `${ENV}` and `${file:PATH}` in its strings, and checks
+//! everything that can be checked without connecting to anything. [`Plan::graph`] draws the plan
+//! and [`Plan::run`] runs it. A [`Registry`] adds the user's own operators, sources, sinks and
+//! models. Only this crate knows TOML, and it does not export the types that describe the file's
+//! syntax.
 
 mod answer;
 mod assemble;
 mod deadline;
 mod diagnostic;
 mod draw;
+mod enrich;
 mod expand;
 mod file;
 mod interval;

@@ -1,4 +1,4 @@
-//! JSON lines as a source and a sink: standard input and output, files.
+//! JSON lines as a source and a sink: standard input, standard output and files.
 
 mod follow;
 mod sink;

@@ -1,10 +1,10 @@
-//! `Nowhere`: a sink that takes answers and does nothing with them.
+//! `Nowhere`: a sink that discards its events.
 
 use std::convert::Infallible;
 
 use forebay_stream::{Event, Sink};
 
-/// `[sink.drop]`, and the end of pipelines that are only drawn.
+/// The sink of `[sink.drop]`, and of pipelines that are only drawn.
 pub(crate) struct Nowhere;
 
 impl<T: Send> Sink<T> for Nowhere {

@@ -1,4 +1,5 @@
-//! `Plan`: a pipeline file in which everything that can be checked without connecting has been checked.
+//! `Plan`: the validated form of a pipeline file. Everything that can be checked without connecting
+//! has been checked.
 
 mod delivery;
 mod ends;
@@ -24,58 +25,60 @@ use crate::file;
 use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
 use crate::step::Operator;
 
-pub(crate) use delivery::{OnFailure, Policy};
+pub(crate) use delivery::{OnFailure, Policy, STOP};
 pub(crate) use wiring::{Loop, NodeRef, Output, Port};
 
-/// A validated pipeline. Steps fit their neighbours, every name is defined, every value is in range.
+/// A validated pipeline: steps fit their neighbours, every name is defined, and every value is in
+/// range.
 #[derive(Clone)]
 pub struct Plan {
     pub(crate) name: String,
     pub(crate) order_of_answers: file::Order,
     pub(crate) on_failure: OnFailure,
-    /// Longest that a stopped pipeline takes to answer what is in flight.
+    /// The longest time that a stopped pipeline takes to answer what is in flight.
     pub(crate) shutdown_timeout: Duration,
     pub(crate) sources: Vec<SourcePlan>,
-    /// As the file has them.
+    /// The steps in the order of the file.
     pub(crate) steps: Vec<StepPlan>,
     pub(crate) sinks: Vec<SinkPlan>,
     pub(crate) models: BTreeMap<String, ModelPlan>,
-    /// The steps' numbers, each after those that it takes its values from; what leaves a loop after its feedback.
+    /// The numbers of the steps in the order in which they are assembled: each after the steps that
+    /// it takes from, and the steps that a loop leads to after the loop's `feedback` step.
     pub(crate) order: Vec<usize>,
     pub(crate) loops: Vec<Loop>,
     pub(crate) deadlines: Deadlines,
 }
 
-/// Where values come from.
+/// A source.
 #[derive(Clone)]
 pub(crate) enum SourcePlan {
-    /// A topic, read as a member of a consumer group.
+    /// A Kafka topic, read as a member of a consumer group.
     Kafka(SourceConfig),
     /// Standard input, one JSON value a line.
     Stdin,
     /// A file, one JSON value a line.
     File { path: PathBuf, follow: bool },
-    /// The numbers of a beat.
+    /// Numbers counted at a fixed interval.
     Interval { every: Duration, count: Option<NonZeroU64> },
     /// Requests over HTTP.
     Http(forebay_http::Config),
-    /// One of the user's own.
+    /// Registered by the user.
     Custom { kind: String, open: CustomSource },
 }
 
-/// One operator, and where its values come from.
+/// A step: one operator, and the ports that it takes from.
 #[derive(Clone)]
 pub(crate) struct StepPlan {
-    /// What graphs, failures and logs call it.
+    /// The name in graphs, failures and logs.
     pub(crate) name: String,
     pub(crate) operator: Operator,
-    /// Where its values come from, and what the file calls that.
+    /// The ports that it takes from, each with its name in the file.
     pub(crate) from: Vec<(Port, String)>,
-    /// For `collect`: where its signals come from.
+    /// The port of the signals of a `collect`.
     pub(crate) flush: Option<Port>,
 }
 
-/// Where results go.
+/// A sink, and the port that it takes from.
 #[derive(Clone)]
 pub(crate) struct SinkPlan {
     pub(crate) from: Port,
@@ -84,7 +87,7 @@ pub(crate) struct SinkPlan {
 
 #[derive(Clone)]
 pub(crate) enum SinkEnd {
-    /// A topic, in which replies carry their requests' keys.
+    /// A Kafka topic. Replies carry the keys of their requests.
     Kafka(SinkConfig),
     /// Standard output, one JSON value a line.
     Stdout,
@@ -92,65 +95,68 @@ pub(crate) enum SinkEnd {
     File(PathBuf),
     /// The responses to the requests of the HTTP source.
     Http,
-    /// Nowhere.
+    /// Discards its answers.
     Drop,
-    /// One of the user's own.
+    /// Registered by the user.
     Custom { kind: String, open: CustomSink },
 }
 
-/// A model, and what its steps will ask of it.
+/// A model, with the options that the steps calling it need.
 #[derive(Clone)]
 pub(crate) enum ModelPlan {
     Text(Box<TextPlan>),
     Custom(CustomModel),
 }
 
-/// A text model, and where it runs.
+/// A text model, and the devices that it runs on.
 #[derive(Clone)]
 pub(crate) struct TextPlan {
-    /// Its path is of no meaning where the model comes from the Hub.
+    /// The model's options. The path is unused if the model comes from the Hub.
     pub(crate) options: TextModelOptions,
     pub(crate) hub: Option<HubModel>,
     pub(crate) devices: Vec<DeviceChoice>,
-    /// How many on each device.
+    /// The number of replicas on each device.
     pub(crate) replicas: NonZeroUsize,
 }
 
 impl Plan {
-    /// Reads and checks the file at `path`, with the process's environment for `${NAME}`.
+    /// Reads and validates the file at `path`, with the process's environment for `${NAME}`.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that names the file, the line, and what would be right.
+    /// Returns a [`ConfigError`] with the file, the line, and how to correct it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::load_with(path, &Registry::new())
     }
 
-    /// [`load`](Self::load), with operators, sources, sinks and models of one's own.
+    /// Does the same as [`load`](Self::load), with the user's own operators, sources, sinks and
+    /// models.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that names the file, the line, and what would be right.
+    /// Returns a [`ConfigError`] with the file, the line, and how to correct it.
     pub fn load_with(path: &Path, registry: &Registry) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         Self::parse_with(path, &text, &|name| std::env::var(name).ok(), registry)
     }
 
-    /// Checks a pipeline file's text; `path` is what errors call it, `lookup` finds variables.
+    /// Validates the text of a pipeline file. `path` is the file's name in error messages; `lookup`
+    /// returns the values of variables.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that names the line and what would be right.
+    /// Returns a [`ConfigError`] with the line, and how to correct it.
     pub fn parse(path: &Path, text: &str, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         Self::parse_with(path, text, lookup, &Registry::new())
     }
 
-    /// [`parse`](Self::parse), with operators, sources, sinks and models of one's own.
+    /// Does the same as [`parse`](Self::parse), with the user's own operators, sources, sinks and
+    /// models.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that names the line and what would be right.
+    /// Returns a [`ConfigError`] with the line, and how to correct it.
     pub fn parse_with(
         path: &Path,
         text: &str,
@@ -160,17 +166,18 @@ impl Plan {
         parse(text, lookup, registry).map_err(|problem| problem.in_file(path, text))
     }
 
-    /// The pipeline's name, for logs.
+    /// Returns the pipeline's name, for logs.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Checks what may change without the file changing: that the models' directories are there.
+    /// Checks that the models' directories exist. This is not part of loading the plan, because the
+    /// directories may change while the file does not.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NoModel`] for the first that is not.
+    /// Returns [`ConfigError::NoModel`] for the first directory without a `config.json`.
     pub fn check_models(&self) -> Result<(), ConfigError> {
         for (name, model) in &self.models {
             if let ModelPlan::Text(model) = model
@@ -185,17 +192,19 @@ impl Plan {
         Ok(())
     }
 
-    /// The same pipeline with standard input for its source, and standard output for every sink that does not drop.
+    /// Replaces the source by standard input, and every sink except `drop` by standard output.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Stdio`] where there are several sources: standard input can be read once.
+    /// Returns [`ConfigError::Stdio`] if the plan has several sources, because standard input can
+    /// be read by one only.
     pub fn on_stdio(mut self) -> Result<Self, ConfigError> {
         if self.sources.len() > 1 {
             return Err(ConfigError::Stdio { sources: self.sources.len() });
         }
         self.sources.fill(SourcePlan::Stdin);
-        // Lines are answered in their places; there is no topic to keep those that fail.
+        // An error reply takes the place of its line in the output. Standard input and output have
+        // no topic for dead letters.
         self.on_failure.policy = Policy::Reply;
         for sink in &mut self.sinks {
             if !matches!(sink.end, SinkEnd::Drop) {
@@ -205,7 +214,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// The same pipeline with every Kafka end at other brokers.
+    /// Replaces the brokers of every Kafka source and sink, and of the dead letters.
     #[must_use]
     pub fn at_brokers(mut self, brokers: &str) -> Self {
         for source in self.kafka_sources_mut() {
@@ -222,7 +231,7 @@ impl Plan {
         self
     }
 
-    /// The same pipeline with every Kafka end at an embedded broker.
+    /// Replaces the brokers of every Kafka source and sink by an embedded broker.
     #[must_use]
     pub fn at_embedded_broker(self, broker: &EmbeddedBroker) -> Self {
         let mut plan = self.at_brokers(&broker.bootstrap_servers());
@@ -232,7 +241,7 @@ impl Plan {
         plan
     }
 
-    /// What it reads from Kafka.
+    /// Returns the Kafka sources.
     pub fn kafka_sources(&self) -> impl Iterator<Item = &SourceConfig> {
         self.sources.iter().filter_map(|source| match source {
             SourcePlan::Kafka(config) => Some(config),
@@ -240,7 +249,7 @@ impl Plan {
         })
     }
 
-    /// What it writes to Kafka.
+    /// Returns the Kafka sinks.
     pub fn kafka_sinks(&self) -> impl Iterator<Item = &SinkConfig> {
         self.sinks.iter().filter_map(|sink| match &sink.end {
             SinkEnd::Kafka(config) => Some(config),
@@ -248,7 +257,8 @@ impl Plan {
         })
     }
 
-    /// The Kafka topics that the pipeline reads or writes, those among them that requests may name for their replies.
+    /// Returns the Kafka topics that the pipeline reads or writes, including the listed topics that
+    /// requests may name for their replies.
     #[must_use]
     pub fn topics(&self) -> Vec<&str> {
         let read = self.kafka_sources().map(|source| source.topic.as_str());
@@ -261,7 +271,8 @@ impl Plan {
         topics.into_iter().collect()
     }
 
-    /// Whether it reads lines, of a file or of standard input: a job that ends, rather than a service.
+    /// Returns whether a source reads lines, from a file or standard input. Such a pipeline is a
+    /// job that ends and not a service.
     #[must_use]
     pub fn reads_lines(&self) -> bool {
         let lines =
@@ -269,11 +280,12 @@ impl Plan {
         self.sources.iter().any(lines)
     }
 
-    /// How many sinks it has that keep what they get.
+    /// Returns the number of sinks except `drop`.
     #[must_use]
     pub fn kept_by(&self) -> usize {
         self.sinks.iter().filter(|sink| !matches!(sink.end, SinkEnd::Drop)).count()
     }
+
     fn kafka_sources_mut(&mut self) -> impl Iterator<Item = &mut SourceConfig> {
         self.sources.iter_mut().filter_map(|source| match source {
             SourcePlan::Kafka(config) => Some(config),
@@ -283,7 +295,7 @@ impl Plan {
 }
 
 impl SourcePlan {
-    /// Whether its inputs have headers, and with them perhaps deadlines.
+    /// Returns whether inputs can have headers, and so deadlines.
     pub(crate) fn has_headers(&self) -> bool {
         match self {
             Self::Kafka(_) | Self::Http(_) | Self::Custom { .. } => true,
@@ -291,7 +303,7 @@ impl SourcePlan {
         }
     }
 
-    /// As graphs and logs show it.
+    /// Returns the name in graphs and logs.
     pub(crate) fn title(&self) -> String {
         match self {
             Self::Kafka(config) => format!("kafka: {}", config.topic),
@@ -307,7 +319,7 @@ impl SourcePlan {
 }
 
 impl SinkEnd {
-    /// As graphs and logs show it.
+    /// Returns the name in graphs and logs.
     pub(crate) fn title(&self) -> String {
         match self {
             Self::Kafka(config) => format!("kafka: {}", config.topic),

@@ -1,4 +1,4 @@
-//! Records: what sources give, and what is read from it.
+//! `Record`: the input that a source hands out, before it is decoded.
 
 use bytes::Bytes;
 use forebay_stream::{Event, Failure, Source};
@@ -6,24 +6,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::json::Json;
 
-/// What a source gives: bytes that are yet to be read, or a value.
+/// An input as a source hands it out: undecoded bytes, or a value.
 #[derive(Clone, Debug)]
 pub(crate) enum Record {
-    /// A record's value; `None` for a Kafka record that has none.
+    /// Undecoded bytes; `None` for a Kafka record without a value.
     Bytes(Option<Bytes>),
     Value(Json),
 }
 
 impl Record {
-    /// The value as it came, or as it would be written.
+    /// Returns the input's bytes; a value is encoded.
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         match self {
             Self::Bytes(bytes) => bytes.clone(),
-            Self::Value(value) => Some(value.to_bytes()),
+            Self::Value(value) => Some(value.to_string().into()),
         }
     }
 
-    /// The value; each way in which there is none has a code of its own.
+    /// Decodes the value. Each kind of unusable input has its own failure code.
     pub(crate) fn decode(self) -> Result<Json, Failure> {
         const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";
         let bytes = match self {
@@ -41,7 +41,7 @@ impl Record {
     }
 }
 
-/// A source of values, as records, until it ends or is told to stop.
+/// Adapts a source of values to records, and ends it when `stop` is cancelled.
 pub(crate) struct Until<S> {
     pub(crate) source: S,
     pub(crate) stop: CancellationToken,
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_a_code() {
+    fn each_kind_of_unusable_record_has_its_own_code() {
         assert_eq!(code(None), "null_value");
         assert_eq!(code(Some(b" \n")), "empty_value");
         assert_eq!(code(Some(b"{\"text\": \"a")), "invalid_json");
@@ -86,7 +86,7 @@ mod tests {
         }
 
         #[test]
-        fn deep_nesting_is_refused_rather_than_followed(depth in 129_usize..200_000) {
+        fn deep_nesting_is_refused(depth in 129_usize..200_000) {
             prop_assert_eq!(code(Some("[".repeat(depth).as_bytes())), "invalid_json");
         }
     }

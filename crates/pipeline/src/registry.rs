@@ -1,4 +1,4 @@
-//! `Registry`: operators, sources, sinks and models of one's own, for use in pipeline files.
+//! `Registry`: the user's own operators, sources, sinks and models, for use in pipeline files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +23,13 @@ use crate::task::Task;
 /// Any error of a connector or a model.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What pipeline files can use besides what Forebay brings along, each under a name and with settings of its own.
+/// The user's own operators, sources, sinks and models, each registered under a name for use in
+/// pipeline files.
 ///
-/// A registered thing is used as a built-in one is: `[[step]]` with `shout = { .. }`, `[source.NAME]`, `[sink.NAME]`
-/// and, for models, `[model.ANY.NAME]`. What stands in the table is deserialised into the settings' type when the file
-/// is read, so that a mistake in it is shown with its line; give that type `#[serde(deny_unknown_fields)]`.
+/// They are used like the built-in ones: `[[step]]` with `shout = { .. }`, `[source.NAME]`,
+/// `[sink.NAME]` and, for models, `[model.ANY.NAME]`. The table's settings are deserialised into
+/// the registered type when the file is read, so an error message shows the line of a mistake. Give
+/// that type `#[serde(deny_unknown_fields)]`, so that misspelt keys are mistakes too.
 ///
 /// ```
 /// use std::path::Path;
@@ -65,22 +67,22 @@ type ParseSource = Parse<CustomSource>;
 type ParseSink = Parse<CustomSink>;
 type ParseModel = Parse<CustomModel>;
 
-/// Opens a source of the user's, which ends when the token is cancelled.
+/// Opens a source of the user's own, which ends when the token is cancelled.
 #[derive(Clone)]
 pub(crate) struct CustomSource(Arc<OpenSource>);
 type OpenSource = dyn Fn(String, CancellationToken) -> BoxFuture<'static, Result<Flow<Record>, BoxError>>
     + Send
     + Sync;
 
-/// Opens a sink of the user's.
+/// Opens a sink of the user's own.
 #[derive(Clone)]
 pub(crate) struct CustomSink(Arc<OpenSink>);
 type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError>> + Send + Sync;
 
-/// Ends a flow in a sink that is open already.
+/// Attaches an open sink to a flow.
 pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
 
-/// Loads a model of the user's, on a thread with this name.
+/// Loads a model of the user's own, on a thread with the given name.
 #[derive(Clone)]
 pub(crate) struct CustomModel(Arc<LoadModel>);
 type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>
@@ -89,22 +91,24 @@ type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedMod
 
 pub(crate) type OnWarmUp = Box<dyn FnMut(WarmUp) + Send>;
 
-/// A model that is ready.
+/// A loaded model.
 pub(crate) struct LoadedModel {
     pub(crate) description: String,
     pub(crate) task: Task,
-    /// Resolves when the model's thread has ended although it was still needed.
+    /// Resolves when the model's thread has ended while it was still in use.
     pub(crate) closed: BoxFuture<'static, Failure>,
 }
 
 impl Registry {
-    /// Nothing besides what Forebay brings along.
+    /// Creates an empty registry: pipeline files can use the built-in operators, sources and sinks
+    /// only.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An operator on single values: `[[step]]` with `NAME = { .. }`. Batches reach it as arrays.
+    /// Registers an operator on single values, used as `[[step]]` with `NAME = { .. }`. A batch
+    /// reaches it as an array.
     #[must_use]
     pub fn step<S, F>(mut self, name: impl Into<String>, apply: F) -> Self
     where
@@ -120,9 +124,10 @@ impl Registry {
         self
     }
 
-    /// A source of JSON values: `[source.NAME]`. `open` is called when the pipeline starts.
+    /// Registers a source of JSON values, used as `[source.NAME]`. `open` is called when the
+    /// pipeline starts.
     ///
-    /// Receipts are as everywhere: a value is done when its answer is delivered, be that a result or an error.
+    /// An event's receipt is done when its answer, a result or an error, is delivered.
     #[must_use]
     pub fn source<S, C, E, F>(mut self, name: impl Into<String>, open: F) -> Self
     where
@@ -133,7 +138,8 @@ impl Registry {
     {
         let open = Arc::new(open);
         let parse = move |settings: Settings<'_>| {
-            let (settings, open) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&open));
+            let settings = Arc::new(file::value::<S>(settings)?);
+            let open = Arc::clone(&open);
             Ok(CustomSource(Arc::new(move |name, stop| {
                 let source = open(&settings).map_err(Into::into);
                 let flow = source.map(|source| Flow::from_source(name, Until { source, stop }));
@@ -144,7 +150,8 @@ impl Registry {
         self
     }
 
-    /// A sink of answers: `[sink.NAME]`. `open` is called when the pipeline starts, before its sources are opened.
+    /// Registers a sink of answers, used as `[sink.NAME]`. `open` is called when the pipeline
+    /// starts, before its sources are opened.
     #[must_use]
     pub fn sink<S, C, E, F>(mut self, name: impl Into<String>, open: F) -> Self
     where
@@ -155,7 +162,8 @@ impl Registry {
     {
         let open = Arc::new(open);
         let parse = move |settings: Settings<'_>| {
-            let (settings, open) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&open));
+            let settings = Arc::new(file::value::<S>(settings)?);
+            let open = Arc::clone(&open);
             Ok(CustomSink(Arc::new(move |name: String| {
                 let sink = open(&settings).map_err(Into::into);
                 let attach = sink.map(|sink| {
@@ -169,9 +177,10 @@ impl Registry {
         self
     }
 
-    /// A model from JSON to JSON: `[model.ANY.NAME]`, which steps call by `map_batch = { model = "ANY" }`.
+    /// Registers a model from JSON to JSON, used as `[model.ANY.NAME]`. Steps call it with
+    /// `map_batch = { model = "ANY" }`.
     ///
-    /// `load` runs on a thread that is the model's own, when the pipeline starts and again after a panic.
+    /// `load` runs on the model's own thread when the pipeline starts, and again after a panic.
     #[must_use]
     pub fn model<S, M, E, F>(mut self, name: impl Into<String>, load: F) -> Self
     where
@@ -182,15 +191,18 @@ impl Registry {
     {
         let load = Arc::new(load);
         let parse = move |settings: Settings<'_>| {
-            let (settings, load) = (Arc::new(file::value::<S>(settings)?), Arc::clone(&load));
+            let settings = Arc::new(file::value::<S>(settings)?);
+            let load = Arc::clone(&load);
             Ok(CustomModel(Arc::new(move |name: String, on_warm_up| {
-                let (settings, load) = (Arc::clone(&settings), Arc::clone(&load));
+                let settings = Arc::clone(&settings);
+                let load = Arc::clone(&load);
                 Box::pin(async move {
                     let build = move || {
                         load(&settings).map_err(|error| forebay_model::Error::Custom(error.into()))
                     };
                     let handle = ModelHandle::spawn(&name, build, on_warm_up).await?;
-                    let (called, watched) = (handle.clone(), handle.clone());
+                    let called = handle.clone();
+                    let watched = handle.clone();
                     Ok(LoadedModel {
                         description: handle.describe().to_owned(),
                         task: Task::Json(Arc::new(move |batch| {
@@ -239,7 +251,7 @@ impl Registry {
     }
 }
 
-/// `None` where nothing is registered under the name.
+/// `None` if nothing is registered under the name.
 pub(crate) type Parsed<T> = Option<Result<T, Problem>>;
 
 fn parsed<T>(known: &BTreeMap<String, Parse<T>>, name: &str, settings: Settings<'_>) -> Parsed<T> {
@@ -366,14 +378,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_registered_runs_as_what_is_built_in() {
+    async fn a_registered_operator_source_and_sink_run_like_built_in_ones() {
         let plan = parse("3\n[[step]]\nrepeat = { count = 4 }").unwrap();
         let summary = plan.run(CancellationToken::new(), |_| {}).await.unwrap();
         assert_eq!((summary.answers, summary.errors), (12, 0));
     }
 
     #[tokio::test]
-    async fn what_cannot_be_opened_ends_the_start_with_its_error() {
+    async fn a_source_that_cannot_be_opened_fails_the_start_with_its_error() {
         let plan = parse("0").unwrap();
         let error = plan.run(CancellationToken::new(), |_| {}).await.unwrap_err();
         assert!(error.is_startup());
@@ -385,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_settings_is_shown_where_it_is() {
+    fn a_mistake_in_the_settings_is_shown_with_its_line() {
         let error = parse("3\n[[step]]\nrepeat = { times = 4 }").unwrap_err();
         assert!(
             error.contains("unknown field `times`") && error.contains("own.toml:4:12"),

@@ -1,31 +1,46 @@
-//! Requests: the text that a value asks a text model about, each fault with a code of its own.
+//! Extracts the text from a text model's request.
+
+use std::fmt;
 
 use forebay_stream::Failure;
 
+use crate::jq::Jq;
 use crate::json::Json;
 
-/// The text of a request for a text model: a JSON string, or the field `text` of an object.
+/// Returns the text of a request: a JSON string, or the field `text` of an object. Each kind of
+/// unusable request has its own failure code.
 pub(crate) fn text(request: &Json) -> Result<String, Failure> {
-    const EXPECTED: &str = "send {\"text\": \"...\"} or a JSON string";
+    read(request, &"the request", &"the text", &"send {\"text\": \"...\"} or a JSON string")
+}
+
+/// Returns the text of a part of a request, which the setting `input` has extracted.
+pub(crate) fn text_of_input(part: &Json, input: &Jq) -> Result<String, Failure> {
+    let name = format_args!("the input `{input}`");
+    read(part, &name, &name, &"it must give a string")
+}
+
+fn read(
+    request: &Json,
+    name: &dyn fmt::Display,
+    text_name: &dyn fmt::Display,
+    hint: &dyn fmt::Display,
+) -> Result<String, Failure> {
     let field = match request.kind() {
         "an object" => Some(request.get("text").ok_or_else(|| {
-            let message = format_args!("the request has no field \"text\"; {EXPECTED}");
+            let message = format_args!("{name} has no field \"text\"; {hint}");
             Failure::new("missing_field", message)
         })?),
         _ => None,
     };
     let text = field.as_ref().unwrap_or(request);
+    let unusable = |code: &'static str, kind: &str| {
+        Err(Failure::new(code, format_args!("{text_name} is {kind}; {hint}")))
+    };
     match (text.as_str(), text.kind()) {
-        (Some(text), _) if text.trim().is_empty() => {
-            Err(Failure::new("empty_text", format_args!("the text is empty; {EXPECTED}")))
-        }
+        (Some(text), _) if text.trim().is_empty() => unusable("empty_text", "empty"),
         (Some(text), _) => Ok(text.to_owned()),
-        (None, "null") => {
-            Err(Failure::new("null_value", format_args!("the text is null; {EXPECTED}")))
-        }
-        (None, kind) => {
-            Err(Failure::new("invalid_type", format_args!("the text is {kind}; {EXPECTED}")))
-        }
+        (None, "null") => unusable("null_value", "null"),
+        (None, kind) => unusable("invalid_type", kind),
     }
 }
 
@@ -35,7 +50,7 @@ mod tests {
     use crate::json::Json;
 
     #[test]
-    fn each_fault_has_a_code() {
+    fn each_kind_of_unusable_request_has_its_own_code() {
         let code = |request: &str| {
             let text = text(&Json::parse(request.as_bytes()).unwrap());
             text.map_or_else(|failure| failure.code().to_owned(), |text| format!("ok {text}"))

@@ -1,7 +1,8 @@
-//! A plan, running.
+//! Runs a plan: loads models, opens sources and sinks, and drives the pipelines to their end.
 
 mod ends;
 mod error;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,13 @@ pub use error::RunError;
 
 use crate::assemble::{Assembled, Counts, assemble};
 use crate::draw::merged;
-use crate::plan::{ModelPlan, Plan, TextPlan};
+use crate::plan::{ModelPlan, Plan, STOP, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::task::{Task, TextTask};
 use crate::view::View;
+use stop::{FirstFailure, StopSink};
 
-/// What a starting pipeline tells.
+/// Progress of a pipeline, passed to the observer of [`Plan::run`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Progress {
@@ -33,60 +35,60 @@ pub enum Progress {
         /// The model's name.
         model: String,
     },
-    /// A file of a model is being fetched.
+    /// A file of a model is being downloaded.
     Download {
         /// The model's name.
         model: String,
-        /// How far it is.
+        /// The file, and how much of it has arrived.
         download: Download,
     },
-    /// A step of a model's warm-up is done.
+    /// A run of a model's warm-up is done.
     WarmUp {
         /// The model's name.
         model: String,
-        /// The step.
+        /// The run that is done.
         step: WarmUp,
     },
     /// A model is ready.
     Loaded {
         /// The model's name.
         model: String,
-        /// What it is and which device it is on.
+        /// The kind of the model, and its device.
         description: String,
     },
-    /// Requests are being taken.
+    /// The pipeline has started to take requests.
     Ready {
-        /// Shows the pipeline while it runs.
+        /// A live view of the running pipeline.
         view: View,
     },
-    /// A batch goes to a model.
+    /// A batch is handed to a model.
     Batch {
         /// The model's name.
         model: String,
-        /// Requests in it.
+        /// The number of requests in the batch.
         size: usize,
     },
 }
 
-/// What a pipeline did until its input ended or it was stopped.
+/// Totals of a pipeline that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Answers that left, errors counted in.
+    /// The number of answers, including errors.
     pub answers: u64,
-    /// Answers that were errors.
+    /// The number of answers that were errors.
     pub errors: u64,
 }
 
 type Observer = Arc<Mutex<dyn FnMut(Progress) + Send>>;
 
 impl Plan {
-    /// Loads the models, connects, and runs until the input ends or `stop` is cancelled; then answers what is in
-    /// flight, commits, and returns.
+    /// Loads the models, connects, and runs until the input ends or `stop` is cancelled; then
+    /// answers what is in flight, commits, and returns.
     ///
     /// # Errors
     ///
-    /// When something cannot be started, when a source, a sink or a model cannot go on, or when what was in flight
-    /// could not be answered within the shutdown timeout.
+    /// Returns an error if something cannot be started, if a source, a sink or a model fails while
+    /// running, or if the requests in flight are not answered within the shutdown timeout.
     pub async fn run(
         &self,
         stop: CancellationToken,
@@ -101,7 +103,8 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
-        // A group is joined last: not for a pipeline that cannot answer.
+        // The consumer group is joined last, when everything needed to answer is open: otherwise
+        // partitions would be assigned to a process that cannot serve them.
         let mut http = ends::open_http(self).await?;
         let mut connected = ends::connect(self).await?;
         let mut attach = Vec::new();
@@ -109,9 +112,11 @@ impl Plan {
             attach.push(ends::open_sink(self, &sink.end, http.as_ref(), &mut connected).await?);
         }
         let keep = ends::open_dead_letters(self, &mut connected).await?;
-        // Stopping the intake is also what a failure elsewhere leads to.
+        // A child token, so that sources also stop after a failure, without cancelling the caller's
+        // `stop`.
         let intake = stop.child_token();
-        let (mut records, mut sources) = (Vec::new(), Vec::new());
+        let mut records = Vec::new();
+        let mut sources = Vec::new();
         for (source, connected) in self.sources.iter().zip(connected) {
             let (flow, source) = ends::open_source(source, connected, &mut http, &intake).await?;
             records.push(flow);
@@ -120,25 +125,36 @@ impl Plan {
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
-        let Assembled { answers, dead_letters } =
+        let Assembled { answers, dead_letters, stops } =
             assemble(self, records, &task, &counts, &mut taps);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
-        let pipelines: Vec<Pipeline> = pipelines.chain(kept).collect();
+        let first_failure = FirstFailure::default();
+        let stops = stops.map(|failures| {
+            let sink = StopSink { intake: intake.clone(), first: first_failure.clone() };
+            failures.sink(STOP, sink)
+        });
+        let pipelines: Vec<Pipeline> = pipelines.chain(kept).chain(stops).collect();
         let view = View { graph: merged(&pipelines), taps };
         tell(&observer, Progress::Ready { view });
 
-        let ended = drive(pipelines, models.ends, &stop, self.shutdown_timeout).await;
+        let ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout).await;
         intake.cancel();
         let closed = {
-            // After a failure nothing is waited for: what is unresolved will be read again.
+            // After a failure the sources close without waiting: records that are not settled will
+            // be read again.
             let patience = if ended.is_ok() { Some(self.shutdown_timeout) } else { None };
             join_all(sources.into_iter().map(|source| source.close(patience))).await
         };
-        ended?;
+        match (ended, first_failure.error()) {
+            // The failure explains a drain that took too long, and offsets that stay uncommitted.
+            (Ok(()) | Err(RunError::Overdue { .. }), Some(stopped)) => return Err(stopped),
+            (ended, _) => ended?,
+        }
         closed.into_iter().collect::<Result<(), _>>()?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (results, errors) = (count(&counts.results), count(&counts.errors));
+        let results = count(&counts.results);
+        let errors = count(&counts.errors);
         Ok(Summary { answers: results + errors, errors })
     }
 }
@@ -146,7 +162,8 @@ impl Plan {
 #[derive(Default)]
 struct Models {
     tasks: BTreeMap<String, Task>,
-    /// Each resolves, with the model's name, when its thread has ended although it was still needed.
+    /// Futures that resolve with the model's name when a model's thread has ended while it was
+    /// still in use.
     ends: Vec<BoxFuture<'static, (String, Failure)>>,
 }
 
@@ -155,12 +172,14 @@ async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunErro
     for (name, model) in &plan.models {
         tell(observer, Progress::Loading { model: name.clone() });
         let on_warm_up = {
-            let (observer, model) = (Arc::clone(observer), name.clone());
+            let observer = Arc::clone(observer);
+            let model = name.clone();
             Box::new(move |step| tell(&observer, Progress::WarmUp { model: model.clone(), step }))
         };
         let loaded = match model {
             ModelPlan::Text(plan) => {
-                let (observer, model) = (Arc::clone(observer), name.clone());
+                let observer = Arc::clone(observer);
+                let model = name.clone();
                 let on_download = move |download| {
                     tell(&observer, Progress::Download { model: model.clone(), download });
                 };
@@ -187,7 +206,8 @@ async fn load_text(
     let TextPlan { options, hub, devices, replicas } = plan;
     let mut options = options.clone();
     if let Some(model) = hub {
-        let (model, mut tell) = (model.clone(), on_download);
+        let model = model.clone();
+        let mut tell = on_download;
         let fetch = move || Hub::from_env()?.fetch(&model, &mut tell);
         let fetched = tokio::task::spawn_blocking(fetch).await;
         options.path = fetched.map_err(|error| Error::Custom(error.into()))??;
@@ -203,17 +223,19 @@ async fn load_text(
     })
 }
 
-/// A model's task, which tells of the batches that it is given.
+/// Returns a model's task, wrapped so that it reports each batch to the observer.
 fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> Task {
-    // Every model that a step names has been loaded.
+    // Unreachable: every model that a step names has been loaded.
     let Some(task) = tasks.get(name) else { return Task::json_stub() };
-    let (observer, name) = (Arc::clone(observer), name.to_owned());
-    task.telling(Arc::new(move |size| {
+    let observer = Arc::clone(observer);
+    let name = name.to_owned();
+    task.observed(Arc::new(move |size| {
         tell(&observer, Progress::Batch { model: name.clone(), size });
     }))
 }
 
-/// Runs the pipelines to their end, to a model's end, or to the deadline after `stop`.
+/// Runs the pipelines until all have ended, a model has ended, or the shutdown timeout after `stop`
+/// has passed.
 async fn drive(
     pipelines: Vec<Pipeline>,
     model_ends: Vec<BoxFuture<'static, (String, Failure)>>,
@@ -231,13 +253,15 @@ async fn drive(
         tracing::info!("stopping: answering what is in flight");
         tokio::time::sleep(shutdown_timeout).await;
     };
-    // In tasks, so that an expression that goes on for ever cannot keep the deadline from being seen. All are run to
-    // their end, for one that fails ends the others through what they share.
+    // Each pipeline runs in its own task, so that an expression that never returns cannot keep this
+    // function from seeing the deadline. After an error the loop goes on, because the failing
+    // pipeline ends the others through their shared receipts and flows.
     let mut running: JoinSet<_> = pipelines.into_iter().map(Pipeline::run).collect();
     let run = async {
         let mut ended = Ok(());
         while let Some(next) = running.join_next().await {
-            // A panic is an error of the run; only this function's own end cancels one.
+            // `run` turns panics into errors, and tasks are cancelled only when this function ends,
+            // so a `JoinError` never arrives here.
             ended = ended.and(next.unwrap_or(Ok(())));
         }
         ended

@@ -1,6 +1,7 @@
-//! Steps: what each operator is called in a pipeline file, which settings it takes, and how a flow is put through it.
+//! The operators of a pipeline file: their names, their settings, and how each is applied to a
+//! flow.
 //!
-//! One file each. To add one, write its file and name it in [`BUILT_IN`].
+//! Each operator has its own file. To add one, write its file and list it in [`BUILT_IN`].
 
 mod accumulate;
 mod adaptive_window;
@@ -63,28 +64,28 @@ pub(crate) use split::Split;
 pub(crate) use tap::Tap;
 use timed_window_unique::TimedWindowUnique;
 
-/// A step's operator, by what flows into it and out of it.
+/// A step's operator, by the types of its inputs and outputs.
 #[derive(Clone, Debug)]
 pub(crate) enum Operator {
-    /// Values in, values out. Batches come in as arrays.
+    /// Takes values and gives values. Batches arrive as arrays.
     Values(Arc<dyn OnValues>),
-    /// Values in, batches out.
+    /// Takes values and gives batches.
     Window(Arc<dyn Window>),
-    /// Batches in, values out; and arrays, where it says so.
+    /// Takes batches or arrays, and gives values.
     Batches(Arc<dyn OnBatches>),
-    /// Several flows of values in, one out.
+    /// Takes several flows of values, and gives one.
     Join(Arc<dyn Join>),
-    /// Values and a flow of signals in, batches out.
+    /// Takes values and a flow of signals, and gives batches.
     Collect(Collect),
-    /// Batches through a model or an expression.
+    /// Passes batches through a model or an expression.
     MapBatch(MapBatch),
-    /// Values in and out, and the last are kept to be looked at.
+    /// Passes values on, and keeps the last ones for display.
     Tap(Tap),
-    /// Values in, and each goes one of two ways.
+    /// Passes each value on to one of two outputs.
     Split(Split),
-    /// Values in, and all go every way.
+    /// Passes every value on to all its takers.
     Branch(Branch),
-    /// Values in, which come out again at a step before.
+    /// Sends values back to an earlier step.
     Feedback(Feedback),
 }
 
@@ -97,20 +98,21 @@ pub(crate) trait OnValues: fmt::Debug + Send + Sync + 'static {
 pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json>;
 
-    /// The limits of a window that leaves it to the model that takes its batches how they are chosen.
+    /// The limits of an adaptive window whose batches are chosen by token lengths if its taker is a
+    /// text model; `None` for any other window.
     fn limits(&self) -> Option<AdaptiveWindow> {
         None
     }
 
-    /// What in it only a text model can make sense of, and where that stands.
-    fn is_for_texts(&self) -> Option<(&'static str, Range<usize>)> {
+    /// The setting that only a text model supports, with its place in the file.
+    fn text_only_setting(&self) -> Option<(&'static str, Range<usize>)> {
         None
     }
 
-    /// Most values in one batch.
+    /// The largest batch, in values.
     fn max_size(&self) -> NonZeroUsize;
 
-    /// Most values that it may keep for any length of time; `None` where there is no such number.
+    /// The most values that it may hold without a time limit; `None` if their number is unbounded.
     fn keeps(&self) -> Option<usize>;
 }
 
@@ -123,22 +125,22 @@ pub(crate) trait OnBatches: fmt::Debug + Send + Sync + 'static {
 
 /// An operator that makes one flow of several.
 pub(crate) trait Join: fmt::Debug + Send + Sync + 'static {
-    /// The joined flow, whose operators are called `name`; `from` names the steps that the flows come from. `None`
-    /// where there are no flows.
+    /// Joins the flows, by operators named `name`. `from` holds the names of the flows. Returns
+    /// `None` if there are no flows.
     fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>>;
 
-    /// How many flows it needs.
-    fn fewest(&self) -> usize {
+    /// The smallest number of flows that it joins.
+    fn min_inputs(&self) -> usize {
         2
     }
 
-    /// Fails where the settings do not fit the steps that are joined.
+    /// Checks the settings against the names of the joined flows.
     fn check(&self, _from: &[String]) -> Result<(), Problem> {
         Ok(())
     }
 }
 
-/// Reads an operator's settings.
+/// Parses an operator's settings.
 type Parse = fn(Spanned<DeValue<'_>>) -> Result<Operator, Problem>;
 
 /// Every operator that a step can name, in alphabetical order.
@@ -146,35 +148,35 @@ pub(crate) const BUILT_IN: &[(&str, Parse)] = &[
     ("accumulate", |value| values(table::<accumulate::Accumulate>(value))),
     ("adaptive_window", |value| window(table::<adaptive_window::AdaptiveWindow>(value))),
     ("branch", |value| table(value).map(Operator::Branch)),
-    ("buffer", |value| values(short::<buffer::Buffer, NonZeroUsize>(value))),
+    ("buffer", |value| values(table_or_value::<buffer::Buffer, NonZeroUsize>(value))),
     ("collect", |value| table(value).map(Operator::Collect)),
     ("combine_latest", |value| join(table::<combine_latest::CombineLatest>(value))),
-    ("delay", |value| values(short::<delay::Delay, Interval>(value))),
+    ("delay", |value| values(table_or_value::<delay::Delay, Interval>(value))),
     ("detach", |value| values(table::<detach::Detach>(value))),
     ("feedback", |value| table(value).map(Operator::Feedback)),
-    ("filter", |value| values(short::<filter::Filter, Jq>(value))),
+    ("filter", |value| values(table_or_value::<filter::Filter, Jq>(value))),
     ("flatten", |value| batches(table::<flatten::Flatten>(value))),
     ("fold", |value| batches(table::<fold::Fold>(value))),
     ("frequencies", |value| values(table::<frequencies::Frequencies>(value))),
-    ("inspect", |value| values(short::<inspect::Inspect, Jq>(value))),
+    ("inspect", |value| values(table_or_value::<inspect::Inspect, Jq>(value))),
     ("latest", |value| values(table::<latest::Latest>(value))),
     ("len", |value| batches(table::<len::Len>(value))),
-    ("map", |value| values(short::<map::Map, Jq>(value))),
+    ("map", |value| values(table_or_value::<map::Map, Jq>(value))),
     ("map_async", |value| values(table::<map_async::MapAsync>(value))),
     ("map_async_unordered", |value| values(table::<map_async::MapAsyncUnordered>(value))),
-    ("map_batch", |value| short::<MapBatch, Jq>(value).map(Operator::MapBatch)),
-    ("partition", |value| window(short::<partition::Partition, NonZeroUsize>(value))),
-    ("partition_unique", |value| window(short::<PartitionUnique, NonZeroUsize>(value))),
-    ("pluck", |value| values(short::<pluck::Pluck, pluck::Paths>(value))),
-    ("rate_limit", |value| values(short::<rate_limit::RateLimit, Interval>(value))),
-    ("remove", |value| values(short::<filter::Remove, Jq>(value))),
+    ("map_batch", |value| table_or_value::<MapBatch, Jq>(value).map(Operator::MapBatch)),
+    ("partition", |value| window(table_or_value::<partition::Partition, NonZeroUsize>(value))),
+    ("partition_unique", |value| window(table_or_value::<PartitionUnique, NonZeroUsize>(value))),
+    ("pluck", |value| values(table_or_value::<pluck::Pluck, pluck::Paths>(value))),
+    ("rate_limit", |value| values(table_or_value::<rate_limit::RateLimit, Interval>(value))),
+    ("remove", |value| values(table_or_value::<filter::Remove, Jq>(value))),
     ("scan", |value| values(table::<scan::Scan>(value))),
     ("slice", |value| values(table::<slice::Slice>(value))),
-    ("sliding_window", |value| window(short::<SlidingWindow, NonZeroUsize>(value))),
-    ("split", |value| short::<Split, Jq>(value).map(Operator::Split)),
+    ("sliding_window", |value| window(table_or_value::<SlidingWindow, NonZeroUsize>(value))),
+    ("split", |value| table_or_value::<Split, Jq>(value).map(Operator::Split)),
     ("starmap", |value| values(table::<starmap::Starmap>(value))),
-    ("tap", |value| short::<Tap, NonZeroUsize>(value).map(Operator::Tap)),
-    ("timed_window", |value| window(short::<timed_window::TimedWindow, Interval>(value))),
+    ("tap", |value| table_or_value::<Tap, NonZeroUsize>(value).map(Operator::Tap)),
+    ("timed_window", |value| window(table_or_value::<timed_window::TimedWindow, Interval>(value))),
     ("timed_window_unique", |value| window(table::<TimedWindowUnique>(value))),
     ("union", |value| join(table::<union::Union>(value))),
     ("unique", |value| values(table::<unique::Unique>(value))),
@@ -184,7 +186,7 @@ pub(crate) const BUILT_IN: &[(&str, Parse)] = &[
 
 type Parsed<T> = Result<T, Problem>;
 
-/// Settings that are a table.
+/// Parses settings from a table.
 fn table<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Parsed<T> {
     if !value.get_ref().is_table() {
         let kind = file::article(value.get_ref());
@@ -197,8 +199,8 @@ fn table<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Parsed<T> {
     file::value(value)
 }
 
-/// Settings that are a table, or a single value that stands for one.
-fn short<T, S>(value: Spanned<DeValue<'_>>) -> Parsed<T>
+/// Parses settings from a table, or from a single value in its place.
+fn table_or_value<T, S>(value: Spanned<DeValue<'_>>) -> Parsed<T>
 where
     T: DeserializeOwned + From<S>,
     S: DeserializeOwned,
@@ -222,7 +224,7 @@ fn join(settings: Parsed<impl Join>) -> Parsed<Operator> {
     Ok(Operator::Join(Arc::new(settings?)))
 }
 
-/// Joins flows two by two into one of arrays.
+/// Joins flows pair by pair into a flow of arrays.
 fn fold_pairs(
     flows: Vec<Flow<Json>>,
     join: impl Fn(Flow<Json>, Flow<Json>) -> Flow<(Json, Json)>,
@@ -238,7 +240,7 @@ fn fold_pairs(
     }))
 }
 
-/// What tells values apart: an expression of them, or else they themselves.
+/// Returns the function that computes a value's key: an expression, or by default the value itself.
 fn key(jq: Option<Jq>) -> impl FnMut(&Json) -> Result<Json, Failure> + Send + 'static {
     move |value| match &jq {
         Some(jq) => jq.of(value),
@@ -246,12 +248,12 @@ fn key(jq: Option<Jq>) -> impl FnMut(&Json) -> Result<Json, Failure> + Send + 's
     }
 }
 
-/// `a`, `b` and so on, for messages.
+/// Lists names for messages: `a`, `b`.
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-// Defaults; docs/operators.md names them.
+// The operators' defaults, as docs/operators.md lists them.
 
 const fn default_true() -> bool {
     true
@@ -261,17 +263,17 @@ const fn default_one() -> NonZeroUsize {
     NonZeroUsize::MIN
 }
 
-/// Of queues between steps.
+/// Capacity of queues between steps, in values.
 const fn default_queue() -> NonZeroUsize {
     NonZeroUsize::new(64).expect("64 is not zero")
 }
 
-/// Of windows.
+/// Largest batch of windows, in values.
 const fn default_window() -> NonZeroUsize {
     NonZeroUsize::new(1024).expect("1024 is not zero")
 }
 
-/// Of what is remembered.
+/// Number of keys that stateful operators remember.
 const fn default_memory() -> NonZeroUsize {
     NonZeroUsize::new(65_536).expect("65536 is not zero")
 }

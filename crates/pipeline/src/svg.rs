@@ -1,4 +1,4 @@
-//! Graphs as SVG pictures.
+//! Draws graphs as SVG.
 
 use forebay_stream::{Graph, NodeKind};
 use layout::backends::svg::SVGWriter;
@@ -9,7 +9,8 @@ use layout::core::style::StyleAttr;
 use layout::std_shapes::shapes::{Arrow, Element, ShapeKind};
 use layout::topo::layout::VisualGraph;
 
-/// Draws a graph: ends are ovals, windows rounded, batches ringed, junctions filled, and the rest are boxes.
+/// Draws a graph as SVG. Sources and sinks are ovals, windows have rounded corners, batch operators
+/// have double outlines, junctions are filled ovals, and other operators are boxes.
 #[must_use]
 pub fn svg(graph: &Graph) -> String {
     const HEIGHT: f64 = 36.0;

@@ -1,34 +1,34 @@
-//! Tasks: how a step's JSON requests reach a model, and how its outputs become JSON.
+//! `Task`: carries a step's JSON requests to a model, and its outputs back as JSON.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::enrich::{Enrich, Extracted};
 use crate::json::Json;
-use crate::request;
-use forebay_model::{TextHandle, TextOutput, Tokens};
+use forebay_model::{Label, TextHandle, TextOutput, Tokens};
 use forebay_stream::batching::{CostModel, Shapes};
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
 use futures::future::BoxFuture;
 
-/// What a model does for a step.
+/// The function of a model that a step calls.
 #[derive(Clone)]
 pub(crate) enum Task {
-    /// Texts, which can be tokenised before they are gathered.
+    /// A text model, whose texts can be tokenised before they are gathered into batches.
     Text(TextTask),
-    /// JSON in, JSON out.
+    /// A model from JSON to JSON.
     Json(JsonTask),
 }
 
-/// A batch of requests in, one JSON result each out.
+/// Takes a batch of requests, and returns one JSON result for each.
 pub(crate) type JsonTask =
     Arc<dyn Fn(Batch<Json>) -> BoxFuture<'static, BatchResult<Json>> + Send + Sync>;
 
-/// Told the size of each batch.
+/// A callback that is passed the size of each batch.
 pub(crate) type OnBatch = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl Task {
-    /// The same, which tells of the batches that it is given.
-    pub(crate) fn telling(&self, on_batch: OnBatch) -> Self {
+    /// Returns the same task, which calls `on_batch` before each batch.
+    pub(crate) fn observed(&self, on_batch: OnBatch) -> Self {
         match self {
             Self::Text(task) => Self::Text(TextTask { on_batch, ..task.clone() }),
             Self::Json(task) => {
@@ -41,31 +41,37 @@ impl Task {
         }
     }
 
-    /// Stands for a model of the user's where a pipeline is drawn and not run.
+    /// Returns a placeholder for a model of the user's own, for a pipeline that is only drawn.
     pub(crate) fn json_stub() -> Self {
         Self::Json(Arc::new(|_| Box::pin(std::future::ready(Err(unloaded())))))
     }
 }
 
-/// A text model's task. Requests without a usable text fail alone, and cost the model nothing.
+/// A text model's task. Values without a usable text fail alone and never reach the model.
 #[derive(Clone)]
 pub(crate) struct TextTask {
-    /// `None` where a pipeline is drawn and not run.
+    /// `None` if the pipeline is only drawn.
     model: Option<TextHandle>,
     on_batch: OnBatch,
+    enrich: Arc<Enrich>,
 }
 
 impl TextTask {
     pub(crate) fn new(model: TextHandle) -> Self {
-        Self { model: Some(model), on_batch: Arc::new(|_| {}) }
+        Self { model: Some(model), ..Self::stub() }
     }
 
-    /// Stands for a model where a pipeline is drawn and not run.
+    /// Returns a placeholder for a text model, for a pipeline that is only drawn.
     pub(crate) fn stub() -> Self {
-        Self { model: None, on_batch: Arc::new(|_| {}) }
+        Self { model: None, on_batch: Arc::new(|_| {}), enrich: Arc::default() }
     }
 
-    /// What the model's device costs.
+    /// Returns the same task, for a step with these settings.
+    pub(crate) fn enriching(self, enrich: Arc<Enrich>) -> Self {
+        Self { enrich, ..self }
+    }
+
+    /// Returns the cost model of the model's device.
     pub(crate) fn costs(&self) -> Arc<CostModel> {
         match &self.model {
             Some(model) => model.costs(),
@@ -73,20 +79,23 @@ impl TextTask {
         }
     }
 
-    /// What the model is given of a request.
-    pub(crate) async fn tokenize(self, request: Json) -> Result<Tokens, Failure> {
-        let text = request::text(&request)?;
-        self.model.ok_or_else(unloaded)?.tokenize(text).await
+    /// Extracts the texts of a value and returns their tokens.
+    pub(crate) async fn tokenize(self, value: Json) -> Result<Extracted<Tokens>, Failure> {
+        let model = self.model.as_ref().ok_or_else(unloaded)?;
+        let texts = self.enrich.texts(&value);
+        let tokens = texts.try_map(|text| model.clone().tokenize(text)).await;
+        self.enrich.admit(tokens)
     }
 }
 
-impl MapBatch<Tokens> for TextTask {
+impl MapBatch<Extracted<Tokens>> for TextTask {
     type Output = Json;
 
-    async fn call(&self, batch: Batch<Tokens>) -> BatchResult<Json> {
+    async fn call(&self, batch: Batch<Extracted<Tokens>>) -> BatchResult<Json> {
         (self.on_batch)(batch.len());
-        let outputs = self.model.as_ref().ok_or_else(unloaded)?.call(batch).await?;
-        Ok(outputs.into_iter().map(encode).collect())
+        let model = self.model.as_ref().ok_or_else(unloaded)?;
+        let call = |tokens: Batch<Tokens>| async { model.call(tokens).await.map(to_json) };
+        self.enrich.call(&batch, call).await
     }
 
     fn slots(&self) -> NonZeroUsize {
@@ -107,37 +116,91 @@ impl MapBatch<Tokens> for TextTask {
 impl MapBatch<Json> for TextTask {
     type Output = Json;
 
-    async fn call(&self, requests: Batch<Json>) -> BatchResult<Json> {
-        (self.on_batch)(requests.len());
+    async fn call(&self, values: Batch<Json>) -> BatchResult<Json> {
+        (self.on_batch)(values.len());
         let model = self.model.as_ref().ok_or_else(unloaded)?;
-        let texts: Vec<_> = requests.iter().map(request::text).collect();
-        let good: Vec<_> = texts.iter().flatten().cloned().collect();
-        let outputs = if good.is_empty() { Vec::new() } else { model.call(good.into()).await? };
-        let mut outputs = outputs.into_iter();
-        let missing = || Err(Failure::new("internal", "the model gave too few results"));
-        let result = |text: Result<String, Failure>| {
-            text.and_then(|_| encode(outputs.next().unwrap_or_else(missing)))
-        };
-        Ok(texts.into_iter().map(result).collect())
+        let texts: Vec<_> = values.iter().map(|value| self.enrich.texts(value)).collect();
+        let call = |texts: Batch<String>| async { model.call(texts).await.map(to_json) };
+        self.enrich.call(&texts, call).await
     }
 
     fn slots(&self) -> NonZeroUsize {
-        MapBatch::<Tokens>::slots(self)
+        MapBatch::<Extracted<Tokens>>::slots(self)
     }
 
     fn keeps_order(&self) -> bool {
-        MapBatch::<Tokens>::keeps_order(self)
+        MapBatch::<Extracted<Tokens>>::keeps_order(self)
     }
 
     async fn ready(&self) {
-        MapBatch::<Tokens>::ready(self).await;
+        MapBatch::<Extracted<Tokens>>::ready(self).await;
     }
 }
 
-fn encode(output: Result<TextOutput, Failure>) -> Result<Json, Failure> {
-    Json::encode(&output?)
+/// Returns the same task, for a step with these settings.
+pub(crate) fn enriching(task: JsonTask, enrich: Arc<Enrich>) -> JsonTask {
+    Arc::new(move |values| {
+        let task = Arc::clone(&task);
+        let enrich = Arc::clone(&enrich);
+        Box::pin(async move {
+            let inputs: Vec<_> = values.iter().map(|value| enrich.json(value)).collect();
+            enrich.call(&inputs, |inputs| task(inputs)).await
+        })
+    })
+}
+
+fn to_json(outputs: Vec<Result<TextOutput, Failure>>) -> Vec<Result<Json, Failure>> {
+    outputs.into_iter().map(|output| output.map(Json::from)).collect()
+}
+
+impl From<TextOutput> for Json {
+    fn from(output: TextOutput) -> Self {
+        match output {
+            TextOutput::Label(label) => label.into(),
+            TextOutput::Labels(labels) => Self::array(labels.into_iter().map(Self::from)),
+            TextOutput::Embedding { embedding } => {
+                let numbers = embedding.into_iter().map(|number| Self::from(f64::from(number)));
+                Self::object([("embedding".to_owned(), Self::array(numbers))])
+            }
+        }
+    }
+}
+
+impl From<Label> for Json {
+    fn from(Label { label, score }: Label) -> Self {
+        let score = Self::from(f64::from(score));
+        Self::object([("label".to_owned(), Self::text(&label)), ("score".to_owned(), score)])
+    }
 }
 
 fn unloaded() -> Failure {
     Failure::new("model_unavailable", "the model is not loaded")
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_model::{Label, TextOutput};
+
+    use crate::json::Json;
+
+    #[test]
+    fn an_output_has_the_json_that_serde_gives_it() {
+        let label = || Label { label: "good \"news\"".to_owned(), score: 0.75 };
+        let outputs = [
+            TextOutput::Label(label()),
+            TextOutput::Labels(vec![label(), label()]),
+            TextOutput::Embedding { embedding: vec![0.1, -2.5e-9, 0.0] },
+        ];
+        for output in outputs {
+            let expected = serde_json::to_string(&serde_json::to_value(&output).unwrap()).unwrap();
+            assert_eq!(Json::from(output).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_not_a_number_is_an_error_instead_of_null() {
+        let output = TextOutput::Label(Label { label: "good".to_owned(), score: f32::NAN });
+        let failure = Json::from(output).to_bytes().unwrap_err();
+        assert_eq!(failure.code(), "not_finite");
+    }
 }

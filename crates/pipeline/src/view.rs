@@ -1,4 +1,4 @@
-//! `View`: a look into a running pipeline.
+//! `View`: a live view of a running pipeline.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use forebay_stream::{Graph, Tap};
 
 use crate::json::Json;
 
-/// What a running pipeline shows of itself. Copies show the same pipeline.
+/// A live view of a running pipeline: its graph with counters, and the values seen by its taps.
+/// Clones show the same pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub(crate) graph: Graph,
@@ -14,13 +15,13 @@ pub struct View {
 }
 
 impl View {
-    /// The pipeline's operators. Their counters go on counting.
+    /// Returns the pipeline's operators, with counters that are updated while it runs.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The last values that passed each `tap`, by its name, the oldest first.
+    /// Returns the last values that passed each `tap`, by the tap's name, oldest first.
     #[must_use]
     pub fn taps(&self) -> BTreeMap<&str, Vec<Json>> {
         self.taps.iter().map(|(name, tap)| (name.as_str(), tap.recent())).collect()

@@ -1,4 +1,4 @@
-//! What a pipeline does about deadlines: a late request costs the model nothing, and is answered all the same.
+//! Deadlines in a pipeline: a late request is answered with an error and never reaches the model.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -30,8 +30,8 @@ topic = "replies"
 path = "m"
 "#;
 
-/// A clock that moves by a millisecond whenever it is looked at: once for each request with a deadline when it comes, and
-/// once when it is handed to the model.
+/// A clock that advances by a millisecond whenever it is read: once for each request with a
+/// deadline when it arrives, and once when it is handed to the model.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 
 fn now() -> SystemTime {
@@ -52,15 +52,16 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
     plan.deadlines.now = now;
     let requests = [
         request(0, None),
-        // Comes at 1 and goes to the model at 3.
+        // Arrives at 1 and is handed to the model at 3.
         request(1, Some("3")),
-        // Comes at 2 and goes to the model at 4.
+        // Arrives at 2 and is handed to the model at 4.
         request(2, Some("5")),
-        // A whole batch that comes in time, from 5 to 7, and goes to the model late, from 8 to 10.
+        // A whole batch that arrives in time, from 5 to 7, and would be handed to the model late,
+        // from 8 to 10.
         request(3, Some("6")),
         request(4, Some("7")),
         request(5, Some("8")),
-        // Late when it comes.
+        // Late on arrival.
         request(6, Some("11")),
         request(7, Some("tomorrow")),
         request(8, Some("99999999999999999999999")),
@@ -101,7 +102,7 @@ fn headers_have_the_names_that_the_file_gives() {
         pair("until", "ttl")
     );
     let error = named("[deadline]\nheader = \"\"").unwrap_err();
-    assert!(error.contains("a header's name is not empty"), "{error}");
+    assert!(error.contains("a header's name must not be empty"), "{error}");
     let error = named("[deadline]\nheadr = \"x\"").unwrap_err();
     assert!(error.contains("headr"), "{error}");
 }

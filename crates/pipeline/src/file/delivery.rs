@@ -1,4 +1,4 @@
-//! What is promised about answers: `delivery`, `order`, `[transactions]` and `[on_failure]`.
+//! The guarantees for answers: `delivery`, `order`, `[transactions]` and `[on_failure]`.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Interval;
 
-/// `delivery = ".."`: what a crash may cost.
+/// `delivery = ".."`: the delivery guarantee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Delivery {
@@ -17,41 +17,41 @@ pub(crate) enum Delivery {
     ExactlyOnce,
 }
 
-/// `order = ".."`: in which order answers leave.
+/// `order = ".."`: the order of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// As the steps give them.
+    /// The order in which the steps give them.
     #[default]
     None,
-    /// Those of one key in the order of its requests.
+    /// The answers to each key in the order of its requests.
     Key,
 }
 
-/// `[transactions]`.
+/// The table `[transactions]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TransactionsTable {
-    /// The `transactional.id`, another for each instance and the same after its restart.
+    /// The `transactional.id`: unique to each instance, and the same after a restart.
     pub(crate) id: Option<String>,
-    /// How long a transaction collects answers.
+    /// The longest time that a transaction collects answers.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,
-    /// How long the brokers let one be open.
+    /// The time after which the brokers abort an open transaction.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// `[on_failure]`.
+/// The table `[on_failure]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnFailureTable {
-    /// What becomes of a request that failed for good.
+    /// The handling of a request that failed for good.
     #[serde(default)]
     pub(crate) policy: Policy,
-    /// How often a failure that may pass is tried again.
+    /// The retries of transient failures.
     pub(crate) retry: Option<RetryTable>,
-    /// When so many failures are no accident.
+    /// The circuit breaker.
     pub(crate) breaker: Option<BreakerTable>,
 }
 
@@ -59,30 +59,30 @@ pub(crate) struct OnFailureTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Policy {
-    /// Answer with the error.
+    /// Sends an error reply.
     #[default]
     Reply,
-    /// End the pipeline.
+    /// Ends the pipeline.
     Stop,
-    /// Keep the request elsewhere.
+    /// Writes the request to a topic for dead letters.
     DeadLetter(DeadLetterTable),
 }
 
-/// Where requests go that could not be answered.
+/// The topic for requests that failed for good.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadLetterTable {
     /// The topic.
     pub(crate) topic: String,
-    /// Bootstrap servers; the source's where there are none.
+    /// Bootstrap servers; those of the source by default.
     pub(crate) brokers: Option<String>,
-    /// Whether there is an error reply too.
+    /// Whether the request gets an error reply too.
     #[serde(default)]
     pub(crate) reply: bool,
-    /// Longest wait for the confirmation, retries included.
+    /// The longest wait for the confirmation, retries included.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,
 }
@@ -91,11 +91,11 @@ pub(crate) struct DeadLetterTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryTable {
-    /// How often it is tried in all.
+    /// The total number of attempts.
     pub(crate) attempts: NonZeroU32,
     /// The pause before the second attempt; each one after that is twice as long.
     pub(crate) backoff: Interval,
-    /// The longest pause.
+    /// The longest pause between two attempts.
     pub(crate) max_backoff: Option<Interval>,
 }
 
@@ -103,20 +103,20 @@ pub(crate) struct RetryTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BreakerTable {
-    /// The share of the last requests that are too many failures.
-    #[serde(default = "half")]
+    /// The share of failures among the last requests at which the breaker trips.
+    #[serde(default = "default_ratio")]
     pub(crate) ratio: f64,
-    /// How many requests are looked at for that.
-    #[serde(default = "hundred")]
+    /// The number of requests that the share is computed over.
+    #[serde(default = "default_of")]
     pub(crate) of: NonZeroUsize,
-    /// How many failures one after another are too many.
+    /// The number of consecutive failures at which the breaker trips.
     pub(crate) run: Option<NonZeroUsize>,
 }
 
-fn half() -> f64 {
+fn default_ratio() -> f64 {
     0.5
 }
 
-fn hundred() -> NonZeroUsize {
+fn default_of() -> NonZeroUsize {
     NonZeroUsize::new(100).expect("100 is not zero")
 }

@@ -1,4 +1,4 @@
-//! What `[source.KIND]` and `[sink.KIND]` may hold.
+//! The tables `[source.KIND]` and `[sink.KIND]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -20,7 +20,7 @@ pub(crate) struct Empty {}
 pub(crate) struct FileSource {
     /// The file, one JSON value a line.
     pub(crate) path: PathBuf,
-    /// Whether to wait at the end for more to be written, as `tail -F` does.
+    /// Whether reading waits for more lines at the end of the file, as `tail -F` does.
     #[serde(default)]
     pub(crate) follow: bool,
 }
@@ -33,13 +33,13 @@ pub(crate) struct FileSink {
     pub(crate) path: PathBuf,
 }
 
-/// `[source.interval]`: 0, 1, 2 and so on, one at each beat.
+/// `[source.interval]`: 0, 1, 2 and so on, one in each interval.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IntervalSource {
-    /// The beat.
+    /// The interval.
     pub(crate) every: Interval,
-    /// How many there are; without it there is no end.
+    /// The number of values; without it there is no end.
     pub(crate) count: Option<NonZeroU64>,
 }
 
@@ -49,11 +49,11 @@ pub(crate) struct IntervalSource {
 pub(crate) struct HttpSource {
     /// The address to listen at, `host:port`.
     pub(crate) listen: String,
-    /// Where requests are sent to, with POST.
+    /// The path of requests.
     pub(crate) path: Option<String>,
-    /// Most bytes of one request.
+    /// The largest request body, in bytes.
     pub(crate) max_body: Option<NonZeroUsize>,
-    /// Most requests taken and not yet answered.
+    /// The most requests in flight.
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 }
 
@@ -67,21 +67,21 @@ pub(crate) struct KafkaSource {
     pub(crate) topic: String,
     /// The consumer group under which offsets are committed.
     pub(crate) group: String,
-    /// Most records read and not yet answered.
+    /// The most records in flight.
     pub(crate) max_in_flight: Option<NonZeroUsize>,
-    /// Most bytes of them.
+    /// The most bytes of records in flight.
     pub(crate) max_in_flight_bytes: Option<NonZeroUsize>,
-    /// Most records of one partition read past its oldest unanswered one.
+    /// The most records of one partition that are read past its position.
     pub(crate) max_uncommitted: Option<NonZeroUsize>,
-    /// After how long a record without an answer is reported.
+    /// The time after which a record without an answer is reported.
     pub(crate) stuck_after: Option<Interval>,
-    /// How often offsets are committed.
+    /// The interval between two commits of offsets.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,
-    /// Longest wait for requests in flight when partitions are taken away.
+    /// The longest drain when a partition is revoked.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) drain_timeout: Option<Duration>,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,
 }
@@ -90,21 +90,21 @@ pub(crate) struct KafkaSource {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSink {
-    /// Bootstrap servers; the source's where it has some.
+    /// Bootstrap servers; those of the Kafka source by default.
     pub(crate) brokers: Option<String>,
     /// The topic to write.
     pub(crate) topic: String,
-    /// Longest wait for a reply's confirmation, retries included.
+    /// The longest wait for a reply's confirmation, retries included.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
-    /// Which topics a request may name for its reply, besides `topic`; `"*"` for all.
+    /// The topics that a request may name for its reply, besides `topic`; `"*"` for all.
     #[serde(default)]
     pub(crate) reply_topics: BTreeSet<String>,
     /// The header with which a request names the topic for its reply.
     pub(crate) reply_topic_header: Option<String>,
     /// The header with which a request names the partition for its reply.
     pub(crate) reply_partition_header: Option<String>,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,
 }

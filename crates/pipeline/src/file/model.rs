@@ -1,4 +1,4 @@
-//! `[model.NAME]`.
+//! The table `[model.NAME]`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,43 +12,44 @@ use toml::Spanned;
 pub(crate) struct ModelTable {
     /// A directory with `config.json`, `tokenizer.json` and `model.safetensors`.
     pub(crate) path: Option<Spanned<PathBuf>>,
-    /// Instead of a directory, a model of the Hugging Face Hub, such as `sentence-transformers/all-MiniLM-L6-v2`.
+    /// A model on the Hugging Face Hub instead of a directory, such as
+    /// `sentence-transformers/all-MiniLM-L6-v2`.
     pub(crate) hub: Option<Spanned<String>>,
-    /// The model's branch, tag or commit there.
+    /// The branch, tag or commit on the Hub.
     pub(crate) revision: Option<Spanned<String>>,
     /// `auto`, `cpu`, `gpu`, `gpu:N` or `gpu:software`.
     pub(crate) device: Option<Spanned<String>>,
-    /// Instead of one device several, with a model on each.
+    /// Several devices instead of one, with replicas on each.
     pub(crate) devices: Option<Spanned<Vec<Spanned<String>>>>,
-    /// How many models there are on each device.
-    #[serde(default = "one")]
+    /// The number of replicas on each device.
+    #[serde(default = "default_replicas")]
     pub(crate) replicas: NonZeroUsize,
-    /// `text-classification` or `text-embedding`; what the model's files say where it is left out.
+    /// `text-classification` or `text-embedding`; by default as in the model's files.
     pub(crate) task: Option<Spanned<String>>,
-    /// Most tokens of one text, special tokens counted in; what the model's files say where it is left out.
+    /// The most tokens in one text, including special tokens; by default as in the model's files.
     pub(crate) max_tokens: Option<NonZeroUsize>,
-    /// Threads that compute on the CPU; one for each core where it is left out.
+    /// The number of threads that compute on the CPU; by default one for each core.
     pub(crate) threads: Option<NonZeroUsize>,
     /// `f32` or, on a GPU, `f16`.
     pub(crate) precision: Option<Spanned<String>>,
-    /// Whether a longer text is cut instead of refused.
+    /// Whether a text with more than `max_tokens` is cut instead of refused.
     #[serde(default)]
     pub(crate) truncate: bool,
-    /// What every text begins with.
+    /// A prefix of every text.
     #[serde(default)]
     pub(crate) prompt: String,
-    /// `mean`, `cls` or `max`; what the model's files say where it is left out, as with the next.
+    /// `mean`, `cls` or `max`; by default as in the model's files.
     pub(crate) pooling: Option<Spanned<String>>,
-    /// Whether an embedding is scaled to length 1.
+    /// Whether an embedding is scaled to length 1; by default as in the model's files.
     pub(crate) normalize: Option<bool>,
-    /// How many of an embedding's numbers are kept.
+    /// The number of leading values of an embedding that are kept.
     pub(crate) dimensions: Option<NonZeroUsize>,
-    /// How many labels are answered; the likeliest alone where it is left out.
+    /// The number of labels in an answer; by default one, the likeliest.
     pub(crate) top_k: Option<NonZeroUsize>,
-    /// `softmax`, `sigmoid` or `none`; what the model's files say where it is left out.
+    /// `softmax`, `sigmoid` or `none`; by default as in the model's files.
     pub(crate) scores: Option<Spanned<String>>,
 }
 
-const fn one() -> NonZeroUsize {
+const fn default_replicas() -> NonZeroUsize {
     NonZeroUsize::MIN
 }

@@ -1,4 +1,4 @@
-//! `Followed`: a file that is read as it grows.
+//! `Followed`: a reader of a file that grows.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -11,20 +11,23 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncRead, BufReader, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long the file is left alone when there is nothing new in it.
+/// The interval at which the file is checked for new bytes.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// A file that has no end: more may be written to it. One that has been cut short, or that another has taken the place
-/// of, as when logs are rotated, is read from its beginning; a line that its end cut off counts as one.
+/// A reader that waits for more bytes at the end of its file.
+///
+/// A file that was truncated, or replaced by another as when logs are rotated, is read from its
+/// beginning. An unfinished line at the end of the old file counts as a line.
 pub(crate) struct Followed {
     path: PathBuf,
     capacity: usize,
     reader: BufReader<File>,
     opened: Metadata,
-    // How much of the file has been taken.
+    // The number of bytes consumed.
     position: u64,
     pause: Pin<Box<Sleep>>,
-    // A newline that stands between what was read and a new beginning.
+    // True after a reopening, until a newline has been returned that ends the last line of the old
+    // file.
     separator: bool,
 }
 
@@ -47,18 +50,19 @@ impl Followed {
         })
     }
 
-    /// Begins again where the path names another file by now, or one that is shorter than what was read.
+    /// Reopens the file if the path names another file by now, or the file is shorter than what was
+    /// read.
     fn look_again(&mut self) -> io::Result<()> {
         let now = match fs::metadata(&self.path) {
             Ok(now) => now,
-            // Between two files of a rotation there may be none.
+            // During a rotation there may be no file for a moment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         if same_file(&now, &self.opened) && now.len() >= self.position {
             return Ok(());
         }
-        tracing::info!(path = %self.path.display(), "the file was replaced or cut short; reading it from its beginning");
+        tracing::info!(path = %self.path.display(), "the file was replaced or truncated; reading it from its beginning");
         let file = fs::File::open(&self.path)?;
         self.opened = file.metadata()?;
         self.reader = BufReader::with_capacity(self.capacity, File::from_std(file));

@@ -1,4 +1,4 @@
-//! Answers as lines.
+//! `LinesSink`: writes answers as lines.
 
 use std::io;
 use std::time::Duration;
@@ -9,28 +9,31 @@ use tokio::time::Instant;
 
 use crate::answer::Answer;
 
-/// When a line counts as delivered.
+/// The moment at which a line counts as delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirm {
-    /// When it is in the buffer: for inputs that cannot be read again anyway, so that answers can be put in order.
+    /// When it is in the buffer. Used for inputs that cannot be read again, because a later
+    /// settlement would not protect them; and settling at once lets answers be put in order.
     Buffered,
-    /// When the operating system has it.
+    /// When it has been written to the operating system.
     Flushed,
 }
 
-/// Writes one line for each answer, and flushes whenever nothing more is ready, and when that is long in coming.
+/// Writes one line for each answer. Flushes when no answer is ready, and at the latest `MAX_WAIT`
+/// after the last flush.
 pub(crate) struct LinesSink<W> {
     writer: BufWriter<W>,
-    // Before anything is flushed: when the first line was sent.
+    // The time of the last flush; before the first flush, of the first line.
     flushed: Option<Instant>,
     confirm: Confirm,
-    // Receipts of lines that are not flushed yet; at most `MAX_UNFLUSHED`.
+    // The receipts of lines that are not flushed yet, at most `MAX_UNFLUSHED`.
     unflushed: Vec<Receipt>,
 }
 
 const MAX_UNFLUSHED: usize = 1024;
 
-/// Longest that a line waits for the next one: between two slow steps there is always something ready.
+/// The longest time between two flushes while answers keep coming. Without it, lines would wait for
+/// as long as slow steps always have another answer ready.
 const MAX_WAIT: Duration = Duration::from_millis(20);
 
 impl<W: AsyncWrite + Send + Unpin + 'static> LinesSink<W> {
@@ -81,15 +84,15 @@ mod tests {
     use crate::json::Json;
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_does_not_wait_for_the_end_of_a_slow_flow_that_never_pauses() {
+    async fn lines_are_flushed_in_time_although_the_flow_never_pauses() {
         let (writer, mut reader) = tokio::io::duplex(1024);
         let mut sink = LinesSink::new(writer, Confirm::Buffered);
         let mut seen = [0; 4];
         for number in 0..2_usize {
-            sink.send(Event::detached(Answer::result(&Json::from(number)))).await.unwrap();
+            sink.send(Event::detached(Answer::result(&Json::from(number)).unwrap())).await.unwrap();
             sleep(MAX_WAIT).await;
         }
-        // No flush was asked for.
+        // The sink has flushed without a call of `flush`.
         tokio::io::AsyncReadExt::read_exact(&mut reader, &mut seen).await.unwrap();
         assert_eq!(&seen, b"0\n1\n");
     }

@@ -1,4 +1,4 @@
-//! Lines as records.
+//! `lines`: reads lines as records.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,22 +12,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::record::Record;
 
-/// Longest line that is read, in bytes. A longer one ends the input: it is more likely no JSON lines at all.
+/// The longest line that is read, in bytes. A longer one ends the input with an error: the input is
+/// probably not JSON lines.
 const MAX_LINE: u64 = 64 << 20;
 
-/// What became of lines that nothing answered.
+/// The outcomes of lines that no answer reported.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered {
-    /// The first failure of which nobody was told.
+    /// The first failure that no error reply reported.
     pub(crate) failure: OnceLock<Failure>,
-    /// Lines that were read and then given up, such as those left over by a `zip`.
+    /// The number of lines that were abandoned, such as those left over by a `zip`.
     pub(crate) abandoned: AtomicU64,
 }
 
-/// The lines of `reader` that are not blank, until it ends or `stop` is cancelled.
+/// Returns the lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
-/// The origin of each is `source` and its number, from 1. Lines cannot be read again, so nothing is done about their
-/// outcomes, but that those which nothing answered are kept in `unanswered`.
+/// A line's origin is `source` and the line's number, from 1. Lines cannot be read again, so their
+/// outcomes have no effect except that failed and abandoned ones are kept in `unanswered`.
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
@@ -46,7 +47,7 @@ pub(crate) fn lines(
                 let meta = Arc::new(Meta { origin, ..Meta::default() });
                 let receipt = Receipt::new(move |outcome| match outcome {
                     Outcome::Done => {}
-                    // The first one is told.
+                    // Later failures are dropped: the first one is reported.
                     Outcome::Failed(failure) => drop(unanswered.failure.set(failure)),
                     Outcome::Abandoned => _ = unanswered.abandoned.fetch_add(1, Ordering::Relaxed),
                 });
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_line_needs_no_newline_and_blank_lines_only_count() {
+    async fn the_last_line_needs_no_newline_and_blank_lines_are_counted_and_skipped() {
         let seen = read(b"1\r\n\n  \n{}".to_vec()).await;
         assert_eq!(seen, [(1, b"1".to_vec()), (4, b"{}".to_vec())]);
     }

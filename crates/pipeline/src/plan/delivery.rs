@@ -1,4 +1,4 @@
-//! What is promised about answers, from what the file says of it.
+//! Resolves the guarantees for answers: `delivery`, `order` and `[on_failure]`.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, TransactionSettings};
 use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
-use super::ends::{kafka_sources, way_in};
+use super::ends::{connection, kafka_sources};
 use super::wiring::Draft;
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
 use crate::file::{self, BreakerTable, DeadLetterTable, OnFailureTable, RetryTable};
 
-/// What becomes of requests that fail.
+/// The handling of requests that fail.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OnFailure {
     pub(crate) retry: Option<Retry>,
@@ -21,7 +21,7 @@ pub(crate) struct OnFailure {
     pub(crate) policy: Policy,
 }
 
-/// What becomes of a request that failed for good.
+/// The handling of a request that failed for good.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Policy {
     #[default]
@@ -29,13 +29,16 @@ pub(crate) enum Policy {
     Stop,
     DeadLetter {
         sink: Box<SinkConfig>,
-        /// Whether there is an error reply too.
+        /// Whether the request gets an error reply too.
         reply: bool,
     },
 }
 
+/// The name that graphs and logs give to the end of failures under `policy = "stop"`.
+pub(crate) const STOP: &str = "stop";
+
 impl Policy {
-    /// What graphs and logs call the sink of the dead letters.
+    /// Returns the name of the dead letters' sink in graphs and logs.
     pub(crate) fn title(&self) -> Option<String> {
         match self {
             Self::DeadLetter { sink, .. } => Some(format!("kafka: {}", sink.topic)),
@@ -44,7 +47,7 @@ impl Policy {
     }
 }
 
-/// The longest pause between two attempts where the file says nothing of it.
+/// The default of `max_backoff`.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(super) fn on_failure(
@@ -57,7 +60,11 @@ pub(super) fn on_failure(
     let OnFailureTable { policy, retry, breaker } = table.into_inner();
     let policy = match policy {
         file::Policy::Reply => Policy::Reply,
-        file::Policy::Stop => Policy::Stop,
+        file::Policy::Stop => {
+            // The pipeline ends the source, so that what is in flight is still answered.
+            halt_at_failures(sources);
+            Policy::Stop
+        }
         file::Policy::DeadLetter(table) => dead_letter(table, sources, sinks, &span)?,
     };
     let breaker =
@@ -73,6 +80,16 @@ fn retry_of(table: &RetryTable) -> Retry {
     }
 }
 
+/// Lets a partition read no further than a failure that nothing answered: for a policy, a dead
+/// letter that could not be written.
+fn halt_at_failures(sources: &mut [SourcePlan]) {
+    for source in sources {
+        if let SourcePlan::Kafka(source) = source {
+            source.on_unanswered = OnUnanswered::HaltPartition;
+        }
+    }
+}
+
 fn dead_letter(
     table: DeadLetterTable,
     sources: &mut [SourcePlan],
@@ -84,7 +101,7 @@ fn dead_letter(
         return Err(problem(format_args!("dead letters are for requests from Kafka"))
             .help("other sources tell their clients of failures; use `policy = \"reply\"`"));
     }
-    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
+    let (brokers, options) = connection(table.brokers, table.options, sources)?;
     let mut sink = SinkConfig::new(brokers, table.topic);
     sink.delivery_timeout = table.delivery_timeout.unwrap_or(sink.delivery_timeout);
     sink.options = options;
@@ -96,15 +113,10 @@ fn dead_letter(
     }
     let replies = |end: &SinkEnd| matches!(end, SinkEnd::Kafka(to) if same(&to.brokers, &to.topic));
     if sinks.iter().any(replies) {
-        return Err(problem(format_args!("dead letters would stand among the replies"))
+        return Err(problem(format_args!("dead letters and replies would go to the same topic"))
             .help("give them a topic of their own"));
     }
-    for source in sources {
-        if let SourcePlan::Kafka(source) = source {
-            // One that cannot be written must not stop what has nothing to do with it.
-            source.on_unanswered = OnUnanswered::HaltPartition;
-        }
-    }
+    halt_at_failures(sources);
     Ok(Policy::DeadLetter { sink: Box::new(sink), reply: table.reply })
 }
 
@@ -116,7 +128,8 @@ fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
     Ok(Breaker { ratio, of: table.of, run: table.run })
 }
 
-/// Makes the source write in transactions, where the file asks for that and the pipeline can.
+/// Enables transactions on the source if the file asks for exactly once, and checks that the
+/// pipeline supports it.
 pub(super) fn delivery(
     delivery: Option<Spanned<file::Delivery>>,
     transactions: Option<Spanned<file::TransactionsTable>>,
@@ -124,15 +137,15 @@ pub(super) fn delivery(
     sources: &mut [SourcePlan],
     sinks: &[SinkEnd],
 ) -> Result<(), Problem> {
-    let Some(delivery) = delivery.filter(|one| *one.get_ref() == file::Delivery::ExactlyOnce)
+    let Some(delivery) =
+        delivery.filter(|delivery| *delivery.get_ref() == file::Delivery::ExactlyOnce)
     else {
         return match transactions {
             None => Ok(()),
-            Some(table) => Err(Problem::new(
-                "transactions are for what is delivered exactly once",
-                table.span(),
-            )
-            .help("add `delivery = \"exactly_once\"`, or leave this table out")),
+            Some(table) => {
+                Err(Problem::new("transactions need exactly-once delivery", table.span())
+                    .help("add `delivery = \"exactly_once\"`, or leave this table out"))
+            }
         };
     };
     let span = delivery.span();
@@ -171,8 +184,11 @@ pub(super) fn delivery(
     source.validate().map_err(|error| Problem::new(chain(&error), span))
 }
 
-/// A request's answer, exactly once, is of that request alone: what is made of several, or of what a step remembers of
-/// those before, would come out otherwise after a crash.
+/// Refuses operators whose results depend on several requests.
+///
+/// With exactly once, an answer must depend on its own request alone. After a crash the requests
+/// are processed again in a new run, and an operator that combines requests, or remembers earlier
+/// ones, would give another result.
 fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
     const OF_SEVERAL: [&str; 9] = [
         "accumulate",
@@ -196,7 +212,7 @@ fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
     }
 }
 
-/// Answers can be put in order where there is one way for them.
+/// Resolves `order`. Answers can be ordered only if the plan has one source and one sink.
 pub(super) fn order(
     order: Option<Spanned<file::Order>>,
     sources: &[SourcePlan],

@@ -1,4 +1,4 @@
-//! Sources and sinks, from what the file says of them.
+//! Resolves sources and sinks.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -116,7 +116,7 @@ pub(super) fn sink(
     })
 }
 
-/// Writing a file empties it first, so it must not be one that is read.
+/// Refuses a sink's file that a source reads, because writing it would empty it first.
 fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem> {
     let same = |read: &Path| match (read.canonicalize(), path.canonicalize()) {
         (Ok(read), Ok(written)) => read == written,
@@ -129,7 +129,7 @@ fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem
     Ok(path)
 }
 
-/// What the pipeline reads from Kafka.
+/// Returns the Kafka sources.
 pub(super) fn kafka_sources(sources: &[SourcePlan]) -> impl Iterator<Item = &SourceConfig> + Clone {
     sources.iter().filter_map(|source| match source {
         SourcePlan::Kafka(config) => Some(config),
@@ -137,8 +137,9 @@ pub(super) fn kafka_sources(sources: &[SourcePlan]) -> impl Iterator<Item = &Sou
     })
 }
 
-/// Where a topic is written, and how one gets in there: as the first source does, where nothing else is said.
-pub(super) fn way_in(
+/// Returns the brokers and librdkafka's options for a topic that is written. By default these are
+/// the brokers and the connection options of the first Kafka source.
+pub(super) fn connection(
     brokers: Option<String>,
     options: BTreeMap<String, String>,
     sources: &[SourcePlan],
@@ -147,8 +148,9 @@ pub(super) fn way_in(
     match (brokers, kafka_sources(sources).next()) {
         (Some(brokers), _) => Ok((brokers, options)),
         (None, Some(source)) => {
-            let way_in = source.options.iter().filter(|(option, _)| is_way_in(option));
-            for (option, value) in way_in {
+            let inherited =
+                source.options.iter().filter(|(option, _)| is_connection_option(option));
+            for (option, value) in inherited {
                 options.entry(option.clone()).or_insert_with(|| value.clone());
             }
             Ok((source.brokers.clone(), options))
@@ -160,7 +162,7 @@ pub(super) fn way_in(
 
 fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Problem> {
     let mut read = kafka_sources(sources);
-    let (brokers, options) = way_in(table.brokers, table.options, sources)?;
+    let (brokers, options) = connection(table.brokers, table.options, sources)?;
     let mut config = SinkConfig::new(brokers, table.topic);
     config.delivery_timeout = table.delivery_timeout.unwrap_or(config.delivery_timeout);
     config.reply_to = ReplyTo {
@@ -171,7 +173,7 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         },
         topic_header: table.reply_topic_header.unwrap_or(config.reply_to.topic_header),
         partition_header: table.reply_partition_header.unwrap_or(config.reply_to.partition_header),
-        // Wherever they are: one cluster has many addresses.
+        // Topics are compared without their brokers, because one cluster has many addresses.
         never: read.clone().map(|read| read.topic.clone()).collect(),
     };
     config.options = options;
@@ -182,9 +184,9 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
     Ok(config)
 }
 
-/// Whether an option is of how brokers are reached and not of what is done there: a sink at its source's brokers gets in
-/// as the source does.
-pub(super) fn is_way_in(option: &str) -> bool {
+/// Returns whether an option configures the connection to the brokers. A sink at the brokers of its
+/// source connects with the same options.
+pub(super) fn is_connection_option(option: &str) -> bool {
     option.starts_with("sasl.")
         || option.starts_with("ssl.")
         || ["security.protocol", "enable.ssl.certificate.verification"].contains(&option)

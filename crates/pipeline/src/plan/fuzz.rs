@@ -1,4 +1,5 @@
-//! Random pipeline files, most of them almost right: a plan, or a diagnostic that names the file, and never a panic.
+//! Random pipeline files, most of them nearly valid, give a plan or a diagnostic that names the
+//! file, and never a panic.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use proptest::prelude::*;
 
 use super::Plan;
 
-/// The shipped files, and one with all that they leave out.
+/// The shipped files, and one with the settings that these do not have.
 const FILES: [&str; 10] = [
     include_str!("../../../../config/dead-letters.toml"),
     include_str!("../../../../config/embed.toml"),
@@ -26,7 +27,7 @@ const FILES: [&str; 10] = [
     ),
 ];
 
-/// What a hand, or a merge, may leave in a file.
+/// Pieces that an editing mistake or a merge may leave in a file.
 const PIECES: [&str; 40] = [
     "\"",
     "'",
@@ -104,7 +105,8 @@ fn changed(text: &str, changes: &[(prop::sample::Index, Change)]) -> String {
                 let mut lines: Vec<String> =
                     text.iter().collect::<String>().lines().map(str::to_owned).collect();
                 if !lines.is_empty() {
-                    let (one, other) = (at % lines.len(), other.index(lines.len()));
+                    let one = at % lines.len();
+                    let other = other.index(lines.len());
                     lines.swap(one, other);
                 }
                 text = lines.join("\n").chars().collect();
@@ -115,11 +117,11 @@ fn changed(text: &str, changes: &[(prop::sample::Index, Change)]) -> String {
     text.into_iter().collect()
 }
 
-/// Parses; an error has to name the file.
+/// Parses the text, and checks that an error names the file.
 fn check(text: &str) {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
     match Plan::parse(Path::new("pipeline.toml"), text, &lookup) {
-        // A plan that was made can be drawn.
+        // Every plan can be drawn.
         Ok(plan) => assert!(!plan.graph().nodes().is_empty()),
         Err(error) => {
             let error = error.to_string();

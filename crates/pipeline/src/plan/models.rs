@@ -1,4 +1,4 @@
-//! Models, from what the file says of them.
+//! Resolves models.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) fn model(entry: Entry<'_>, registry: &Registry) -> Result<ModelPlan, 
     let span = settings.span();
     let custom = |kind: &str| registry.has_model(kind);
     match settings.into_inner() {
-        // `[model.ANY.KIND]`: the one key says whose model it is.
+        // `[model.ANY.KIND]`: the table's only key is the name of a registered kind.
         DeValue::Table(table) if table.keys().any(|key| custom(key.get_ref())) => {
             let mut entries = table.into_iter();
             let (Some((kind, settings)), None) = (entries.next(), entries.next()) else {
@@ -60,7 +60,7 @@ fn text(table: ModelTable, span: Range<usize>) -> Result<ModelPlan, Problem> {
     Ok(ModelPlan::Text(Box::new(TextPlan { options, hub, devices, replicas: table.replicas })))
 }
 
-/// A directory, or a model of the Hub.
+/// Returns the model's directory, or its name on the Hub.
 fn location(
     path: Option<Spanned<PathBuf>>,
     hub: Option<Spanned<String>>,
@@ -73,7 +73,7 @@ fn location(
         }
         (Some(path), None, None) => Ok((path.into_inner(), None)),
         (None, Some(hub), _) if !is_hub_name(hub.get_ref()) => {
-            let problem = Problem::new("no model on the Hub is called so", hub.span());
+            let problem = Problem::new("this is not the name of a model on the Hub", hub.span());
             Err(problem.help("write its name as in its address, such as `owner/model`"))
         }
         (None, Some(_), Some(revision)) if revision.get_ref().is_empty() => {
@@ -94,13 +94,13 @@ fn location(
             Err(Problem::new("`revision` is for a model with `hub`", revision.span()))
         }
         (None, None, None) => {
-            let problem = Problem::new("where is the model?", span.clone());
+            let problem = Problem::new("the model has neither a `path` nor a `hub`", span.clone());
             Err(problem.help("set `path`, a directory, or `hub`, a name on the Hugging Face Hub"))
         }
     }
 }
 
-/// At least one.
+/// Returns the model's devices, at least one.
 fn devices(
     one: Option<&Spanned<String>>,
     several: Option<Spanned<Vec<Spanned<String>>>>,
@@ -120,7 +120,7 @@ fn devices(
     }
 }
 
-/// A value that is written as its name.
+/// Parses a value from its name.
 fn named<T: FromStr<Err: std::fmt::Display>>(text: &Spanned<String>) -> Result<T, Problem> {
     text.get_ref().parse().map_err(|error| Problem::new(error, text.span()))
 }

@@ -1,18 +1,19 @@
-//! How a plan's dead letters are replayed.
+//! Resolves how a plan's dead letters are replayed.
 
 use forebay_kafka::{ReplayConfig, ReplayTo, SinkConfig, SourceConfig};
 
-use super::ends::is_way_in;
+use super::ends::is_connection_option;
 use super::{Plan, Policy};
 use crate::diagnostic::ConfigError;
 
 impl Plan {
-    /// How the dead letters of this pipeline are replayed: to the topics that it reads, or to the topic `to`. What was
-    /// replayed is noted under the name `group`, else under that of its source's group and `-replay`.
+    /// Returns the settings for replaying the dead letters of this pipeline, to the topics that it
+    /// reads or to the topic `to`. Progress is committed under the consumer group `group`, by
+    /// default the source's group with the suffix `-replay`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NoDeadLetters`] where the pipeline keeps none.
+    /// Returns [`ConfigError::NoDeadLetters`] if the pipeline keeps no dead letters.
     pub fn replay(
         &self,
         group: Option<&str>,
@@ -28,9 +29,9 @@ impl Plan {
         if source.brokers == sink.brokers {
             letters.options = source.options.clone();
         } else {
-            let way_in = sink.options.iter().filter(|(option, _)| is_way_in(option));
-            let way_in = way_in.map(|(option, value)| (option.clone(), value.clone()));
-            letters.options.extend(way_in);
+            let inherited = sink.options.iter().filter(|(option, _)| is_connection_option(option));
+            let inherited = inherited.map(|(option, value)| (option.clone(), value.clone()));
+            letters.options.extend(inherited);
         }
         let to = match to {
             Some(topic) => ReplayTo::Topic(write(topic, source, sink)),
@@ -42,15 +43,16 @@ impl Plan {
     }
 }
 
-/// How a topic is written at the brokers of `source`: as the dead letters were, where they are at the same brokers.
+/// Returns the settings for writing a topic at the brokers of `source`. The options of the dead
+/// letters apply if these are at the same brokers.
 fn write(topic: &str, source: &SourceConfig, letters: &SinkConfig) -> SinkConfig {
     let mut config = SinkConfig::new(&source.brokers, topic);
     config.delivery_timeout = letters.delivery_timeout;
     if source.brokers == letters.brokers {
         config.options = letters.options.clone();
     } else {
-        let way_in = source.options.iter().filter(|(option, _)| is_way_in(option));
-        config.options.extend(way_in.map(|(option, value)| (option.clone(), value.clone())));
+        let inherited = source.options.iter().filter(|(option, _)| is_connection_option(option));
+        config.options.extend(inherited.map(|(option, value)| (option.clone(), value.clone())));
     }
     config
 }

@@ -1,4 +1,4 @@
-//! From the file's syntax to a plan in which every invariant holds.
+//! Resolves the syntax of a file to a plan in which every invariant holds.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -18,10 +18,11 @@ use crate::registry::Registry;
 use crate::step::map_batch::MapBatch;
 use crate::step::{BUILT_IN, Operator};
 
-/// Most requests that a model is warmed up for at once.
+/// The largest batch that models are warmed up for.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 
-/// Less than the 30 s after which Kubernetes kills what it has asked to stop.
+/// The default of `shutdown_timeout`: shorter than the 30 s after which Kubernetes kills a pod that
+/// it has asked to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Plan, Problem> {
@@ -88,7 +89,8 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
     delivery::delivery(file.delivery, file.transactions, &drafts, &mut sources, &ends)?;
     let on_failure = delivery::on_failure(file.on_failure, &mut sources, &ends)?;
     if on_failure.retry.is_some() {
-        // What is tried again may be what a window waits for.
+        // A window without a timeout waits for the end of the flow, and the flow does not end while
+        // the retry waits for the window's events.
         drafts.iter().try_for_each(|draft| check_ends_by_itself(draft, "behind a `retry`"))?;
     }
     let order_of_answers = delivery::order(file.order, &sources, &ends)?;
@@ -132,7 +134,7 @@ fn deadlines(table: DeadlineTable) -> Result<Deadlines, Problem> {
     for (header, given) in headers {
         let Some(given) = given else { continue };
         if given.get_ref().is_empty() {
-            return Err(Problem::new("a header's name is not empty", given.span()));
+            return Err(Problem::new("a header's name must not be empty", given.span()));
         }
         *header = given.into_inner();
     }
@@ -144,7 +146,7 @@ fn missing(what: &str, example: &str) -> Problem {
         .help(format_args!("add one, such as `{example}`"))
 }
 
-/// Of some kinds there can be one source only.
+/// Refuses several sources of a kind that can exist only once.
 fn check_sources(sources: &[SourcePlan]) -> Result<(), Problem> {
     let count =
         |kind: fn(&SourcePlan) -> bool| sources.iter().filter(|source| kind(source)).count();
@@ -171,10 +173,10 @@ fn draft(entry: Entry<'_>, registry: &Registry) -> Result<Draft, Problem> {
     Ok(Draft { operator, kind, name, from, span })
 }
 
-/// A step gets as many flows as its operator takes.
+/// Checks that a step gets as many flows as its operator takes.
 fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> Result<(), Problem> {
     let kind = &draft.kind;
-    let feedback = |port: &Port| match port.place {
+    let feedback = |port: &Port| match port.node {
         NodeRef::Step(step) => matches!(drafts[step].operator, Operator::Feedback(_)),
         NodeRef::Source(_) => false,
     };
@@ -185,26 +187,26 @@ fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> R
         }
         return Ok(());
     };
-    if inputs.len() < join.fewest() {
+    if inputs.len() < join.min_inputs() {
         let message = format_args!("`{kind}` joins several flows");
         let problem = Problem::new(message, draft.span.clone());
         return Err(problem.help("name the steps or sources in `from = [\"a\", \"b\"]`"));
     }
     if inputs.iter().all(|(port, _)| feedback(port)) {
-        let problem = Problem::new("nothing comes here for the first time", draft.span.clone());
+        let problem = Problem::new("only a `feedback` flows into this step", draft.span.clone());
         return Err(problem.help("name what flows into the loop in `from` too"));
     }
     let names: Vec<_> = inputs.iter().map(|(_, name)| name.clone()).collect();
     join.check(&names).map_err(|problem| problem.at(draft.span.clone()))
 }
 
-/// Nothing that is read or made is left lying.
+/// Checks that every output of a source or a step is taken.
 fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Result<(), Problem> {
-    let unused = |place, ways: &[Output]| {
-        ways.iter().copied().find(|way| !used.contains(&Port { place, way: *way }))
+    let unused = |node, outputs: &[Output]| {
+        outputs.iter().copied().find(|output| !used.contains(&Port { node, output: *output }))
     };
     let left = |what: &str, span: Range<usize>| {
-        let problem = Problem::new(format_args!("nothing takes {what}"), span);
+        let problem = Problem::new(format_args!("no step or sink takes {what}"), span);
         Err(problem.help(
             "name it in the `from` of a step or a sink; `[sink.drop]` takes what nobody needs",
         ))
@@ -213,21 +215,23 @@ fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Res
         if unused(NodeRef::Source(number), &[Output::Only]).is_some() {
             let name = source.name.as_ref().unwrap_or(&source.key);
             return left(
-                &format!("what the source `{}` reads", name.get_ref()),
+                &format!("the output of the source `{}`", name.get_ref()),
                 source.span.clone(),
             );
         }
     }
     for (number, draft) in drafts.iter().enumerate() {
-        let ways: &[Output] = match draft.operator {
+        let outputs: &[Output] = match draft.operator {
             Operator::Split(_) => &[Output::True, Output::False],
             Operator::Feedback(_) => continue,
             _ => &[Output::Only],
         };
         let name = draft.name.as_ref().map_or(&draft.kind, |name| name.get_ref());
-        match unused(NodeRef::Step(number), ways) {
+        match unused(NodeRef::Step(number), outputs) {
             None => {}
-            Some(Output::Only) => return left(&format!("what `{name}` gives"), draft.span.clone()),
+            Some(Output::Only) => {
+                return left(&format!("the output of `{name}`"), draft.span.clone());
+            }
             Some(Output::True) => return left(&format!("`{name}.true`"), draft.span.clone()),
             Some(Output::False) => return left(&format!("`{name}.false`"), draft.span.clone()),
         }
@@ -235,7 +239,8 @@ fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Res
     Ok(())
 }
 
-/// Walks the steps with what flows between them: single values, or batches of at most so many.
+/// Checks which steps get batches and which get single values, and records the largest batch of
+/// each model.
 struct Shapes<'a> {
     drafts: &'a [Draft],
     inputs: &'a [Vec<(Port, String)>],
@@ -246,15 +251,17 @@ struct Shapes<'a> {
 impl Shapes<'_> {
     fn check(self, order: &[usize]) -> Result<(), Problem> {
         let mut called = Vec::new();
-        // What leaves each step; sources and everything not named here give single values.
+        // The largest batch that leaves each step. Sources, and steps without an entry, give single
+        // values.
         let mut batches: BTreeMap<usize, NonZeroUsize> = BTreeMap::new();
         for &step in order {
             let input = match self.inputs[step].first() {
-                Some((Port { place: NodeRef::Step(from), .. }, _)) => batches.get(from).copied(),
+                Some((Port { node: NodeRef::Step(from), .. }, _)) => batches.get(from).copied(),
                 _ => None,
             };
-            let port = Port { place: NodeRef::Step(step), way: Output::Only };
-            // Where several take them, batches go as arrays, for each taker has its own share of every value.
+            let port = Port { node: NodeRef::Step(step), output: Output::Only };
+            // If several steps take the batches, they get arrays instead, because each taker needs
+            // its own share of the receipt of every value.
             let shared = self.used.iter().filter(|used| **used == port).count() > 1;
             let draft = &self.drafts[step];
             if !matches!(draft.operator, Operator::MapBatch(_)) {
@@ -268,7 +275,7 @@ impl Shapes<'_> {
                     if !self.is_text(map_batch) {
                         self.check_has_tokens(step)?;
                     }
-                    if let MapBatch::Model(name) = map_batch {
+                    if let Some(name) = map_batch.model() {
                         call(self.models, name, size, &mut called)?;
                     }
                     None
@@ -279,7 +286,7 @@ impl Shapes<'_> {
                 batches.insert(step, size);
             }
         }
-        // A model that no step names is not loaded.
+        // Models that no step names are not loaded.
         self.models.retain(|name, _| called.contains(name));
         Ok(())
     }
@@ -287,19 +294,20 @@ impl Shapes<'_> {
 
 impl Shapes<'_> {
     fn is_text(&self, map_batch: &MapBatch) -> bool {
-        let MapBatch::Model(name) = map_batch else { return false };
+        let Some(name) = map_batch.model() else { return false };
         matches!(self.models.get(name.get_ref()), Some(ModelPlan::Text(_)))
     }
 
-    /// Only a text model can tell how many tokens a value has.
+    /// Refuses a window limited by tokens before a step that is not a text model: only a text model
+    /// can count tokens.
     fn check_has_tokens(&self, step: usize) -> Result<(), Problem> {
         for (port, _) in &self.inputs[step] {
-            if let NodeRef::Step(from) = port.place
+            if let NodeRef::Step(from) = port.node
                 && let Operator::Window(window) = &self.drafts[from].operator
-                && let Some((key, span)) = window.is_for_texts()
+                && let Some((key, span)) = window.text_only_setting()
             {
                 let message = format_args!(
-                    "`{key}` is for a text model, and `{}` is none",
+                    "`{key}` needs a text model, which `{}` does not call",
                     self.drafts[step].kind
                 );
                 return Err(Problem::new(message, span)
@@ -334,7 +342,7 @@ fn call(
     };
     if let ModelPlan::Text(plan) = plan {
         let options = &mut plan.options;
-        // Larger batches are run in parts.
+        // Models run larger batches in parts.
         let size = size.min(MAX_BATCH);
         let known = called.contains(name);
         options.max_batch = if known { options.max_batch.max(size) } else { size };
@@ -343,8 +351,9 @@ fn call(
     Ok(())
 }
 
-/// A loop is over when nothing is inside it, and a retry when nothing is behind it: so nothing there may wait for the
-/// end.
+/// Refuses operators that hold values until the end of the flow, at a place where the end waits for
+/// these values: a loop ends when nothing is in flight inside it, and a retry when nothing is in
+/// flight behind it.
 fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
     let waits = match &draft.operator {
         Operator::Window(window) => window.keeps() != Some(0),
@@ -354,11 +363,13 @@ fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
     if !waits {
         return Ok(());
     }
-    let message = format_args!("`{}` waits for the end, and {place} there is none", draft.kind);
+    let message =
+        format_args!("`{}` waits for the end of the flow, which never comes {place}", draft.kind);
     Err(Problem::new(message, draft.span.clone()).help("use a window with a timeout"))
 }
 
-/// Windows that wait for ever must not need more than Kafka gives before it has answers.
+/// Checks that the source's `max_in_flight` can fill all windows that have no timeout. Otherwise
+/// they would wait for records that the source does not hand out before it has answers.
 fn check_in_flight(drafts: &[Draft], sources: &[SourcePlan]) -> Result<(), Problem> {
     let bounds = sources.iter().filter_map(|source| match source {
         SourcePlan::Kafka(config) => Some(config.max_in_flight.get()),
@@ -374,7 +385,7 @@ fn check_in_flight(drafts: &[Draft], sources: &[SourcePlan]) -> Result<(), Probl
         };
         let Some(keeps) = keeps else {
             let problem = Problem::new(
-                "by key, and without a `timeout`, batches may never be full",
+                "batches by key may never be full without a `timeout`",
                 draft.span.clone(),
             );
             return Err(problem.help("give a `timeout`: the source stops at its `max_in_flight`"));

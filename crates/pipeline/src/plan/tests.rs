@@ -1,4 +1,5 @@
-//! What users see when a pipeline file is wrong, and that every shipped file is right.
+//! The error messages for wrong pipeline files, and checks of the shipped files and the
+//! documentation.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,14 +19,14 @@ fn parse(text: &str) -> Result<Plan, String> {
 
 const MODEL: &str = "[model.sentiment]\npath = \"models/sentiment\"\n";
 
-/// A pipeline between standard input and output with these steps, one a line.
+/// Returns a pipeline from standard input to standard output with the steps.
 fn with_steps(steps: &[&str]) -> String {
     let steps = steps.join("\n[[step]]\n");
     let steps = if steps.is_empty() { steps } else { format!("[[step]]\n{steps}\n") };
     format!("[source.stdin]\n{steps}[sink.stdout]\n{MODEL}")
 }
 
-/// A pipeline that calls a model with these settings.
+/// Returns a pipeline that calls a model with the settings.
 fn with_model(settings: &str) -> String {
     let steps = format!("[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n");
     format!("[source.stdin]\n{steps}[sink.stdout]\n[model.sentiment]\n{settings}\n")
@@ -34,12 +35,12 @@ fn with_model(settings: &str) -> String {
 const WINDOW: &str = "timed_window = { interval = \"5ms\", max_size = 64 }";
 const CALL: &str = "map_batch = { model = \"sentiment\" }";
 
-/// A file that reads Kafka, as far as `rest`.
+/// Returns a pipeline with a Kafka source, which ends with `rest`.
 fn kafka(rest: &str) -> String {
     format!("[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n{rest}")
 }
 
-/// Everything that can be wrong with a file, by the name of its snapshot.
+/// Wrong sources, sinks, models and settings, by the names of their snapshots.
 fn wrong_files() -> Vec<(&'static str, String)> {
     vec![
         ("not_toml", "[source.stdin\n".to_owned()),
@@ -125,12 +126,13 @@ fn wrong_files() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A file from topic to topic that begins with `head` and goes on with `steps`.
+/// Returns a pipeline from topic to topic, with `head` at its beginning and `steps` before its
+/// sink.
 fn topics(head: &str, steps: &str) -> String {
     format!("{head}\n{}{steps}[sink.kafka]\ntopic = \"out\"\n", kafka(""))
 }
 
-/// What can be wrong with what is promised about answers.
+/// Wrong guarantees for answers.
 fn wrong_promises() -> Vec<(&'static str, String)> {
     let exactly_once = "delivery = \"exactly_once\"\n";
     vec![
@@ -189,7 +191,7 @@ fn wrong_promises() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What can be wrong with steps and with what flows where.
+/// Wrong steps and inputs of steps.
 fn wrong_steps() -> Vec<(&'static str, String)> {
     vec![
         ("model_after_expression", with_steps(&[WINDOW, "map = \".\"", CALL])),
@@ -230,7 +232,7 @@ fn wrong_steps() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What can be wrong with loops, and with windows that wait for ever.
+/// Wrong loops, and windows that would wait for ever.
 fn wrong_loops() -> Vec<(&'static str, String)> {
     vec![
         (
@@ -296,7 +298,7 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn what_is_wrong_is_named_located_and_explained() {
+fn every_mistake_in_a_file_has_a_message_a_place_and_an_explanation() {
     for (name, text) in
         wrong_files().into_iter().chain(wrong_promises()).chain(wrong_steps()).chain(wrong_loops())
     {
@@ -305,7 +307,7 @@ fn what_is_wrong_is_named_located_and_explained() {
 }
 
 #[test]
-fn every_shipped_file_is_a_plan_and_draws_itself() {
+fn every_shipped_file_is_valid_and_can_be_drawn() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
     let mut files = 0;
     for file in std::fs::read_dir(config).unwrap() {
@@ -325,7 +327,7 @@ fn the_sentiment_pipeline_draws_as_the_readme_shows() {
 }
 
 #[test]
-fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
+fn a_model_is_loaded_for_the_largest_batch_of_its_windows() {
     let plan =
         parse(&with_steps(&["partition = { size = 8 }", CALL, "partition = { size = 32 }", CALL]))
             .unwrap();
@@ -334,12 +336,12 @@ fn a_model_is_asked_for_as_much_as_its_largest_window_gives() {
 }
 
 #[test]
-fn a_model_that_no_step_names_is_left_alone() {
+fn a_model_that_no_step_names_is_not_loaded() {
     assert!(parse(&with_steps(&[])).unwrap().models.is_empty());
 }
 
 #[test]
-fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
+fn the_sentiment_file_shows_every_key_of_its_source_and_sink_with_its_default() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = std::fs::read_to_string(root.join("config/sentiment.toml")).unwrap();
     let page = std::fs::read_to_string(root.join("docs/kafka.md")).unwrap();
@@ -349,7 +351,7 @@ fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
         ("sink", kafka("[sink.kafka]\nnope = 1\n")),
         ("deadline", kafka("[sink.stdout]\n[deadline]\nnope = 1\n")),
     ] {
-        // serde lists the keys that there are.
+        // serde's message lists the known keys.
         let error = parse(&wrong).unwrap_err();
         let (_, known) = error.lines().next().unwrap().split_once("expected").unwrap();
         let keys: Vec<_> = known.split('`').skip(1).step_by(2).collect();
@@ -357,7 +359,7 @@ fn the_sentiment_file_shows_every_key_of_its_ends_with_its_default() {
         let ends = &shown[table];
         let has = |key: &str| ends.get("kafka").unwrap_or(ends).get(key).is_some();
         for key in keys {
-            // The sink has its source's.
+            // The sink uses the brokers of its source.
             assert!(has(key) || (table, key) == ("sink", "brokers"), "{table}: {key} is not shown");
             assert!(page.contains(&format!("`{key}`")), "docs/kafka.md does not name {key}");
         }
@@ -423,7 +425,7 @@ fn a_model_gets_its_options() {
 }
 
 #[test]
-fn a_sink_at_its_sources_brokers_gets_in_as_the_source_does() {
+fn a_sink_inherits_the_connection_options_of_a_source_at_the_same_brokers() {
     let source = "options = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanisms\" = \"PLAIN\", \
                   \"fetch.wait.max.ms\" = \"5\" }\n";
     let options = |sink: &str| {
@@ -437,11 +439,11 @@ fn a_sink_at_its_sources_brokers_gets_in_as_the_source_does() {
         options("options = { \"security.protocol\" = \"SASL_PLAINTEXT\" }"),
         ["sasl.mechanisms=PLAIN", "security.protocol=SASL_PLAINTEXT"]
     );
-    assert!(options("brokers = \"b:9092\"").is_empty(), "other brokers, another way in");
+    assert!(options("brokers = \"b:9092\"").is_empty(), "other brokers need their own options");
 }
 
 #[test]
-fn what_a_variable_holds_is_in_no_message() {
+fn the_value_of_a_variable_is_not_part_of_any_message() {
     let lookup = |_: &str| Some("hunter2".to_owned());
     let text =
         kafka("options = { \"sasl.password\" = \"${PASSWORD}\", retries = 5 }\n[sink.stdout]\n");

@@ -1,4 +1,4 @@
-//! What flows where: names become ports, and loops are found.
+//! Resolves names to ports, finds loops, and orders the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,32 +9,32 @@ use crate::diagnostic::Problem;
 use crate::file::{self, Entry};
 use crate::step::Operator;
 
-/// One of the outputs of a source or a step.
+/// An output of a source or a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Port {
-    pub(crate) place: NodeRef,
-    pub(crate) way: Output,
+    pub(crate) node: NodeRef,
+    pub(crate) output: Output,
 }
 
-/// A source or a step, by its number in the plan.
+/// A source or a step, by its index in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum NodeRef {
     Source(usize),
     Step(usize),
 }
 
-/// Which of a step's outputs.
+/// The output of a source or a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Output {
-    /// The only one.
+    /// The only output.
     Only,
-    /// Of a `split`: the values for which it is true.
+    /// The values for which the expression of a `split` is true.
     True,
-    /// Of a `split`: the others.
+    /// The other values of a `split`.
     False,
 }
 
-/// A step before its neighbours are known.
+/// A step whose inputs are not resolved yet.
 pub(super) struct Draft {
     pub(super) operator: Operator,
     /// The operator's name, for messages.
@@ -44,19 +44,19 @@ pub(super) struct Draft {
     pub(super) span: Range<usize>,
 }
 
-/// Where a step's or a sink's values come from, with what the file calls that.
+/// The ports that a step takes from, each with its name in the file.
 pub(super) type From = Vec<(Port, String)>;
 
 /// The names of sources and steps.
 pub(super) struct Names<'a> {
     drafts: &'a [Draft],
     sources: usize,
-    places: BTreeMap<String, NodeRef>,
+    nodes: BTreeMap<String, NodeRef>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(sources: &[Entry<'_>], drafts: &'a [Draft]) -> Result<Self, Problem> {
-        let mut names = Self { drafts, sources: sources.len(), places: BTreeMap::new() };
+        let mut names = Self { drafts, sources: sources.len(), nodes: BTreeMap::new() };
         for (number, source) in sources.iter().enumerate() {
             let name = source.name.as_ref().unwrap_or(&source.key);
             names.add(name, NodeRef::Source(number))?;
@@ -69,15 +69,16 @@ impl<'a> Names<'a> {
         Ok(names)
     }
 
-    fn add(&mut self, name: &Spanned<String>, place: NodeRef) -> Result<(), Problem> {
-        if self.places.insert(name.get_ref().clone(), place).is_none() {
+    fn add(&mut self, name: &Spanned<String>, node: NodeRef) -> Result<(), Problem> {
+        if self.nodes.insert(name.get_ref().clone(), node).is_none() {
             return Ok(());
         }
-        let message = format_args!("something else is called `{}` already", name.get_ref());
+        let message = format_args!("the name `{}` is already in use", name.get_ref());
         Err(Problem::new(message, name.span()).help("give one of them another `name`"))
     }
 
-    /// Where a step's values come from: what it names, or else what stands before it.
+    /// Returns the ports of a step's inputs: those that it names in `from`, or the step or source
+    /// before it.
     pub(super) fn inputs(&self, number: usize) -> Result<From, Problem> {
         let draft = &self.drafts[number];
         match &draft.from {
@@ -86,7 +87,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Where a sink's values come from: what it names, or else the last step.
+    /// Returns the port of a sink's input: the one that it names in `from`, or the last step.
     pub(super) fn sink_input(&self, sink: &Entry<'_>) -> Result<Port, Problem> {
         match sink.from.as_deref() {
             None => Ok(self.before(self.drafts.len(), sink.span.clone())?.0),
@@ -95,30 +96,30 @@ impl<'a> Names<'a> {
                 let problem = Problem::new("a sink takes one flow", second.span());
                 Err(problem.help("join them in a `union` step first"))
             }
-            Some([]) => Err(Problem::new("`from` names nothing", sink.span.clone())),
+            Some([]) => Err(Problem::new("`from` is empty", sink.span.clone())),
         }
     }
 
-    /// What stands before step `number`.
+    /// Returns the port of the step or source before step `number`.
     fn before(&self, number: usize, span: Range<usize>) -> Result<(Port, String), Problem> {
         let Some(before) = number.checked_sub(1) else {
             if self.sources > 1 {
                 let problem = Problem::new("there are several sources; which one is meant?", span);
                 return Err(problem.help("name it in `from`; a `union` step can name several"));
             }
-            let port = Port { place: NodeRef::Source(0), way: Output::Only };
+            let port = Port { node: NodeRef::Source(0), output: Output::Only };
             return Ok((port, "source".to_owned()));
         };
         let help = match self.drafts[before].operator {
             Operator::Split(_) => "say `from = \"NAME.true\"` or `from = \"NAME.false\"`",
             Operator::Feedback(_) => "say in `from` which step's values come here",
             _ => {
-                let port = Port { place: NodeRef::Step(before), way: Output::Only };
+                let port = Port { node: NodeRef::Step(before), output: Output::Only };
                 return Ok((port, self.title(before)));
             }
         };
         let kind = &self.drafts[before].kind;
-        let message = format_args!("what comes here? The step before is a `{kind}`");
+        let message = format_args!("this step needs a `from`: the step before it is a `{kind}`");
         Err(Problem::new(message, span).help(help))
     }
 
@@ -127,44 +128,44 @@ impl<'a> Names<'a> {
         draft.name.as_ref().map_or(&draft.kind, |name| name.get_ref()).clone()
     }
 
-    /// The port that a name in `from` means.
+    /// Resolves a name in `from` to a port.
     pub(super) fn named(&self, name: &Spanned<String>) -> Result<(Port, String), Problem> {
         let text = name.get_ref();
-        let (bare, way) = match text.rsplit_once('.') {
+        let (bare, output) = match text.rsplit_once('.') {
             Some((name, "true")) => (name, Output::True),
             Some((name, "false")) => (name, Output::False),
             _ => (text.as_str(), Output::Only),
         };
-        let Some(&place) = self.places.get(bare) else {
-            let known = self.places.keys().map(String::as_str);
+        let Some(&node) = self.nodes.get(bare) else {
+            let known = self.nodes.keys().map(String::as_str);
             return Err(file::unknown("step or source", bare, name.span(), known));
         };
-        let splits = matches!(place, NodeRef::Step(step) if matches!(self.drafts[step].operator, Operator::Split(_)));
-        match (splits, way) {
+        let splits = matches!(node, NodeRef::Step(step) if matches!(self.drafts[step].operator, Operator::Split(_)));
+        match (splits, output) {
             (true, Output::Only) => {
-                let problem = Problem::new(format_args!("`{bare}` has two ways"), name.span());
+                let problem = Problem::new(format_args!("`{bare}` has two outputs"), name.span());
                 Err(problem.help(format_args!("write `{bare}.true` or `{bare}.false`")))
             }
             (false, Output::True | Output::False) => {
                 Err(Problem::new(format_args!("`{bare}` is not a `split`"), name.span()))
             }
-            _ => Ok((Port { place, way }, text.clone())),
+            _ => Ok((Port { node, output }, text.clone())),
         }
     }
 }
 
-/// The ways around which values can go.
+/// A loop, around which values can go several times.
 #[derive(Clone, Debug)]
 pub(crate) struct Loop {
-    /// The `feedback` step into which they go.
+    /// The `feedback` step at the end of the loop.
     pub(crate) feedback: usize,
-    /// The `union` at which they come out.
+    /// The `union` step at its beginning.
     pub(crate) head: usize,
-    /// The steps from one to the other, both counted in.
+    /// All steps of the loop, from `head` to `feedback`.
     pub(crate) inside: BTreeSet<usize>,
 }
 
-/// The steps' edges: for each, the steps that its values come from.
+/// The edges between the steps.
 pub(super) struct Wiring<'a> {
     pub(super) drafts: &'a [Draft],
     pub(super) inputs: &'a [From],
@@ -174,7 +175,7 @@ pub(super) struct Wiring<'a> {
 impl Wiring<'_> {
     fn sources_of(&self, step: usize) -> impl Iterator<Item = usize> {
         let ports = self.inputs[step].iter().map(|(port, _)| port).chain(&self.flushes[step]);
-        ports.filter_map(|port| match port.place {
+        ports.filter_map(|port| match port.node {
             NodeRef::Step(step) => Some(step),
             NodeRef::Source(_) => None,
         })
@@ -184,15 +185,15 @@ impl Wiring<'_> {
         matches!(self.drafts[step].operator, Operator::Feedback(_))
     }
 
-    /// The loops that `feedback` steps make.
+    /// Returns the loops that `feedback` steps close.
     pub(super) fn loops(&self) -> Result<Vec<Loop>, Problem> {
         let feedbacks = (0..self.drafts.len()).filter(|step| self.is_feedback(*step));
         feedbacks.map(|feedback| self.loop_of(feedback)).collect()
     }
 
-    /// A loop that nothing leaves would never be over.
+    /// Refuses a loop that nothing leaves, because it would never end.
     pub(super) fn check_exits(&self, looping: &Loop, sinks: &[Port]) -> Result<(), Problem> {
-        let inside = |port: &Port| matches!(port.place, NodeRef::Step(step) if looping.inside.contains(&step));
+        let inside = |port: &Port| matches!(port.node, NodeRef::Step(step) if looping.inside.contains(&step));
         let outside = (0..self.drafts.len()).filter(|step| !looping.inside.contains(step));
         let leaves = outside
             .flat_map(|step| {
@@ -217,11 +218,13 @@ impl Wiring<'_> {
             return Err(problem.help("give it a `name`, and name it where its values come out"));
         };
         if !matches!(self.drafts[head].kind.as_str(), "union") {
-            let problem =
-                Problem::new("a feedback comes out at a `union`", self.drafts[head].span.clone());
+            let problem = Problem::new(
+                "a `feedback` must flow into a `union`",
+                self.drafts[head].span.clone(),
+            );
             return Err(problem.help("join it with what flows in for the first time"));
         }
-        // What leads to the feedback, and of that what the head leads to.
+        // The loop consists of the steps that lead to the feedback and that the head leads to.
         let leads = self.before(feedback);
         let inside: BTreeSet<usize> = leads
             .into_iter()
@@ -237,7 +240,7 @@ impl Wiring<'_> {
         Ok(Loop { feedback, head, inside })
     }
 
-    /// The step and all that leads to it, without going round.
+    /// Returns the step and all steps that lead to it, without following feedbacks.
     fn before(&self, step: usize) -> BTreeSet<usize> {
         let mut seen = BTreeSet::from([step]);
         let mut open = vec![step];
@@ -251,7 +254,8 @@ impl Wiring<'_> {
         seen
     }
 
-    /// The steps, each after those that its values come from; and what leaves a loop after that loop's feedback.
+    /// Returns the steps, each after the steps that it takes from. Steps after a loop also come
+    /// after the loop's feedback, because the loop's exits are known only then.
     pub(super) fn order(&self, loops: &[Loop]) -> Result<Vec<usize>, Problem> {
         let mut waits: Vec<BTreeSet<usize>> = (0..self.drafts.len())
             .map(|step| self.sources_of(step).filter(|from| !self.is_feedback(*from)).collect())

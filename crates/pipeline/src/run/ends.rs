@@ -1,4 +1,4 @@
-//! A plan's sources and sinks, opened.
+//! Opens a plan's sources and sinks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,17 +23,17 @@ use crate::plan::{Plan, Policy, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
 
-/// What remains to be done about a source when its pipeline has ended.
+/// An open source, as it is closed when its pipeline has ended.
 pub(super) enum OpenSource {
     Kafka(SourceHandle),
-    /// Lines cannot be read again; a failure that nothing answered is all that there is to tell.
+    /// Lines cannot be read again, so closing only reports failures that no answer reported.
     Lines(Arc<Unanswered>),
     Http(HttpHandle),
-    /// Nothing.
+    /// A source that needs no closing.
     Other,
 }
 
-/// Listens, if the plan has its one HTTP source; no requests are taken yet.
+/// Binds the listener of the plan's HTTP source, if it has one. Requests are not taken yet.
 pub(super) async fn open_http(plan: &Plan) -> Result<Option<HttpSource>, RunError> {
     for source in &plan.sources {
         if let SourcePlan::Http(config) = source {
@@ -43,7 +43,7 @@ pub(super) async fn open_http(plan: &Plan) -> Result<Option<HttpSource>, RunErro
     Ok(None)
 }
 
-/// Connects to Kafka for each source that reads it; no group is joined yet.
+/// Connects to Kafka for each Kafka source. The consumer groups are not joined yet.
 pub(super) async fn connect(plan: &Plan) -> Result<Vec<Option<KafkaSource>>, RunError> {
     let mut connected = Vec::new();
     for source in &plan.sources {
@@ -57,7 +57,8 @@ pub(super) async fn connect(plan: &Plan) -> Result<Vec<Option<KafkaSource>>, Run
     Ok(connected)
 }
 
-/// The source in whose transactions a pipeline writes, if it delivers exactly once.
+/// Returns the source whose transactions the pipeline's sinks write in, if it delivers exactly
+/// once.
 fn transactional<'a>(
     plan: &Plan,
     connected: &'a mut [Option<KafkaSource>],
@@ -86,10 +87,10 @@ pub(super) async fn open_dead_letters(
     }))
 }
 
-/// Puts a sink at the end of a flow of dead letters.
+/// Attaches the open sink to the flow of dead letters.
 pub(super) type AttachDeadLetters = Box<dyn FnOnce(Flow<Failed<Record>>) -> Pipeline + Send>;
 
-/// Writes what failed, as dead letters.
+/// A sink that writes failed requests as dead letters.
 struct DeadLetters<S>(S);
 
 impl<S: Sink<KafkaReply>> Sink<Failed<Record>> for DeadLetters<S> {
@@ -110,7 +111,7 @@ impl<S: Sink<KafkaReply>> Sink<Failed<Record>> for DeadLetters<S> {
     }
 }
 
-/// Opens a sink, and fails where it cannot take answers.
+/// Opens a sink, so that a sink that cannot take answers fails before any source is read.
 pub(super) async fn open_sink(
     plan: &Plan,
     sink: &SinkEnd,
@@ -118,7 +119,9 @@ pub(super) async fn open_sink(
     connected: &mut [Option<KafkaSource>],
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
-    // Lines cannot be read again, so that it is enough for an answer to be on its way; which keeps answers in order.
+    // Lines that come from standard input or a finished file cannot be read again, so a buffered
+    // answer counts as delivered. This also lets the flow keep answers in order, because a line's
+    // receipt is done before the next line is sent.
     let from_lines = plan
         .sources
         .iter()
@@ -140,7 +143,8 @@ pub(super) async fn open_sink(
             Box::new(|answers| answers.sink(name, sink))
         }
         SinkEnd::File(path) => {
-            // Answers that are not made again must outlive a restart.
+            // A file is truncated only if a restart reads all input again. Otherwise answers are
+            // appended, because answers from before a restart are not made again.
             let mut options = OpenOptions::new();
             options.create(true).write(true).append(!from_lines).truncate(from_lines);
             let file = options.open(path).await;
@@ -149,7 +153,7 @@ pub(super) async fn open_sink(
             Box::new(|answers| answers.sink(name, sink))
         }
         SinkEnd::Http => {
-            // The plan has an HTTP source where it has an HTTP sink.
+            // Unreachable: the plan has an HTTP source if it has an HTTP sink.
             let Some(replies) = http.map(HttpSource::replies) else {
                 return Ok(Box::new(|answers| answers.sink(name, Nowhere)));
             };
@@ -164,7 +168,7 @@ pub(super) async fn open_sink(
     })
 }
 
-/// Opens a source and begins to read, until `stop` is cancelled.
+/// Opens a source, and starts to read until `stop` is cancelled.
 pub(super) async fn open_source(
     source: &SourcePlan,
     connected: Option<KafkaSource>,
@@ -209,7 +213,8 @@ pub(super) async fn open_source(
         }
         SourcePlan::File { path, follow } => {
             let failed = |source| RunError::Open { path: path.clone(), source };
-            let (label, unanswered) = (path.display().to_string(), Arc::clone(&unanswered));
+            let label = path.display().to_string();
+            let unanswered = Arc::clone(&unanswered);
             if *follow {
                 let file = Followed::open(path, READ_AHEAD).await.map_err(failed)?;
                 Flow::from_try_events(name, lines(&label, file, stop.clone(), unanswered))
@@ -223,7 +228,7 @@ pub(super) async fn open_source(
     Ok((records, OpenSource::Lines(unanswered)))
 }
 
-/// Bytes of lines that are read at once.
+/// Size of the read buffer for lines, in bytes.
 const READ_AHEAD: usize = 256 << 10;
 
 fn bytes<E>(item: Result<Event<Option<bytes::Bytes>>, E>) -> Result<Event<Record>, E> {
@@ -231,9 +236,12 @@ fn bytes<E>(item: Result<Event<Option<bytes::Bytes>>, E>) -> Result<Event<Record
 }
 
 impl OpenSource {
-    /// Commits what is resolved, and waits for the rest for so long, if it is to end in order.
+    /// Closes the source: commits what is settled, and waits up to `patience` for what is in
+    /// flight. `None` closes it after a failure: nothing is waited for, and records left in flight
+    /// are no error.
     pub(super) async fn close(self, patience: Option<Duration>) -> Result<(), RunError> {
-        let (orderly, patience) = (patience.is_some(), patience.unwrap_or_default());
+        let orderly = patience.is_some();
+        let patience = patience.unwrap_or_default();
         let unresolved = match self {
             Self::Kafka(source) => {
                 let report = source.close(patience).await.map_err(RunError::Close)?;

@@ -1,15 +1,15 @@
-//! `RunError`: why a pipeline did not start, or ended early.
+//! `RunError`: the reason why a pipeline did not start, or ended before its input did.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_stream::{Failure, PipelineError};
+use forebay_stream::{Failure, Origin, PipelineError};
 use thiserror::Error;
 
 use crate::registry::BoxError;
 
-/// Why a pipeline did not start, or ended before its input did.
+/// The reason why a pipeline did not start, or ended before its input did.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -18,7 +18,7 @@ pub enum RunError {
     Model {
         /// The name under `[model]`.
         name: String,
-        /// What is wrong with its files, or its device.
+        /// The error from its files or its device.
         source: forebay_model::Error,
     },
     /// Kafka could not be reached, or a topic is missing.
@@ -32,7 +32,7 @@ pub enum RunError {
     Custom {
         /// The name under which it was registered.
         kind: String,
-        /// What it reported.
+        /// The error that it returned.
         source: BoxError,
     },
     /// A file could not be opened.
@@ -40,10 +40,10 @@ pub enum RunError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the operating system reported.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A source or a sink could not go on.
+    /// A source or a sink failed while running.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     /// A model's thread ended, and the model could not be built again.
@@ -51,40 +51,50 @@ pub enum RunError {
     ModelEnded {
         /// The name under `[model]`.
         name: String,
-        /// Why.
+        /// The last failure of the model.
         #[source]
         failure: Failure,
     },
-    /// What was in flight when the pipeline was stopped took too long; it will be read again.
+    /// A request failed for good, and the pipeline's policy is to stop then.
+    #[error("stopped by policy = \"stop\": the request at {origin} failed")]
+    StoppedAtFailure {
+        /// The source and the position of the request.
+        origin: Origin,
+        /// Why it failed, and at which step.
+        #[source]
+        failure: Failure,
+    },
+    /// Requests that were in flight when the pipeline was stopped took too long. Those from Kafka
+    /// will be read again.
     #[error(
         "what was in flight could not be answered within {after:?}; what came from Kafka will be read again"
     )]
     Overdue {
-        /// The deadline.
+        /// The shutdown timeout.
         after: Duration,
     },
-    /// A line's answer could not be delivered, and neither could the error that should have told so.
+    /// Neither the answer to a line nor the error reply could be delivered.
     #[error("an answer could not be delivered")]
     Unanswered {
-        /// Why.
+        /// The first failure that no answer reported.
         #[source]
         failure: Failure,
     },
-    /// Some requests had no outcome at the end; they will be read again.
+    /// Some requests were not settled at the end. Those from Kafka will be read again.
     #[error(
         "{count} requests were left without an answer; what came from Kafka will be read again"
     )]
     Unresolved {
-        /// How many.
+        /// The number of requests that were not settled.
         count: usize,
     },
-    /// The last offsets could not be committed; what they cover will be read again.
+    /// The last offsets could not be committed. The records that they cover will be read again.
     #[error("cannot close the Kafka source in order")]
     Close(#[source] forebay_kafka::Error),
 }
 
 impl RunError {
-    /// Whether the pipeline never began to take requests.
+    /// Returns whether the pipeline failed before it took requests.
     #[must_use]
     pub fn is_startup(&self) -> bool {
         matches!(

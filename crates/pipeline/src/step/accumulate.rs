@@ -1,4 +1,4 @@
-//! `accumulate`: each value replaced by the state that it leads to.
+//! `accumulate`: replaces each value by the state after it.
 
 use forebay_stream::Flow;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ pub(super) struct Accumulate {
     /// The state before the first value.
     #[serde(default)]
     init: Json,
-    /// The next state, of the state `.` and the value `$item`.
+    /// Computes the next state from the state `.` and the value `$item`.
     step: JqStep,
 }
 

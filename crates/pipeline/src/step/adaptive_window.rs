@@ -1,4 +1,4 @@
-//! `adaptive_window`: what is there when the next step can take it.
+//! `adaptive_window`: gathers values until the next step can take a batch.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::Range;
@@ -12,8 +12,9 @@ use super::Window;
 use crate::jq::Jq;
 use crate::json::Json;
 
-/// `adaptive_window = { max_size = 64, max_wait = "5ms", max_tokens = 16384 }` before a text model, and
-/// `adaptive_window = { max_size = 64, cost = ".text | length", max_cost = 4096 }` before anything.
+/// `adaptive_window = { max_size = 64, max_wait = "5ms", max_tokens = 16384 }` before a text model,
+/// or `adaptive_window = { max_size = 64, cost = ".text | length", max_cost = 4096 }` before any
+/// step.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Settings")]
 pub(super) struct AdaptiveWindow(Settings);
@@ -21,17 +22,18 @@ pub(super) struct AdaptiveWindow(Settings);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// Most values in one window.
+    /// The most values in one window.
     #[serde(default = "super::default_queue")]
     max_size: NonZeroUsize,
-    /// How long a window's first value waits for others, although the next step could take it.
+    /// The longest time that a window's first value waits for others after the next step could take
+    /// it.
     #[serde(default, with = "humantime_serde")]
     max_wait: Duration,
-    /// What one value costs, a number; without it, 1.
+    /// The cost of a value, a number; 1 by default.
     cost: Option<Jq>,
-    /// Most that the values of one window cost together.
+    /// The highest total cost of a window.
     max_cost: Option<u64>,
-    /// Most tokens in one window, padding counted in.
+    /// The most tokens in one window, including padding.
     max_tokens: Option<Spanned<NonZeroU64>>,
 }
 
@@ -40,7 +42,7 @@ impl TryFrom<Settings> for AdaptiveWindow {
 
     fn try_from(settings: Settings) -> Result<Self, Self::Error> {
         match (&settings.cost, settings.max_cost) {
-            (Some(_), None) => Err("`cost` says nothing without `max_cost`"),
+            (Some(_), None) => Err("`cost` has no effect without `max_cost`"),
             (None, Some(_)) => Err("`max_cost` needs a `cost`: what one value costs"),
             (Some(_), _) if settings.max_tokens.is_some() => {
                 Err("`cost` and `max_tokens` exclude each other: one unit or the other")
@@ -72,7 +74,7 @@ impl Window for AdaptiveWindow {
         })
     }
 
-    /// A text model counts tokens, unless the user has something else counted.
+    /// Without a `cost`, a window before a text model is limited by tokens.
     fn limits(&self) -> Option<Limits> {
         const MAX_TOKENS: u64 = 16_384;
         let Settings { max_size, max_wait, cost: None, max_tokens, .. } = &self.0 else {
@@ -82,7 +84,7 @@ impl Window for AdaptiveWindow {
         Some(Limits { max_size: *max_size, max_wait: *max_wait, max_cost })
     }
 
-    fn is_for_texts(&self) -> Option<(&'static str, Range<usize>)> {
+    fn text_only_setting(&self) -> Option<(&'static str, Range<usize>)> {
         self.0.max_tokens.as_ref().map(|tokens| ("max_tokens", tokens.span()))
     }
 

@@ -1,4 +1,4 @@
-//! `branch`: every value goes every way.
+//! `branch`: passes every value on to several steps.
 
 use std::num::NonZeroUsize;
 
@@ -8,12 +8,12 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Branch {
-    /// How many values one way may be behind the others.
+    /// The most values that one taker may be behind the others.
     #[serde(default = "super::default_queue")]
     pub(crate) capacity: NonZeroUsize,
 }
 
-/// How any step that several others name shares its values out.
+/// Applies to every step that several others name in `from`.
 impl Default for Branch {
     fn default() -> Self {
         Self { capacity: super::default_queue() }

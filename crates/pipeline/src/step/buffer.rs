@@ -1,4 +1,4 @@
-//! `buffer`: lets the steps before it run ahead of those after it.
+//! `buffer`: lets the steps before it run ahead of the steps after it.
 
 use std::num::NonZeroUsize;
 
@@ -12,9 +12,9 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Buffer {
-    /// Most values that wait.
+    /// The most values that wait.
     size: NonZeroUsize,
-    /// What becomes of a value that finds it full.
+    /// The handling of a value that arrives while the buffer is full.
     #[serde(default)]
     overflow: IfFull,
 }

@@ -1,4 +1,4 @@
-//! `collect`: gathers values until another step says that it is time.
+//! `collect`: gathers values until another step signals.
 
 use std::num::NonZeroUsize;
 
@@ -12,12 +12,13 @@ use crate::json::Json;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Collect {
-    /// The step whose values say that it is time; without it, the end of the input alone does.
+    /// The step whose values are the signals. Without it the batch is emitted when it is full or
+    /// the input ends.
     pub(crate) flush: Option<Spanned<String>>,
-    /// Most values in one batch.
+    /// The most values in one batch.
     #[serde(default = "super::default_window")]
     pub(crate) max_size: NonZeroUsize,
-    /// Whether there is a batch when nothing has come since the last.
+    /// Whether a signal emits an empty batch if no value has arrived since the last one.
     #[serde(default)]
     emit_empty: bool,
 }

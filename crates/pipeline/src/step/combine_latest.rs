@@ -1,4 +1,5 @@
-//! `combine_latest`: the newest of several flows, whenever one changes, as arrays.
+//! `combine_latest`: gives the newest value of each of several flows, as an array, when one
+//! changes.
 
 use forebay_stream::{EmitOn, Flow};
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CombineLatest {
-    /// Of the steps in `from`, those whose values make it emit; without it, all.
+    /// The steps in `from` whose values emit an array; all of them by default.
     emit_on: Option<Vec<Spanned<String>>>,
 }
 
@@ -26,21 +27,24 @@ impl CombineLatest {
 
 impl Join for CombineLatest {
     fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>> {
-        // Those that make it emit are combined first, then those that do not; each keeps its place.
+        // The flows that emit are combined first, then the quiet ones; afterwards the members are
+        // sorted into the order of `from`.
         let flows = flows.into_iter().zip(from).enumerate();
         let (loud, quiet): (Vec<_>, Vec<_>) = flows.partition(|(_, (_, from))| self.emits(from));
-        let places: Vec<usize> = loud.iter().chain(&quiet).map(|(place, _)| *place).collect();
+        let positions: Vec<usize> =
+            loud.iter().chain(&quiet).map(|(position, _)| *position).collect();
         let newest = |flows: Vec<(usize, (Flow<Json>, &String))>, emit_on| {
             let combine = |left: Flow<Json>, right| left.named(name).combine_latest(right, emit_on);
             super::fold_pairs(flows.into_iter().map(|(_, (flow, _))| flow).collect(), combine)
         };
-        let (loud, quiet) = (newest(loud, EmitOn::Any)?, newest(quiet, EmitOn::Any));
+        let loud = newest(loud, EmitOn::Any)?;
+        let quiet = newest(quiet, EmitOn::Any);
         let Some(quiet) = quiet else { return Some(loud) };
         let both = loud.named(name).combine_latest(quiet, EmitOn::First);
         Some(both.named("array").map(move |(loud, quiet)| {
             let members = [loud, quiet].into_iter().flat_map(Json::members);
-            let mut sorted: Vec<_> = places.iter().copied().zip(members).collect();
-            sorted.sort_unstable_by_key(|(place, _)| *place);
+            let mut sorted: Vec<_> = positions.iter().copied().zip(members).collect();
+            sorted.sort_unstable_by_key(|(position, _)| *position);
             Json::array(sorted.into_iter().map(|(_, member)| member))
         }))
     }
@@ -48,9 +52,7 @@ impl Join for CombineLatest {
     fn check(&self, from: &[String]) -> Result<(), Problem> {
         let Some(emit_on) = &self.emit_on else { return Ok(()) };
         if emit_on.is_empty() {
-            return Err(Problem::anywhere(
-                "`emit_on` names nothing, so nothing would ever be emitted",
-            ));
+            return Err(Problem::anywhere("`emit_on` is empty, so nothing would ever be emitted"));
         }
         match emit_on.iter().find(|name| !from.contains(name.get_ref())) {
             Some(name) => {

@@ -1,4 +1,4 @@
-//! `delay`: every value leaves so much later.
+//! `delay`: delays every value by a fixed time.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Delay {
-    /// How much later.
+    /// The delay.
     #[serde(with = "humantime_serde")]
     by: Duration,
-    /// Most values that are on their way at once.
+    /// The most values that are delayed at once.
     #[serde(default = "super::default_window")]
     capacity: NonZeroUsize,
 }

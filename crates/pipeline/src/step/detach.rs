@@ -1,4 +1,5 @@
-//! `detach`: values whose source need not wait for them.
+//! `detach`: settles each input as done and passes its value on, so that the source does not wait
+//! for the steps after it.
 
 use forebay_stream::Flow;
 use serde::Deserialize;

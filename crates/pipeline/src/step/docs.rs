@@ -1,4 +1,4 @@
-//! `docs/operators.md` says of every operator what the code has, and nothing else.
+//! Checks that `docs/operators.md` agrees with the operators in the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 const PAGE: &str = include_str!("../../../../docs/operators.md");
 
-/// The cells of the operators' tables: name, Streamz, what it does, Rust, TOML.
+/// Returns the cells of the operators' tables: name, Streamz, description, Rust, TOML.
 fn rows() -> Vec<Vec<String>> {
     let rows = PAGE.lines().filter(|line| line.starts_with("| "));
     let cells = rows.map(|line| {
@@ -20,13 +20,13 @@ fn rows() -> Vec<Vec<String>> {
     cells.filter(|cells| cells.len() == 5 && cells[0] != "operator").collect()
 }
 
-/// What stands between backquotes.
+/// Returns the texts between backquotes.
 fn code(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]
-fn every_operator_of_a_file_has_a_row_and_its_examples_are_steps() {
+fn every_operator_of_a_pipeline_file_has_a_row_whose_examples_parse() {
     let mut shown = BTreeSet::new();
     for row in rows() {
         for example in code(&row[4]) {
@@ -68,7 +68,7 @@ fn every_operator_of_a_file_has_a_row_and_its_examples_are_steps() {
 }
 
 #[test]
-fn every_operator_of_the_library_is_named_and_every_name_is_one() {
+fn the_page_names_every_operator_of_the_library_and_no_others() {
     let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("../stream/src");
     let mut methods = BTreeSet::new();
     for folder in ["ops", "source", "."] {
@@ -97,10 +97,10 @@ fn every_operator_of_the_library_is_named_and_every_name_is_one() {
     let unknown: Vec<_> = rust
         .filter(|name| !methods.contains(name) && name != "recent" && !name.starts_with("Flow::"))
         .collect();
-    assert!(unknown.is_empty(), "docs/operators.md names {unknown:?}, which are no methods");
+    assert!(unknown.is_empty(), "docs/operators.md names {unknown:?}, which are not methods");
 }
 
-/// The public methods of `Flow` and `Batches` that a file has.
+/// Returns the public methods of `Flow` and `Batches` in a file.
 fn flow_methods(text: &str) -> BTreeSet<String> {
     let mut of_flow = false;
     let mut methods = BTreeSet::new();

@@ -1,14 +1,15 @@
-//! `feedback`: values that come out again at a step before.
+//! `feedback`: sends values back to an earlier step.
 
 use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 
-/// `feedback = { capacity = 64 }`: what flows in comes out at the `union` that names this step in its `from`.
+/// `feedback = { capacity = 64 }`: its input flows into the `union` that names this step in its
+/// `from`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Feedback {
-    /// Most values that are on their way around at once.
+    /// The most values inside the loop.
     #[serde(default = "super::default_queue")]
     pub(crate) capacity: NonZeroUsize,
 }

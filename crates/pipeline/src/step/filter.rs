@@ -1,4 +1,4 @@
-//! `filter` and `remove`: the values for which an expression is true, or is not.
+//! `filter` and `remove`: pass the values for which an expression is true, or is not.
 
 use forebay_stream::Flow;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
-    /// Whether a value passes.
+    /// True for a value that passes.
     jq: Jq,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Filter {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Remove {
-    /// Whether a value is discarded.
+    /// True for a value that is discarded.
     jq: Jq,
 }
 

@@ -1,4 +1,4 @@
-//! `flatten`: the members of each batch, or of each array, one by one.
+//! `flatten`: gives the members of each batch, or of each array, one by one.
 
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;

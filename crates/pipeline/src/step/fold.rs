@@ -1,4 +1,4 @@
-//! `fold`: one value of each batch, or of each array.
+//! `fold`: reduces each batch, or each array, to one value.
 
 use forebay_stream::{Batches, Failure, Flow};
 use serde::Deserialize;
@@ -11,10 +11,10 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fold {
-    /// The state before each batch's first value, and so the result for an empty one.
+    /// The state before each batch's first value, and the result for an empty batch.
     #[serde(default)]
     init: Json,
-    /// The next state, of the state `.` and the value `$item`.
+    /// Computes the next state from the state `.` and the value `$item`.
     step: JqStep,
 }
 
@@ -31,7 +31,8 @@ impl OnBatches for Fold {
     }
 
     fn of_arrays(&self, flow: Flow<Json>) -> Flow<Json> {
-        let (init, mut step) = (self.init.clone(), self.step());
+        let init = self.init.clone();
+        let mut step = self.step();
         flow.try_map(move |array| {
             array.into_members()?.into_iter().try_fold(init.clone(), &mut step)
         })

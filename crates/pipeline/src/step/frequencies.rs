@@ -1,4 +1,4 @@
-//! `frequencies`: how often each value has come.
+//! `frequencies`: counts how often each value has come.
 
 use std::num::NonZeroUsize;
 
@@ -12,7 +12,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Frequencies {
-    /// Most distinct values.
+    /// The most distinct values that are counted.
     #[serde(default = "super::default_memory")]
     capacity: NonZeroUsize,
 }
@@ -23,7 +23,8 @@ impl OnValues for Frequencies {
             // Sorted, so that equal counts are equal lines.
             let mut counts: Vec<_> = counts.into_iter().collect();
             counts.sort_unstable();
-            // A text is its own key, unless it reads as another value: then it is quoted, so that no two keys are one.
+            // A string is its own key, unless it is also the JSON text of another value: then it is
+            // quoted, so that keys stay distinct.
             let key = |value: Json| match value.as_str() {
                 Some(text) if Json::parse(text.as_bytes()).is_err() => text.to_owned(),
                 _ => value.to_string(),

@@ -1,4 +1,4 @@
-//! `inspect`: logs what passes.
+//! `inspect`: logs the values that pass.
 
 use forebay_stream::Flow;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inspect {
-    /// What is logged of each value, at the level `info`.
+    /// The text logged for each value, at the level `info`.
     jq: Jq,
 }
 
@@ -26,7 +26,7 @@ impl OnValues for Inspect {
         let jq = self.jq.clone();
         flow.inspect(move |value| match jq.of(value) {
             Ok(shown) => tracing::info!(target: "forebay::inspect", "{shown}"),
-            // It only looks: what it cannot see passes all the same.
+            // `inspect` never fails an event: a value that cannot be shown passes too.
             Err(failure) => tracing::warn!(target: "forebay::inspect", "{failure}"),
         })
     }

@@ -1,4 +1,4 @@
-//! `latest`: the newest value only.
+//! `latest`: gives the newest value to a slow taker and skips older ones.
 
 use forebay_stream::Flow;
 use serde::Deserialize;

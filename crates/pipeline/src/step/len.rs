@@ -1,4 +1,4 @@
-//! `len`: how many values each batch has, or each array.
+//! `len`: counts the values of each batch, or of each array.
 
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ pub(super) struct Len {}
 
 impl OnBatches for Len {
     fn of_batches(&self, batches: Batches<Json>) -> Flow<Json> {
-        // Counted as they are gathered, so that the step is one operator.
+        // A fold, so that the step is one operator.
         batches.fold(0_usize, |count, _| Ok(count + 1)).map(Json::from)
     }
 

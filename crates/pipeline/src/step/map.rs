@@ -1,4 +1,4 @@
-//! `map`: each value replaced by an expression of it.
+//! `map`: replaces each value by the result of an expression.
 
 use forebay_stream::Flow;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Map {
-    /// What each value becomes.
+    /// Computes the new value.
     jq: Jq,
 }
 

@@ -1,4 +1,5 @@
-//! `map_async` and `map_async_unordered`: each value replaced by an expression of it, several at a time.
+//! `map_async` and `map_async_unordered`: replace each value by the result of an expression,
+//! several at a time.
 
 use std::num::NonZeroUsize;
 
@@ -14,9 +15,9 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MapAsync {
-    /// What each value becomes.
+    /// Computes the new value.
     jq: Jq,
-    /// How many values are worked on at once, each on a thread.
+    /// The number of values processed at once, each on a thread.
     parallelism: NonZeroUsize,
 }
 

@@ -1,25 +1,78 @@
-//! `map_batch`: each batch through a model, or through an expression, in one call.
+//! `map_batch`: passes each batch through a model, or through an expression, in one call.
+
+use std::sync::Arc;
 
 use forebay_stream::{Batch, BatchResult, Failure};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::enrich::{Enrich, Fallback, Path};
 use crate::jq::Jq;
 use crate::json::Json;
 
-/// `map_batch = { model = "sentiment" }` or `map_batch = "map(. * 2)"`.
+/// `map_batch = { model = "sentiment" }`, `map_batch = { model = "sentiment", input = ".review",
+/// output = ".sentiment" }` or `map_batch = "map(. * 2)"`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum MapBatch {
+#[serde(try_from = "Settings")]
+pub(crate) struct MapBatch {
+    pub(crate) call: Call,
+    pub(crate) enrich: Arc<Enrich>,
+}
+
+/// The function that a batch is passed through.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
     /// A name under `[model]`.
     Model(Spanned<String>),
-    /// An expression of the array of a batch's values, which gives an array of as many results.
+    /// An expression that maps the array of a batch's values to an array of as many results.
     Jq(Jq),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    model: Option<Spanned<String>>,
+    jq: Option<Jq>,
+    /// The part of each value that the model gets; the whole value if it is not set.
+    input: Option<Jq>,
+    /// The place in each value that gets the result; if it is not set, the result replaces the
+    /// value.
+    output: Option<Path>,
+    /// Passes a value on although its result failed.
+    on_error: Option<Fallback>,
+}
+
+impl TryFrom<Settings> for MapBatch {
+    type Error = &'static str;
+
+    fn try_from(settings: Settings) -> Result<Self, Self::Error> {
+        let Settings { model, jq, input, output, on_error } = settings;
+        let call = match (model, jq) {
+            (Some(model), None) => Call::Model(model),
+            (None, Some(jq)) => Call::Jq(jq),
+            (None, None) => return Err("`map_batch` needs a `model` or an expression (`jq`)"),
+            (Some(_), Some(_)) => return Err("`model` and `jq` exclude each other"),
+        };
+        if on_error.is_some() && output.is_none() {
+            return Err("`on_error` needs an `output`: the place that gets its value");
+        }
+        Ok(Self { call, enrich: Arc::new(Enrich { input, output, on_error }) })
+    }
+}
+
+impl MapBatch {
+    /// The name of the model, if the function is a model.
+    pub(crate) fn model(&self) -> Option<&Spanned<String>> {
+        match &self.call {
+            Call::Model(name) => Some(name),
+            Call::Jq(_) => None,
+        }
+    }
 }
 
 impl From<Jq> for MapBatch {
     fn from(jq: Jq) -> Self {
-        Self::Jq(jq)
+        Self { call: Call::Jq(jq), enrich: Arc::default() }
     }
 }
 

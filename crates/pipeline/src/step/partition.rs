@@ -1,4 +1,4 @@
-//! `partition`: batches of a given size, whole or by key.
+//! `partition`: gathers batches of a given size, optionally by key.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Partition {
-    /// Values in one batch.
+    /// The number of values in a batch.
     size: NonZeroUsize,
-    /// Longest wait of a batch's first value; without it a batch waits until it is full.
+    /// The longest wait of a batch's first value. Without it a batch waits until it is full.
     #[serde(default, with = "humantime_serde::option")]
     timeout: Option<Duration>,
-    /// What the values of one batch have in common; without it, nothing.
+    /// The key that all values of a batch share. Without it there is one batch for all values.
     key: Option<Jq>,
 }
 

@@ -1,4 +1,4 @@
-//! `partition_unique`: batches of a given size in which no key comes twice.
+//! `partition_unique`: gathers batches of a given size in which each key occurs once.
 
 use std::num::NonZeroUsize;
 
@@ -14,11 +14,11 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PartitionUnique {
-    /// Values in one batch.
+    /// The number of values in a batch.
     size: NonZeroUsize,
-    /// What no two values of one batch have in common; without it, the whole value.
+    /// The key that values of a batch are distinguished by; the whole value by default.
     key: Option<Jq>,
-    /// Which of the values with one key stays.
+    /// The value that is kept if several have the same key.
     #[serde(default)]
     keep: WhichToKeep,
 }

@@ -1,4 +1,4 @@
-//! `pluck`: one field of each value, or several.
+//! `pluck`: picks one field, or several, of each value.
 
 use forebay_stream::{Flow, Missing};
 use serde::Deserialize;
@@ -6,13 +6,14 @@ use serde::Deserialize;
 use super::OnValues;
 use crate::json::{Json, Pointer};
 
-/// `pluck = "/user/name"`, `pluck = ["/id", "/user/name"]` or `pluck = { path = "/id", missing = "null" }`.
+/// `pluck = "/user/name"`, `pluck = ["/id", "/user/name"]` or `pluck = { path = "/id", missing =
+/// "null" }`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pluck {
-    /// Where to look. A list gives an array of what is at each.
+    /// The fields to pick. A list gives an array.
     path: Paths,
-    /// What becomes of a value that has nothing there.
+    /// The handling of a value without the field.
     #[serde(default)]
     missing: IfMissing,
 }
@@ -30,7 +31,7 @@ enum IfMissing {
     /// The value fails, with `missing_field`.
     #[default]
     Fail,
-    /// `null` stands for it.
+    /// The field is `null`.
     Null,
 }
 
@@ -55,7 +56,8 @@ impl Paths {
 
 impl OnValues for Pluck {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        let (path, missing) = (self.path.clone(), self.missing);
+        let path = self.path.clone();
+        let missing = self.missing;
         let otherwise = match missing {
             IfMissing::Fail => Missing::Fail,
             IfMissing::Null => Missing::Instead(Json::default()),

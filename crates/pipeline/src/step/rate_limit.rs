@@ -1,4 +1,4 @@
-//! `rate_limit`: no more than one value in each interval, on average.
+//! `rate_limit`: passes at most one value in each interval, on average.
 
 use std::num::NonZeroUsize;
 
@@ -13,9 +13,9 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RateLimit {
-    /// The time for which each value pays.
+    /// The average time between two values.
     interval: Interval,
-    /// How many values may leave at once after a pause.
+    /// The number of values that may leave at once after a pause.
     #[serde(default = "super::default_one")]
     burst: NonZeroUsize,
 }

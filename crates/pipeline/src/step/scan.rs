@@ -1,4 +1,4 @@
-//! `scan`: each value replaced by a result that is given beside the next state.
+//! `scan`: replaces each value by a result, and carries a state along.
 
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
@@ -14,7 +14,8 @@ pub(super) struct Scan {
     /// The state before the first value.
     #[serde(default)]
     init: Json,
-    /// The next state and the result, an array of the two, of the state `.` and the value `$item`.
+    /// Computes an array of the next state and the result, from the state `.` and the value
+    /// `$item`.
     step: JqStep,
 }
 

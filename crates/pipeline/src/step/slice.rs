@@ -1,4 +1,4 @@
-//! `slice`: some of the values, by their place.
+//! `slice`: passes values by their position.
 
 use std::num::NonZeroUsize;
 
@@ -12,12 +12,12 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Slice {
-    /// The first value that passes; the first of all is number 0.
+    /// The position of the first value that passes, counted from 0.
     #[serde(default)]
     start: usize,
-    /// The first value that is not read any more; without it there is no end.
+    /// The position after the last value that may pass; without it there is no end.
     end: Option<usize>,
-    /// Every how many values one passes.
+    /// The distance between two values that pass.
     #[serde(default = "super::default_one")]
     step: NonZeroUsize,
 }

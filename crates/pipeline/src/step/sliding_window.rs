@@ -1,4 +1,4 @@
-//! `sliding_window`: batches that overlap.
+//! `sliding_window`: gathers overlapping batches.
 
 use std::num::NonZeroUsize;
 
@@ -12,12 +12,12 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SlidingWindow {
-    /// Values in one window.
+    /// The number of values in a window.
     size: NonZeroUsize,
-    /// How many values further the next window begins.
+    /// The distance between the beginnings of two windows, in values.
     #[serde(default = "super::default_one")]
     step: NonZeroUsize,
-    /// Whether windows that are not full are emitted: the first while they grow, and what is left at the end.
+    /// Whether windows that are not full are emitted, at the beginning and at the end of the input.
     #[serde(default = "super::default_true")]
     partial: bool,
 }

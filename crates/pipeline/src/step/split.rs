@@ -1,4 +1,4 @@
-//! `split`: each value goes one of two ways.
+//! `split`: passes each value on to one of two outputs.
 
 use std::num::NonZeroUsize;
 
@@ -8,13 +8,14 @@ use serde::Deserialize;
 use crate::jq::Jq;
 use crate::json::Json;
 
-/// `split = ".score > 0.5"`: the ways of a step named `route` are `route.true` and `route.false`.
+/// `split = ".score > 0.5"`: the outputs of a step named `route` are `route.true` and
+/// `route.false`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Split {
-    /// Which way a value goes.
+    /// Decides the output of a value.
     jq: Jq,
-    /// How many values may wait in either way.
+    /// The most values that may wait at each output.
     #[serde(default = "super::default_queue")]
     capacity: NonZeroUsize,
 }
@@ -26,7 +27,7 @@ impl From<Jq> for Split {
 }
 
 impl Split {
-    /// The flow of the values for which the expression is true, and that of the others.
+    /// Returns the flow of the values for which the expression is true, and the flow of the others.
     pub(crate) fn apply(&self, flow: Flow<Json>) -> (Flow<Json>, Flow<Json>) {
         let jq = self.jq.clone();
         flow.try_split(move |value| jq.holds(value), self.capacity)

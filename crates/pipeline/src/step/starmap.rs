@@ -1,4 +1,4 @@
-//! `starmap`: each array replaced by an expression of its members.
+//! `starmap`: replaces each array by the result of an expression of its members.
 
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
@@ -18,9 +18,9 @@ pub(super) struct Starmap {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// The members' names, in order.
+    /// The names of the members, in order.
     args: Vec<String>,
-    /// What each array becomes; the members are variables.
+    /// Computes the new value; the members are variables.
     jq: String,
 }
 
@@ -53,7 +53,8 @@ impl TryFrom<Settings> for Starmap {
 
 impl OnValues for Starmap {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        let (arity, jq) = (self.arity, self.jq.clone());
+        let arity = self.arity;
+        let jq = self.jq.clone();
         flow.try_map(move |array| {
             let members = array.clone().into_members()?;
             if members.len() != arity {

@@ -1,4 +1,4 @@
-//! `tap`: keeps the last values that passed, for people to look at.
+//! `tap`: keeps the last values that passed, for display.
 
 use std::num::NonZeroUsize;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tap {
-    /// How many values are kept.
+    /// The number of values that are kept.
     pub(crate) last: NonZeroUsize,
 }
 

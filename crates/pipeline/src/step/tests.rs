@@ -1,4 +1,5 @@
-//! Every operator in a pipeline file, from lines to lines, against models of what it does.
+//! Runs every operator of a pipeline file on lines, and compares the answers with a model of the
+//! operator.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,8 @@ use crate::assemble::{Counts, Taps, assemble};
 use crate::lines::lines;
 use crate::plan::Plan;
 
-/// What a pipeline with these steps answers to these values, on a paused clock. Errors show as their codes.
+/// Returns the answers of a pipeline with the steps, on a paused clock. Errors are replaced by
+/// their codes.
 fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
     let text = format!("[source.stdin]\n{steps}\n[sink.stdout]\n");
     let plan = Plan::parse(Path::new("test.toml"), &text, &|_| None);
@@ -47,7 +49,7 @@ fn shown(value: Value) -> Value {
     value.pointer("/error/code").cloned().unwrap_or(value)
 }
 
-/// One step.
+/// Returns the answers of a pipeline with one step.
 fn step(operator: &str, values: &[Value]) -> Vec<Value> {
     answers(&format!("[[step]]\n{operator}\n"), values)
 }
@@ -60,7 +62,7 @@ fn lists(values: impl IntoIterator<Item = Vec<i64>>) -> Vec<Value> {
     values.into_iter().map(Value::from).collect()
 }
 
-/// Numbers, with what is not a number among them.
+/// Numbers, mixed with strings and nulls.
 fn mixed() -> impl Strategy<Value = Vec<Value>> {
     let value = prop_oneof![
         6 => (-20_i64..20).prop_map(Value::from),
@@ -72,7 +74,7 @@ fn mixed() -> impl Strategy<Value = Vec<Value>> {
 
 proptest! {
     #[test]
-    fn map_gives_each_value_its_answer_in_its_place(values in mixed()) {
+    fn map_answers_each_value_in_order(values in mixed()) {
         let expected: Vec<Value> = values
             .iter()
             .map(|value| value.as_i64().map_or(json!("jq_error"), |number| json!(number % 7)))
@@ -81,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn filter_and_remove_share_the_values_out(values in mixed()) {
+    fn filter_and_remove_pass_opposite_values(values in mixed()) {
         let kept = |keep: bool| -> Vec<Value> {
             let passes = |value: &&Value| match value.as_i64() {
                 Some(number) => (number > 3) == keep,
@@ -120,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn slice_is_pythons(values: Vec<i64>, start in 0_usize..9, end in prop::option::of(0_usize..30), by in 1_usize..4) {
+    fn slice_selects_the_same_values_as_in_python(values: Vec<i64>, start in 0_usize..9, end in prop::option::of(0_usize..30), by in 1_usize..4) {
         let settings = match end {
             Some(end) => format!("start = {start}, end = {end}, step = {by}"),
             None => format!("start = {start}, step = {by}"),
@@ -147,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn partition_by_key_holds_as_many_keys_as_there_are(values in prop::collection::vec(0_i64..9000, 0..9000)) {
+    fn partition_by_key_holds_any_number_of_keys(values in prop::collection::vec(0_i64..9000, 0..9000)) {
         let mut groups: Vec<(i64, Vec<i64>)> = Vec::new();
         let mut full = Vec::new();
         for &value in &values {
@@ -167,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn sliding_windows_grow_slide_and_may_be_only_full(values: Vec<i64>, size in 1_usize..6) {
+    fn sliding_windows_overlap_and_partial_ones_can_be_left_out(values: Vec<i64>, size in 1_usize..6) {
         let full = lists(values.windows(size).map(<[i64]>::to_vec));
         let settings = format!("sliding_window = {{ size = {size}, partial = false }}");
         prop_assert_eq!(step(&settings, &numbers(&values)), full);
@@ -196,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn frequencies_count(values in prop::collection::vec("[a-c]", 0..20)) {
+    fn frequencies_counts_each_value(values in prop::collection::vec("[a-c]", 0..20)) {
         let mut counts = serde_json::Map::new();
         let expected: Vec<Value> = values
             .iter()
@@ -211,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn map_async_keeps_the_order_and_unordered_the_values(values: Vec<i64>, parallelism in 1_usize..9) {
+    fn map_async_keeps_the_order_and_map_async_unordered_keeps_the_values(values: Vec<i64>, parallelism in 1_usize..9) {
         let settings = format!("{{ jq = \"[.]\", parallelism = {parallelism} }}");
         let expected = lists(values.iter().map(|value| vec![*value]));
         prop_assert_eq!(step(&format!("map_async = {settings}"), &numbers(&values)), expected.clone());
@@ -224,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn map_batch_by_expression_isolates_what_fails(values in mixed(), size in 1_usize..9) {
+    fn an_expression_in_map_batch_fails_single_values_alone(values in mixed(), size in 1_usize..9) {
         let steps = format!("[[step]]\npartition = {size}\n[[step]]\nmap_batch = \"map(. * 2 - 1)\"\n");
         let expected: Vec<Value> = values
             .iter()
@@ -265,8 +267,9 @@ proptest! {
     }
 
     #[test]
-    fn what_goes_round_comes_out_in_the_end(values in prop::collection::vec(1_i64..300, 0..30), capacity in 1_usize..9) {
-        // The steps of Collatz' sequence down to 1, counted, and gathered behind the loop.
+    fn every_value_leaves_the_loop(values in prop::collection::vec(1_i64..300, 0..30), capacity in 1_usize..9) {
+        // Counts the steps of the Collatz sequence down to 1 in a loop, and gathers the counts
+        // behind it.
         let steps = format!("
             [[step]]
             map = \"{{start: ., at: ., steps: 0}}\"
@@ -339,7 +342,7 @@ fn flatten_fold_and_len_take_arrays_too() {
 }
 
 #[test]
-fn pluck_takes_pointers_and_says_what_is_missing() {
+fn pluck_takes_json_pointers_and_reports_missing_fields() {
     let values = [json!({"a": {"b/c": [5, 6]}}), json!({"a": 1})];
     assert_eq!(step("pluck = \"/a/b~1c/1\"", &values), [json!(6), json!("missing_field")]);
     assert_eq!(step("pluck = [\"/a\", \"\"]", &values[1..]), [json!([1, {"a": 1}])]);
@@ -350,7 +353,7 @@ fn pluck_takes_pointers_and_says_what_is_missing() {
 }
 
 #[test]
-fn unique_forgets_what_has_not_come_for_longest() {
+fn unique_forgets_the_least_recently_seen_key() {
     let values = numbers(&[1, 2, 1, 2, 1, 2, 3, 2, 1, 2, 3, 2]);
     assert_eq!(step("unique = { capacity = 2 }", &values), numbers(&[1, 2, 3, 1, 3]));
     let keyed = [json!({"id": 1, "n": 0}), json!({"id": 1, "n": 1}), json!(5)];
@@ -360,7 +363,7 @@ fn unique_forgets_what_has_not_come_for_longest() {
 }
 
 #[test]
-fn what_only_waits_changes_nothing() {
+fn operators_that_only_wait_change_no_value() {
     let values = numbers(&[1, 2, 3]);
     for operator in [
         "buffer = 2",
@@ -379,13 +382,13 @@ fn what_only_waits_changes_nothing() {
 }
 
 #[test]
-fn counts_of_values_that_look_alike_are_kept_apart() {
+fn frequencies_count_a_string_and_a_number_with_the_same_text_separately() {
     let seen = step("frequencies = {}", &[json!(1), json!("1"), json!("a"), json!(null)]);
     assert_eq!(seen[3], json!({"1": 1, "\"1\"": 1, "a": 1, "null": 1}));
 }
 
 #[test]
-fn what_leaves_a_loop_may_stand_before_it_in_the_file() {
+fn a_step_that_a_loop_leads_to_may_come_before_it_in_the_file() {
     let steps = "
         [[step]]
         from = \"over.true\"
@@ -414,14 +417,14 @@ fn what_leaves_a_loop_may_stand_before_it_in_the_file() {
 }
 
 #[test]
-fn empty_windows_come_when_asked_for() {
+fn empty_windows_are_emitted_if_emit_empty_is_set() {
     let late =
         "delay = \"25s\"\n[[step]]\ntimed_window = { interval = \"10s\", emit_empty = true }";
     assert_eq!(step(late, &numbers(&[1])), [json!([]), json!([]), json!([1])]);
 }
 
 #[test]
-fn windows_by_time_gather_all_that_is_there() {
+fn timed_and_adaptive_windows_gather_the_values_that_have_arrived() {
     let values = numbers(&[1, 2, 1, 3]);
     assert_eq!(step("timed_window = \"1s\"", &values), [json!([1, 2, 1, 3])]);
     let halves = "timed_window = { interval = \"1s\", max_size = 2, emit_empty = true }";
@@ -437,7 +440,7 @@ fn windows_by_time_gather_all_that_is_there() {
 }
 
 #[test]
-fn a_step_can_say_when_to_collect() {
+fn collect_gathers_every_value_with_and_without_signals() {
     assert_eq!(step("collect = {}", &numbers(&[1, 2, 3])), [json!([1, 2, 3])]);
     let steps = "
         [[step]]
@@ -453,8 +456,8 @@ fn a_step_can_say_when_to_collect() {
 }
 
 #[test]
-fn joins_with_the_newest_keep_places_and_emit_when_told() {
-    // On one clock turn the order of the sides is not said; the last pair is.
+fn combine_latest_and_zip_latest_keep_the_order_of_from() {
+    // The order of the sides at one instant is unspecified, except for the last pair.
     let steps = "
         [[step]]
         name = \"a\"
@@ -482,11 +485,11 @@ fn joins_with_the_newest_keep_places_and_emit_when_told() {
         zip_latest = {}";
     let first: Vec<Value> =
         answers(steps, &numbers(&[1, 2, 3])).iter().map(|pair| pair[0].clone()).collect();
-    assert_eq!(first, numbers(&[1, 2, 3]), "every value of the first, once and in order");
+    assert_eq!(first, numbers(&[1, 2, 3]), "every value of the first source, once and in order");
 }
 
 #[test]
-fn a_loop_that_makes_too_much_fails_what_it_cannot_hold() {
+fn a_loop_that_multiplies_its_values_fails_those_beyond_its_capacity() {
     let steps = "
         [[step]]
         from = [\"stdin\", \"again\"]
@@ -510,8 +513,8 @@ fn a_loop_that_makes_too_much_fails_what_it_cannot_hold() {
 }
 
 #[test]
-fn errors_keep_their_places_behind_what_waits_for_long() {
-    // More failures than are held back, behind a value that is not answered before the end.
+fn no_error_is_lost_behind_a_value_that_is_answered_late() {
+    // More failures than the buffer holds, behind a value that is not answered before the end.
     let mut values = vec![json!(0)];
     values.extend((0..10_000).map(|_| json!("x")));
     let seen = step("partition = { size = 2, key = \". % 1\" }", &values);

@@ -1,4 +1,4 @@
-//! `timed_window`: what arrived within each interval.
+//! `timed_window`: gathers the values that arrive within each interval.
 
 use std::num::NonZeroUsize;
 
@@ -13,12 +13,12 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimedWindow {
-    /// The beat on which windows close.
+    /// The interval at which windows close.
     interval: Interval,
-    /// Most values in one window.
+    /// The most values in one window.
     #[serde(default = "super::default_window")]
     max_size: NonZeroUsize,
-    /// Whether a window closes when nothing has arrived.
+    /// Whether an empty batch is emitted if no value has arrived.
     #[serde(default)]
     emit_empty: bool,
 }

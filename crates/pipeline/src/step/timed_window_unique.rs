@@ -1,4 +1,4 @@
-//! `timed_window_unique`: what arrived within each interval, one value of each key.
+//! `timed_window_unique`: gathers the values that arrive within each interval, one of each key.
 
 use std::num::NonZeroUsize;
 
@@ -14,14 +14,14 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimedWindowUnique {
-    /// The beat on which windows close.
+    /// The interval at which windows close.
     interval: Interval,
-    /// Most values in one window.
+    /// The most values in one window.
     #[serde(default = "super::default_window")]
     max_size: NonZeroUsize,
-    /// What no two values of one window have in common; without it, the whole value.
+    /// The key that values of a window are distinguished by; the whole value by default.
     key: Option<Jq>,
-    /// Which of the values with one key stays.
+    /// The value that is kept if several have the same key.
     #[serde(default)]
     keep: WhichToKeep,
 }
@@ -29,10 +29,10 @@ pub(super) struct TimedWindowUnique {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WhichToKeep {
-    /// The first, in its place.
+    /// The first, at its position.
     #[default]
     First,
-    /// The last, which moves to the end.
+    /// The last, at the end.
     Last,
 }
 

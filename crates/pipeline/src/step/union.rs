@@ -1,4 +1,4 @@
-//! `union`: several flows become one.
+//! `union`: merges several flows into one.
 
 use forebay_stream::Flow;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! `unique`: repeats are left out.
+//! `unique`: discards values whose key has come before.
 
 use std::num::NonZeroUsize;
 
@@ -13,9 +13,9 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unique {
-    /// What tells a repeat; without it, the whole value.
+    /// The key; the whole value by default.
     key: Option<Jq>,
-    /// How many keys are remembered: when there are more, the one that has not come for longest is forgotten.
+    /// The number of keys that are remembered. Beyond it, the least recently seen key is forgotten.
     #[serde(default = "super::default_memory")]
     capacity: NonZeroUsize,
 }

@@ -1,4 +1,4 @@
-//! `zip`: several flows, tuple by tuple, as arrays.
+//! `zip`: joins the n-th values of several flows into an array.
 
 use std::num::NonZeroUsize;
 
@@ -12,10 +12,10 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Zip {
-    /// How many values one flow may be ahead of the others.
+    /// The most values that one flow may be ahead of the others.
     #[serde(default = "super::default_queue")]
     capacity: NonZeroUsize,
-    /// Values that stand at the end of every array.
+    /// Constant values at the end of every array.
     #[serde(default)]
     literals: Vec<Json>,
 }
@@ -33,7 +33,7 @@ impl Join for Zip {
         }))
     }
 
-    fn fewest(&self) -> usize {
+    fn min_inputs(&self) -> usize {
         if self.literals.is_empty() { 2 } else { 1 }
     }
 }

@@ -1,4 +1,4 @@
-//! `zip_latest`: every value of one flow with the newest of others, as arrays.
+//! `zip_latest`: joins every value of one flow with the newest values of other flows, as arrays.
 
 use forebay_stream::{EmitOn, Flow};
 use serde::Deserialize;
@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::Join;
 use crate::json::Json;
 
-/// `from = ["requests", "settings"]` with `zip_latest = {}`: every value of the first, with the newest of the others.
+/// `from = ["requests", "settings"]` with `zip_latest = {}`: joins every value of the first with
+/// the newest values of the others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ZipLatest {}

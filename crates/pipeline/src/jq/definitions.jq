@@ -1,0 +1,60 @@
+# Filters of jq that jaq lacks, or has with other results. `rewrite.rs` has operators call those whose
+# names begin with `forebay_`. The right side of an operator comes first, as in jq.
+
+def forebay_divide(left; right): right as $r | left as $l | forebay_quotient($l; $r);
+def forebay_modulo(left; right): right as $r | left as $l | forebay_remainder($l; $r);
+
+def setpath($path; $value): forebay_set($path; $value);
+def delpaths($paths): forebay_delete($paths);
+def del(f): delpaths([path(f)]);
+def pick(f): . as $dot | reduce path(f) as $p (null; setpath($p; $dot | getpath($p)));
+
+def forebay_modify(paths; f):
+  reduce path(paths) as $p ([., []];
+    . as [$value, $deleted]
+    | [limit(1; $value | getpath($p) | f)] as $new
+    | if $new == [] then [$value, $deleted + [$p]]
+      else [($value | setpath($p; $new[0])), $deleted] end)
+  | . as [$value, $deleted] | $value | delpaths($deleted);
+
+# jaq's own update is the fast one, but it does not create what is missing on the way.
+def forebay_update(paths; f): . as $dot | try (paths |= f) catch ($dot | forebay_modify(paths; f));
+
+def join($separator):
+  reduce .[] as $x (null;
+    (if . == null then "" else . + $separator end)
+    + ($x | if . == null then "" elif type == "boolean" or type == "number" then tojson else . end))
+  // "";
+
+def IN(values): any(values == .; .);
+def IN(source; values): any(source == values; .);
+def INDEX(rows; f): reduce rows as $row ({}; setpath([$row | f | tostring]; $row));
+def INDEX(f): INDEX(.[]; f);
+
+def tostream:
+  path(def deep: (.[]? | deep), .; deep) as $p
+  | getpath($p)
+  | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
+def fromstream(f):
+  {value: null, ended: false} as $start
+  | foreach f as $event ($start;
+      (if .ended then $start else . end)
+      | if ($event | length) == 2 then
+          .ended = ($event[0] | length == 0)
+          | if .ended then .value = $event[1] else setpath(["value"] + $event[0]; $event[1]) end
+        else .ended = ($event[0] | length == 1) end;
+      if .ended then .value else empty end);
+
+def @csv:
+  [.[] | if type == "number" or type == "boolean" then tojson
+         elif . == null then ""
+         elif type == "string" then "\"" + gsub("\""; "\"\"") + "\""
+         else error("\(type) (\(tojson)) is not valid in a csv row") end]
+  | join(",");
+def @tsv:
+  [.[] | if type == "number" or type == "boolean" then tojson
+         elif . == null then ""
+         elif type == "string" then
+           gsub("\\\\"; "\\\\") | gsub("\t"; "\\t") | gsub("\n"; "\\n") | gsub("\r"; "\\r")
+         else error("\(type) (\(tojson)) is not valid in a tsv row") end]
+  | join("\t");

@@ -1,0 +1,44 @@
+//! `policy = "stop"`: the first failure stops the sources, and what is in flight is still answered.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+
+use forebay_stream::{Event, Failed, Failure, Origin, Sink};
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use crate::record::Record;
+
+/// Takes the failed requests of a pipeline.
+pub(super) struct StopSink {
+    /// Cancelled at the first failure, so that no source reads anything new.
+    pub(super) intake: CancellationToken,
+    pub(super) first: FirstFailure,
+}
+
+/// The failure that stopped a pipeline, once there is one.
+#[derive(Clone, Default)]
+pub(super) struct FirstFailure(Arc<OnceLock<(Origin, Failure)>>);
+
+impl FirstFailure {
+    pub(super) fn error(&self) -> Option<RunError> {
+        let (origin, failure) = self.0.get()?.clone();
+        Some(RunError::StoppedAtFailure { origin, failure })
+    }
+}
+
+impl Sink<Failed<Record>> for StopSink {
+    type Error = Infallible;
+
+    async fn send(&mut self, event: Event<Failed<Record>>) -> Result<(), Infallible> {
+        let failure = event.value.failure;
+        let origin = event.meta.origin.clone();
+        tracing::error!(%origin, %failure, "a request failed, and the policy is to stop");
+        // Fails only after the first failure, which is the one to report.
+        let _ = self.first.0.set((origin, failure.clone()));
+        self.intake.cancel();
+        // Leaves the input uncommitted if the source can read it again.
+        event.receipt.fail(failure);
+        Ok(())
+    }
+}
