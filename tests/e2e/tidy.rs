@@ -1,0 +1,46 @@
+//! Rules for the text of the sources that neither rustfmt nor clippy checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::binary::root;
+
+/// Openings of a comment that leave its subject without a name.
+const VAGUE: [&str; 5] = ["What ", "Whoever ", "Of ", "So many ", "That one "];
+
+/// "Whether" is the opening for a boolean, and for nothing else.
+const MAX_WHETHER: usize = 160;
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn comments_name_their_subject() {
+    let mut files = Vec::new();
+    for folder in ["crates", "tests", "bench"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut vague = Vec::new();
+    let mut whether = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            let comment = comment.trim_start_matches(['/', '!', ' ']);
+            whether += usize::from(comment.starts_with("Whether "));
+            if VAGUE.iter().any(|opening| comment.starts_with(opening)) {
+                vague.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(vague.is_empty(), "name the subject of these comments:\n{}", vague.join("\n"));
+    assert!(whether <= MAX_WHETHER, "{whether} comments open with \"Whether\"");
+}
