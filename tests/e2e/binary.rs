@@ -1,9 +1,10 @@
 //! Runs the `forebay` binary as a child process.
 
+use parking_lot::Mutex;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Returns the root of the repository, in which the README's commands run.
@@ -52,18 +53,18 @@ impl Service {
         for line in lines.by_ref() {
             let line = line.unwrap();
             let ready = line.ends_with("ready");
-            log.lock().unwrap().push_str(&(line + "\n"));
+            log.lock().push_str(&(line + "\n"));
             if ready {
                 let rest = Arc::clone(&log);
                 let reader = std::thread::spawn(move || {
                     for line in lines.map_while(Result::ok) {
-                        rest.lock().unwrap().push_str(&(line + "\n"));
+                        rest.lock().push_str(&(line + "\n"));
                     }
                 });
                 return Self { child, log, reader: Some(reader) };
             }
         }
-        panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock().unwrap());
+        panic!("ended before it was ready ({:?}):\n{}", child.wait(), log.lock());
     }
 
     /// Returns the standard output, which the command must have piped.
@@ -85,7 +86,7 @@ impl Service {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
-        let log = self.log.lock().unwrap().clone();
+        let log = self.log.lock().clone();
         assert!(status.success(), "{status}:\n{log}");
         log
     }

@@ -1,6 +1,6 @@
 //! A closed-loop load: each client sends its next request when the last one is answered.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -64,12 +64,12 @@ pub(crate) async fn run(
                 requester.request(Some(key.as_bytes()), body.as_bytes(), PATIENCE).await?;
             let latency = sent.elapsed();
             let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-            latencies.lock().unwrap_or_else(PoisonError::into_inner).record(micros)?;
+            latencies.lock().record(micros)?;
             on_reply(text, &response, latency);
             anyhow::Ok(())
         }
     });
     requests.buffer_unordered(load.concurrency).try_collect::<()>().await?;
-    let latencies = latencies.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let latencies = latencies.into_inner();
     Ok(Measured { requests: load.requests, elapsed: started.elapsed(), latencies })
 }

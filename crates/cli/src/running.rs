@@ -1,7 +1,8 @@
 //! Pipelines that run in the same process as their clients, for the demo and the benchmark.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -104,7 +105,7 @@ impl Running {
 
     /// Returns the sizes of the batches since the last call.
     pub(crate) fn take_sizes(&self) -> BatchSizes {
-        std::mem::take(&mut *self.sizes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.sizes.lock())
     }
 }
 
@@ -136,8 +137,7 @@ fn observer(
                 }
             }
             Progress::Batch { size, .. } => {
-                *sizes.lock().unwrap_or_else(PoisonError::into_inner).entry(*size).or_default() +=
-                    1;
+                *sizes.lock().entry(*size).or_default() += 1;
             }
             _ => {}
         }

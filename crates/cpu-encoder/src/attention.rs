@@ -1,9 +1,9 @@
-//! Self-attention, text by text.
+//! Self-attention, computed for one text after the other.
 
 use crate::matrix::{Out, Packed, Tiles, View};
 use crate::rows;
 
-/// Attention with its working memory, which is reused for every text and layer.
+/// The working memory of self-attention, which is used again for every text and layer.
 #[derive(Default)]
 pub(crate) struct Attention {
     keys: Packed<f32>,
@@ -12,10 +12,10 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// Mixes the values of each text's tokens, head by head.
+    /// Computes the attention among the tokens of each text, one head after the other.
     ///
-    /// `projected` is `[tokens, 3 * hidden]`: query, key and value of each token. The result
-    /// replaces `mixed` as `[tokens, hidden]`, with the heads side by side.
+    /// `projected` is `[tokens, 3 * hidden]`: query, key and value of each token. The result is
+    /// written to `mixed`, `[tokens, hidden]`, with the heads side by side.
     pub(crate) fn forward(
         &mut self,
         projected: &[f32],

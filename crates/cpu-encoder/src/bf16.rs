@@ -1,7 +1,8 @@
-//! Pairs of bf16 numbers in a `u32`. Processors with AVX512-BF16 multiply a pair with another pair
-//! and add both products to a sum in one instruction.
+//! Matrix products in bf16: numbers that are the upper 16 bits of an `f32`.
 //!
-//! All unsafe code of the crate is here, because that instruction has no safe form yet.
+//! A `u32` holds a pair of bf16 numbers. Processors with AVX512-BF16 have an instruction that
+//! multiplies two pairs number by number and adds both products to a sum. All unsafe code of the
+//! crate is here, because this instruction has no safe form yet.
 
 #![expect(unsafe_code, reason = "the instruction has no safe form")]
 
@@ -20,16 +21,16 @@ pub(crate) fn pair(first: f32, second: f32) -> u32 {
     narrow(first) | narrow(second) << 16
 }
 
-/// Rounds to the nearest bf16, to the even one if two are equally near.
+/// Rounds a number to the nearest bf16. If two are equally near, rounds to the even one.
 ///
-/// Without a branch, so that the compiler can convert several numbers at once.
+/// Has no branch, so that the compiler can convert several numbers at once.
 fn narrow(number: f32) -> u32 {
     let bits = number.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     if number.is_nan() { NAN } else { rounded }
 }
 
-/// Packs consecutive numbers into `pairs`; the last pair has a zero if the count is odd.
+/// Packs consecutive numbers into `pairs`. If their number is odd, the last pair ends with a zero.
 fn narrow_all(numbers: &[f32], pairs: &mut [u32]) {
     let (whole, last) = numbers.as_chunks::<2>();
     for (to, [first, second]) in iter::zip(&mut *pairs, whole) {
@@ -40,6 +41,7 @@ fn narrow_all(numbers: &[f32], pairs: &mut [u32]) {
     }
 }
 
+/// Returns the two numbers of a pair as `f32`.
 #[inline(always)]
 fn widen(pair: u32) -> [f32; 2] {
     [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)]
@@ -48,8 +50,9 @@ fn widen(pair: u32) -> [f32; 2] {
 /// Returns whether products in bf16 are faster than in f32 on this processor, by timing both for
 /// about a millisecond.
 ///
-/// Having the instruction is not enough: per cycle, AMD processors execute it as often as a
-/// multiplication of single numbers, Intel's (Emerald Rapids) only a quarter as often.
+/// A processor that has the instruction for pairs need not be faster with it: AMD's processors
+/// execute it at the rate of an f32 multiplication, but Intel's (Emerald Rapids) only at a quarter
+/// of that rate.
 #[must_use]
 #[expect(clippy::disallowed_types, reason = "the processor's time cannot be paused")]
 pub fn bf16_is_faster() -> bool {
@@ -70,7 +73,8 @@ pub fn bf16_is_faster() -> bool {
     let mut out = vec![0.0; ROWS * WIDTH];
     let single = Packed::<f32>::new(View::dense(&numbers, WIDTH));
     let pairs = Packed::<u32>::new(View::dense(&numbers, WIDTH));
-    // The shortest time of several is the one without interruptions.
+    // Takes the shortest of several times, because interruptions by other processes make the others
+    // longer.
     let mut shortest = [Duration::MAX; 2];
     for _ in 0..8 {
         shortest[0] = shortest[0].min(time(&single, left, &mut out));
@@ -79,7 +83,7 @@ pub fn bf16_is_faster() -> bool {
     shortest[1] < shortest[0]
 }
 
-/// Whether the processor multiplies pairs in one instruction.
+/// Returns whether the processor multiplies pairs in one instruction.
 pub(crate) fn has_dot_products() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
@@ -157,7 +161,7 @@ fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Like `multiply_tile` in `matrix.rs`, for pairs.
+/// Does the same as `multiply_tile` in `matrix.rs`, for pairs.
 #[inline(always)]
 fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,
@@ -206,7 +210,7 @@ mod dot {
     const ROWS: usize = tile(LANES)[0];
     const VECTORS: usize = PANEL / LANES;
 
-    /// Computes the product of all tiles and a panel.
+    /// Computes the product of all tiles and a panel; see `matrix.rs`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn multiply(product: PanelProduct<'_, u32>) {
         let PanelProduct { tiles, panel, depth, out, width, accumulate } = product;
@@ -244,7 +248,7 @@ mod dot {
         unsafe { std::mem::transmute(bits) }
     }
 
-    /// Writes a row of a tile, or adds it to the numbers in `out`.
+    /// Writes a row of a tile to `out`, or adds it to the numbers there if `accumulate` is set.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn write(sums: &[__m512; VECTORS], out: &mut [f32], accumulate: bool) {
@@ -263,7 +267,7 @@ mod dot {
         }
     }
 
-    /// Like [`narrow_all`](super::narrow_all), with vector instructions.
+    /// Does the same as [`narrow_all`](super::narrow_all), with vector instructions.
     #[target_feature(enable = "avx512f")]
     pub(super) fn narrow(numbers: &[f32], pairs: &mut [u32]) {
         let (vectors, rest) = numbers.as_chunks::<LANES>();

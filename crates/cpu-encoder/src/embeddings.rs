@@ -8,8 +8,8 @@ use crate::norm::Norm;
 use crate::rows;
 use crate::weights::{EmbeddingWeights, Precision};
 
-/// The embeddings: the normalised sum of the token's and its position's vector, projected if the
-/// widths differ.
+/// The embeddings. A token's embedding is the normalised sum of the vectors of the token and of its
+/// position, projected to the encoder's width if the embeddings have another one.
 pub(crate) struct Embeddings {
     /// `[vocabulary, width]`.
     tokens: Vec<f32>,
@@ -28,7 +28,7 @@ impl Embeddings {
         Self { tokens, positions, norm: Norm::new(norm), projection, width }
     }
 
-    /// Returns the width of a token's vector after the projection.
+    /// Returns the encoder's width: the length of a token's vector after the projection.
     pub(crate) fn hidden(&self) -> usize {
         self.projection.as_ref().map_or(self.width, |projection| projection.bias().len())
     }

@@ -1,5 +1,6 @@
-//! [`Encoder`]: all layers, with their own threads.
+//! [`Encoder`]: the embeddings and all layers, with the threads that compute them.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
@@ -12,6 +13,7 @@ use crate::shares::shares;
 use crate::weights::{EncoderWeights, Precision};
 
 /// An encoder that turns token ids into one vector for each text, without padding.
+///
 /// ```
 /// use forebay_cpu_encoder::{
 ///     Activation, EmbeddingWeights, Encoder, EncoderWeights, NormWeights, Options, Pool,
@@ -35,6 +37,12 @@ pub struct Encoder {
     embeddings: Embeddings,
     layers: Vec<Layer>,
     threads: ThreadPool,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("layers", &self.layers.len()).finish_non_exhaustive()
+    }
 }
 
 /// Settings of an [`Encoder`].
@@ -83,18 +91,18 @@ impl Encoder {
         })
     }
 
-    /// Returns the pooled vectors, `[texts, hidden]`, in the order of the texts.
+    /// Returns one vector for each text, `[texts, hidden]`, in the order of the texts.
     ///
     /// # Panics
     ///
-    /// If a token id is not in the vocabulary. Tokens beyond the last position are ignored.
+    /// If a token id is not in the vocabulary, or a text has more tokens than there are positions.
     #[must_use]
     pub fn forward(&self, texts: &[&[u32]], pool: Pool) -> Vec<f32> {
         let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
         let threads = self.threads.current_num_threads();
         let shares = shares(&lengths, threads);
-        // A single share uses all threads. Several shares use one thread each, so that no thread
-        // waits for another one.
+        // If there is only one share of texts, all threads compute it together. Otherwise each
+        // share is computed by one thread, so that no thread waits for another one.
         let each = if shares.len() == 1 { threads } else { 1 };
         let computed: Vec<_> = self.threads.install(|| {
             let compute = |share: Vec<usize>| {
@@ -113,6 +121,7 @@ impl Encoder {
         rows
     }
 
+    /// Computes the vectors of one share of the texts, on `threads` threads.
     fn forward_share(&self, texts: &[&[u32]], pool: Pool, threads: usize) -> Vec<f32> {
         let mut scratch = Scratch::default();
         let mut hidden = self.embeddings.forward(texts, &mut scratch);

@@ -18,7 +18,7 @@ pub(crate) struct Layer {
     activation: Activation,
 }
 
-/// Working memory, reused by the next layer.
+/// Working memory of one layer. The next layer uses it again.
 #[derive(Default)]
 pub(crate) struct Scratch {
     projected: Vec<f32>,
@@ -48,7 +48,8 @@ impl Layer {
         }
     }
 
-    /// Replaces `hidden`, `[tokens, hidden]`, by the layer's output, on `threads` threads.
+    /// Replaces `hidden`, `[tokens, hidden]`, by the layer's output, on `threads` threads. `lengths`
+    /// has the number of tokens of each text.
     pub(crate) fn forward(
         &self,
         hidden: &mut [f32],

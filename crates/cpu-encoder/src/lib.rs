@@ -1,13 +1,13 @@
 //! The transformer encoder of the BERT family on a CPU, from plain slices of weights.
 //!
-//! Frameworks compute the padded rectangle that a GPU needs, one operation after the other.
-//! [`Encoder`] stacks the tokens of all texts in one matrix, so that no padding is computed. It
-//! packs each weight matrix once instead of for every product, and fuses the operations between two
-//! matrix products into one pass over the rows.
+//! General frameworks pad all texts of a batch to the same length, as a GPU needs it, and run one
+//! operation after the other. [`Encoder`] stacks the tokens of all texts in one matrix instead, so
+//! that no padding is computed. It packs each weight matrix once, not for every product. Between
+//! two matrix products it does all operations in one pass over the rows.
 //!
-//! Speed does not depend on what the optimiser inlines: every kernel is compiled as a whole for
-//! each generation of vector instructions (`simd.rs`), and CI compares its speed with another
-//! library's products (`bench/kernels`).
+//! The speed does not depend on the optimiser's choice of what to inline: every kernel is compiled
+//! as a whole for each generation of vector instructions (`simd.rs`). CI compares the speed of
+//! matrix products with that of another library (`bench/kernels`).
 
 #![expect(
     clippy::inline_always,

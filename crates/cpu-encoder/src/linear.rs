@@ -1,5 +1,6 @@
 //! A matrix product with weights.
 
+use std::fmt;
 use std::iter;
 
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
@@ -8,7 +9,8 @@ use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 use crate::matrix::{Columns, Element, Out, Packed, Tiles, View};
 use crate::weights::{LinearWeights, Precision};
 
-/// Fewest rows per thread for which the arithmetic takes longer than reading the weights.
+/// Fewest rows per thread for which the rows are divided among the threads. With fewer rows,
+/// reading the weights takes longer than the arithmetic, so the weights are divided instead.
 const ROWS: usize = 32;
 
 /// A linear layer with packed weights.
@@ -20,14 +22,29 @@ pub struct Linear {
     inputs: usize,
 }
 
+impl fmt::Debug for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linear")
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.bias.len())
+            .finish_non_exhaustive()
+    }
+}
+
 enum Weight {
     F32(Packed<f32>),
     Bf16(Packed<u32>),
 }
 
-/// Working memory of products, reused by the next one.
+/// Working memory of a product. The next product uses it again.
 #[derive(Default)]
 pub struct Workspace(pub(crate) Tiles);
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}
 
 impl Linear {
     /// Packs the weights.
@@ -43,14 +60,15 @@ impl Linear {
         Self { weight, bias, inputs }
     }
 
-    /// `[outputs]`.
+    /// Returns the bias, `[outputs]`.
     pub(crate) fn bias(&self) -> &[f32] {
         &self.bias
     }
 
-    /// Multiplies `[rows, inputs]` by the weights, on `threads` threads of the current pool, and
-    /// replaces `product` by the result, `[rows, outputs]`. The bias is left out, because the pass
-    /// over the product that follows adds it.
+    /// Multiplies `rows`, `[rows, inputs]`, by the weights, on `threads` threads of the current
+    /// thread pool, and replaces `product` by the result, `[rows, outputs]`.
+    ///
+    /// Does not add the bias: callers add it in the pass over the product that they need anyway.
     pub fn product(
         &self,
         rows: &[f32],
@@ -92,8 +110,8 @@ impl Linear {
         });
     }
 
-    /// Gives each thread some of the weights' columns, because with few rows most of the time goes
-    /// into reading the weights.
+    /// Computes a product of few rows: each thread reads only some columns of the weights, because
+    /// most of the time goes into reading them.
     fn product_by_columns<E: Element>(
         &self,
         weight: &Packed<E>,

@@ -3,7 +3,7 @@
 //! The scheme is that of `GotoBLAS` (Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication"): the right factor is packed in panels of [`PANEL`] columns, the left factor in
 //! tiles of a few rows, and the innermost loop keeps a tile of the product in registers. Weights
-//! are packed once; other libraries pack them for every product.
+//! are packed only once, when the model is loaded; other libraries pack them for every product.
 
 use std::iter;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use std::slice::ChunksMut;
 
 use crate::simd::{self, Kernel, Level, Vectors};
 
-/// Columns of the right factor that are computed together: two of the widest vectors.
+/// Number of columns of the right factor that are packed together: two vectors of the widest kind.
 pub(crate) const PANEL: usize = 32;
 
-/// Rows of the right factor, in elements, that are multiplied in one pass, so that their part of a
-/// panel stays in the level 1 cache.
+/// Most rows of the right factor, in elements, that are multiplied in one pass. The limit keeps
+/// their part of a panel in the level 1 cache.
 pub(crate) const DEPTH: usize = 384;
 
 /// A matrix in a slice: the number at `(row, column)` is `numbers[row * row_step + column *
@@ -31,17 +31,17 @@ pub(crate) struct View<'a> {
 
 /// An element of a packed matrix: one number, or several that one instruction multiplies.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
-    /// Numbers per element; a power of two.
+    /// Number of numbers in an element; a power of two.
     const NUMBERS: usize;
 
     /// Replaces the element's number at `index`.
     fn set(&mut self, index: usize, number: f32);
 
-    /// Converts a row of at most `DEPTH * NUMBERS` numbers to elements, in `buffer` if the formats
-    /// differ.
+    /// Converts a row of at most `DEPTH * NUMBERS` numbers to elements. Uses `buffer` only if an
+    /// element is not just an `f32`.
     fn row<'a>(numbers: &'a [f32], buffer: &'a mut [Self; DEPTH]) -> &'a [Self];
 
-    /// Returns the working memory for tiles of this element.
+    /// Returns the part of the working memory that holds elements of this type.
     fn tiles(tiles: &mut Tiles) -> &mut Vec<Self>;
 
     /// Computes the product of all tiles and a panel.
@@ -63,7 +63,7 @@ pub(crate) struct Packed<E> {
 #[repr(align(64))]
 pub(crate) struct PanelRow<E>(pub(crate) [E; PANEL]);
 
-/// Consecutive columns of a packed matrix.
+/// A packed matrix, or some consecutive columns of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a, E> {
     panels: &'a [PanelRow<E>],
@@ -86,14 +86,15 @@ pub(crate) struct Out<'a> {
 
 /// The product of a left factor in tiles and a part of a panel.
 pub(crate) struct PanelProduct<'a, E> {
-    /// The left factor, `[tiles, depth, tile rows]`; missing rows of the last tile are zero.
+    /// The left factor, `[tiles, depth, rows of a tile]`. If the last tile has fewer rows, the
+    /// missing ones are zero.
     pub(crate) tiles: &'a [E],
     /// The right factor, `[depth, PANEL]`.
     pub(crate) panel: &'a [PanelRow<E>],
     pub(crate) depth: usize,
-    /// The destination, from the panel's first column to the end of the last row.
+    /// The destination, which begins at the panel's first column of the first row.
     pub(crate) out: Out<'a>,
-    /// Number of the panel's columns that exist in the product.
+    /// Number of columns of the panel that belong to the matrix; the others are zero.
     pub(crate) width: usize,
     /// Whether the product is added to the numbers in `out` instead of replacing them.
     pub(crate) accumulate: bool,
@@ -125,7 +126,7 @@ impl<E: Element> Packed<E> {
         packed
     }
 
-    /// Replaces the matrix, reusing the memory.
+    /// Packs another matrix in the same memory.
     pub(crate) fn pack(&mut self, matrix: View<'_>) {
         let View { numbers, rows, columns, row_step, column_step } = matrix;
         self.rows = rows;
@@ -165,7 +166,7 @@ impl<E: Element> Packed<E> {
 }
 
 impl<E: Element> Columns<'_, E> {
-    /// Computes `out = left × self`; `left.column_step` must be 1.
+    /// Writes `left × self` to `out`. `left.column_step` must be 1.
     pub(crate) fn product(self, left: View<'_>, out: Out<'_>, tiles: &mut Tiles) {
         debug_assert_eq!(
             (left.columns, left.column_step),
@@ -193,7 +194,8 @@ impl<E: Element> Columns<'_, E> {
     }
 }
 
-/// Packs the columns of `left` that belong to the elements `start..start + depth`.
+/// Packs some columns of `left` in tiles: those that are multiplied by the elements `start..start +
+/// depth` of the right factor.
 fn pack_tiles<E: Element>(left: View<'_>, start: usize, depth: usize, tiles: &mut Vec<E>) {
     let columns = start * E::NUMBERS..left.columns.min((start + depth) * E::NUMBERS);
     let [tile_rows, _] = tile(Level::best().lanes());
@@ -233,10 +235,11 @@ const MAX_TILE_ROWS: usize = 8;
 
 /// Returns the rows and columns of a tile for vectors of `lanes` numbers.
 ///
-/// The sums of a tile, one row of the panel and one number of the left factor fit into the vector
-/// registers: 32 with AVX-512, 16 with AVX2 or no extension. There are at least as many vectors of
-/// sums as multiplications can be under way (latency times multiplications per cycle), so that none
-/// waits for an earlier one.
+/// A tile has an upper and a lower limit. Its sums, one row of the panel and one number of the left
+/// factor must fit into the vector registers: 32 with AVX-512, 16 with AVX2 or no extension. And a
+/// multiplication that adds to a sum waits for the previous one on the same sum, so there must be
+/// at least as many vectors of sums as the processor can compute at a time (latency times
+/// multiplications per cycle).
 pub(crate) const fn tile(lanes: usize) -> [usize; 2] {
     match lanes {
         16 => [8, 32],
@@ -294,8 +297,8 @@ fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Returns the product of a tile, `[depth, ROWS]`, and a strip of `VECTORS` vectors of each row of
-/// a panel.
+/// Returns the product of a tile, `[depth, ROWS]`, and one strip of a panel: `VECTORS` vectors of
+/// each of its rows.
 #[inline(always)]
 fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,
@@ -320,8 +323,8 @@ fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Writes a tile into the given columns of `rows`, or adds it; rows of the tile beyond `rows` are
-/// dropped.
+/// Writes a tile to the given columns of `rows`, or adds it to the numbers there if `accumulate` is
+/// set. If there are fewer `rows` than rows of the tile, the rest of the tile is dropped.
 #[inline(always)]
 pub(crate) fn write<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,

@@ -15,7 +15,7 @@ impl Norm {
         rows::normalise(rows, &self.0.scale, &self.0.shift, self.0.epsilon);
     }
 
-    /// Adds `more` and `bias` to each row, then normalises it.
+    /// Adds `bias` and the row of `more` with the same number to each row, then normalises it.
     pub(crate) fn forward_sum(&self, rows: &mut [f32], more: &[f32], bias: &[f32]) {
         let NormWeights { scale, shift, epsilon } = &self.0;
         rows::normalise_sum(rows, [more, bias], [scale, shift], *epsilon);

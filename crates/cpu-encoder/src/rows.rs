@@ -15,7 +15,8 @@ pub(crate) fn normalise(rows: &mut [f32], scale: &[f32], shift: &[f32], epsilon:
     simd::run(Normalise { rows, add: None, scale, shift, epsilon });
 }
 
-/// Like [`normalise`], after adding the same row of `more` and `bias` to each row.
+/// Adds `bias` and the row of `more` with the same number to each row, then does the same as
+/// [`normalise`].
 pub(crate) fn normalise_sum(
     rows: &mut [f32],
     [more, bias]: [&[f32]; 2],
@@ -25,8 +26,8 @@ pub(crate) fn normalise_sum(
     simd::run(Normalise { rows, add: Some([more, bias]), scale, shift, epsilon });
 }
 
-/// Replaces each row of `width` numbers by `e^(scale * row)` divided by its sum; `scale` is
-/// positive.
+/// Replaces each row of `width` numbers by `e^(scale * row)`, divided by the sum of these powers.
+/// `scale` must be positive.
 pub(crate) fn softmax(rows: &mut [f32], width: usize, scale: f32) {
     simd::run(Softmax { rows, width, scale });
 }
@@ -96,7 +97,7 @@ impl Kernel for AddBias<'_> {
 
 struct Normalise<'a> {
     rows: &'a mut [f32],
-    /// Rows to add to the rows, and a bias to add to each of them.
+    /// A matrix of the same size that is added to `rows`, and a bias that is added to each row.
     add: Option<[&'a [f32]; 2]>,
     scale: &'a [f32],
     shift: &'a [f32],
@@ -188,8 +189,8 @@ impl Kernel for Softmax<'_> {
                 most = simd.max_f32s(most, *value);
             }
             let most = simd.splat_f32s(simd.reduce_max_f32s(most));
-            // Lanes beyond the row's end become the smallest power, about 1e-38, which does not
-            // change a sum of at least 1.
+            // In the lanes beyond the row's end, `exp` returns its smallest result, about 1e-38.
+            // This does not change the sum, which is at least 1.
             let last = exp(simd, simd.mul_f32s(simd.sub_f32s(last, most), scales));
             let mut sum = last;
             for value in &mut *vectors {
@@ -207,7 +208,7 @@ impl Kernel for Softmax<'_> {
 
 /// A function of one number, for vectors of any width.
 trait Function: Copy {
-    /// Must be `#[inline(always)]`.
+    /// Applies the function to each number of a vector. Must be `#[inline(always)]`.
     fn apply<V: Vectors>(self, simd: V, x: V::f32s) -> V::f32s;
 }
 
@@ -289,11 +290,12 @@ impl Function for Tanh {
 /// Computes `e^x` with an error of at most 2 units in the last place. The result is never 0 and
 /// never infinite.
 ///
-/// `x` is split into a multiple of ln 2, which becomes the exponent, and a rest, whose power is a
-/// polynomial (Cephes, `expf.c`).
+/// `x` is split into a multiple of ln 2 and a rest. The multiple becomes the exponent of the result.
+/// `e` to the power of the rest is approximated by a polynomial (Cephes, `expf.c`).
 #[inline(always)]
 fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
-    // Adding this number rounds to an integer, which is then in the lowest bits of the sum.
+    // Adding this number to another one rounds it to an integer, which is then in the lowest bits
+    // of the sum.
     const WHOLE: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -317,7 +319,7 @@ fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
 }
 
 /// Computes the error function with an error of at most 3e-7, as the ratio of two polynomials
-/// (Eigen).
+/// (taken from the library Eigen).
 #[inline(always)]
 fn erf<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     const ABOVE: [f32; 7] = [
@@ -345,7 +347,7 @@ fn tanh<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     simd.sub_f32s(one, simd.div_f32s(simd.splat_f32s(2.0), simd.add_f32s(one, power)))
 }
 
-/// Evaluates a polynomial by Horner's scheme; coefficients begin with that of the highest power.
+/// Evaluates a polynomial by Horner's scheme. The first coefficient is that of the highest power.
 #[inline(always)]
 fn polynomial<V: Vectors, const N: usize>(simd: V, x: V::f32s, coefficients: [f32; N]) -> V::f32s {
     let mut value = simd.splat_f32s(0.0);

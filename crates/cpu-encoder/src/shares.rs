@@ -1,11 +1,14 @@
 //! Distributing texts over threads.
 
-/// Tokens that a thread computes at once: enough that its matrix products run at full speed, and
-/// few enough that the intermediate results stay in the core's cache.
+/// Number of tokens that a thread computes at a time: enough that its matrix products run at full
+/// speed, and few enough that the intermediate results stay in the core's cache.
 const TOKENS: usize = 512;
 
-/// Divides texts into shares of about equal cost, each a list of indices into `lengths`. The number
-/// of shares is a multiple of `threads`, but at most the number of texts.
+/// Divides texts of these `lengths`, in tokens, into shares with about equally many tokens. A share
+/// is a list of indices into `lengths`.
+///
+/// The number of shares is a multiple of `threads`, so that all threads finish at about the same
+/// time. There are fewer shares if there are fewer texts.
 pub(crate) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let rounds = lengths.iter().sum::<usize>().div_ceil(TOKENS * threads).max(1);
     let count = (rounds * threads).min(lengths.len());
@@ -30,7 +33,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_in_one_share_and_shares_are_balanced(
+        fn texts_are_divided_into_shares_of_about_equally_many_tokens(
             lengths in prop::collection::vec(1_usize..512, 0..200), threads in 1_usize..9,
         ) {
             let shares = shares(&lengths, threads);

@@ -1,28 +1,29 @@
-//! Vector instructions, and kernels that are compiled as a whole for each generation of them.
+//! Vector instructions, and kernels that are compiled as a whole for each generation of them, such
+//! as AVX2 or AVX-512.
 //!
-//! The compiler uses the vector instructions of a generation only in functions that carry its
-//! target features. A [`Kernel`] is inlined into one of these by attribute, not by the
-//! optimiser's choice. This works under one rule: `run`, and every function of this crate that it
-//! calls, is `#[inline(always)]` and takes no closure and no function as a value. The compiler
-//! calls closures and function values through a separate function, which has neither the attribute
-//! nor the target features.
+//! The compiler uses the instructions of a generation only in functions that are marked with its
+//! target features. So the whole code of a [`Kernel`] has to be inlined into a function that is
+//! marked. This is ensured by one rule: `run`, and every function of this crate that it calls, is
+//! `#[inline(always)]` and takes neither a closure nor a function as an argument. Closures and
+//! functions that are passed as values are compiled as separate functions, without the target
+//! features.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pulp::{NullaryFnOnce, Scalar128b, Simd};
 
-/// Work on rows of numbers, written once for vectors of any width.
+/// A computation on rows of numbers, written once for vectors of any width.
 pub(crate) trait Kernel {
-    /// Must be `#[inline(always)]`.
+    /// Runs the computation. Must be `#[inline(always)]`.
     fn run<V: Vectors>(self, simd: V);
 }
 
 /// The operations of one generation of vector instructions.
 pub(crate) trait Vectors: Simd {
-    /// Computes `a * b + c`, in one instruction if the processor has one, otherwise as a product
-    /// and a sum. Never calls `fma`, which is computed in software on processors without the
-    /// instruction.
+    /// Computes `a * b + c`, in one instruction if the processor has one for it, otherwise as a
+    /// product and a sum. The library function `fma` would be much slower, because it is computed
+    /// in software on processors without the instruction.
     fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
 }
 
@@ -49,8 +50,8 @@ static BEST: LazyLock<Level> = LazyLock::new(|| {
     Level::available().into_iter().find(fits).unwrap_or(Level::Plain)
 });
 
-/// Most numbers per vector. Set by benchmarks before anything is computed; Relaxed, because it is
-/// read once, by [`BEST`].
+/// Most numbers per vector. Only benchmarks set it, before anything is computed. Relaxed is enough,
+/// because it is read only once, when [`BEST`] is initialised.
 static MAX_LANES: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 impl Level {
@@ -116,8 +117,8 @@ pub fn instructions() -> &'static str {
     }
 }
 
-/// Limits the width of vectors, so that a benchmark can time narrower ones. Has no effect once
-/// anything was computed.
+/// Limits vectors to `most` numbers, so that a benchmark can time narrower ones. Has no effect after
+/// the first computation.
 pub fn limit_lanes(most: usize) {
     MAX_LANES.store(most, Ordering::Relaxed);
 }
@@ -179,13 +180,14 @@ pub(crate) fn split<V: Vectors>(row: &[f32]) -> (&[V::f32s], &[f32]) {
     V::as_simd_f32s(row)
 }
 
-/// Like [`split`], for writing.
+/// Does the same as [`split`], for writing.
 #[inline(always)]
 pub(crate) fn split_mut<V: Vectors>(row: &mut [f32]) -> (&mut [V::f32s], &mut [f32]) {
     V::as_mut_simd_f32s(row)
 }
 
-/// Loads the numbers after the last whole vector as a vector, with `fill` in the other lanes.
+/// Loads `rest`, the numbers after the last whole vector, as a vector with `fill` in the lanes that
+/// are left.
 #[inline(always)]
 pub(crate) fn load_rest<V: Vectors>(simd: V, rest: &[f32], fill: f32) -> V::f32s {
     #[expect(clippy::cast_possible_truncation, reason = "fewer numbers than a vector has")]

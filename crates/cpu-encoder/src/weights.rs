@@ -3,7 +3,7 @@
 /// All weights of an encoder, and the settings that cannot be derived from them.
 #[derive(Clone, Debug)]
 pub struct EncoderWeights {
-    /// Vectors of tokens and positions.
+    /// The vectors of tokens and positions.
     pub embeddings: EmbeddingWeights,
     /// The transformer layers, first to last.
     pub layers: Vec<LayerWeights>,
@@ -16,29 +16,30 @@ pub struct EncoderWeights {
 /// The embeddings of tokens and positions.
 #[derive(Clone, Debug)]
 pub struct EmbeddingWeights {
-    /// `[vocabulary, width]`.
+    /// The vector of each token, `[vocabulary, width]`.
     pub tokens: Vec<f32>,
-    /// `[positions, width]`, beginning with the position of the first token. A vector that is the
-    /// same for every token, such as that of the only token type, must be added to each position.
+    /// The vector of each position, `[positions, width]`, beginning with the position of the first
+    /// token. If the model adds the same vector to every token, such as that of the first token
+    /// type, it must be included in each position.
     pub positions: Vec<f32>,
-    /// The normalisation of the sum of both.
+    /// The normalisation of the sum of a token's and its position's vector.
     pub norm: NormWeights,
     /// The projection to the encoder's width, if the embeddings have another width.
     pub projection: Option<LinearWeights>,
 }
 
-/// One transformer layer.
+/// The weights of one transformer layer. `hidden` is the width of a token's vector.
 #[derive(Clone, Debug)]
 pub struct LayerWeights {
-    /// `hidden` to `3 * hidden`: query, key and value of a token.
+    /// The projection from `hidden` to `3 * hidden`: query, key and value of a token.
     pub query_key_value: LinearWeights,
-    /// The projection that joins the heads.
+    /// The projection of the heads' outputs, which are side by side, to one vector.
     pub attention_output: LinearWeights,
     /// The normalisation after the attention.
     pub attention_norm: NormWeights,
-    /// `hidden` to the width of the feed-forward network.
+    /// The projection from `hidden` to the width of the feed-forward network.
     pub feed_forward: LinearWeights,
-    /// Back to `hidden`.
+    /// The projection from the width of the feed-forward network back to `hidden`.
     pub output: LinearWeights,
     /// The normalisation after the feed-forward network.
     pub output_norm: NormWeights,
@@ -53,12 +54,13 @@ pub struct LinearWeights {
     pub bias: Vec<f32>,
 }
 
-/// Layer normalisation: to mean 0 and variance 1, then scaled and shifted.
+/// The weights of a layer normalisation, which brings a row to mean 0 and variance 1, and then
+/// scales and shifts it.
 #[derive(Clone, Debug)]
 pub struct NormWeights {
-    /// `[width]`.
+    /// The factor of each component, `[width]`.
     pub scale: Vec<f32>,
-    /// `[width]`.
+    /// The number that is added to each component, `[width]`.
     pub shift: Vec<f32>,
     /// Added to the variance, so that a constant row does not divide by zero.
     pub epsilon: f32,
@@ -67,7 +69,7 @@ pub struct NormWeights {
 /// The feed-forward network's activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `x Φ(x)`, with the error function.
+    /// GELU: `x Φ(x)`, with `Φ` computed by the error function.
     Gelu,
     /// The approximation of GELU by a hyperbolic tangent.
     GeluApproximate,

@@ -12,14 +12,16 @@ use crate::Error;
 pub struct Config {
     /// The address to listen at, `host:port`. Port 0 picks a free port.
     pub listen: String,
-    /// The path of requests, as clients write it. Requests to other paths get a 404.
+    /// The path that requests are sent to, percent-encoded as in a URL. Requests to other paths get
+    /// a 404.
     pub path: String,
     /// The largest request body, in bytes.
     pub max_body: usize,
     /// The most requests in flight, including those whose body is still arriving. The source holds
     /// at most `max_in_flight` bodies of `max_body` bytes.
     pub max_in_flight: NonZeroUsize,
-    /// The request header whose value becomes the event's key, in any case.
+    /// The name of the request header whose value becomes the event's key. Upper and lower case
+    /// are the same.
     pub key_header: String,
 }
 
@@ -86,7 +88,8 @@ fn check_listen(listen: &str) -> Result<(), Error> {
     Err(Error::Setting { setting: "listen", reason })
 }
 
-/// Refuses a path that no request can have: the source would answer every request with a 404.
+/// Refuses a path that no request can have, because the source would answer every request with a
+/// 404.
 fn check_path(path: &str) -> Result<(), Error> {
     let is_request_path = path.starts_with('/')
         && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path);
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_settings_are_refused_by_name() {
+    fn the_error_for_an_invalid_setting_names_the_setting() {
         assert_eq!(
             refused(|config| config.listen = "localhost".into()),
             "invalid listen: \"localhost\" is not host:port, such as 127.0.0.1:8080"

@@ -9,7 +9,7 @@ use thiserror::Error;
 ///
 /// Messages are lowercase fragments that leave out the cause; walk
 /// [`source`](std::error::Error::source) (or print with `{:#}` through `anyhow`) to see the chain.
-/// A failure of one request is a response and never one of these errors.
+/// A request that fails gets a response with its failure. It causes none of these errors.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {

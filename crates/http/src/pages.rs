@@ -9,20 +9,21 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// Read-only pages, each generated for every request.
+/// Read-only pages. A page is generated anew for each request.
 #[derive(Default)]
 pub struct Pages(Router);
 
 impl Pages {
-    /// Creates a server without pages.
+    /// Creates an empty set of pages.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a page at `path`, which begins with a slash, with the media type `media_type`.
+    /// Adds a page at `path`, which must begin with a slash.
     ///
-    /// `make` must return quickly, because it runs on the server's async threads.
+    /// `make` generates the page's text for each request. It must return quickly, because it runs
+    /// on the server's async threads.
     #[must_use]
     pub fn page(
         self,
@@ -38,7 +39,7 @@ impl Pages {
         Self(self.0.route(path, get(answer)))
     }
 
-    /// Serves the pages at `listen`, `host:port`, while the future is polled.
+    /// Serves the pages at the address `listen` (`host:port`) until the returned future is dropped.
     ///
     /// # Errors
     ///

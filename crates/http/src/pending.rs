@@ -1,24 +1,27 @@
-//! `PendingResponses`: the clients that wait for their requests to settle.
+//! `PendingResponses`: the requests in flight, whose clients wait for a response.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forebay_stream::Outcome;
 use tokio::sync::oneshot;
 
 use crate::Reply;
 
-/// The requests in flight, by position. The source bounds their number.
+/// The requests in flight, by position: the number of the request in its event's origin. The
+/// source bounds how many there are.
 #[derive(Debug, Default)]
 pub(crate) struct PendingResponses(Mutex<HashMap<u64, Open>>);
 
+/// A request in flight: its replies so far, and the channel to the handler that responds to its
+/// client.
 #[derive(Debug)]
 struct Open {
     replies: Vec<Reply>,
     client: oneshot::Sender<Settled>,
 }
 
-/// The outcome of a request and its replies, sent to the client's handler.
+/// The outcome of a request and its replies, from which the client's handler makes the response.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
@@ -34,13 +37,13 @@ impl PendingResponses {
         settled
     }
 
-    /// Keeps a reply until its request settles, unless the client has gone. Returns false if no
-    /// such request is in flight.
+    /// Keeps a reply until the request at `position` settles. If the request's client has gone,
+    /// drops the reply. Returns false if no request at `position` is in flight.
     pub(crate) fn reply(&self, position: u64, reply: Reply) -> bool {
         let mut requests = self.lock();
         let Some(request) = requests.get_mut(&position) else { return false };
         if request.client.is_closed() {
-            // Frees the replies at once, because nobody will read them.
+            // Frees the earlier replies too, because nobody will read them.
             request.replies = Vec::new();
         } else {
             request.replies.push(reply);
@@ -48,7 +51,8 @@ impl PendingResponses {
         true
     }
 
-    /// Removes a request, and sends its outcome to the client if it is still there.
+    /// Removes the request at `position`, and sends its outcome to the client's handler, unless the
+    /// client has gone.
     pub(crate) fn settle(&self, position: u64, outcome: Outcome) {
         let request = self.lock().remove(&position);
         if let Some(Open { replies, client }) = request {
@@ -62,7 +66,7 @@ impl PendingResponses {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -12,18 +12,19 @@ use crate::source::SOURCE;
 /// A reply to a request. A request may get several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// JSON: the body of the response or, if there are several replies, a line of it.
+    /// The reply as JSON. If it is the only reply, it is the body of the response. Otherwise it is
+    /// one line of the body.
     pub value: Bytes,
-    /// The error's code, if `value` is an error. It changes the status of the response.
+    /// The error's code, if `value` is an error. The response then has the status 422.
     pub error: Option<String>,
 }
 
 /// A sink that sends replies to the requests of an [`HttpSource`](crate::HttpSource). An event's
 /// origin identifies its request.
 ///
-/// A response is written when its request's receipt settles, so that it contains all replies. Until
-/// then the replies are held, as many as the pipeline makes for one request. Clones answer for the
-/// same source.
+/// The response to a request is written when the request's receipt settles, because only then are
+/// all replies known. Until then the replies are kept in memory, and their number is not limited.
+/// Clones reply to requests of the same source.
 #[derive(Clone, Debug)]
 pub struct Replies {
     pending: Arc<PendingResponses>,
@@ -40,9 +41,9 @@ impl Sink<Reply> for Replies {
 
     /// Adds the reply to the response, and never waits.
     ///
-    /// The event's receipt is done at once, because the response itself waits for the request's
-    /// receipt; also if the client has gone away. It fails with `no_request` if no request of this
-    /// source with the event's origin is in flight.
+    /// The event's receipt is done at once, even if the client has gone away: the response is
+    /// written later, when the whole request settles. If no request of this source with the
+    /// event's origin is in flight, the event's receipt fails with `no_request`.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Infallible> {
         let Event { value: reply, meta, receipt } = event;
         let origin = &meta.origin;

@@ -29,14 +29,16 @@ pub use self::handle::{CloseReport, Handle};
 /// The source's name in the origins of events.
 pub(crate) const SOURCE: &str = "http";
 
-/// An item of the source's stream: the event of a request, or the error that ends the source. The
-/// value is the request's body. It is never `None`; it is optional because the values of other
-/// sources are.
+/// An item of the source's stream: the event of a request, or the error that ends the source.
+///
+/// The event's value is the request's body, and is always `Some`. It is an `Option` only because
+/// the events of other sources, such as Kafka, may have no value.
 pub type RequestItem = Result<Event<Option<Bytes>>, Error>;
 
 /// A listening socket, ready to take requests over HTTP/1.1.
 ///
-/// A request is one event, and the event's outcome determines the response:
+/// Each request becomes one event. The event's outcome determines the response. It is abandoned
+/// when the event is dropped without a result, for example because the pipeline stops.
 ///
 /// | outcome of the event            | response                                                  |
 /// |---------------------------------|-----------------------------------------------------------|
@@ -59,8 +61,8 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// Binds the socket. Until the source is [started](Self::start), clients can connect and have
-    /// to wait.
+    /// Binds the socket. Clients can connect from now on, but get no response until the source is
+    /// [started](Self::start).
     ///
     /// # Errors
     ///
@@ -74,7 +76,8 @@ impl HttpSource {
         Ok(Self { listener, address, config: resolved, pending: Arc::default() })
     }
 
-    /// Returns the address of the socket, with the port that was picked.
+    /// Returns the address of the socket. If the configured port is 0, this has the port that the
+    /// operating system picked.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -88,18 +91,19 @@ impl HttpSource {
 
     /// Takes requests until `stop` is cancelled, in a task that the handle owns.
     ///
-    /// An event's key is the value of the key header. Its headers are those of the request that
-    /// begin with `forebay-`, `traceparent` and `tracestate`, in lower case. Its origin is `http`
-    /// and the number of the request, from 1.
+    /// An event's key is the value of the key header. Its headers are the request's `traceparent`,
+    /// `tracestate` and all headers that begin with `forebay-`, with names in lower case. Its
+    /// origin has the source `http` and, as its position, the number of the request, counted from
+    /// 1.
     ///
     /// - **Emits** requests as they arrive. If a client goes away, its request is processed
     ///   nevertheless.
     /// - **Backpressures**: at most `max_in_flight` requests are in flight. Further ones do not
     ///   wait: they are refused at once, as `overloaded`.
-    /// - **Completes** when `stop` is cancelled and every request that was taken has been handed
-    ///   out. Their responses are still written, until the handle is [closed](Handle::close).
-    /// - **On failure** of the server yields one error and ends. The failure of one request is its
-    ///   response.
+    /// - **Completes** when `stop` is cancelled and every request that was taken before has been
+    ///   handed out. Responses are still written, until the handle is [closed](Handle::close).
+    /// - **On failure** of the server, the stream yields one error and ends. If a single request
+    ///   fails, its client gets the failure as the response, and the stream goes on.
     ///
     /// # Panics
     ///

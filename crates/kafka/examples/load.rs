@@ -10,7 +10,7 @@
 //! in milliseconds. Replies are matched by the header `kafka_correlationId`, which the pipeline has
 //! to send back.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
                 }
                 let answered = Instant::now();
                 if begin < answered && answered <= end {
-                    latencies.lock().expect("no client panicked").push(answered - sent);
+                    latencies.lock().push(answered - sent);
                 }
                 number += 1;
             }
@@ -64,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
     try_join_all(clients).await?;
     requester.close().await;
 
-    let mut latencies = latencies.into_inner()?;
+    let mut latencies = latencies.into_inner();
     latencies.sort_unstable();
     let count = latencies.len();
     let millis = |percent: usize| {

@@ -9,13 +9,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::Error;
 
-/// Creates topics with their numbers of partitions and the brokers' default replication. Topics
-/// that exist are left unchanged.
+/// Creates each topic with the given number of partitions and the brokers' default replication
+/// factor. Topics that exist already are left unchanged.
 ///
 /// # Errors
 ///
 /// Returns an error that names the first topic that the brokers refused, or [`Error::Unreachable`]
-/// if none answered.
+/// if no broker answered.
 pub async fn create_topics(brokers: &str, topics: &[(&str, i32)]) -> Result<(), Error> {
     const TIMEOUT: Duration = Duration::from_secs(10);
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()

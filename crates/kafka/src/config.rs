@@ -1,4 +1,4 @@
-//! Settings of sources and sinks, with defaults for everything but names.
+//! Settings of sources and sinks. All but brokers, topics and groups have defaults.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -17,19 +17,19 @@ pub struct SourceConfig {
     pub topic: String,
     /// The consumer group; offsets are committed under this name.
     pub group: String,
-    /// The guarantee about answers after a crash.
+    /// The delivery guarantee: how often a request may be answered if something crashes.
     pub delivery: Delivery,
-    /// Maximum number of records that are read and not settled, those in the source's own channel
-    /// included. With exactly-once delivery, a record whose reply waits for its transaction does
-    /// not count.
+    /// Maximum number of records that are read and not settled, including those that wait in the
+    /// source's channel. With exactly-once delivery, a record whose reply waits for its transaction
+    /// does not count.
     pub max_in_flight: NonZeroUsize,
-    /// Maximum size of these records in bytes, keys, headers and a fixed overhead included. The
+    /// Maximum size of these records in bytes, including keys, headers and a fixed overhead. The
     /// last record that was read may exceed it. With exactly-once delivery, records and their
     /// replies count until they are committed.
     pub max_in_flight_bytes: NonZeroUsize,
-    /// Maximum number of records of one partition that are read from the oldest one on that is not
-    /// done. A partition that reaches it is paused until that record is done, while the others go
-    /// on. This bounds what a crash repeats.
+    /// Maximum number of records that are read from one partition while its oldest one is not done,
+    /// that one included. A partition that reaches it is paused until that record is done, while
+    /// the others go on. This bounds how many records are read again after a crash.
     pub max_uncommitted: NonZeroUsize,
     /// Time after which a record without an answer is reported as stuck.
     pub stuck_after: Duration,
@@ -45,7 +45,7 @@ pub struct SourceConfig {
     pub options: Options,
 }
 
-/// The guarantee about answers after a crash.
+/// The delivery guarantee: how often a request may be answered if something crashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     /// A request may be answered twice: its offset is committed after its answer is confirmed.
@@ -63,12 +63,12 @@ pub struct TransactionSettings {
     /// restart ends a transaction that a crash left open. `None` generates one; then a transaction
     /// that a crash left open stays open until its timeout.
     pub id: Option<String>,
-    /// How long a transaction collects replies before it is committed, and so the longest that a
-    /// reply waits for it. A transaction is committed sooner if it takes half of
+    /// How long a transaction collects replies before it is committed, which is also the longest
+    /// time that a reply waits for it. A transaction is committed sooner if it takes half of
     /// [`max_in_flight_bytes`](SourceConfig::max_in_flight_bytes).
     pub commit_interval: Duration,
-    /// How long the brokers keep a transaction open: the longest that a crash may hold up readers
-    /// of committed records, and the longest that a commit may take.
+    /// How long the brokers keep a transaction open. This bounds how long a crash holds up readers
+    /// of committed records, and how long a commit may take.
     pub timeout: Duration,
 }
 
@@ -139,7 +139,7 @@ impl SourceConfig {
     ///
     /// # Errors
     ///
-    /// Returns an error that names the setting that cannot work, and what would.
+    /// Returns an error that names the invalid setting and says what would be valid.
     pub fn validate(&self) -> Result<(), Error> {
         validate(&self.client()?)
     }
@@ -158,7 +158,7 @@ impl SourceConfig {
         Ok(client)
     }
 
-    /// Checks that a drain ends well before the group gives the member up.
+    /// Checks that a drain ends well before the group removes this member for not answering.
     fn check_drain_timeout(&self) -> Result<(), Error> {
         let session = millis(&self.options, "session.timeout.ms", 45_000)?;
         let max_poll = millis(&self.options, "max.poll.interval.ms", 300_000)?;
@@ -175,8 +175,8 @@ impl SourceConfig {
 }
 
 impl SourceConfig {
-    /// Checks that a transaction ends before the group gives the member up, and that it is
-    /// committed well before its timeout.
+    /// Checks that a transaction ends before the group removes this member for not answering, and
+    /// that it is committed well before its timeout.
     fn check_transactions(&self) -> Result<(), Error> {
         let Delivery::ExactlyOnce(transactions) = &self.delivery else { return Ok(()) };
         let session = millis(&self.options, "session.timeout.ms", 45_000)?;
@@ -215,7 +215,7 @@ impl SinkConfig {
     ///
     /// # Errors
     ///
-    /// Returns an error that names the setting that cannot work, and what would.
+    /// Returns an error that names the invalid setting and says what would be valid.
     pub fn validate(&self) -> Result<(), Error> {
         validate(&self.client()?)
     }
@@ -226,7 +226,8 @@ impl SinkConfig {
         Ok(client)
     }
 
-    /// Returns a client that writes in transactions, whose timeout applies to every record in them.
+    /// Returns the settings of a client that writes in transactions. They have no
+    /// `message.timeout.ms`, because the transaction's timeout also applies to its records.
     pub(crate) fn transactional_client(
         &self,
         id: &str,
@@ -262,8 +263,8 @@ const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replica
 /// by itself.
 const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
 
-/// librdkafka's default of 10 s is longer than a short session, and than most brokers take to come
-/// back.
+/// Maximum pause between attempts to reconnect. librdkafka's default, 10 s, is longer than most
+/// brokers take to restart, and can be longer than the session timeout.
 const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
 
 /// Defaults that a user may override.
@@ -300,12 +301,14 @@ const SOURCE_RESERVED: &[(&str, &str)] = &[
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
     RECONNECT,
-    // The brokers' default. librdkafka's, 1 MB, is lower, so a request whose key and headers the
-    // brokers accepted could have no reply, not even an error.
+    // The brokers' default. librdkafka's default, 1 MB, is lower. A reply carries its request's key
+    // and headers: if these were larger than 1 MB, the brokers would accept the request, but no
+    // reply could be written to it, not even an error.
     ("message.max.bytes", "1048588"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
-    // The partitioner of Java clients, so that a key's replies lie where they expect them.
+    // The partitioner of Java clients, so that replies are in the partition where these expect
+    // their key.
     ("partitioner", "murmur2_random"),
     // Replies arrive in batches; a short wait is enough to send a batch as one request.
     ("linger.ms", "1"),
@@ -386,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_forebay_owns_is_rejected_with_its_own_name() {
+    fn a_librdkafka_option_that_forebay_sets_itself_is_rejected() {
         let mut config = source();
         config.options.insert("group.id".into(), "other".into());
         let error = config.client().unwrap_err().to_string();
@@ -407,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_has_to_end_before_the_session_does() {
+    fn drain_timeout_must_be_less_than_half_of_the_session_timeout() {
         let mut config = source();
         config.options.insert("session.timeout.ms".into(), "6000".into());
         let error = config.client().unwrap_err().to_string();

@@ -11,9 +11,9 @@ use crate::sink::{Reply, ReplyKind};
 /// The prefix of every header of a dead letter.
 const PREFIX: &str = "forebay-dead-letter-";
 
-/// The description of a dead letter, in headers after the request's own. Their names are
-/// `forebay-dead-letter-` and the name given for each field. All are text; numbers are decimal,
-/// times are milliseconds since 1970.
+/// The description of a dead letter. It is written in headers, which follow the request's own
+/// headers. A header's name is `forebay-dead-letter-` followed by the name that is given below for
+/// its field. All values are text: numbers in decimal, times in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// `topic`, `partition` and `offset`: where the request was read.

@@ -6,12 +6,12 @@ use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 
 use crate::{Error, Options, native};
 
-/// A broker in this process, which any Kafka client on this machine can join.
+/// A broker in this process, to which any Kafka client on this machine can connect.
 ///
 /// It is librdkafka's mock cluster: it keeps at most 5 MiB per partition, in memory, and has no
-/// working transactions, topic administration, TLS or SASL. A group forms at once, but a change of
-/// its members takes almost a session timeout, so tests of rebalances need a short
-/// `session.timeout.ms`. The broker lives as long as this value.
+/// working transactions, topic administration, TLS or SASL. A consumer group forms at once. When a
+/// member joins or leaves later, the rebalance takes almost the whole session timeout, so tests of
+/// rebalances need a short `session.timeout.ms`. The broker lives as long as this value.
 pub struct EmbeddedBroker {
     // The cluster belongs to this client, and ends with it.
     client: BaseProducer<DefaultProducerContext>,
@@ -42,8 +42,9 @@ impl EmbeddedBroker {
         self.cluster().map(|cluster| cluster.bootstrap_servers()).unwrap_or_default()
     }
 
-    /// Returns the librdkafka options that consumers of this broker should set: it answers an empty
-    /// fetch only when the fetch's time is over, even if a record arrives meanwhile.
+    /// Returns the librdkafka options that consumers of this broker should set to get new records
+    /// at once. If a fetch finds no record, the broker answers it only after `fetch.wait.max.ms`,
+    /// even if a record arrives meanwhile; the options make that time short.
     #[must_use]
     pub fn consumer_options() -> Options {
         [("fetch.wait.max.ms".to_owned(), "1".to_owned())].into()

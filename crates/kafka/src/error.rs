@@ -9,12 +9,12 @@ use thiserror::Error;
 
 /// Why a Kafka source, sink or helper could not do its work.
 ///
-/// Messages are lowercase fragments that leave out the cause; walk
+/// Messages are lowercase fragments that leave out the cause; follow
 /// [`source`](std::error::Error::source) (or print with `{:#}` through `anyhow`) to see the chain.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option that Forebay sets itself was given among librdkafka's own.
+    /// A librdkafka option was given that Forebay sets itself.
     #[error("the librdkafka option {option:?} cannot be set here: {instead}")]
     ReservedOption {
         /// The option as it was given.
@@ -60,7 +60,7 @@ pub enum Error {
         detail: String,
     },
 
-    /// Something accepts connections and ends them before it answers as Kafka.
+    /// The address accepts connections, but ends them before it answers as a Kafka broker does.
     #[error(
         "connections to {brokers} end before Kafka answers; if the brokers require TLS or SASL, set `security.protocol` among the `options` ({detail})"
     )]
@@ -103,7 +103,7 @@ pub enum Error {
         source: ClientError,
     },
 
-    /// Reading cannot go on.
+    /// A topic can no longer be read.
     #[error("reading {topic} failed")]
     Read {
         /// The topic being read.
@@ -112,7 +112,8 @@ pub enum Error {
         source: ClientError,
     },
 
-    /// Offsets could not be committed; what was answered since the last commit will be read again.
+    /// Offsets could not be committed; records that were answered since the last commit will be
+    /// read again.
     #[error("committing the offsets of {topic} failed")]
     Commit {
         /// The topic being read.
@@ -151,7 +152,7 @@ pub enum Error {
         id: String,
     },
 
-    /// The last transaction failed; what it covered will be read again.
+    /// The last transaction failed; the records that it answered will be read again.
     #[error("the last transaction of the consumer of {topic} was not committed")]
     Uncommitted {
         /// The topic being read.
@@ -168,7 +169,7 @@ pub enum Error {
         topic: String,
     },
 
-    /// The producer cannot go on.
+    /// Records could not be written to a topic.
     #[error("writing to {topic} failed")]
     Write {
         /// The topic being written.
@@ -222,7 +223,7 @@ pub enum Error {
         patience: Duration,
     },
 
-    /// The operating system refused a thread.
+    /// The operating system refused to start a thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
@@ -277,7 +278,8 @@ impl fmt::Display for ClientError {
             return write!(f, "{name}: {reason}");
         }
         match self.0.rdkafka_error_code() {
-            // The code is enough: the variant would only repeat what the surrounding error says.
+            // The code is enough: the variant of `KafkaError` would only repeat the surrounding
+            // error.
             Some(code) => write!(f, "{code}"),
             None => write!(f, "{}", self.0),
         }

@@ -2,8 +2,8 @@
 //! confirmed replies.
 //!
 //! A [`Source`] yields events whose receipts commit offsets; a [`Sink`] settles receipts when the
-//! brokers have confirmed a reply. Between them lie the steps that make replies of requests; in
-//! this example there are none:
+//! brokers have confirmed a reply. A pipeline puts steps between them, which turn requests into
+//! replies. This example has none: it replies to a request with the request's own value:
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,5 +1,7 @@
-//! The few librdkafka calls that rust-rdkafka does not wrap, or wraps with a panic. All unsafe code
-//! of the crate is here.
+//! The few librdkafka calls that rust-rdkafka does not wrap, or whose wrappers may panic. All
+//! unsafe code of the crate is here.
+
+#![expect(unsafe_code, reason = "librdkafka is a C library")]
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -20,8 +22,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 /// invalid bytes become replacement characters.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let mut list = ptr::null_mut();
-    // SAFETY: the message is borrowed, so it outlives this function, and so does the list, which it
-    // owns.
+    // SAFETY: `message` is borrowed, so it outlives this function. So does the list of headers,
+    // which the message owns.
     let error = unsafe { sys::rd_kafka_message_headers(message.ptr(), &raw mut list) };
     if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Vec::new();
@@ -59,8 +61,8 @@ pub(crate) fn commit_later<C: ConsumerContext>(
     offsets: &TopicPartitionList,
 ) -> Result<(), RDKafkaErrorCode> {
     let client = consumer.client().native_ptr();
-    // SAFETY: the client outlives the borrow of `consumer`. The reference to its queue is given
-    // back here, and the answer holds its own reference. The offsets are copied.
+    // SAFETY: the client outlives the borrow of `consumer`. The reference to its queue is released
+    // here, and the pending answer holds its own reference. The offsets are copied.
     let code = unsafe {
         let queue = sys::rd_kafka_queue_get_consumer(client);
         if queue.is_null() {
@@ -78,8 +80,8 @@ pub(crate) fn commit_later<C: ConsumerContext>(
 
 /// Commits `offsets` and waits for the answer, but never longer than `timeout`.
 ///
-/// librdkafka's own synchronous commit waits without a limit, so during a rebalance or at the end
-/// it would hang if the brokers do.
+/// librdkafka's own synchronous commit waits without a limit, so it would hang for as long as the
+/// brokers do not answer.
 pub(crate) fn commit_within<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
@@ -88,7 +90,7 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     commit_at(consumer.client(), offsets, timeout)
 }
 
-/// Like [`commit_within`], for any kind of consumer's client.
+/// Like [`commit_within`], but takes the client of any kind of consumer.
 pub(crate) fn commit_at<C: ClientContext>(
     client: &Client<C>,
     offsets: &TopicPartitionList,
@@ -99,9 +101,9 @@ pub(crate) fn commit_at<C: ClientContext>(
     }
     let client = client.native_ptr();
     let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
-    // SAFETY: `client` is borrowed for as long; the queue is made and destroyed here, and
-    // librdkafka drops an answer that comes after that; the event is destroyed once its code has
-    // been read. The offsets are copied.
+    // SAFETY: `client` is borrowed, so it outlives this function. The queue is created and
+    // destroyed here, and librdkafka drops an answer that comes later. The event is destroyed once
+    // its code has been read. The offsets are copied.
     let code = unsafe {
         let queue = sys::rd_kafka_queue_new(client);
         let mut code =
@@ -126,7 +128,8 @@ pub(crate) fn commit_at<C: ClientContext>(
 
 /// Returns the metadata that was committed with a partition's offset, empty if there is none.
 ///
-/// rust-rdkafka's own reader panics if it is not UTF-8, and any client can commit other bytes.
+/// rust-rdkafka's own reader panics if the metadata is not UTF-8, but any client can commit other
+/// bytes.
 pub(crate) fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -> Vec<u8> {
     let Ok(topic) = CString::new(topic) else { return Vec::new() };
     // SAFETY: the list is borrowed, so it outlives this function, and so do its elements.

@@ -6,9 +6,10 @@ use std::ops::{Deref, DerefMut};
 
 /// Settings of librdkafka, passed through unchanged. Dereferences to a map from names to values.
 ///
-/// Settings that Forebay sets itself are rejected by name; everything else (TLS, SASL, fetch sizes,
-/// ..) is allowed, see <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
-/// Values may be passwords, so debug output shows only the names.
+/// A setting that Forebay sets itself is rejected with an error that names it; everything else
+/// (TLS, SASL, fetch sizes, ..) is allowed, see
+/// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>. Values may be
+/// passwords, so debug output shows only the names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, String>);
 

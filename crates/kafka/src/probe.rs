@@ -1,7 +1,7 @@
 //! Asks the brokers for a topic before anything is started, so that a wrong address or name is
 //! reported at once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
     }
 }
 
-/// A client that asks for topics without joining a group or creating topics.
+/// A client that asks about topics without joining a group or creating topics.
 pub(crate) struct Prober(BaseConsumer<Probe>);
 
 impl Prober {
@@ -100,16 +100,16 @@ impl Prober {
         }
     }
 
-    /// Asks with longer and longer timeouts, and checks in between whether this client was refused,
-    /// because librdkafka would keep trying.
+    /// Asks with longer and longer timeouts. In between, checks whether the brokers refused this
+    /// client, because librdkafka would keep trying until the timeout.
     fn metadata(&self, topic: &str, patience: Duration) -> Result<Metadata, KafkaError> {
         const FIRST: Duration = Duration::from_millis(300);
         let deadline = Instant::now() + patience;
         let mut wait = FIRST;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // A short last attempt would be of no use, so the last one takes all the time that is
-            // left.
+            // If the time that is left is too short for two more attempts, this one takes all of
+            // it.
             let last = left < 3 * wait;
             let asked = self.0.fetch_metadata(Some(topic), if last { left } else { wait });
             self.drain();
@@ -158,7 +158,7 @@ struct Seen {
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+    seen.lock()
 }
 
 impl ClientContext for Probe {
@@ -170,7 +170,7 @@ impl ClientContext for Probe {
         if !is_error && facility != "FAIL" {
             return;
         }
-        let reason = &mut lock(&self.seen).reason;
+        let reason = &mut self.seen.lock().reason;
         if is_error || reason.is_none() {
             // Drops the thread's name, as in `[thrd:..]: host:port/bootstrap: Connect to host
             // failed`.

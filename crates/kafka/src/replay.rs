@@ -48,7 +48,7 @@ pub struct Letter {
     pub value: Option<Bytes>,
     /// The request's own headers.
     pub headers: Vec<Header>,
-    /// The position of the letter.
+    /// Topic, partition and offset of the letter itself.
     pub at: Origin,
 }
 
@@ -59,15 +59,16 @@ pub struct Replayed {
     pub letters: u64,
     /// Number of letters that were written and confirmed.
     pub written: u64,
-    /// Number of letters that the brokers refused, for example because of their size. They stay
-    /// where they are.
+    /// Number of letters whose requests the brokers refused, for example because of their size. The
+    /// next replay reads them again.
     pub refused: u64,
-    /// Number of letters from topics that the replay does not write. They stay where they are.
+    /// Number of letters whose requests came from topics that the replay does not write to. The
+    /// next replay reads them again.
     pub elsewhere: u64,
     /// Number of records that are not dead letters. They are not read again.
     pub others: u64,
     /// Number of letters that were written and will be written again by the next replay, because
-    /// the commit cannot hold all the scattered offsets that are done.
+    /// the commit cannot list all the scattered offsets that are done.
     pub forgotten: u64,
 }
 
@@ -77,8 +78,8 @@ pub struct Replayed {
 /// [`next`](Self::next) returns the letters that were not replayed before, up to the last one that
 /// existed when the replay connected, so that a request that fails again is not replayed forever.
 /// Letters that are passed to [`send`](Self::send) are written; the others remain for another
-/// replay. A letter is noted as replayed after its request is confirmed, so a crash may lead to
-/// some requests being written twice, and to none being lost.
+/// replay. A letter is noted as replayed after its request is confirmed, so after a crash some
+/// requests may be written twice, but none is lost.
 ///
 /// At most 1,000 requests, or 16 MiB of them, are sent and not yet confirmed.
 pub struct Replay {
@@ -89,8 +90,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Connects to the brokers, checks that the topics exist, and looks up where to begin and to
-    /// end.
+    /// Connects to the brokers, checks that the topics exist, and finds the offsets at which the
+    /// replay begins and ends.
     ///
     /// # Errors
     ///
@@ -110,8 +111,8 @@ impl Replay {
     }
 
     /// Returns the next dead letter that can be replayed; `None` at the end. Records that are not
-    /// dead letters, and letters from topics that the replay does not write, are counted and
-    /// skipped. This method is cancel safe.
+    /// dead letters, and letters whose requests came from topics that the replay does not write to,
+    /// are counted and skipped. This method is cancel safe.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl Replay {
             };
             self.replayed.letters += 1;
             if self.topic_for(&about).is_none() {
-                tracing::debug!(at = %record.at, origin = %about.origin, "skipped a letter from a topic that the replay does not write");
+                tracing::debug!(at = %record.at, origin = %about.origin, "skipped a letter whose request came from a topic that the replay does not write to");
                 self.replayed.elsewhere += 1;
                 continue;
             }

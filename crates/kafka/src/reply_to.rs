@@ -21,7 +21,8 @@ pub struct ReplyTo {
     pub partition_header: String,
     /// The topics that a request may name besides the sink's own.
     pub topics: ReplyTopics,
-    /// Topics that no reply is written to, whatever `topics` allows, such as those that are read.
+    /// Topics that no reply is written to, even if `topics` allows them, such as the topic from
+    /// which the pipeline reads its requests.
     pub never: BTreeSet<String>,
 }
 

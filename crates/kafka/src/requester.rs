@@ -1,9 +1,11 @@
 //! `Requester`: a client of a pipeline, which sends a request and waits for its reply.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +38,12 @@ pub struct Requester {
     reader: JoinHandle<()>,
 }
 
+impl fmt::Debug for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requester").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
 /// A reply as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -51,7 +59,8 @@ pub struct Response {
 type Waiting = Mutex<HashMap<Vec<u8>, oneshot::Sender<Response>>>;
 
 impl Requester {
-    /// Connects, and starts to read replies. `options` are librdkafka's, for the consumer.
+    /// Connects, and starts to read replies. `options` are librdkafka's options for the consumer of
+    /// the replies.
     ///
     /// # Errors
     ///
@@ -103,7 +112,7 @@ impl Requester {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:016x}-{number}", self.prefix).into_bytes();
         let (sender, response) = oneshot::channel();
-        lock(&self.waiting).insert(id.clone(), sender);
+        self.waiting.lock().insert(id.clone(), sender);
         // Removes the entry even if the caller drops this future.
         let _pending = PendingReply { waiting: &self.waiting, id: &id };
         match tokio::time::timeout(patience, self.exchange(key, value, &id, response)).await {
@@ -188,8 +197,8 @@ async fn read_from_end(mut client: ClientConfig, topic: String) -> Result<Stream
     }
 }
 
-/// Passes each reply to the call that waits for it. librdkafka recovers from connection errors by
-/// itself, and requests time out.
+/// Passes each reply to the call that waits for it. Errors are only logged: librdkafka recovers
+/// from them by itself, and a call whose reply was lost times out.
 async fn hand_out(consumer: StreamConsumer, waiting: Arc<Waiting>) {
     loop {
         match consumer.recv().await {
@@ -215,6 +224,6 @@ fn deliver(message: &BorrowedMessage<'_>, waiting: &Waiting) {
 
 fn lock(
     waiting: &Waiting,
-) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, oneshot::Sender<Response>>> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+) -> parking_lot::MutexGuard<'_, HashMap<Vec<u8>, oneshot::Sender<Response>>> {
+    waiting.lock()
 }

@@ -43,18 +43,18 @@ pub enum ReplyKind {
     /// Is written to the target that its request names, or to the sink's own topic if that is
     /// impossible: this reply may be the one that reports the bad target.
     Error,
-    /// Is written to the sink's own topic whatever its request names, with the request's headers
-    /// unchanged.
+    /// Is written to the sink's own topic, whatever target its request names, with the request's
+    /// headers unchanged: a dead letter is a copy of its request.
     Copy,
 }
 
 /// Writes replies to a topic, idempotently and confirmed by all replicas.
 ///
 /// A reply carries its request's key byte for byte, so it lands in the partition that Java's
-/// default partitioner would choose. It also carries its request's headers, so a correlation id
-/// finds its way back. Only a valid `traceparent` is changed: the reply belongs to the same trace
-/// and has a new span id. Replies with the same key keep their order. A request may name another
-/// topic or partition for its reply, see [`ReplyTo`](crate::ReplyTo).
+/// default partitioner would choose. It also carries its request's headers, so that a client can
+/// match it by the correlation id. Only a valid `traceparent` is changed: the reply belongs to the
+/// same trace and has a new span id. Replies with the same key keep their order. A request may name
+/// another topic or partition for its reply, see [`ReplyTo`](crate::ReplyTo).
 pub struct Sink {
     thread: PollThread,
     outgoing: Outgoing,
@@ -90,7 +90,8 @@ impl Sink {
         self.thread.producer().context()
     }
 
-    /// Returns an error if librdkafka sends nothing more or the poll thread has ended.
+    /// Returns an error if librdkafka has had a fatal error, after which it sends nothing more, or
+    /// if the poll thread has ended.
     fn check(&self) -> Result<(), Error> {
         let topic = || self.topic.to_string();
         if let Some((code, reason)) = self.thread.producer().client().fatal_error() {
@@ -156,8 +157,8 @@ impl forebay_stream::Sink<Reply> for Sink {
         self.check()
     }
 
-    /// Waits until every reply is confirmed or has failed. librdkafka decides that within the
-    /// delivery timeout.
+    /// Waits until every reply is confirmed or has failed. librdkafka reports one of both within
+    /// the delivery timeout.
     async fn close(&mut self) -> Result<(), Error> {
         const GRACE: Duration = Duration::from_secs(5);
         let timeout = self.delivery_timeout + GRACE;

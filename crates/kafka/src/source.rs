@@ -130,7 +130,7 @@ impl Source {
         Ok(TransactionalSink::new(transactions, config, plain))
     }
 
-    /// Generates a transactional id that no other process has, for users who gave none.
+    /// Generates a transactional id that no other process has, for settings without one.
     fn generated_id(&self) -> String {
         let number = RandomState::new().hash_one(std::process::id());
         format!("forebay-{}-{number:016x}", self.config.group)
@@ -143,7 +143,7 @@ impl Source {
     /// - **Backpressures**: at most `max_in_flight` records are read and not yet settled. Polling
     ///   never stops, so a slow pipeline stays a member of the group.
     /// - **Completes** at once when `stop` is cancelled. Records that were not handed out are left
-    ///   for the next run; outcomes of those that were handed out count until the handle is
+    ///   for the next run. The outcomes of those that were handed out count until the handle is
     ///   [closed](SourceHandle::close).
     /// - **On failure** of a record that nothing in the pipeline answered (with
     ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), or on an error from which the Kafka

@@ -9,13 +9,14 @@ use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
 use crate::source::{Output, PendingOffset, Transactions};
 use crate::{Error, SinkConfig};
 
-/// Writes replies exactly once, for readers of committed records only.
-/// [`Source::sink`](crate::Source::sink) connects one.
+/// A sink that writes each reply exactly once, as seen by consumers that read only committed
+/// records. [`Source::sink`](crate::Source::sink) connects one.
 ///
-/// A reply is staged until every request before its own in the partition is answered, and is then
-/// written in one transaction with its request's offset. If something fails before that, the
-/// requests are read again and the staged replies are dropped. So a reply's receipt is done as soon
-/// as the reply is staged, and replies stand in the order of their requests' partitions.
+/// A reply is first staged, which means kept in memory. It is written when all earlier requests of
+/// the same partition are answered, in the transaction that commits its request's offset. If
+/// anything fails before the commit, the staged replies are dropped and their requests are read
+/// again, so a reply's receipt is done as soon as the reply is staged. The replies to the requests
+/// of one partition are written in the order of the requests.
 pub struct TransactionalSink {
     transactions: Arc<Transactions>,
     outgoing: Outgoing,
@@ -37,7 +38,8 @@ impl TransactionalSink {
         Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
     }
 
-    /// Returns the failure for a result to this request, if the brokers refused an earlier one.
+    /// Returns the failure that a result for this request gets if the brokers refused an earlier
+    /// result for it.
     fn refusal(&self, receipt: &Receipt) -> Option<Failure> {
         if !self.transactions.has_refused() {
             return None;
@@ -91,9 +93,12 @@ impl TransactionalSink {
 impl forebay_stream::Sink<Reply> for TransactionalSink {
     type Error = Error;
 
-    /// Stages the reply. Its receipt fails as `reply_too_large`, with the reason if the brokers
-    /// refused an earlier result of its request, or like that of a [`Sink`](crate::Sink) if the
-    /// request names a target.
+    /// Stages the reply. Its receipt fails
+    /// - as `reply_too_large` if the reply is larger than `message.max.bytes`,
+    /// - as `several_requests` if the reply answers more than one request,
+    /// - with the brokers' reason if the brokers refused an earlier result for the same request,
+    /// - with the codes of a [`Sink`](crate::Sink) if the target that the request names cannot be
+    ///   used.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
         let addressed = match (self.refusal(&receipt), reply.kind) {

@@ -17,11 +17,12 @@
 //! writes the kernels that it chose to it. Prints lines of JSON; `bench/gpu.sh` runs this example
 //! beside `PyTorch`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -242,7 +243,7 @@ async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<(
         .await?;
     let seconds = started.elapsed().as_secs_f64();
     ensure!(answers.len() == count, "{} answers to {count} texts", answers.len());
-    let busy = in_hand.lock().map_err(|_| anyhow!("a batch panicked"))?.busy;
+    let busy = in_hand.lock().busy;
     let idle = 1.0 - busy.as_secs_f64() / seconds;
     let rate = f64::from(u32::try_from(count)?) / seconds;
     println!(
@@ -267,7 +268,7 @@ struct Timed {
 
 impl Timed {
     fn change(&self, change: impl FnOnce(&mut InHand)) {
-        change(&mut self.in_hand.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.in_hand.lock());
     }
 }
 

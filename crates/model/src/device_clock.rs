@@ -1,6 +1,6 @@
 //! `DeviceClock`: how long a device took for each of several overlapping batches.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ impl DeviceClock {
     /// Returns how long the device took for a batch that was launched at `started` and is done now.
     pub(crate) fn done(&self, started: Instant) -> Duration {
         let now = Instant::now();
-        let last = self.last_end.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let last = self.last_end.lock().replace(now);
         now.saturating_duration_since(last.map_or(started, |last| last.max(started)))
     }
 }

@@ -1,5 +1,6 @@
 //! `Model`: takes a batch of inputs and returns one result per input.
 
+use std::fmt;
 use std::time::Duration;
 
 use forebay_stream::{BatchResult, Failure};
@@ -42,39 +43,39 @@ pub trait Model: 'static {
     ///
     /// # Errors
     ///
-    /// The outer failure is about the batch as a whole, such as a lost device. An inner one is
-    /// about its member alone.
+    /// The outer failure is one of the whole batch, for example because the device failed. An inner
+    /// failure is one of a single member.
     fn infer(
         &mut self,
         batch: &[Self::Input],
     ) -> Result<Vec<Result<Self::Output, Failure>>, Failure>;
 
-    /// Gives one batch to the device. It may return before the results are there, so that the next
+    /// Gives one batch to the device. May return before the results are computed, so that the next
     /// batch can be prepared in the meantime.
     ///
-    /// By default runs [`infer`](Self::infer) to its end.
+    /// The default implementation calls [`infer`](Self::infer), and so returns with the results.
     fn launch(&mut self, batch: &[Self::Input]) -> Launched<Self::Output> {
         Launched::Done(self.infer(batch))
     }
 
-    /// Whether [`launch`](Self::launch) returns before the results are there, so that two batches
-    /// at a time keep the device busy.
+    /// Returns whether [`launch`](Self::launch) returns before the results are computed. If so, the
+    /// model is given two batches at a time, which keeps the device busy.
     fn overlaps(&self) -> bool {
         false
     }
 
-    /// Does work that the first batches would otherwise pay for, such as compiling kernels. Does
-    /// nothing by default.
+    /// Does work that would otherwise delay the first batches, such as compiling kernels. The
+    /// default implementation does nothing.
     ///
     /// # Errors
     ///
-    /// An error keeps the model from serving.
+    /// After an error, the model is not used.
     fn warm_up(&mut self, _progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether the model has to be rebuilt, for example because its device is lost. Checked before
-    /// and after each batch.
+    /// Returns whether the model has to be rebuilt, for example because its device failed. Called
+    /// before and after each batch.
     fn is_lost(&self) -> bool {
         false
     }
@@ -87,15 +88,26 @@ pub trait Model: 'static {
 
 /// A batch that a model has launched.
 pub enum Launched<T> {
-    /// The batch is finished.
+    /// The batch is finished, with these results.
     Done(BatchResult<T>),
-    /// The device computes the batch.
+    /// The device is still computing the batch.
     Running {
         /// The results, which are awaited on another thread than the model's.
         results: BoxFuture<'static, BatchResult<T>>,
-        /// How long the device is expected to compute the batch.
+        /// The time that the device is expected to take for the batch.
         takes: Duration,
     },
+}
+
+impl<T> fmt::Debug for Launched<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(_) => f.write_str("Done"),
+            Self::Running { takes, .. } => {
+                f.debug_struct("Running").field("takes", takes).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 /// A finished step of a model's warm-up.

@@ -10,11 +10,12 @@ use futures::future::select_all;
 use crate::handle::UNAVAILABLE;
 use crate::{Model, ModelHandle};
 
-/// Handles of models that give the same answers; each batch goes to the one with the fewest batches
-/// in hand.
+/// Handles of several copies of one model. Each batch goes to the copy that has the fewest
+/// unfinished batches.
 ///
-/// A replica whose thread has ended gets no more batches, and a batch that it did not take goes to
-/// another. When all have ended, calls fail with `model_unavailable`.
+/// A replica whose thread has ended gets no more batches. If a thread ends before it takes a batch,
+/// the batch goes to another replica. When all threads have ended, calls fail with
+/// `model_unavailable`.
 pub struct Replicas<M: Model>(Arc<[ModelHandle<M>]>);
 
 impl<M: Model> Replicas<M> {
@@ -24,7 +25,8 @@ impl<M: Model> Replicas<M> {
         Self(std::iter::once(first).chain(others).collect())
     }
 
-    /// Describes the replicas, equal ones once with their number, for start-up logs.
+    /// Describes the replicas in one line, for start-up logs. If several have the same description,
+    /// it is written once, with their number.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut lines: Vec<(&str, usize)> = Vec::new();
@@ -41,7 +43,8 @@ impl<M: Model> Replicas<M> {
         lines.into_iter().map(times).collect::<Vec<_>>().join("; ")
     }
 
-    /// Waits until the last replica's thread has ended although handles exist, and returns why.
+    /// Waits until the threads of all replicas have ended because their models could not be
+    /// rebuilt, and returns why.
     pub async fn closed(&self) -> Failure {
         let mut why = all_ended();
         for handle in &*self.0 {
@@ -50,6 +53,7 @@ impl<M: Model> Replicas<M> {
         why
     }
 
+    /// Returns the replicas whose threads have not ended.
     fn running(&self) -> impl Iterator<Item = &ModelHandle<M>> {
         self.0.iter().filter(|replica| !replica.is_closed())
     }
@@ -66,7 +70,7 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
         while let Some(replica) = self.running().min_by_key(|replica| replica.load()) {
             let result = replica.call(batch.clone()).await;
             match result {
-                // The thread ended before it took the batch, so another replica can.
+                // The thread ended before it took the batch, so the loop tries another replica.
                 Err(failure)
                     if failure.code() == UNAVAILABLE && self.running().next().is_some() => {}
                 result => return result,
@@ -80,14 +84,14 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
         NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Only a single replica keeps the order of its batches.
+    /// True if there is only one replica, because several finish their batches in any order.
     fn keeps_order(&self) -> bool {
         self.0.len() == 1
     }
 
     async fn ready(&self) {
         let ready: Vec<_> = self.running().map(|replica| replica.ready().boxed()).collect();
-        // If all replicas have ended, `call` reports it.
+        // If all threads have ended, returns at once, and the next `call` fails.
         if !ready.is_empty() {
             select_all(ready).await;
         }
@@ -116,8 +120,8 @@ mod tests {
     use super::Replicas;
     use crate::{Error, Model, ModelHandle};
 
-    /// A model that answers with the name of its thread. The input `together` waits for all
-    /// replicas first, and `die` panics.
+    /// A model that answers with the name of its thread. The input `together` makes it wait first
+    /// until all replicas have this input, and `die` makes it panic.
     struct Named(Arc<Barrier>);
 
     impl Model for Named {
@@ -144,7 +148,8 @@ mod tests {
         for number in 0..count {
             let barrier = Arc::clone(&barrier);
             let was_built = AtomicBool::new(false);
-            // Fails the second time, so that a panic ends the thread.
+            // The second build fails. So the model cannot be rebuilt after a panic, and its thread
+            // ends.
             let build = move || {
                 if was_built.swap(true, Ordering::Relaxed) {
                     return Err(Error::Stopped);
@@ -167,7 +172,7 @@ mod tests {
     async fn concurrent_batches_go_to_different_replicas() {
         let replicas = replicas(3).await;
         assert_eq!(replicas.slots().get(), 3);
-        // Each batch waits for the others, so this ends only if no two are on one thread.
+        // Each batch waits for the others, so the calls return only if each has its own thread.
         let names = futures::future::join_all((0..3).map(|_| name(&replicas, "together"))).await;
         let mut names: Vec<_> = names.into_iter().map(Result::unwrap).collect();
         names.sort();

@@ -10,6 +10,7 @@ mod pooling;
 mod tokens;
 mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,12 +42,14 @@ use verify::{ComputeDevice, Kernels, verify};
 
 /// A text classifier or a text embedder, loaded from a directory in the Hugging Face layout.
 ///
-/// On the CPU a batch is one run without padding. For a GPU the batch is cut into parts, one run
-/// each, so that they take the least time by a [`CostModel`] that learns from every run. Their
-/// shapes are rounded up to a small set, all of which [`warm_up`](Model::warm_up) compiles.
+/// The CPU computes a batch in one run, without padding. For a GPU, a batch is cut into parts of
+/// similar length, and each part is one run. The parts are those that take the least time as
+/// predicted by a [`CostModel`], which learns from every run. A run is padded to one of a few
+/// shapes, all of which [`warm_up`](Model::warm_up) compiles.
 ///
-/// A text of too many tokens fails alone with the code `text_too_long`, unless
-/// [`truncate`](TextModelOptions::truncate) is set. The empty text is a valid text.
+/// A text of too many tokens fails with the code `text_too_long`, without affecting the other texts
+/// of its batch, unless [`truncate`](TextModelOptions::truncate) is set. The empty text is a valid
+/// text.
 pub struct TextModel {
     backbone: Backbone,
     reduce: Reduce,
@@ -62,7 +65,17 @@ pub struct TextModel {
     clock: Arc<DeviceClock>,
 }
 
-/// The parts of a text model that its callers use from other threads.
+impl fmt::Debug for TextModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextModel")
+            .field("name", &self.name)
+            .field("device", &self.device)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The parts of a text model that callers use while the model itself is on its own thread.
 #[derive(Clone)]
 struct TextFrontend {
     tokenizer: Arc<Tokenizer>,
@@ -163,7 +176,7 @@ impl TextModel {
         plan::parts(lengths, &self.frontend.costs)
     }
 
-    /// Starts one run of the encoder over texts with this load.
+    /// Starts one run of the encoder. `load` has the number and the lengths of the texts.
     fn run(
         &self,
         texts: &[&[u32]],
@@ -184,13 +197,15 @@ impl TextModel {
         }
     }
 
-    /// Returns the rectangle of a run, `[rows, tokens]`. Not used by the CPU, which pads nothing.
+    /// Returns the rectangle that a run is padded to, `[rows, tokens]`. The CPU does not use it,
+    /// because it pads nothing.
     fn shape(&self, load: BatchLoad) -> [usize; 2] {
         let shape = self.frontend.costs.shapes().round_up(load.size, load.longest);
         shape.map(|side| usize::try_from(side).unwrap_or(usize::MAX))
     }
 
-    /// Measures runs of different shapes, so that the cost model knows the device before it serves.
+    /// Measures a run of each shape, so that the cost model's predictions are good before the first
+    /// batch.
     fn measure_costs(&self, shapes: &[[usize; 2]]) -> Result<(), Error> {
         for &[rows, length] in shapes {
             let text = verify::sample_text(length.min(self.max_tokens()), self.vocabulary);
@@ -203,7 +218,7 @@ impl TextModel {
         Ok(())
     }
 
-    /// Loads the same model on the CPU, to compare a device's numbers with.
+    /// Loads the same model on the CPU, so that a device's results can be compared with the CPU's.
     ///
     /// # Errors
     ///
@@ -238,7 +253,7 @@ impl ComputeDevice for TextModel {
     fn switch_to(&mut self, Kernels { precision, masking }: Kernels) -> Result<(), Error> {
         let flash_attention = masking == Masking::Boolean;
         let options = TextModelOptions { precision, flash_attention, ..self.options.clone() };
-        // The cost model stays, because callers share it.
+        // The cost model is not replaced, because callers have it too.
         let Self { backbone, reduce, name, options, .. } = Self::load(&options)?;
         self.backbone = backbone;
         self.reduce = reduce;
@@ -286,7 +301,7 @@ impl Model for TextModel {
         }
         let mut reference = self.cpu_reference()?;
         verify(self, &mut reference, &shapes, progress)?;
-        // With a single shape there is no choice that the costs could decide.
+        // The costs serve to choose between shapes. If there is only one, they are not needed.
         if shapes.len() > 1 { self.measure_costs(&shapes) } else { Ok(()) }
     }
 

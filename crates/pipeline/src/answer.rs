@@ -10,7 +10,7 @@ use crate::json::Json;
 /// The header of an error reply that holds the failure's code.
 pub(crate) const ERROR_CODE_HEADER: &str = "forebay-error-code";
 
-/// The pipeline's outcome for one request, encoded as it is written.
+/// The pipeline's outcome for one request, encoded as a sink writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
@@ -34,7 +34,8 @@ impl Answer {
     }
 }
 
-/// Describes a failure inside a record that is passed on.
+/// Describes a failure as a JSON object, for a value that is passed on although the model failed
+/// for it.
 pub(crate) fn error(failure: &Failure) -> Json {
     let field = |name: &str, text: &str| (name.to_owned(), Json::text(text));
     Json::object([field("code", failure.code()), field("message", failure.message())])
@@ -58,7 +59,7 @@ mod tests {
     use super::Answer;
 
     #[test]
-    fn an_error_has_its_code_message_and_stage_and_repeats_the_code_in_a_header() {
+    fn an_error_reply_describes_the_failure_in_its_value_and_a_header() {
         let reply =
             Reply::from(Answer::failure(&Failure::new("invalid_json", "a \"quote\"").at("decode")));
         assert_eq!(

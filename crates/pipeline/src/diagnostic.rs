@@ -28,14 +28,14 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// Standard input can replace one source only.
-    #[error("standard input can replace one source, and the file has {sources}")]
+    #[error("standard input can replace only one source, but the file has {sources}")]
     Stdio {
         /// The number of sources in the file.
         sources: usize,
     },
     /// The pipeline does not keep dead letters, so none can be replayed.
     #[error(
-        "the pipeline keeps no dead letters; it would with `policy = {{ dead_letter = {{ topic = \"..\" }} }}` in \
+        "the pipeline keeps no dead letters; to keep them, set `policy = {{ dead_letter = {{ topic = \"..\" }} }}` in \
          [on_failure]"
     )]
     NoDeadLetters,
@@ -56,7 +56,7 @@ pub struct Diagnostic {
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) message: String,
-    /// The bytes of the text that the mistake is in, if known.
+    /// The byte range of the mistake in the file's text, if known.
     pub(crate) span: Option<Range<usize>>,
     pub(crate) help: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Problem {
         Self { message: message.to_string(), span: Some(span), help: None }
     }
 
-    /// Creates a problem without a place; the caller adds it with [`at`](Self::at).
+    /// Creates a problem without a place; the caller adds the place with [`at`](Self::at).
     pub(crate) fn anywhere(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), span: None, help: None }
     }
@@ -95,13 +95,16 @@ impl From<toml::de::Error> for Problem {
     }
 }
 
-/// Rewrites messages of the parser that name Rust types.
+/// Rewrites a message of the parser, which may name Rust types. Returns the message and a hint.
 fn reworded(message: &str) -> (String, Option<&'static str>) {
     let help = message
         .ends_with("expected a duration")
         .then_some("write a number and a unit, such as \"5ms\" or \"2s\"");
     if message.starts_with("wanted exactly 1 element") {
-        return ("there is more than one key here, or none".to_owned(), Some("it takes one"));
+        return (
+            "there is more than one key here, or none".to_owned(),
+            Some("write exactly one key"),
+        );
     }
     let message = message
         .replace("unknown variant", "unknown name")
@@ -133,7 +136,7 @@ impl fmt::Display for Diagnostic {
         let title = Level::ERROR.primary_title(message.as_str());
         let mut group = match span {
             Some(span) => {
-                // A table is marked by its first line only.
+                // If the mistake spans several lines, such as a whole table, only the first is marked.
                 let first_line =
                     self.text[span.clone()].find('\n').map_or(span.end, |end| span.start + end);
                 let mark = AnnotationKind::Primary.span(span.start..first_line);

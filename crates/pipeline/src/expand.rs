@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Problem;
 
-/// Returns the value of a variable.
+/// Returns the value of an environment variable, or `None` if it is not set.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Expands the variables in every string value of a table.
@@ -73,7 +73,7 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
     if let Some(path) = name.strip_prefix("file:") {
         return match (read(path), default) {
             (Ok(text), _) => Ok(text),
-            // A missing file has the default, as an unset variable has. A file that exists and
+            // A missing file gives the default, like an unset variable. A file that exists but
             // cannot be read is an error.
             (Err(error), Some(default)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(default.to_owned())
@@ -108,8 +108,8 @@ fn value_of(expression: &str, span: &Range<usize>, lookup: Lookup<'_>) -> Result
 
 /// Reads a file's text without its last line break, which editors and `echo` add.
 fn read(path: &str) -> io::Result<String> {
-    // Far larger than a secret or a certificate; bounds the reading of files without an end, such
-    // as devices.
+    // Bounds the reading of files without an end, such as devices. Secrets and certificates are
+    // far smaller.
     const LARGEST: u64 = 1 << 20;
     let mut text = String::new();
     File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_stands_for_its_text_without_the_last_line_end() {
+    fn a_file_expands_to_its_text_without_the_last_line_break() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let file = format!("<${{file:{}}}>", path.display());

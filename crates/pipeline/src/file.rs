@@ -1,7 +1,7 @@
 //! The syntax of the pipeline file: its tables, and their keys.
 //!
-//! The tables are not validated here. They resolve to a [`Plan`](crate::Plan), which holds every
-//! invariant.
+//! Only the form of the tables is checked here. `plan::resolve` checks their meaning, and turns
+//! them into a [`Plan`](crate::Plan).
 
 mod deadline;
 mod delivery;
@@ -31,7 +31,7 @@ pub(crate) use model::ModelTable;
 pub(crate) struct PipelineFile<'i> {
     /// The pipeline's name, for logs.
     pub(crate) name: Option<String>,
-    /// The longest time that a stopped pipeline takes to answer what is in flight.
+    /// The longest time that a stopped pipeline takes to answer the requests in flight.
     pub(crate) shutdown_timeout: Option<Interval>,
     /// The delivery guarantee.
     pub(crate) delivery: Option<Spanned<Delivery>>,
@@ -60,9 +60,10 @@ pub(crate) struct Entry<'i> {
     pub(crate) settings: Spanned<DeValue<'i>>,
     /// The name that other tables use in `from`.
     pub(crate) name: Option<Spanned<String>>,
-    /// The names of its inputs; without them, the step or source before it.
+    /// The names of the steps or sources that it takes from. `None` means the step before it, or
+    /// the source.
     pub(crate) from: Option<Vec<Spanned<String>>>,
-    /// The bytes of the table in the file.
+    /// The byte range of the table in the file's text.
     pub(crate) span: Range<usize>,
 }
 
@@ -118,13 +119,14 @@ fn spanned<T: de::DeserializeOwned>(of: Spanned<DeValue<'_>>) -> Result<Spanned<
     Ok(Spanned::new(span, value(of)?))
 }
 
-/// Deserialises a value; errors have its span.
+/// Deserialises a value. An error that has no place in the file gets the place of the value.
 pub(crate) fn value<T: de::DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Problem> {
     let span = value.span();
     T::deserialize(ValueDeserializer::from(value)).map_err(|error| Problem::from(error).at(span))
 }
 
-/// Creates the problem of an unknown name. Suggests the most similar known name, or lists them all.
+/// Creates the problem of an unknown name. The help suggests the most similar known name, or lists
+/// all known names if none is similar.
 pub(crate) fn unknown<'a>(
     what: &str,
     name: &str,
@@ -153,6 +155,7 @@ fn into_table(value: Spanned<DeValue<'_>>) -> Result<Table<'_>, Problem> {
     }
 }
 
+/// Names the type of a value with an article, such as `an array`.
 pub(crate) fn article(value: &DeValue<'_>) -> String {
     match value.type_str() {
         name @ ("integer" | "array") => format!("an {name}"),
@@ -160,7 +163,7 @@ pub(crate) fn article(value: &DeValue<'_>) -> String {
     }
 }
 
-/// `[source.KIND]` and `[[source.KIND]]`.
+/// Reads the tables `[source.KIND]` and `[[source.KIND]]`, or those of sinks.
 fn kinds(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     let mut kinds = Vec::new();
     for (key, value) in into_table(value)?.into_inner() {
@@ -179,13 +182,13 @@ fn kinds(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     Ok(kinds)
 }
 
-/// `[model.NAME]`.
+/// Reads the tables `[model.NAME]`.
 fn entries(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     let tables = into_table(value)?.into_inner();
     Ok(tables.into_iter().map(|(key, value)| entry_of(key, value, None, None)).collect())
 }
 
-/// `[[step]]`: each has one operator, and optionally `name` and `from`.
+/// Reads the tables `[[step]]`: each has one operator, and optionally `name` and `from`.
 fn steps(value: Spanned<DeValue<'_>>) -> Result<Vec<Entry<'_>>, Problem> {
     let span = value.span();
     let DeValue::Array(steps) = value.into_inner() else {
@@ -204,14 +207,15 @@ fn step(value: Spanned<DeValue<'_>>) -> Result<Entry<'_>, Problem> {
     let mut rest = rest.into_iter();
     let (Some((key, settings)), second) = (rest.next(), rest.next()) else {
         let problem = Problem::new("a step needs an operator", span);
-        return Err(problem.help("such as `map = \".text\"`; docs/operators.md has them all"));
+        return Err(problem
+            .help("add one, such as `map = \".text\"`; docs/operators.md lists all operators"));
     };
     if let Some((second, _)) = second {
         let problem = Problem::new(
             format_args!("a step has one operator, and this one has `{}` too", second.get_ref()),
             second.span(),
         );
-        return Err(problem.help("give it a `[[step]]` of its own"));
+        return Err(problem.help("give it its own `[[step]]`"));
     }
     let mut step = entry_of(key, settings, name, from);
     step.span = span;
@@ -252,7 +256,7 @@ fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
     Ok(Some(name))
 }
 
-/// `from = "a"` or `from = ["a", "b"]`.
+/// Removes `from = "a"` or `from = ["a", "b"]` from a table, and returns the names.
 fn from(table: &mut DeTable<'_>) -> Result<Option<Vec<Spanned<String>>>, Problem> {
     let Some(from) = table.remove("from") else { return Ok(None) };
     let span = from.span();

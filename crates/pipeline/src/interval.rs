@@ -10,8 +10,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::json::Json;
 
-/// A source of 0, 1, 2 and so on, the first at once. A missed tick is skipped, and the following
-/// ticks keep the schedule.
+/// A source of the numbers 0, 1, 2 and so on: 0 at once, and one more at each tick. If several
+/// ticks pass before the next number is asked for, they give one number only. Later ticks keep the
+/// schedule.
 pub(crate) struct IntervalSource {
     every: Duration,
     // Created in `next`, because a tokio interval needs a runtime.
@@ -57,7 +58,7 @@ mod tests {
     use super::IntervalSource;
 
     #[tokio::test(start_paused = true)]
-    async fn counts_at_the_interval_and_skips_missed_ticks() {
+    async fn several_missed_ticks_give_one_number() {
         let start = Instant::now();
         let mut ticks =
             IntervalSource::new(Duration::from_millis(10), std::num::NonZeroU64::new(3));

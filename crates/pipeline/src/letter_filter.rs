@@ -19,8 +19,8 @@ use crate::json::Json;
 pub struct LetterFilter(Jq);
 
 impl LetterFilter {
-    /// Returns whether the result for the letter is true: anything but `false` and `null`, as in
-    /// jq.
+    /// Returns whether the filter selects the letter: whether the expression's result is anything
+    /// but `false` and `null`.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ mod tests {
         assert!(passes("now - .time > 3600").unwrap());
         assert_eq!(passes(".value.n.m").unwrap_err().code(), "jq_error");
         let error = ".value |".parse::<LetterFilter>().unwrap_err();
-        assert_eq!(error, "not a jq expression: it ends where term should follow");
+        assert_eq!(error, "not a jq expression: expected term at the end");
     }
 
     proptest! {

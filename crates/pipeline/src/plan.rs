@@ -28,22 +28,23 @@ use crate::step::Operator;
 pub(crate) use delivery::{OnFailure, Policy, STOP};
 pub(crate) use wiring::{Loop, NodeRef, Output, Port};
 
-/// A validated pipeline: steps fit their neighbours, every name is defined, and every value is in
-/// range.
+/// A validated pipeline: every step gets the input that it takes, every name is defined, and every
+/// value is in range.
 #[derive(Clone)]
 pub struct Plan {
     pub(crate) name: String,
     pub(crate) order_of_answers: file::Order,
     pub(crate) on_failure: OnFailure,
-    /// The longest time that a stopped pipeline takes to answer what is in flight.
+    /// The longest time that a stopped pipeline takes to answer the requests in flight.
     pub(crate) shutdown_timeout: Duration,
     pub(crate) sources: Vec<SourcePlan>,
     /// The steps in the order of the file.
     pub(crate) steps: Vec<StepPlan>,
     pub(crate) sinks: Vec<SinkPlan>,
     pub(crate) models: BTreeMap<String, ModelPlan>,
-    /// The numbers of the steps in the order in which they are assembled: each after the steps that
-    /// it takes from, and the steps that a loop leads to after the loop's `feedback` step.
+    /// The indices of `steps` in the order in which the steps are assembled. Each step comes after
+    /// the steps that it takes from. A step that takes from a loop also comes after the loop's
+    /// `feedback` step.
     pub(crate) order: Vec<usize>,
     pub(crate) loops: Vec<Loop>,
     pub(crate) deadlines: Deadlines,
@@ -66,7 +67,8 @@ pub(crate) enum SourcePlan {
     Custom { kind: String, open: CustomSource },
 }
 
-/// A step: one operator, and the ports that it takes from.
+/// A step: one operator, and the ports that it takes from. A port is an output of a source or of
+/// another step.
 #[derive(Clone)]
 pub(crate) struct StepPlan {
     /// The name in graphs, failures and logs.
@@ -74,7 +76,7 @@ pub(crate) struct StepPlan {
     pub(crate) operator: Operator,
     /// The ports that it takes from, each with its name in the file.
     pub(crate) from: Vec<(Port, String)>,
-    /// The port of the signals of a `collect`.
+    /// The port whose values make a `collect` emit its batch.
     pub(crate) flush: Option<Port>,
 }
 
@@ -101,7 +103,7 @@ pub(crate) enum SinkEnd {
     Custom { kind: String, open: CustomSink },
 }
 
-/// A model, with the options that the steps calling it need.
+/// A model, and its settings.
 #[derive(Clone)]
 pub(crate) enum ModelPlan {
     Text(Box<TextPlan>),
@@ -111,7 +113,7 @@ pub(crate) enum ModelPlan {
 /// A text model, and the devices that it runs on.
 #[derive(Clone)]
 pub(crate) struct TextPlan {
-    /// The model's options. The path is unused if the model comes from the Hub.
+    /// The model's options. If the model comes from the Hub, its path is set after the download.
     pub(crate) options: TextModelOptions,
     pub(crate) hub: Option<HubModel>,
     pub(crate) devices: Vec<DeviceChoice>,
@@ -172,8 +174,8 @@ impl Plan {
         &self.name
     }
 
-    /// Checks that the models' directories exist. This is not part of loading the plan, because the
-    /// directories may change while the file does not.
+    /// Checks that the models' directories exist. Loading the plan does not check it, because a
+    /// file can be valid on a machine that has no models.
     ///
     /// # Errors
     ///
@@ -203,8 +205,8 @@ impl Plan {
             return Err(ConfigError::Stdio { sources: self.sources.len() });
         }
         self.sources.fill(SourcePlan::Stdin);
-        // An error reply takes the place of its line in the output. Standard input and output have
-        // no topic for dead letters.
+        // Each line that fails gets an error reply in the output, because there is no topic for
+        // dead letters.
         self.on_failure.policy = Policy::Reply;
         for sink in &mut self.sinks {
             if !matches!(sink.end, SinkEnd::Drop) {
@@ -271,8 +273,8 @@ impl Plan {
         topics.into_iter().collect()
     }
 
-    /// Returns whether a source reads lines, from a file or standard input. Such a pipeline is a
-    /// job that ends and not a service.
+    /// Returns whether a source reads lines, from a file or standard input. A pipeline that reads
+    /// lines is a job that ends, and not a service.
     #[must_use]
     pub fn reads_lines(&self) -> bool {
         let lines =
@@ -295,7 +297,7 @@ impl Plan {
 }
 
 impl SourcePlan {
-    /// Returns whether inputs can have headers, and so deadlines.
+    /// Returns whether inputs can have headers, which deadlines are read from.
     pub(crate) fn has_headers(&self) -> bool {
         match self {
             Self::Kafka(_) | Self::Http(_) | Self::Custom { .. } => true,

@@ -41,7 +41,7 @@ impl Record {
     }
 }
 
-/// Adapts a source of values to records, and ends it when `stop` is cancelled.
+/// Adapts a source of JSON values to a source of records, and ends it when `stop` is cancelled.
 pub(crate) struct Until<S> {
     pub(crate) source: S,
     pub(crate) stop: CancellationToken,
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(code(Some(b"\"\xff\"")), "invalid_json");
         assert_eq!(code(Some(b"1 2")), "invalid_json");
         assert_eq!(code(Some(b"NaN")), "invalid_json");
-        assert_eq!(code(Some(b"null")), "null", "a value like any other");
+        assert_eq!(code(Some(b"null")), "null", "null is a JSON value like any other");
     }
 
     proptest! {

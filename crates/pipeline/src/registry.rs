@@ -26,10 +26,12 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The user's own operators, sources, sinks and models, each registered under a name for use in
 /// pipeline files.
 ///
-/// They are used like the built-in ones: `[[step]]` with `shout = { .. }`, `[source.NAME]`,
-/// `[sink.NAME]` and, for models, `[model.ANY.NAME]`. The table's settings are deserialised into
-/// the registered type when the file is read, so an error message shows the line of a mistake. Give
-/// that type `#[serde(deny_unknown_fields)]`, so that misspelt keys are mistakes too.
+/// A file uses them like the built-in ones: an operator in a `[[step]]` with `NAME = { .. }`, a
+/// source as `[source.NAME]`, a sink as `[sink.NAME]`, and a model as `[model.ANY.NAME]`, in which
+/// `ANY` is a name that the file chooses and by which steps call the model. The table's settings
+/// are deserialised into the registered type when the file is read, so an error message shows the
+/// line of a mistake. Give that type `#[serde(deny_unknown_fields)]`, so that misspelt keys are
+/// mistakes too.
 ///
 /// ```
 /// use std::path::Path;
@@ -67,14 +69,14 @@ type ParseSource = Parse<CustomSource>;
 type ParseSink = Parse<CustomSink>;
 type ParseModel = Parse<CustomModel>;
 
-/// Opens a source of the user's own, which ends when the token is cancelled.
+/// Opens a source that the user has registered. The source ends when the token is cancelled.
 #[derive(Clone)]
 pub(crate) struct CustomSource(Arc<OpenSource>);
 type OpenSource = dyn Fn(String, CancellationToken) -> BoxFuture<'static, Result<Flow<Record>, BoxError>>
     + Send
     + Sync;
 
-/// Opens a sink of the user's own.
+/// Opens a sink that the user has registered.
 #[derive(Clone)]
 pub(crate) struct CustomSink(Arc<OpenSink>);
 type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError>> + Send + Sync;
@@ -82,7 +84,7 @@ type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError
 /// Attaches an open sink to a flow.
 pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
 
-/// Loads a model of the user's own, on a thread with the given name.
+/// Loads a model that the user has registered, on a thread with the given name.
 #[derive(Clone)]
 pub(crate) struct CustomModel(Arc<LoadModel>);
 type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>
@@ -95,7 +97,7 @@ pub(crate) type OnWarmUp = Box<dyn FnMut(WarmUp) + Send>;
 pub(crate) struct LoadedModel {
     pub(crate) description: String,
     pub(crate) task: Task,
-    /// Resolves when the model's thread has ended while it was still in use.
+    /// Resolves when the model's thread has ended although the model is still in use.
     pub(crate) closed: BoxFuture<'static, Failure>,
 }
 
@@ -107,8 +109,8 @@ impl Registry {
         Self::default()
     }
 
-    /// Registers an operator on single values, used as `[[step]]` with `NAME = { .. }`. A batch
-    /// reaches it as an array.
+    /// Registers an operator on single values, used in a `[[step]]` with `NAME = { .. }`. After a
+    /// window, the operator gets each batch as an array.
     #[must_use]
     pub fn step<S, F>(mut self, name: impl Into<String>, apply: F) -> Self
     where
@@ -177,8 +179,8 @@ impl Registry {
         self
     }
 
-    /// Registers a model from JSON to JSON, used as `[model.ANY.NAME]`. Steps call it with
-    /// `map_batch = { model = "ANY" }`.
+    /// Registers a model from JSON to JSON, used as `[model.ANY.NAME]`. The file chooses the name
+    /// `ANY`, and its steps call the model with `map_batch = { model = "ANY" }`.
     ///
     /// `load` runs on the model's own thread when the pipeline starts, and again after a panic.
     #[must_use]
@@ -251,7 +253,7 @@ impl Registry {
     }
 }
 
-/// `None` if nothing is registered under the name.
+/// The parsed settings of a registered item; `None` if nothing is registered under the name.
 pub(crate) type Parsed<T> = Option<Result<T, Problem>>;
 
 fn parsed<T>(known: &BTreeMap<String, Parse<T>>, name: &str, settings: Settings<'_>) -> Parsed<T> {

@@ -13,7 +13,7 @@ pub(crate) fn text(request: &Json) -> Result<String, Failure> {
     read(request, &"the request", &"the text", &"send {\"text\": \"...\"} or a JSON string")
 }
 
-/// Returns the text of a part of a request, which the setting `input` has extracted.
+/// Returns the text of `part`, the part of a request that the jq expression `input` has selected.
 pub(crate) fn text_of_input(part: &Json, input: &Jq) -> Result<String, Failure> {
     let name = format_args!("the input `{input}`");
     read(part, &name, &name, &"it must give a string")

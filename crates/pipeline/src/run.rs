@@ -4,9 +4,10 @@ mod ends;
 mod error;
 mod stop;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_model::{Download, Error, Hub, TextHandle, WarmUp};
@@ -274,6 +275,6 @@ async fn drive(
 }
 
 fn tell(observer: &Observer, progress: Progress) {
-    let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut observer = observer.lock();
     observer(progress);
 }

@@ -3,9 +3,10 @@
 //!
 //! Run it with `cargo run -p forebay-stream --example custom_source`.
 
+use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_stream::{Event, Failure, Flow, InOrder, Meta, Origin, Outcome, Receipt, Source};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, Lines};
@@ -27,7 +28,7 @@ impl<R: AsyncBufRead + Unpin + Send + 'static> Source<String> for Log<R> {
         let Some(line) = self.lines.next_line().await? else { return Ok(None) };
         self.read += 1;
         let position = self.read;
-        let ticket = self.open.lock().unwrap_or_else(PoisonError::into_inner).open();
+        let ticket = self.open.lock().open();
 
         let open = Arc::clone(&self.open);
         let committed = Arc::clone(&self.committed);
@@ -35,7 +36,7 @@ impl<R: AsyncBufRead + Unpin + Send + 'static> Source<String> for Log<R> {
             // A line that failed, or whose event was dropped, stays open; nothing after it is
             // committed.
             if outcome == Outcome::Done {
-                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open = open.lock();
                 if let Some(last) = open.complete(ticket, position).last() {
                     committed.store(last, Ordering::Relaxed);
                 }

@@ -1,7 +1,8 @@
 //! `Fault`: the error that ends a flow before its input, shared by everything that belongs to the
 //! flow.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -43,7 +44,7 @@ static CHANGING: Mutex<()> = Mutex::new(());
 impl Fault {
     /// Makes both faults one.
     pub(crate) fn merge(&self, other: &Self) {
-        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = CHANGING.lock();
         let root = self.root();
         let merged = other.root();
         if Arc::ptr_eq(&root.0, &merged.0) {
@@ -60,7 +61,7 @@ impl Fault {
     /// Ends the flow with `error`. If the flow has already ended with another error, `error` is
     /// only logged.
     pub(crate) fn raise(&self, error: PipelineError) {
-        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = CHANGING.lock();
         let root = self.root();
         if let Err(Raised { error, .. }) = root.0.raised.set(Raised { error, at: Instant::now() }) {
             tracing::error!(%error, "the flow had already ended with another error");

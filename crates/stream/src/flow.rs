@@ -1,6 +1,7 @@
 //! `Flow` and `Batches`: the types on which users chain operators. `Chain`: the stream and graph
 //! below them, to which every operator is added.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,18 @@ pub struct Flow<T>(pub(crate) Chain<Event<T>>);
 /// the window was asked to [emit empty batches](crate::Empty::Emit).
 #[must_use = "a flow does nothing until it ends in a sink that is run"]
 pub struct Batches<T>(pub(crate) Chain<Vec<Event<T>>>);
+
+impl<T> fmt::Debug for Flow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow").field("graph", &self.0.graph).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Batches<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches").field("graph", &self.0.graph).finish_non_exhaustive()
+    }
+}
 
 /// A stream, the graph of the operators that it consists of, and the fault that its sources, tasks
 /// and sinks share.

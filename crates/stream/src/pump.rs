@@ -1,9 +1,10 @@
 //! `Pump`: a task that carries events from one stage to the next.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -55,7 +56,7 @@ impl Pump {
             return;
         }
         self.started.store(true, Ordering::Relaxed);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if let Some(task) = state.waiting.take() {
             state.running.spawn(task.in_current_span());
         }

@@ -410,8 +410,9 @@ impl fmt::Debug for Receipt {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
     use std::collections::BTreeSet;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
@@ -423,14 +424,14 @@ mod tests {
     fn watched() -> (Receipt, Seen) {
         let seen = Seen::default();
         let log = Arc::clone(&seen);
-        (Receipt::new(move |outcome| log.lock().unwrap().push(outcome)), seen)
+        (Receipt::new(move |outcome| log.lock().push(outcome)), seen)
     }
 
     #[test]
     fn a_forgotten_receipt_abandons_its_input() {
         let (receipt, seen) = watched();
         drop(receipt);
-        assert_eq!(*seen.lock().unwrap(), [Outcome::Abandoned]);
+        assert_eq!(*seen.lock(), [Outcome::Abandoned]);
     }
 
     #[test]
@@ -440,10 +441,10 @@ mod tests {
         let joined = Receipt::join([first, Receipt::detached(), second]);
         let other = joined.share();
         joined.done();
-        assert!(first_seen.lock().unwrap().is_empty());
+        assert!(first_seen.lock().is_empty());
         other.done();
-        assert_eq!(*first_seen.lock().unwrap(), [Outcome::Done]);
-        assert_eq!(*second_seen.lock().unwrap(), [Outcome::Done]);
+        assert_eq!(*first_seen.lock(), [Outcome::Done]);
+        assert_eq!(*second_seen.lock(), [Outcome::Done]);
     }
 
     /// An input with a number, which is added to the set when the input is settled.
@@ -451,7 +452,7 @@ mod tests {
 
     impl Settle for Numbered {
         fn settle(self: Box<Self>, _outcome: Outcome) {
-            assert!(self.1.lock().unwrap().insert(self.0));
+            assert!(self.1.lock().insert(self.0));
         }
     }
 
@@ -487,7 +488,7 @@ mod tests {
         }
         assert_eq!(numbers(&receipt), [7]);
         receipt.done();
-        assert_eq!(settled.lock().unwrap().len(), 1);
+        assert_eq!(settled.lock().len(), 1);
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -539,7 +540,7 @@ mod tests {
                     prop_assert_eq!(found, leads_to.iter().copied().collect::<Vec<_>>());
                 }
                 let unsettled: BTreeSet<_> = open.iter().flat_map(|(_, inputs)| inputs.clone()).collect();
-                prop_assert_eq!(&*settled.lock().unwrap(), &(&(0..inputs).collect::<BTreeSet<_>>() - &unsettled));
+                prop_assert_eq!(&*settled.lock(), &(&(0..inputs).collect::<BTreeSet<_>>() - &unsettled));
             }
         }
 
@@ -559,7 +560,7 @@ mod tests {
                     continue;
                 }
                 let share = shares.swap_remove(index);
-                prop_assert!(seen.lock().unwrap().is_empty());
+                prop_assert!(seen.lock().is_empty());
                 prop_assert_eq!(share.outstanding(), shares.len() + 1);
                 match step {
                     Step::Done => share.done(),
@@ -575,7 +576,7 @@ mod tests {
                 }
             }
             if !shares.is_empty() {
-                prop_assert!(seen.lock().unwrap().is_empty());
+                prop_assert!(seen.lock().is_empty());
                 dropped = true;
                 shares.clear();
             }
@@ -584,7 +585,7 @@ mod tests {
                 None if dropped => Outcome::Abandoned,
                 None => Outcome::Done,
             };
-            prop_assert_eq!(&*seen.lock().unwrap(), &[expected]);
+            prop_assert_eq!(&*seen.lock(), &[expected]);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `Sink`: the end of a flow. `Pipeline`: a flow with an end, which can be run.
 
+use parking_lot::Mutex;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
@@ -45,6 +46,12 @@ pub trait Sink<T>: Send + 'static {
 pub struct Pipeline {
     graph: Graph,
     run: Pin<Box<dyn Future<Output = Result<(), PipelineError>> + Send>>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("graph", &self.graph).finish_non_exhaustive()
+    }
 }
 
 /// The reason why a pipeline ended before its input. If a flow has several branches, every run of
@@ -177,10 +184,8 @@ impl<T: Send + 'static> Flow<T> {
     pub async fn collect(self) -> Result<Vec<T>, PipelineError> {
         let values = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&values);
-        self.sink_fn(move |value| log.lock().unwrap_or_else(PoisonError::into_inner).push(value))
-            .run()
-            .await?;
-        let values = std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner));
+        self.sink_fn(move |value| log.lock().push(value)).run().await?;
+        let values = std::mem::take(&mut *values.lock());
         Ok(values)
     }
 }

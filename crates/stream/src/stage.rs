@@ -1,7 +1,8 @@
 //! `StageId`: identifies the stage that an event is in, small enough to be stored in an atomic.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Event;
 
@@ -17,7 +18,7 @@ impl StageId {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn named(name: &Arc<str>) -> Self {
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = NAMES.lock();
         let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
             names.push(Arc::clone(name));
             names.len() - 1
@@ -28,7 +29,7 @@ impl StageId {
 
     pub(crate) fn name(self) -> Option<Arc<str>> {
         let index = usize::try_from(self.0).ok()?.checked_sub(1)?;
-        NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+        NAMES.lock().get(index).cloned()
     }
 }
 
@@ -73,9 +74,10 @@ impl<T: Send + 'static> Passing for Vec<Event<T>> {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
     use std::convert::Infallible;
     use std::num::NonZeroU32;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::Duration;
 
     use futures::stream;
@@ -108,7 +110,7 @@ mod tests {
             move |value| {
                 let stage =
                     inputs.watches[value].stage().map_or("-".into(), |stage| stage.to_string());
-                inputs.seen.lock().unwrap().push(stage);
+                inputs.seen.lock().push(stage);
                 value
             }
         }
@@ -116,7 +118,7 @@ mod tests {
         fn after(self, pipeline: Pipeline) -> Vec<String> {
             block_on(pipeline.run()).unwrap();
             assert!(self.watches.iter().all(|watch| watch.stage().is_none()), "all are settled");
-            std::mem::take(&mut *self.seen.lock().unwrap())
+            std::mem::take(&mut *self.seen.lock())
         }
     }
 

@@ -1,8 +1,9 @@
 //! Helpers of the operators' tests.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt as _};
@@ -57,17 +58,17 @@ impl Tracked {
 
     fn receipt(&self) -> Receipt {
         let log = Arc::clone(&self.0);
-        let index = log.lock().unwrap().len();
-        log.lock().unwrap().push(None);
+        let index = log.lock().len();
+        log.lock().push(None);
         Receipt::new(move |outcome| {
-            let earlier = log.lock().unwrap()[index].replace(outcome);
+            let earlier = log.lock()[index].replace(outcome);
             assert_eq!(earlier, None, "input {index} was settled twice");
         })
     }
 
     /// Returns every input's outcome; panics if one is still open.
     pub(crate) fn all(&self) -> Vec<Outcome> {
-        self.0.lock().unwrap().iter().cloned().map(Option::unwrap).collect()
+        self.0.lock().iter().cloned().map(Option::unwrap).collect()
     }
 
     /// Returns `open`, `done`, `abandoned` or the failure's code for each input.
@@ -78,6 +79,6 @@ impl Tracked {
             Some(Outcome::Abandoned) => "abandoned".into(),
             Some(Outcome::Failed(failure)) => failure.code().into(),
         };
-        self.0.lock().unwrap().iter().map(code).collect()
+        self.0.lock().iter().map(code).collect()
     }
 }

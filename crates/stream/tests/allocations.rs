@@ -1,5 +1,7 @@
 //! Operators that make one event of one event allocate nothing for it.
 
+#![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::convert::Infallible;

@@ -1,8 +1,9 @@
 //! Checks that repeat while a scenario runs: commits, progress, transactions, memory, file
 //! descriptors and threads.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,12 +19,15 @@ use crate::violation::{Invariant, Tamper, Violation};
 /// Time between two rounds of checks.
 const EVERY: Duration = Duration::from_millis(700);
 
-/// Longest time that a transaction may stay open: more than any timeout that a pipeline here sets.
+/// Longest time that a transaction may stay open. It is longer than the transaction timeout of
+/// every pipeline of the suite, after which the brokers abort the transaction.
 const TRANSACTION: Duration = Duration::from_secs(65);
 
-/// Longest time between a commit and the moment when a reader sees the replies of its transaction.
-/// The brokers write the markers of a transaction one by one, each once its replicas have it, and
-/// brokers that are short of CPU time take seconds. A lost reply is still missing after this time.
+/// Longest time from the commit of a transaction until a reader of committed records sees its
+/// replies. The brokers end a transaction by writing a marker to each of its partitions, and the
+/// reader sees the replies in a partition only after the marker. The markers are written one by
+/// one, which takes seconds on a busy machine. A reply that is still missing after this time is
+/// lost.
 const MARKERS: Duration = Duration::from_secs(30);
 
 /// The repeated checks of a run. They write violations to the ledger.
@@ -43,11 +47,11 @@ pub(crate) struct Watched(Arc<Mutex<HashMap<u32, Vec<Vitals>>>>);
 
 impl Watched {
     pub(crate) fn add(&self, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, Vec::new());
+        self.0.lock().insert(pid, Vec::new());
     }
 
     fn sample(&self) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         for (pid, samples) in all.iter_mut() {
             samples.extend(proc::vitals(*pid));
         }
@@ -55,13 +59,14 @@ impl Watched {
 
     /// Returns the largest resident memory of any worker, in MiB.
     pub(crate) fn most_memory(&self) -> u64 {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.values().flatten().map(|vitals| vitals.memory).max().unwrap_or(0) / 1024
     }
 
-    /// Checks I8 for every worker that lived long enough.
+    /// Checks invariant I8 for every worker that has run long enough: its memory, file descriptors
+    /// and threads do not grow.
     pub(crate) fn growth(&self, tamper: Option<Tamper>) -> Option<Violation> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.iter().find_map(|(pid, samples)| {
             let mut samples = samples.clone();
             if tamper == Some(Tamper::Grow) {
@@ -74,8 +79,9 @@ impl Watched {
     }
 }
 
-/// Compares the last quarter of a process's samples with the second. The first is left out, because
-/// caches and pools fill up then.
+/// Returns which resource of a process grew, if any. Compares the medians of the second and the
+/// last quarter of its samples. The first quarter does not count, because caches and pools fill up
+/// then.
 fn growth(samples: &[Vitals]) -> Option<String> {
     const ENOUGH: usize = 80;
     if samples.len() < ENOUGH {
@@ -107,7 +113,7 @@ impl Checks {
             sleep(EVERY).await;
             self.workers.sample();
             self.check_progress();
-            // Fails while brokers are down; the next round asks again.
+            // An error means that brokers are down. The next round asks again.
             self.check_commits(&mut last).await.ok();
             if round % 8 == 0 {
                 self.check_transactions().await.ok();
@@ -115,7 +121,8 @@ impl Checks {
         }
     }
 
-    /// Checks I7: no partition with open requests waits for longer than `patience`.
+    /// Checks invariant I7: no partition with unanswered requests waits for an answer for longer
+    /// than `patience`.
     fn check_progress(&self) {
         let mut ledger = self.ledger.lock();
         let patience = ledger.rules.patience;
@@ -129,15 +136,15 @@ impl Checks {
         }
     }
 
-    /// Checks I5: committed requests are answered, and no commit is taken back. `last` holds the
-    /// offsets of the previous round.
+    /// Checks invariant I5: committed requests are answered, and no commit is taken back. `last`
+    /// holds the committed offsets of the previous round, and gets those of this one.
     pub(crate) async fn check_commits(&self, last: &mut Offsets) -> Result<()> {
         let committed = self.committed().await?;
         for (partition, offset) in &committed {
             let before = last.insert(*partition, *offset);
             if before.is_some_and(|before| before > *offset) {
                 let text = format!(
-                    "partition {partition}: {offset} was committed after {}",
+                    "partition {partition}: offset {offset} was committed after {}",
                     before.unwrap_or(0)
                 );
                 self.ledger.lock().add(Invariant::Commits.broken(text));
@@ -154,7 +161,7 @@ impl Checks {
             sleep(Duration::from_millis(200)).await;
         }
         if start.elapsed() > Duration::from_secs(1) {
-            println!("     a reader saw a commit {:.1?} before its answers", start.elapsed());
+            println!("     the offsets of a transaction were visible {:.1?} before its answers", start.elapsed());
         }
         Ok(())
     }
@@ -164,7 +171,7 @@ impl Checks {
         committed.iter().find_map(|(partition, offset)| {
             let (open, id) = ledger.first_open(*partition).filter(|(open, _)| open < offset)?;
             let text = format!(
-                "partition {partition}: {offset} is committed, but {id} at {open} has no answer"
+                "partition {partition}: offset {offset} is committed, but {id} at {open} has no answer"
             );
             Some(Invariant::Commits.broken(text))
         })
@@ -186,33 +193,33 @@ impl Checks {
             *offset += shift;
         }
         if tamper == Some(Tamper::Stall) {
-            // With no answers read, the I5 check would fail before the I7 check, which is under
-            // test.
+            // `Tamper::Stall` hides the answers to test the check of I7. If the commits were not
+            // hidden too, the check of I5 would fail first.
             committed.clear();
         }
         Ok(committed)
     }
 
-    /// Waits until the independent reader has read the topics of replies and dead letters up to
-    /// their ends as of now.
+    /// Waits until the Java client has passed on all answers that are now in the topics of replies
+    /// and dead letters.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for topic in self.answers.iter().flatten() {
             let ends = match self.client.ends(topic, "read_committed").await {
-                // A deleted topic has nothing to read. Any other error leaves that unknown, and is
-                // returned.
+                // A deleted topic has no answers to wait for. After any other error there may be
+                // some, so the error is returned.
                 Err(error) if error.to_string().contains("UnknownTopicOrPartition") => continue,
                 ends => ends?,
             };
             let deadline = Instant::now() + Duration::from_secs(30);
             while !self.ledger.lock().has_read(topic, &ends) {
-                anyhow::ensure!(Instant::now() < deadline, "the independent reader falls behind");
+                anyhow::ensure!(Instant::now() < deadline, "the Java client took more than 30 s to read the answers");
                 sleep(Duration::from_millis(10)).await;
             }
         }
         Ok(())
     }
 
-    /// Checks I11: no transaction is open for longer than `TRANSACTION`.
+    /// Checks invariant I11: no transaction is open for longer than `TRANSACTION`.
     async fn check_transactions(&self) -> Result<()> {
         let millis = u64::try_from(TRANSACTION.as_millis())?;
         let answer = self.client.call(json!({"op": "transactions", "longer_than": millis})).await?;

@@ -1,11 +1,12 @@
 //! The independent Kafka client: `client/Client.java` as a child process that takes commands and
-//! gives answers as lines of JSON.
+//! returns their results as lines of JSON.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +18,8 @@ use tokio::time::timeout;
 
 use crate::cluster;
 
-/// Longest wait for an answer: longer than any timeout inside the Java client.
+/// Longest wait for the result of a command. It is longer than every timeout inside the Java
+/// client, whose own error comes first and is more precise.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Offsets by partition.
@@ -29,7 +31,7 @@ pub(crate) struct Client {
     stdin: tokio::sync::Mutex<ChildStdin>,
     shared: Arc<Shared>,
     next: AtomicU64,
-    // `kill_on_drop` ends the process with this value.
+    // Dropping this kills the process (`kill_on_drop`).
     _child: Child,
 }
 
@@ -60,7 +62,7 @@ impl Client {
         Ok(Self { stdin: stdin.into(), shared, next: AtomicU64::new(1), _child: child })
     }
 
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its result.
     pub(crate) async fn call(&self, command: Value) -> Result<Value> {
         let answer = self.send(command).await?;
         let answer = timeout(PATIENCE, answer).await.context("the Kafka client does not answer")?;
@@ -71,7 +73,8 @@ impl Client {
         }
     }
 
-    /// Sends a command. The client runs `produce` commands in the order of these calls.
+    /// Sends a command, and returns a receiver of its result. The client runs `produce` commands in
+    /// the order in which they are sent.
     pub(crate) async fn send(&self, command: Value) -> Result<oneshot::Receiver<Value>> {
         let (sender, answer) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -80,8 +83,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// Passes every record of a topic, from the first one on, to `follower` as lines of the form
-    /// `{"records": [..], "positions": {..}}`.
+    /// Passes every record of a topic, from the first one on, to `follower`, in JSON objects of the
+    /// form `{"records": [..], "positions": {..}}`.
     pub(crate) async fn follow(
         &self,
         topic: &str,
@@ -123,12 +126,12 @@ impl Client {
 }
 
 impl Shared {
-    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Value>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_waiting(&self) -> parking_lot::MutexGuard<'_, HashMap<u64, oneshot::Sender<Value>>> {
+        self.waiting.lock()
     }
 
-    fn lock_followers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Follower>> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_followers(&self) -> parking_lot::MutexGuard<'_, HashMap<u64, Follower>> {
+        self.followers.lock()
     }
 }
 

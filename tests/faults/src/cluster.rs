@@ -10,12 +10,15 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) const BROKERS: u16 = 3;
 
-/// Distance from the first port of the cluster to the first port for clients behind a proxy.
+/// Distance from the first port of the cluster to the first of the six ports for clients behind a
+/// proxy. Each broker has two of them: one on which it listens for its proxy, and after that the
+/// one on which the proxy listens.
 const PROXIED: u16 = 18;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Three brokers on loopback. Dropping this stops them, unless they already ran before.
+/// Three brokers on loopback. Dropping this value stops them, unless they already ran when it was
+/// created.
 pub(crate) struct Cluster {
     dir: PathBuf,
     port: u16,
@@ -50,8 +53,8 @@ impl Cluster {
         addresses(self.proxied().map(|(proxy, _)| proxy))
     }
 
-    /// Runs `action` on one broker: `kill`, `stop`, `pause`, `resume` or `start`. Brokers count
-    /// from 1.
+    /// Runs `action` on one broker: `kill`, `stop`, `pause`, `resume` or `start`. The first broker
+    /// has number 1.
     pub(crate) async fn broker(&self, action: &str, broker: u16) -> Result<()> {
         self.script(&[&format!("broker-{action}"), "--broker", &broker.to_string()]).await.map(drop)
     }
@@ -59,7 +62,7 @@ impl Cluster {
     /// Resumes and starts all brokers, and waits until each accepts connections.
     pub(crate) async fn heal(&self) -> Result<()> {
         for broker in 1..=BROKERS {
-            // These fail if the broker is not paused, or not down.
+            // Resuming fails if the broker is not paused, and starting fails if it is not down.
             self.broker("resume", broker).await.ok();
             self.broker("start", broker).await.ok();
         }
@@ -84,7 +87,8 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Waits for the brokers to end, also when the suite is interrupted.
+    /// Stops the brokers and waits for their end. Ctrl-C drops the cluster too, so no broker is
+    /// left running.
     fn drop(&mut self) {
         if self.started_here {
             std::process::Command::new(script_path())

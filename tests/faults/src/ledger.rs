@@ -6,8 +6,9 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::request_format::Kind;
 use crate::tamper::Tampering;
 use crate::violation::{Tamper, Violation};
 
-/// The behaviour that a scenario expects.
+/// The behaviour that a scenario expects of the workers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) delivery: Delivery,
@@ -29,22 +30,22 @@ pub(crate) struct Rules {
     pub(crate) tamper: Option<Tamper>,
 }
 
-/// The requests that may be answered twice, if delivery is at least once.
+/// The requests that may be answered twice with at-least-once delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duplicates {
-    /// No request: the scenario leaves every worker the time to drain.
+    /// No request, because every worker of the scenario has time to drain.
     None,
-    /// At most as many as were in flight or uncommitted at the faults, and none below a committed
-    /// offset.
+    /// Requests that were in flight or uncommitted at a fault: not more than these, and none whose
+    /// offset was committed.
     Bounded,
     /// Any request; the summary tells how many.
     Counted,
 }
 
-/// The answers that come in the order of the requests of each key.
+/// The answers that must come in the order of the requests of each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Results. An error reply does not wait for the results before it.
+    /// Only results, because an error reply may overtake the results of earlier requests.
     Results,
     /// Results and error replies.
     All,
@@ -64,13 +65,13 @@ struct Request {
     due: Due,
 }
 
-/// The duty to answer a request.
+/// The answer that a request needs: one, perhaps one, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Yes,
-    /// It may be missing from the topic, so an answer is possible and not required.
+    /// The request may be missing from the topic, so it may have an answer but needs none.
     Perhaps,
-    /// It belongs to an aborted transaction.
+    /// The request belongs to an aborted transaction, so an answer would be wrong.
     Never,
 }
 
@@ -79,19 +80,22 @@ pub(crate) struct Ledger {
     tag: String,
     requests: Vec<Request>,
     seqs: HashMap<Option<u16>, u32>,
-    // The highest sequence number answered, by key.
+    // The highest sequence number among the requests that are answered, by key.
     reached: HashMap<u16, u32>,
-    // Numbers of the requests that must be answered and are not yet, by origin.
+    // Numbers of the open requests, by origin. A request is open from its confirmation by the
+    // brokers until its first answer, unless it needs none.
     open: BTreeMap<(i32, i64), usize>,
-    // Time of the last answer by partition, or when its oldest open request came, if that is later.
+    // The time since which each partition waits for an answer: that of its last answer, or of the
+    // first request that came when no request was open.
     progress: HashMap<i32, Instant>,
-    // Offsets up to which the independent reader has read, by topic of answers.
+    // Offsets up to which the Java client has read the answers, by topic.
     positions: HashMap<String, Offsets>,
-    // Committed offsets at the last takeover: no request below them may be answered again.
+    // Committed offsets at the last fault after which another worker may take over. No request
+    // below them may be answered again.
     floor: Offsets,
-    // Number of duplicates that the faults so far explain.
+    // Number of duplicates that the faults so far allow.
     allowance: usize,
-    // Error of the last request that the brokers did not confirm.
+    // Error of the last request that the brokers have not confirmed.
     pub(crate) unconfirmed: Option<String>,
     pub(crate) figures: Figures,
     violations: Vec<Violation>,
@@ -125,7 +129,7 @@ impl SharedLedger {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -164,7 +168,7 @@ impl Ledger {
         self.allowance
     }
 
-    /// Returns whether every confirmed request is answered.
+    /// Returns whether no request is open.
     pub(crate) fn is_quiet(&self) -> bool {
         self.open.is_empty()
     }
@@ -179,8 +183,7 @@ impl Ledger {
         open.next().map(|((_, offset), number)| (*offset, format!("{}{number}", self.tag)))
     }
 
-    /// Returns the number of requests that must be answered and are not, and the ids of some of
-    /// them.
+    /// Returns the number of open requests, and the ids of some of them.
     pub(crate) fn unanswered(&self) -> (usize, String) {
         let names: Vec<_> = self
             .open
@@ -205,7 +208,7 @@ impl Ledger {
         ends
     }
 
-    /// Returns whether the independent reader has read `topic` up to `ends`.
+    /// Returns whether the Java client has read `topic` up to `ends`.
     pub(crate) fn has_read(&self, topic: &str, ends: &Offsets) -> bool {
         let read = self.positions.get(topic);
         let position = |partition| read.and_then(|read| read.get(partition)).copied().unwrap_or(0);

@@ -15,19 +15,20 @@ use crate::client::Client;
 use crate::ledger::SharedLedger;
 use crate::request_format::Kind;
 
-/// Time between two batches of requests, each as large as the rate requires.
+/// Time between two batches of requests. The rate determines the size of a batch.
 const TICK: Duration = Duration::from_millis(50);
 
 const KEYS: u16 = 40;
 
-/// First key of the requests in transactions. The ticker does not use these keys, because the
-/// records of two producers have no order.
+/// First key of the requests in transactions. All other requests have smaller keys, because a
+/// separate producer sends them, and the records of two producers have no defined order.
 const FIRST_TRANSACTION_KEY: u16 = 1000;
 
 /// Longest time for the brokers to confirm requests.
 const PATIENCE: Duration = Duration::from_secs(140);
 
-/// A producer of requests. Dropping it stops the ticker.
+/// A producer of requests. Its ticker is a task that sends a batch of them every `TICK`. Dropping
+/// this value stops the ticker.
 pub(crate) struct Load {
     client: Arc<Client>,
     ledger: SharedLedger,
@@ -80,7 +81,8 @@ impl Load {
                     if !records.is_empty()
                         && send(&client, &ledger, &topic, &unconfirmed, records).await.is_err()
                     {
-                        // The client has ended, and the calls that wait for its answers fail.
+                        // The client has ended, and the scenario gets the error from its own calls
+                        // of the client.
                         return;
                     }
                 }
@@ -100,7 +102,7 @@ impl Load {
         self.left.store(count, Ordering::Release);
     }
 
-    /// Sends requests of the given keys and kinds now, beside the ticker.
+    /// Sends requests with these keys and kinds at once, in addition to those of the ticker.
     pub(crate) async fn send(
         &self,
         kinds: impl IntoIterator<Item = (Option<u16>, Kind)>,
@@ -156,7 +158,8 @@ impl Drop for Load {
     }
 }
 
-/// Draws the key and kind of a request. One in 50 has no key, and therefore no order.
+/// Draws the key and kind of a request. One in 50 has no key, so its position among the answers is
+/// not checked.
 fn draw(random: &mut ChaCha8Rng, malformed: u32) -> (Option<u16>, Kind) {
     let key = (!random.random_ratio(1, 50)).then(|| random.random_range(0..KEYS));
     let kind = if random.random_range(0..100) < malformed {

@@ -1,5 +1,6 @@
-//! `forebay-faults` runs the `forebay` binary on a real Kafka and injects faults by a seeded plan.
-//! An independent Kafka client checks the outcome of every request.
+//! Tests the `forebay` binary on a real Kafka while faults happen, and checks the outcome of every
+//! request. A random generator draws the faults, so that its seed repeats a run. Requests and
+//! answers go through Apache's Java client, which shares no code with Forebay.
 
 mod checks;
 mod client;
@@ -44,17 +45,18 @@ struct Setup {
     /// The binary to test
     #[arg(long, env = "FOREBAY", default_value_os_t = default_binary(), global = true)]
     forebay: PathBuf,
-    /// First port of the Kafka brokers. They use six ports from here on, the proxies six from port
-    /// + 18
+    /// First port of the Kafka brokers, which use six ports from this one on. The proxies use six
+    /// ports from PORT + 18 on
     #[arg(long, default_value_t = 29092, global = true)]
     port: u16,
-    /// Folder of the brokers; a cluster that already runs there is used, and left running
+    /// Folder of the brokers' data. If a cluster already runs there, it is used, and goes on
+    /// running afterwards
     #[arg(long, global = true)]
     kafka_dir: Option<PathBuf>,
     /// Folder for logs and pipeline files of failed scenarios
     #[arg(long, global = true)]
     logs: Option<PathBuf>,
-    /// Falsifies what the suite reads, to see that a check fails
+    /// Falsifies the data that the suite reads, to show that the check for it fails
     #[arg(long, global = true)]
     tamper: Option<Tamper>,
 }
@@ -74,7 +76,7 @@ enum Command {
         /// Delivery guarantee of the pipeline
         #[arg(long, default_value = "at_least_once")]
         delivery: Delivery,
-        /// Number of faults, for scenarios that repeat their fault
+        /// How often a scenario repeats its fault. Scenarios that do not repeat it ignore this
         #[arg(long)]
         times: Option<u32>,
     },

@@ -43,14 +43,14 @@ pub(crate) struct Pipeline {
     pub(crate) static_members: bool,
     /// Whether the answers to each key, including errors, leave in the order of its requests.
     pub(crate) order_by_key: bool,
-    /// Topic for requests that fail, which get an error reply if it is `None`.
+    /// Topic for the requests that fail. If it is `None`, they get error replies.
     pub(crate) dead_letters: Option<String>,
     pub(crate) steps: String,
 }
 
-/// A step that makes `{id, seq, n}` of a request, which together with `twice` from a later step is
-/// the value that the checks expect of a reply. If `pad` is a number, the reply gets that many
-/// bytes more.
+/// A step that reduces a request to `{id, seq, n}`. A later step adds `twice`, and the checks
+/// expect the result as the value of the reply. If the request has a number `pad`, its reply gets
+/// that many bytes more.
 pub(crate) const ANSWER: &str = r#"
 [[step]]
 map = '{id, seq, n: (.n + 0)} + (if .pad then {pad: ("x" * .pad)} else {} end)'

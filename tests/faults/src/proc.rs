@@ -1,4 +1,4 @@
-//! The memory, file descriptors and threads of a process from `/proc`, and signals to it.
+//! Reads the memory, file descriptors and threads of a process from `/proc`, and sends it signals.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(crate) struct Vitals {
     pub(crate) threads: u64,
 }
 
-/// Reads the resources of a process; `None` once it has ended.
+/// Reads the resources of a process. Returns `None` once it has ended.
 pub(crate) fn vitals(pid: u32) -> Option<Vitals> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let status = std::fs::read_to_string(folder.join("status")).ok()?;

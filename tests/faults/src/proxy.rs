@@ -1,4 +1,5 @@
-//! TCP proxies between workers and brokers that delay, hold back or reset connections.
+//! TCP proxies between workers and brokers, which delay bytes, hold them back, or reset
+//! connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +19,17 @@ use crate::cluster::Cluster;
 pub(crate) struct Conditions {
     /// Added latency in each direction.
     pub(crate) latency: Duration,
-    /// Whether the proxies hold back bytes to the brokers, with all connections open.
+    /// Whether the proxies hold back the bytes for the brokers. All connections stay open.
     pub(crate) requests_stuck: bool,
-    /// Whether the proxies hold back bytes from the brokers, with all connections open.
+    /// Whether the proxies hold back the bytes from the brokers. All connections stay open.
     pub(crate) responses_stuck: bool,
 }
 
-/// The conditions, and the number of resets so far. A connection that was opened at another number
-/// of resets ends.
+/// The conditions, and the number of calls of [`Proxies::reset`] so far. Each connection remembers
+/// the number at which it was opened, and is reset as soon as the number differs.
 type State = (Conditions, u32);
 
-/// One proxy in front of each broker. Dropping this stops them.
+/// The proxies, one in front of each broker. They stop when this value is dropped.
 pub(crate) struct Proxies {
     conditions: Arc<watch::Sender<State>>,
     tasks: Vec<JoinHandle<()>>,
@@ -77,7 +78,7 @@ async fn accept(listener: TcpListener, broker: u16, conditions: Arc<watch::Sende
 }
 
 async fn relay(client: TcpStream, broker: u16, mut conditions: watch::Receiver<State>) {
-    // A broker that is down refuses the connection, and the proxy then closes the client's.
+    // If the broker is down, it refuses the connection, and the proxy closes that of the client.
     let Ok(server) = TcpStream::connect(("127.0.0.1", broker)).await else { return };
     for stream in [&client, &server] {
         stream.set_nodelay(true).ok();
@@ -96,14 +97,14 @@ async fn relay(client: TcpStream, broker: u16, mut conditions: watch::Receiver<S
     }
 }
 
-/// Passes on the bytes of one direction of a connection, until it ends.
+/// Passes on the bytes of one direction of a connection until the connection ends.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut conditions: watch::Receiver<State>,
     is_stuck: fn(&Conditions) -> bool,
 ) {
-    // Bytes under way: at most 256 pieces of up to 16 KiB.
+    // The bytes that are read and not yet written: at most 256 pieces of up to 16 KiB.
     let (sender, mut pieces) = mpsc::channel::<(Instant, Vec<u8>)>(256);
     let latency = conditions.clone();
     let reading = async move {

@@ -86,8 +86,8 @@ impl<'a> Run<'a> {
         for topic in &topics {
             suite.await_topic(topic).await?;
         }
-        // A transaction writes each answer after the answers before it in the partition, so error
-        // replies are in order too.
+        // With exactly-once delivery, the answers to a partition's requests are written in the
+        // order of the requests, so the order of error replies is checked too.
         let order = match (pipeline.delivery, order) {
             (Delivery::ExactlyOnce, Order::Results) if pipeline.dead_letters.is_none() => {
                 Order::All
@@ -102,8 +102,8 @@ impl<'a> Run<'a> {
             tamper: suite.tamper,
         };
         let ledger = SharedLedger::new(format!("{}-", pipeline.group), rules);
-        // At least once writes no transactions, so `read_committed` sees all of its records as
-        // well.
+        // With at-least-once delivery there are no transactions, and `read_committed` then shows
+        // all records.
         for topic in &topics[1..] {
             let (reader, name) = (ledger.clone(), (*topic).to_owned());
             let read = move |line: &Value| reader.lock().read(&name, line);
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
             .await
     }
 
-    /// Checks I5 now: no offset is committed before its request is answered.
+    /// Checks invariant I5 at once: no offset is committed before its request is answered.
     pub(crate) async fn check_commits(&mut self) -> Result<()> {
         self.checks().check_commits(&mut Offsets::new()).await?;
         self.check()
@@ -270,7 +270,8 @@ impl<'a> Run<'a> {
         self.wait_for("answers", |run| run.ledger.lock().figures.answered >= count).await
     }
 
-    /// Waits until every request is answered. Without progress, the I7 check ends the wait.
+    /// Waits until every request is answered. If no answers come, the check of invariant I7 ends
+    /// the wait.
     pub(crate) async fn await_quiet(&mut self) -> Result<()> {
         self.wait_for("answers to all requests", |run| run.ledger.lock().is_quiet()).await
     }
@@ -290,7 +291,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Returns the first violation so far, or one for a worker that ended by itself, as an error.
+    /// Returns an error if a check has found a violation, or if a worker has ended by itself.
     fn check(&mut self) -> Result<()> {
         if let Some(violation) = self.ledger.lock().violations().first() {
             return Err(violation.clone().into());
@@ -367,13 +368,14 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Checks the last part of I5: the offsets of all answered requests get committed.
+    /// Checks the last part of invariant I5: in the end, the offsets of all answered requests are
+    /// committed.
     async fn await_commits(&mut self) -> Result<()> {
         let deadline = Instant::now() + COMMITTED;
         loop {
             self.check()?;
             let ends = self.ledger.lock().ends();
-            // Brokers that have just restarted may fail to answer; the next round asks again.
+            // This fails if brokers have just restarted. The next round asks again.
             let committed = self.checks().committed().await.unwrap_or_default();
             let late = ends.iter().find(|(partition, end)| {
                 committed.get(partition).is_none_or(|committed| committed < end)

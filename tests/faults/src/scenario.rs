@@ -28,7 +28,7 @@ use crate::violation::Violation;
 
 type ScenarioFuture<'a> = Pin<Box<dyn Future<Output = Result<Summary>> + 'a>>;
 
-/// A named fault that `forebay-faults run` injects.
+/// A kind of fault, under the name that `forebay-faults run --scenario` takes.
 struct Scenario {
     name: &'static str,
     about: &'static str,
@@ -38,52 +38,52 @@ struct Scenario {
 const ALL: &[Scenario] = &[
     Scenario {
         name: "kill",
-        about: "a worker is killed at random points under load and started again (--times, 10)",
+        about: "a worker is killed at random points under load and started again (10 times, or as many as --times says)",
         run: |suite, seed| Box::pin(crash::kill(suite, seed, false)),
     },
     Scenario {
         name: "kill-static",
-        about: "kill with static membership: the next worker takes over at once",
+        about: "like `kill`, but with static membership: the next worker gets the partitions at once",
         run: |suite, seed| Box::pin(crash::kill(suite, seed, true)),
     },
     Scenario {
         name: "term",
-        about: "a worker is stopped by SIGTERM under load and started again (--times, 5)",
+        about: "a worker is stopped by SIGTERM under load and started again (5 times, or as many as --times says)",
         run: |suite, seed| Box::pin(stop::under_load(suite, seed)),
     },
     Scenario {
         name: "term-twice",
-        about: "a second SIGTERM while the worker drains",
+        about: "a worker gets a second SIGTERM while it drains",
         run: |suite, seed| Box::pin(stop::twice(suite, seed)),
     },
     Scenario {
         name: "storm",
-        about: "members join and leave every 2 s, from 1 to 4 and back; cooperative rebalances",
+        about: "a member joins or leaves every 2 s: from 1 member to 4 and back; rebalances are cooperative",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Cooperative)),
     },
     Scenario {
         name: "storm-range",
-        about: "storm with eager rebalances",
+        about: "like `storm`, but with eager rebalances",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Range)),
     },
     Scenario {
         name: "storm-static",
-        about: "storm with static members",
+        about: "like `storm`, but with static members",
         run: |suite, seed| Box::pin(storm::storm(suite, seed, storm::Protocol::Static)),
     },
     Scenario {
         name: "zombie",
-        about: "a member is frozen (SIGSTOP) for two session timeouts, another takes over, the first resumes",
+        about: "a worker is frozen (SIGSTOP) for two session timeouts, while another takes over, and then resumes",
         run: |suite, seed| Box::pin(zombie::zombie(suite, seed, true)),
     },
     Scenario {
         name: "zombie-alone",
-        about: "zombie without another member to take over",
+        about: "like `zombie`, but there is no other worker to take over",
         run: |suite, seed| Box::pin(zombie::zombie(suite, seed, false)),
     },
     Scenario {
         name: "slow-drain",
-        about: "partitions move while the requests in flight take longer than drain_timeout",
+        about: "partitions move to another worker, but the requests in flight take longer than drain_timeout",
         run: |suite, seed| Box::pin(drain::too_slow(suite, seed)),
     },
     Scenario {
@@ -114,7 +114,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "latency",
-        about: "200 ms each way between workers and brokers",
+        about: "all connections between workers and brokers get 200 ms of latency in each direction",
         run: |suite, seed| Box::pin(network::latency(suite, seed)),
     },
     Scenario {
@@ -124,27 +124,27 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "stalls",
-        about: "the network passes nothing for a while, or only one direction",
+        about: "the network passes no bytes for a while: in both directions, then in only one",
         run: |suite, seed| Box::pin(network::stalls(suite, seed)),
     },
     Scenario {
         name: "slow-sink",
-        about: "replies take 1.2 s to be confirmed while requests keep coming fast",
+        about: "the brokers take 1.2 s to confirm a reply, while requests keep coming fast",
         run: |suite, seed| Box::pin(network::slow_sink(suite, seed)),
     },
     Scenario {
         name: "poison",
-        about: "malformed requests: at the head, in the middle, every tenth, all",
+        about: "malformed requests: at the head of each partition, then a single one, every tenth, and all",
         run: |suite, seed| Box::pin(poison::pills(suite, seed)),
     },
     Scenario {
         name: "too-large",
-        about: "replies above the brokers' size limit",
+        about: "replies that exceed the brokers' size limit, which the sink itself refuses",
         run: |suite, seed| Box::pin(poison::too_large(suite, seed, true)),
     },
     Scenario {
         name: "too-large-refused",
-        about: "too-large with a sink that sends them, so that the brokers refuse them",
+        about: "like `too-large`, but the sink sends these replies and the brokers refuse them",
         run: |suite, seed| Box::pin(poison::too_large(suite, seed, false)),
     },
     Scenario {
@@ -164,12 +164,12 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "key-order",
-        about: "order = \"key\" with a fifth of the requests malformed, while workers are killed",
+        about: "workers with order = \"key\" are killed, while a fifth of the requests is malformed",
         run: |suite, seed| Box::pin(crash::key_order(suite, seed)),
     },
     Scenario {
         name: "aborted",
-        about: "requests in transactions that are aborted",
+        about: "some requests are written in transactions that are aborted, and get no answer",
         run: |suite, seed| Box::pin(log::aborted(suite, seed)),
     },
     Scenario {
@@ -189,12 +189,12 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "twins",
-        about: "two workers with the same group.instance.id",
+        about: "two workers run with the same group.instance.id",
         run: |suite, seed| Box::pin(twins::twins(suite, seed)),
     },
     Scenario {
         name: "same",
-        about: "different windows, threads and rebalance protocols give the same answers",
+        about: "the same requests get the same answers with other batch sizes, threads or rebalances",
         run: |suite, seed| Box::pin(same::same(suite, seed)),
     },
 ];
@@ -205,7 +205,8 @@ pub(crate) fn list() {
     }
 }
 
-/// The scenarios that CI runs, each with its number of faults.
+/// The scenarios that CI runs, each with its `--times`. `kill-static` is repeated most, because its
+/// kills follow each other fastest: the next worker gets the partitions at once.
 const SHORT: [(&str, u32); 11] = [
     ("kill", 3),
     ("kill-static", 8),
@@ -224,7 +225,7 @@ const SHORT: [(&str, u32); 11] = [
 pub(crate) async fn run(suite: &Suite, name: &str, seed: u64) -> Result<bool> {
     let chosen: Vec<_> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
-    ensure!(!chosen.is_empty(), "there is no scenario {name:?}; `list` names them");
+    ensure!(!chosen.is_empty(), "there is no scenario {name:?}; `forebay-faults list` prints all scenarios");
     println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for scenario in chosen {

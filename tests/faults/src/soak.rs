@@ -15,7 +15,7 @@ use crate::suite::Suite;
 
 const RATE: u32 = 150;
 
-/// A worker that runs from start to end, so that growth of its memory shows.
+/// A worker that runs from start to end, because only a long run shows whether its memory grows.
 const STEADY: &str = "steady";
 
 /// A worker that faults kill, stop and freeze.
@@ -171,7 +171,8 @@ async fn inject(run: &mut Run<'_>, proxies: &Proxies, sender: &str, fault: Fault
     Ok(())
 }
 
-/// Waits until every partition gets answers again, and returns how long that took.
+/// Waits until no partition with open requests has been without an answer for more than a second.
+/// Returns how long that took.
 async fn recover(run: &mut Run<'_>) -> Result<Duration> {
     const PROMPT: Duration = Duration::from_secs(1);
     let start = Instant::now();

@@ -17,7 +17,8 @@ use crate::cluster::Cluster;
 use crate::pipeline::{Delivery, Pipeline};
 use crate::violation::Tamper;
 
-/// Files that the suite itself writes to the folder of logs, whatever the scenarios find.
+/// Files that the suite itself writes to the folder of logs. All other files there belong to
+/// scenarios that failed or still run.
 const SUITE_FILES: [&str; 2] = ["client.log", "check.toml"];
 
 pub(crate) struct Suite {
@@ -66,11 +67,11 @@ impl Suite {
         Ok(suite)
     }
 
-    /// Sets the delivery guarantee of the pipelines from now on.
+    /// Sets the delivery guarantee of the pipelines that are started from now on.
     ///
     /// # Errors
     ///
-    /// If the binary does not accept a pipeline with it.
+    /// If the binary does not accept a pipeline with this guarantee.
     pub(crate) async fn set_delivery(&mut self, delivery: Delivery) -> Result<()> {
         check_support(&self.forebay, delivery, &self.logs).await?;
         self.delivery = delivery;
@@ -96,7 +97,8 @@ impl Suite {
         }
     }
 
-    /// Waits until a new topic can be used: the brokers learn of its partitions one by one.
+    /// Waits until the client can read the ends of all partitions of a new topic. The brokers learn
+    /// of the partitions one by one, and answer requests for the others with an error.
     pub(crate) async fn await_topic(&self, topic: &str) -> Result<()> {
         const LONGEST: Duration = Duration::from_secs(30);
         let deadline = Instant::now() + LONGEST;
@@ -132,7 +134,7 @@ async fn check_support(
     let output = Command::new(forebay).arg("check").arg(&file).output().await?;
     ensure!(
         output.status.success(),
-        "{} does not take a pipeline with delivery {}:\n{}",
+        "{} does not accept a pipeline with delivery {}:\n{}",
         forebay.display(),
         delivery.name(),
         String::from_utf8_lossy(&output.stderr)

@@ -1,12 +1,12 @@
-//! Falsifies answers on their way to the ledger, to show that the checks fail.
+//! Falsifies answers before the ledger reads them, to show that the checks notice it.
 
 use serde_json::Value;
 
 use crate::request_format;
 use crate::violation::Tamper;
 
-/// Number of the answer that is falsified. The ones before it are genuine, so that the run starts
-/// normally.
+/// Number of the first answer that may be falsified. The answers before it stay unchanged, so that
+/// the run starts normally.
 const AT: usize = 100;
 
 /// The state of one falsification.
@@ -14,7 +14,7 @@ pub(crate) struct Tampering {
     tamper: Tamper,
     /// Number of answers so far.
     seen: usize,
-    /// An earlier result, to swap or to copy the value from.
+    /// An earlier result: the one to swap, or the one whose value is copied.
     kept: Option<Value>,
     /// Whether the falsification has happened.
     done: bool,
@@ -59,7 +59,7 @@ impl Tampering {
         vec![record]
     }
 
-    /// Holds back one result until the next result of its key has passed.
+    /// Holds back one result until after the next result with the same key.
     fn swapped(&mut self, record: Value) -> Vec<Value> {
         if self.done || !is_keyed_result(&record) {
             return vec![record];

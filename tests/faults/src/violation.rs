@@ -29,7 +29,8 @@ pub(crate) enum Invariant {
     Progress,
     /// I8: memory, file descriptors and threads do not grow.
     Flat,
-    /// I10: a worker ends in time, with an exit code that is documented, and says why.
+    /// I10: a worker ends in time with a documented exit code and, after a failure, with the reason
+    /// in its log.
     Exit,
     /// I11: no transaction stays open for longer than its timeout.
     Transactions,
@@ -66,7 +67,7 @@ impl Invariant {
     }
 }
 
-/// A falsification of the data that the suite reads, to show that the check for it fails.
+/// A falsification of the data that the suite reads, to show that the check of an invariant fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tamper {
     /// Hides the hundredth reply (I1, and I5 because its offset is committed)

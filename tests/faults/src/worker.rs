@@ -20,7 +20,7 @@ const DOCUMENTED: [i32; 8] = [0, 64, 65, 66, 69, 70, 75, 130];
 pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) pid: u32,
-    // `kill_on_drop` ends the process with this value.
+    // Dropping this kills the process (`kill_on_drop`).
     child: Child,
     log: PathBuf,
     ready: PathBuf,
@@ -36,8 +36,8 @@ pub(crate) struct Exit {
 }
 
 impl Worker {
-    /// Starts `forebay run` with the text `pipeline`. `files` is the prefix of its log, ready file
-    /// and pipeline file.
+    /// Starts `forebay run` with a pipeline file that has the text `pipeline`. The paths of the
+    /// log, the ready file and the pipeline file begin with `files`.
     pub(crate) fn start(forebay: &Path, name: &str, files: &Path, pipeline: &str) -> Result<Self> {
         let file = |suffix: &str| {
             let mut path = files.as_os_str().to_owned();

@@ -2,7 +2,8 @@
 //! input, and a sink.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
@@ -49,7 +50,7 @@ pub(crate) async fn run(contender: Contender, job: &Job) -> anyhow::Result<Stopw
     let report = handle.close(Duration::from_secs(30)).await?;
     ensure!((report.unresolved, report.held) == (0, 0), "{report:?}");
     let stopwatch = Arc::into_inner(stopwatch).ok_or_else(|| anyhow!("the flow has ended"))?;
-    Ok(stopwatch.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(stopwatch.into_inner())
 }
 
 fn source_config(contender: Contender, job: &Job) -> SourceConfig {
@@ -73,7 +74,7 @@ fn requests(
     let events = events.take(count).inspect(move |_: &Result<_, Error>| {
         if !started {
             started = true;
-            stopwatch.lock().unwrap_or_else(PoisonError::into_inner).read();
+            stopwatch.lock().read();
         }
     });
     Flow::from_try_events("requests", events)

@@ -7,10 +7,11 @@ use super::{
 use crate::bf16::pair;
 use crate::simd::Level;
 
-/// The parts of a product, each with its number of columns.
+/// The products with each part of a packed matrix's columns: the number of columns, and the result.
 type Parts = Vec<(usize, Vec<f32>)>;
 
-/// Computes a product in parts of its columns, into rows without gaps.
+/// Computes a product in at most three parts, each for some of the columns. The results have no gaps between
+/// their rows.
 fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
     let multiply = |part: Columns<'_, E>| {
         let mut numbers = vec![0.0; left.rows * part.count];
@@ -21,7 +22,8 @@ fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
     Packed::<E>::new(right).parts(3).map(multiply).collect()
 }
 
-/// Computes a product whose rows begin `step` apart.
+/// Computes a product as a whole. Its rows begin `step` numbers apart, and the gaps between them
+/// contain 0.5.
 fn whole<E: Element>(left: View<'_>, right: View<'_>, step: usize) -> Vec<f32> {
     let mut numbers = vec![0.5; left.rows * step];
     let out = Out { numbers: &mut numbers, step };
@@ -29,14 +31,14 @@ fn whole<E: Element>(left: View<'_>, right: View<'_>, step: usize) -> Vec<f32> {
     numbers
 }
 
-/// Returns small integers, whose sums of products are exact in any order.
+/// Returns small integers. The sums of their products are exact, in whatever order they are added.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|n| f32::from(u8::try_from((n * 7 + seed) % 11).unwrap()) - 5.0).collect()
 }
 
 proptest! {
     #[test]
-    fn products_of_every_size_are_right_and_write_nothing_else(
+    fn products_of_every_size_are_right_and_leave_the_gaps_between_rows_unchanged(
         rows in 1_usize..20, inner in 1_usize..1_000, columns in 1_usize..70, gap in 0_usize..5,
         transposed: bool,
     ) {
@@ -82,8 +84,8 @@ proptest! {
         let (panel, _) = panel.as_chunks::<PANEL>();
         let single: Vec<_> = panel.iter().map(|row| PanelRow(*row)).collect();
         let pairs: Vec<_> = panel.iter().map(|row| PanelRow(row.map(|right| pair(right, -right)))).collect();
-        // Each number of the left factor is paired with -1 and each of the right one with its
-        // negative, so every product of pairs is larger by `right`.
+        // The pairs are `(left, -1)` and `(right, -right)`. Their product is `left * right + right`,
+        // which is `(left + 1) * right`.
         let mut expected = [vec![1.0; rows * PANEL], vec![1.0; rows * PANEL]];
         for (row, left) in left.chunks_exact(depth).enumerate() {
             for column in 0..width {
@@ -107,7 +109,7 @@ proptest! {
     }
 }
 
-/// Packs rows of `depth` numbers in tiles, as [`pack_tiles`] does for one generation of vectors.
+/// Packs rows of `depth` numbers in tiles of `tile_rows` rows, as [`pack_tiles`] does.
 fn in_tiles(rows: &[f32], depth: usize, tile_rows: usize) -> Vec<f32> {
     let count = rows.len() / depth;
     let mut tiles = vec![0.0; count.div_ceil(tile_rows) * depth * tile_rows];

@@ -5,7 +5,8 @@ use super::{
 };
 use crate::simd::{Kernel, Level, Vectors, split_mut};
 
-/// Rows of any length, so that whole vectors and the numbers after the last one are tested.
+/// Returns rows of all lengths up to 69, so that both whole vectors and the numbers after the last
+/// whole vector are tested.
 fn row() -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec(-20.0_f32..20.0, 1..70)
 }
@@ -16,7 +17,8 @@ fn assert_near(found: &[f32], expected: impl IntoIterator<Item = f64>, tolerance
     }
 }
 
-/// Computes two equal rows with each generation of vectors.
+/// Runs `run` on two copies of `row` with each generation of vector instructions. Returns the result
+/// of each generation, after checking that both copies give the same.
 fn twice<'a>(row: &[f32], run: impl Fn(Level, &mut [f32]) + 'a) -> Vec<Vec<f32>> {
     let compute = |level| {
         let mut rows = [row, row].concat();
@@ -33,7 +35,7 @@ fn activated<F: Function>(row: &[f32], function: F) -> Vec<Vec<f32>> {
     twice(row, |level, rows| level.run(Activate { rows, bias: &bias, function }))
 }
 
-/// Computes the error function by its series, which converges fast enough for the numbers here.
+/// Computes the error function by its series, which converges fast enough for numbers up to 5.
 fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {
         return x.signum();
@@ -58,7 +60,7 @@ fn gelu_approximate(x: f64) -> f64 {
 
 proptest! {
     #[test]
-    fn activations_are_right_on_every_generation(row in row()) {
+    fn activations_are_right_with_every_generation_of_vectors(row in row()) {
         let check = |found: Vec<Vec<f32>>, function: fn(f64) -> f64| {
             for found in found {
                 assert_near(&found, row.iter().map(|&x| function(f64::from(x) + 0.5)), 4e-6);
@@ -71,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn softmax_is_right_on_every_generation(row in row()) {
+    fn softmax_is_right_with_every_generation_of_vectors(row in row()) {
         let powers: Vec<_> = row.iter().map(|&value| (0.5 * f64::from(value)).exp()).collect();
         let whole: f64 = powers.iter().sum();
         let width = row.len();
@@ -96,7 +98,7 @@ proptest! {
         let width = row.len();
         let scale = vec![2.0; width];
         let shift = vec![0.25; width];
-        // Adding the same number to each component changes nothing.
+        // Adding the same number to each component does not change the normalised row.
         let added = vec![more.unwrap_or(0.0); 2 * width];
         let bias = vec![1.0; width];
         let add = more.map(|_| [added.as_slice(), bias.as_slice()]);

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::response::Refusal;
 
-/// The longest time that a body may take to arrive, because its request counts as in flight
-/// meanwhile.
+/// The longest time that a body may take to arrive. It is limited because a request counts as in
+/// flight while its body arrives.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Limits for draining the body of a refused request.
+/// Limits in time and bytes for draining the body of a refused request.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_DISCARDED: usize = 16 << 20;
 
@@ -33,8 +33,8 @@ pub(super) async fn read(body: &mut BodyDataStream, limit: usize) -> Result<Byte
     timeout(READ_TIMEOUT, whole).await.unwrap_or(Err(Refusal::Slow { after: READ_TIMEOUT }))
 }
 
-/// Drains the rest of a body. If the connection were closed while the client still sends, the
-/// client might never see the response.
+/// Reads the rest of a refused request's body and drops it. If the connection were closed while
+/// the client still sends, the client might never see the response.
 pub(super) async fn discard(body: &mut BodyDataStream) {
     let rest = async {
         let mut discarded = 0;

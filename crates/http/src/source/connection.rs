@@ -30,8 +30,8 @@ impl Listener for CuttableListener {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        // Responses are written whole, so Nagle's algorithm would only delay them. If the option
-        // cannot be set, they are slower and otherwise correct.
+        // Turns off Nagle's algorithm, which would only delay responses, because they are written
+        // whole. An error is ignored, because the connection works without the option too.
         stream.set_nodelay(true).ok();
         (Connection { stream, cut: Box::pin(self.cut.clone().cancelled_owned()) }, peer)
     }
@@ -41,13 +41,16 @@ impl Listener for CuttableListener {
     }
 }
 
-/// A client's connection. After a cut, an operation that is not ready at once fails.
+/// A client's connection. Once `cut` is cancelled, every operation that would have to wait fails
+/// instead.
 pub(super) struct Connection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Connection {
+    /// Returns `polled`, or an error if it is pending and the connection is cut. While it is
+    /// pending, a cut wakes the task.
     fn unless_cut<T>(
         &mut self,
         cx: &mut Context<'_>,

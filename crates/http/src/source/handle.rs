@@ -23,8 +23,8 @@ pub struct Handle {
 /// The result of closing a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
-    /// The number of requests that were not settled before the deadline. Their clients were asked
-    /// to send them again.
+    /// The number of requests that were not settled before the deadline. Their clients got a 503
+    /// with `Retry-After`.
     pub unresolved: usize,
 }
 
@@ -46,7 +46,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ServerEnded`] if the server's task had ended before.
+    /// Returns [`Error::ServerEnded`] if the server's task has panicked.
     pub async fn close(mut self, patience: Duration) -> Result<CloseReport, Error> {
         const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
         self.ingress.stop.cancel();
@@ -83,7 +83,7 @@ impl Drop for Handle {
 
 #[cfg(test)]
 impl Handle {
-    /// Ends the server's task, as a panic would.
+    /// Aborts the server's task. To the source this looks like a panic of the task.
     pub(super) fn abort_server(&self) {
         self.server.abort();
     }

@@ -1,7 +1,8 @@
 //! `Ingress`: turns requests into events, and answers each when its receipt settles.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use axum::body::{BodyDataStream, HttpBody as _};
@@ -28,6 +29,7 @@ pub(super) type RequestEvent = Event<Option<Bytes>>;
 pub(super) struct Ingress {
     config: Resolved,
     source: Arc<str>,
+    /// The number of requests that became events; the last one has this number.
     taken: AtomicU64,
     // One permit for each request that may be in flight. The channel has the same capacity, so it
     // is never full.
@@ -36,9 +38,10 @@ pub(super) struct Ingress {
     // event could enter a channel whose receiver has gone, and would never settle.
     requests: Mutex<mpsc::Sender<RequestEvent>>,
     pending: Arc<PendingResponses>,
-    /// Cancelled when no more requests are taken.
+    /// Cancelled when the source stops taking requests.
     pub(super) stop: CancellationToken,
-    /// Cancelled when responses are no longer delayed until their requests settle.
+    /// Cancelled when the server shuts down. Requests that are still in flight are then answered as
+    /// abandoned, without waiting until they settle.
     pub(super) closing: CancellationToken,
 }
 
@@ -51,8 +54,8 @@ pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request
         Ok(settled) => ingress.wait(settled).await,
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), "refused a request");
-            // A client that sent `Expect: 100-continue` has not sent its body. Reading from the
-            // body would ask for it.
+            // A client that sent `Expect: 100-continue` sends its body only after the server asks
+            // for it. Reading from the body would ask for it.
             if !head.headers.contains_key(EXPECT) {
                 body::discard(&mut body).await;
             }
@@ -113,7 +116,8 @@ impl Ingress {
         Ok(self.hand_over(&head.headers, body, permit))
     }
 
-    /// Acquires a permit for one request in flight, or refuses it as overloaded.
+    /// Acquires a permit for one request in flight. If none is left, returns the refusal
+    /// `overloaded`.
     pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         permit.map_err(|_| Refusal::Overloaded { limit: self.config.max_in_flight })
@@ -136,8 +140,8 @@ impl Ingress {
         });
         let meta = Arc::new(self.meta(headers, position));
         let sent = self.requests().try_send(Event { value: Some(body), meta, receipt });
-        // An event that the channel has refused is dropped here, outside the lock. Dropping
-        // abandons its receipt.
+        // If the channel is closed, `sent` returns the event. Dropping the event settles its
+        // request as abandoned; this happens here, after the lock on `requests` is released.
         drop(sent);
         settled
     }
@@ -160,6 +164,7 @@ impl Ingress {
         }
     }
 
+    /// Waits until the request settles or the server shuts down, and returns the response.
     async fn wait(&self, settled: oneshot::Receiver<Settled>) -> Response {
         tokio::select! {
             biased;
@@ -171,7 +176,8 @@ impl Ingress {
         }
     }
 
-    /// Waits until no request is in flight. After `stop` none is added.
+    /// Waits until no request is in flight. If `stop` is cancelled before, no request is added
+    /// later.
     pub(super) async fn all_settled(&self) {
         self.permits.acquire_many(self.config.max_in_flight).await.ok();
     }
@@ -182,7 +188,7 @@ impl Ingress {
     }
 
     pub(super) fn requests(&self) -> MutexGuard<'_, mpsc::Sender<RequestEvent>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `Requests`: the stream of the events of requests.
+//! `Requests`: the stream that hands out the events of requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::RequestItem;
 use super::ingress::{Ingress, RequestEvent};
 use crate::Error;
 
+/// The receiving end of the channel that [`Ingress`] sends events into.
 pub(super) struct Requests {
     requests: mpsc::Receiver<RequestEvent>,
     ingress: Arc<Ingress>,
@@ -20,11 +21,17 @@ pub(super) struct Requests {
     phase: Phase,
 }
 
+/// The phase of the stream.
+///
+/// `Open` becomes `Stopped` when the source is stopped, and `Over` when the server's task ends
+/// unexpectedly. `Stopped` becomes `Over` when the channel is empty.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// The source takes requests.
     Open,
     /// The channel is closed, and the events left in it are still handed out.
     Stopped,
+    /// The stream has ended.
     Over,
 }
 
@@ -71,6 +78,7 @@ impl Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
+        // No event is sent while this lock is held; see `Ingress::requests`.
         let _no_event_is_sent = self.ingress.requests();
         self.requests.close();
     }
@@ -93,7 +101,7 @@ mod tests {
     use crate::{Config, Error, HttpSource};
 
     #[tokio::test]
-    async fn requests_taken_before_the_stop_are_handed_out_and_later_ones_are_abandoned() {
+    async fn a_stop_abandons_only_the_requests_that_come_after_it() {
         let config = Config::new("127.0.0.1:0");
         let stop = CancellationToken::new();
         let (ingress, requests) = Ingress::new(
@@ -126,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_ends_unexpectedly_is_an_error_of_the_stream() {
+    async fn the_stream_yields_an_error_if_the_server_ends_unexpectedly() {
         let source = HttpSource::bind(Config::new("127.0.0.1:0")).await.unwrap();
         let address = source.local_addr();
         let (events, handle) = source.start(&CancellationToken::new());

@@ -95,12 +95,13 @@ pub(super) fn settled(settled: &Settled) -> Response {
     }
 }
 
-/// Returns the response to a request that was not answered.
+/// Returns the response to a request that the pipeline dropped without a result.
 pub(super) fn abandoned() -> Response {
     let message = "the request was not answered before the pipeline stopped; send it again later";
     error(StatusCode::SERVICE_UNAVAILABLE, Some(RETRY), UNAVAILABLE, message, SOURCE)
 }
 
+/// Returns the response to a request that is done.
 fn replies(replies: &[Reply]) -> Response {
     let any_error = replies.iter().any(|reply| reply.error.is_some());
     let status = if any_error { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -140,12 +141,12 @@ fn error(
     response
 }
 
-/// Formats an error and its causes in one line.
+/// Returns an error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // A wrapper's message often ends with its cause, which is then left out.
+        // Some errors already end with the message of their cause, which is then not repeated.
         let part = error.to_string();
         if !text.ends_with(&part) {
             write!(text, ": {part}").ok();

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::support::{open, open_with, post, read, reply, send, write};
 
 #[tokio::test]
-async fn another_path_is_not_found() {
+async fn a_request_to_another_path_gets_404() {
     let open = open_with(|config| config.path = "/v1".into()).await;
     for path in ["/", "/v1/", "/v10", "*", "http://test/v2"] {
         let response = send(open.address, &format!("POST {path} HTTP/1.1\r\n"), "").await;
@@ -17,7 +17,7 @@ async fn another_path_is_not_found() {
 }
 
 #[tokio::test]
-async fn another_method_is_not_allowed() {
+async fn a_request_with_another_method_than_post_gets_405() {
     let open = open().await;
     for method in ["GET", "PUT", "OPTIONS", "BREW"] {
         let response = send(open.address, &format!("{method} / HTTP/1.1\r\n"), "").await;
@@ -27,9 +27,10 @@ async fn another_method_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_with_any_framing() {
+async fn a_body_that_is_too_large_is_refused_whether_or_not_its_length_is_announced() {
     let mut open = open_with(|config| config.max_body = 4).await;
-    // A client that sends the whole body before it reads still sees the response.
+    // Too large for the socket's buffers: the client reads the response only after the server has
+    // read the body.
     let large = "a".repeat(8 << 20);
     for (head, body) in [
         ("Content-Length: 5", "12345"),
@@ -46,7 +47,7 @@ async fn a_body_that_is_too_large_is_refused_with_any_framing() {
 }
 
 #[tokio::test]
-async fn a_client_that_expects_100_continue_is_refused_without_it() {
+async fn a_client_that_expects_100_continue_is_refused_before_it_sends_the_body() {
     let open = open_with(|config| config.max_body = 4).await;
     let head = "POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n";
     assert_eq!(send(open.address, head, "").await.status, 413);
@@ -61,7 +62,7 @@ async fn a_body_with_invalid_chunks_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_whose_body_does_not_arrive_times_out_and_frees_its_permit() {
+async fn after_a_body_has_timed_out_another_request_can_be_in_flight() {
     let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let response = send(open.address, "POST / HTTP/1.1\r\nContent-Length: 2\r\n", "1").await;
     assert_eq!((response.status, response.code().as_str()), (408, "request_timeout"));
@@ -88,7 +89,7 @@ async fn requests_beyond_max_in_flight_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_http_are_refused_and_do_no_harm() {
+async fn after_bytes_that_are_not_http_the_source_still_answers_requests() {
     let mut open = open().await;
     for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n"] {
         let mut client = TcpStream::connect(open.address).await.unwrap();
@@ -105,7 +106,7 @@ async fn bytes_that_are_not_http_are_refused_and_do_no_harm() {
 }
 
 #[tokio::test]
-async fn the_error_of_an_address_in_use_names_it() {
+async fn the_error_for_an_address_in_use_names_the_address() {
     let open = open().await;
     let error = HttpSource::bind(Config::new(open.address.to_string())).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen at {}", open.address));

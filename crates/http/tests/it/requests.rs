@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::support::{PATIENCE, open, open_with, post, reply, send, write};
 
 #[tokio::test]
-async fn a_request_is_an_event_with_its_key_its_headers_and_its_number() {
+async fn an_event_has_the_key_the_headers_and_the_number_of_its_request() {
     let mut open = open_with(|config| config.path = "/v1".into()).await;
     let address = open.address;
     let head = "POST /v1?q=1 HTTP/1.1\r\nContent-Length: 3\r\nFOREBAY-KEY: caf\u{e9}\r\nAuthorization: secret\r\n\
@@ -46,7 +46,7 @@ async fn a_request_is_an_event_with_its_key_its_headers_and_its_number() {
 }
 
 #[tokio::test]
-async fn another_header_can_be_the_key() {
+async fn the_header_that_holds_the_key_can_be_configured() {
     let mut open = open_with(|config| config.key_header = "Forebay-Customer".into()).await;
     let head = "POST / HTTP/1.1\r\nForebay-Key: a\r\nForebay-Customer: b\r\n";
     tokio::spawn(send(open.address, head, ""));
@@ -57,7 +57,7 @@ async fn another_header_can_be_the_key() {
 }
 
 #[tokio::test]
-async fn a_flow_answers_requests() {
+async fn a_flow_with_source_and_sink_answers_requests() {
     let open = open().await;
     let echo = Flow::from_try_events("http", open.events)
         .map(|body| Reply { value: body.unwrap(), error: None })
@@ -90,7 +90,7 @@ async fn a_thousand_requests_get_their_own_replies_in_any_order() {
         let response = post(address, &body).await;
         assert_eq!((response.status, response.body), (200, body));
     });
-    // A batch needs a hundred requests in flight; there are enough for two.
+    // The events are answered a hundred at a time, so that many requests must be in flight.
     assert_eq!(answered.buffer_unordered(200).count().await, 1000);
     assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
 }
@@ -109,7 +109,7 @@ async fn the_request_of_a_client_that_has_gone_stays_in_flight_until_it_settles(
 }
 
 #[tokio::test]
-async fn a_reply_without_a_request_fails_its_own_event() {
+async fn a_reply_to_a_request_that_is_not_in_flight_fails() {
     let mut open = open().await;
     let (settled, outcomes) = std::sync::mpsc::channel();
     for origin in ["http", "requests"] {
@@ -124,7 +124,7 @@ async fn a_reply_without_a_request_fails_its_own_event() {
             value: reply("1"),
         };
         if origin == "requests" {
-            // The event has the position of a request in flight, but another source.
+            // A request with the event's position is in flight, but the event's source differs.
             let _response = open.post("");
             let _open = open.next().await;
             open.replies.send(event).await.unwrap();

@@ -1,4 +1,4 @@
-//! The outcome of an event determines the response.
+//! Tests that the outcome of an event determines the response.
 
 use forebay_stream::Failure;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn a_single_reply_is_the_body() {
 }
 
 #[tokio::test]
-async fn several_replies_are_lines_in_the_order_sent() {
+async fn several_replies_become_lines_of_the_body_in_the_order_sent() {
     let response = open().await.answer(&[reply("2"), reply("{\n\"a\": 1\r\n}"), reply("3")]).await;
     assert_eq!(response.status, 200);
     assert_eq!(response.body, "2\n{ \"a\": 1  }\n3\n");
@@ -27,7 +27,7 @@ async fn several_replies_are_lines_in_the_order_sent() {
 }
 
 #[tokio::test]
-async fn an_error_among_the_replies_changes_the_status() {
+async fn an_error_among_the_replies_makes_the_status_422() {
     let mut open = open().await;
     let response = open.answer(&[error_reply("{}")]).await;
     assert_eq!((response.status, response.body.as_str()), (422, "{}"));
@@ -36,7 +36,7 @@ async fn an_error_among_the_replies_changes_the_status() {
 }
 
 #[tokio::test]
-async fn a_failure_is_returned_in_full_instead_of_the_replies() {
+async fn a_failed_request_gets_its_failure_instead_of_its_replies() {
     let mut open = open().await;
     let response = open.post("{}");
     let event = open.next().await;

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use crate::support::{PATIENCE, open, open_with, post, read, reply, write};
 
 #[tokio::test]
-async fn a_stopped_source_takes_no_requests_and_answers_those_in_flight() {
-    // A stopped source answers `unavailable` also when it is full.
+async fn a_stopped_source_refuses_new_requests_but_answers_those_in_flight() {
+    // One request fills the source. It still has to answer `unavailable`, not `overloaded`.
     let mut open = open_with(|config| config.max_in_flight = 1.try_into().unwrap()).await;
     let response = open.post("1");
     let event = open.next().await;
@@ -33,7 +33,7 @@ async fn a_stopped_source_takes_no_requests_and_answers_those_in_flight() {
 }
 
 #[tokio::test]
-async fn closing_gives_up_at_its_deadline_and_answers_the_clients_with_503() {
+async fn requests_in_flight_at_the_deadline_of_close_get_503() {
     let mut open = open().await;
     let response = open.post("1");
     let _event = open.next().await;
@@ -44,12 +44,12 @@ async fn closing_gives_up_at_its_deadline_and_answers_the_clients_with_503() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_still_arriving_does_not_delay_a_stopped_source() {
+async fn a_body_that_is_still_arriving_does_not_delay_the_stop() {
     let mut open = open().await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n";
     write(&mut client, head, "").await;
-    // The server sends this when it starts to read the body.
+    // The server sends `100 Continue` when it starts to read the body.
     let mut go_on = [0; 25];
     client.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -85,7 +85,8 @@ async fn a_connection_with_an_unfinished_request_is_cut_after_the_deadline() {
     let mut open = open().await;
     let mut client = TcpStream::connect(open.address).await.unwrap();
     client.write_all(b"POST / HTTP/1.1\r\nHost:").await.unwrap();
-    // When another client has its response, the server has seen the first client's lines.
+    // Waits for the response to another client. By then the server has read the unfinished
+    // request.
     open.answer(&[]).await;
     assert_eq!(open.handle.close(PATIENCE).await.unwrap().unresolved, 0);
     expect_close(client).await;

@@ -1,4 +1,5 @@
-//! `Letters`: reads a topic from the group's progress to the topic's end, and commits progress.
+//! `Letters`: reads the dead letters of a topic that are not replayed yet, and commits which ones
+//! are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(super) struct Record {
 pub(super) struct Letters {
     consumer: Arc<StreamConsumer<Log>>,
     topic: Arc<str>,
-    // Whether to read records that are done, too.
+    // Whether to read records again that were replayed before.
     again: bool,
     partitions: BTreeMap<i32, Partition>,
     // Number of partitions that have not been read to their ends.
@@ -44,21 +45,24 @@ pub(super) struct Letters {
 
 struct Partition {
     progress: Progress,
-    /// The next offset to read, and the offset at which reading ends.
+    /// The next offset to read.
     next: i64,
+    /// The offset at which reading ends.
     end: i64,
+    /// Whether `end` is not reached yet.
     open: bool,
 }
 
 impl Letters {
-    /// Looks up where reading begins and ends. With `again`, it begins at the topic's beginning,
-    /// whatever is done.
+    /// Connects, and finds the offsets at which reading begins and ends. If `again` is set, it
+    /// begins at the topic's beginning and includes records that are done.
     pub(super) async fn open(mut config: SourceConfig, again: bool) -> Result<Self, Error> {
         // This consumer does not join the group, it only commits offsets under the group's name.
         config.options.remove("group.instance.id");
         config.drain_timeout = Duration::ZERO;
         let mut client = config.client()?;
-        // Skips records that retention has deleted meanwhile, and no others.
+        // If retention has deleted the record at which reading begins, reading goes on with the
+        // oldest one that is left.
         client.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
         probe::check_topic(client.clone(), config.topic.clone()).await?;
         let topic: Arc<str> = config.topic.as_str().into();
@@ -97,7 +101,8 @@ impl Letters {
             if !partition.open || offset < partition.next {
                 continue;
             }
-            // Offsets may be missing because of transaction markers and compaction.
+            // Offsets may be missing because of transaction markers and compaction. They count as
+            // done.
             let missing = partition.next..offset.min(partition.end);
             if !missing.is_empty() {
                 partition.progress.add(missing);
@@ -124,7 +129,7 @@ impl Letters {
     }
 
     /// Commits the progress. Returns the number of records that the next replay reads again
-    /// although they are done, because the commit cannot hold them.
+    /// although they are done, because the commit cannot list them.
     pub(super) async fn commit(&mut self) -> Result<u64, Error> {
         let mut list = TopicPartitionList::new();
         let mut all_forgotten = 0;
@@ -218,8 +223,8 @@ fn read(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
     }
 }
 
-/// Repeats a question while the group has no coordinator, as a new group or one whose broker has
-/// changed may have none for a moment.
+/// Repeats `ask` while the group has no coordinator. A new group, or one whose coordinator moves to
+/// another broker, may have none for a moment.
 fn with_coordinator<T, E>(
     ask: impl Fn() -> Result<T, E>,
     code: impl Fn(&E) -> Option<RDKafkaErrorCode>,

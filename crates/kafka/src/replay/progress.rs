@@ -1,9 +1,10 @@
 //! `Progress`: tracks which dead letters of a partition have been replayed.
 //!
-//! A group's committed offset says that everything before it is done. A replay that selects letters
-//! leaves others behind, so the offsets past it that are done are kept in the commit's metadata:
-//! `replayed=2+3,5+1` means two that are left, three that are done, five that are left, and one
-//! that is done.
+//! An offset is done if its record needs no further replay. A group's committed offset says that
+//! all offsets before it are done. A replay may select some letters and leave others, so offsets
+//! past the committed one may be done too. These are listed in the metadata of the commit:
+//! `replayed=2+3,5+1` means that, beginning at the committed offset, two offsets are not done,
+//! three are done, five are not done, and one is done.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,10 +18,10 @@ const PREFIX: &str = "replayed=";
 /// The offsets of a partition that are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// All offsets before it are done.
+    /// The smallest offset that is not done.
     position: i64,
-    /// Ranges past the position that are done, from start to end. They touch neither each other nor
-    /// the position.
+    /// Ranges of done offsets past the position, as start and exclusive end. They touch neither
+    /// each other nor the position.
     beyond: BTreeMap<i64, i64>,
 }
 
@@ -29,7 +30,8 @@ impl Progress {
         Self { position, beyond: BTreeMap::new() }
     }
 
-    /// Decodes what was committed. Metadata of other programs, and invalid metadata, is ignored.
+    /// Decodes a committed offset and its metadata. Invalid metadata, and that of other programs,
+    /// is ignored.
     pub(super) fn decode(position: i64, metadata: &[u8]) -> Self {
         let mut progress = Self::at(position);
         let text = std::str::from_utf8(metadata).ok();
@@ -86,7 +88,7 @@ impl Progress {
         if start >= end {
             return;
         }
-        // Merges the ranges that it overlaps or touches.
+        // Merges the new range with those that it overlaps or touches.
         if let Some((&before, &stop)) = self.beyond.range(..=start).next_back()
             && stop >= start
         {
@@ -113,7 +115,7 @@ mod tests {
     use super::{LARGEST, Progress};
 
     #[test]
-    fn the_metadata_lists_the_letters_that_are_left() {
+    fn the_metadata_tells_which_letters_are_left() {
         let mut progress = Progress::at(10);
         progress.add(12..15);
         progress.add(20..21);
@@ -159,7 +161,7 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_any_metadata_is_progress_or_none(
+        fn fuzz_any_metadata_is_decoded_or_ignored(
             position in 0..i64::MAX, metadata in prop_oneof![
                 any::<Vec<u8>>(), "replayed=([0-9]{1,10}\\+[0-9]{1,10},?){0,9}".prop_map(String::into_bytes),
             ],

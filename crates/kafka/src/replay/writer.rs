@@ -1,4 +1,5 @@
-//! `Writer`: writes the requests of dead letters to their origins, or to one topic.
+//! `Writer`: writes the requests of dead letters to the topics that they came from, or all to one
+//! topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use super::{Letter, ReplayTo};
 use crate::sink::batches;
 use crate::{Error, SinkConfig, probe};
 
-/// Limits on the number and the bytes of records that are sent and not confirmed. A larger record
-/// is sent alone.
+/// Limits on the number and the bytes of records that are sent and not confirmed. A record that is
+/// larger than `MAX_BYTES` is sent when no other is outstanding.
 const MAX_RECORDS: usize = 1_000;
 const MAX_BYTES: usize = 16 << 20;
 
@@ -67,7 +68,7 @@ impl Writer {
         Ok(Self { to, sent: FuturesUnordered::new(), bytes: 0 })
     }
 
-    /// Returns the topic for requests that came from `origin`, if there is one.
+    /// Returns the topic to which requests from the topic `origin` are written, if there is one.
     pub(super) fn topic_for(&self, origin: &str) -> Option<&str> {
         let destination = match &self.to {
             To::Topic(destination) => destination,
@@ -96,8 +97,8 @@ impl Writer {
         let mut record = FutureRecord::<[u8], [u8]>::to(&destination.topic);
         record.key = letter.key.as_deref();
         record.payload = letter.value.as_deref();
-        // The request keeps its partition, because its client may have another partitioner than
-        // Java's.
+        // A request that goes back to its topic keeps its partition, because its client may have
+        // chosen the partition in another way than Java's partitioner does.
         let known = |partition: &i32| (0..destination.partitions).contains(partition);
         record.partition = origin.partition.filter(|partition| to_origin && known(partition));
         if !letter.headers.is_empty() {

@@ -14,10 +14,11 @@ const DEFAULT: usize = 1_000_000;
 
 /// Limits `batch.size` to what `topic` accepts, unless the user has set it.
 ///
-/// A topic's `max.message.bytes` applies to whole batches, and brokers refuse whole batches.
-/// Without this limit, replies would be refused because they are many, or because another in their
-/// batch is too large. A record larger than `batch.size` is sent alone. If the brokers do not tell
-/// the limit, librdkafka's default stays.
+/// A topic's `max.message.bytes` limits the size of a whole batch, and brokers that refuse a batch
+/// refuse every record in it. Without the limit on `batch.size`, a small reply would be refused if
+/// its batch has too many replies, or another one that is too large. librdkafka sends a record that
+/// is larger than `batch.size` in a batch of its own. If the brokers do not tell
+/// `max.message.bytes`, librdkafka's default `batch.size` stays.
 pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i32>) {
     if client.get(BATCH_SIZE).is_some() {
         return;
@@ -28,7 +29,9 @@ pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i
             client.set(BATCH_SIZE, limit.max(1).to_string());
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(topic, %error, "cannot read the topic's settings"),
+        Err(error) => {
+            tracing::debug!(topic, %error, "cannot read the topic's settings, so batch.size keeps its default")
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! `Deliveries`: replies that were sent and are not confirmed, and the thread on which librdkafka
-//! confirms them.
+//! reports the confirmations.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use super::ReplyKind;
 use super::reply_targets::{self, ReplyTarget};
 use crate::Error;
 
-/// A reply that was sent, and its receipt. librdkafka carries it and returns it with the outcome.
+/// The receipt of a reply that was sent, with the facts that are needed to settle it. librdkafka
+/// keeps it while the reply is under way, and returns it with the outcome.
 pub(super) struct Delivery {
     receipt: Receipt,
     topic: Arc<str>,
@@ -32,6 +34,7 @@ pub(super) struct Delivery {
 #[derive(Default)]
 struct Count {
     outstanding: AtomicUsize,
+    // Notified each time `outstanding` falls.
     fell: Notify,
 }
 
@@ -72,7 +75,8 @@ impl Count {
     fn fall(&self) {
         // Pairs with the load in `Deliveries::outstanding`.
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
-        // At most one sink waits. If it comes later, it finds the permit that this call leaves.
+        // At most one task waits: the sink. If it begins to wait later, it finds the permit that
+        // this call leaves.
         self.fell.notify_one();
     }
 }
@@ -102,15 +106,12 @@ impl Deliveries {
 
     /// Keeps an error reply that was refused, for `send_again`.
     fn keep(&self, delivery: Box<Delivery>, message: &BorrowedMessage<'_>) {
-        self.again
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((delivery, message.detach()));
+        self.again.lock().push((delivery, message.detach()));
     }
 
     /// Writes the [kept](Self::keep) error replies to the sink's own topic.
     fn send_again(&self, producer: &BaseProducer<Self>, own: &Arc<str>) {
-        let again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
+        let again = std::mem::take(&mut *self.again.lock());
         for (mut delivery, message) in again {
             tracing::debug!(asked = %delivery.topic, "an error reply goes to the sink's own topic");
             (delivery.topic, delivery.asked) = (Arc::clone(own), false);
@@ -122,7 +123,7 @@ impl Deliveries {
                 let mut delivery = back.delivery_opaque;
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
                     delivery.asked = true;
-                    let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut again = self.again.lock();
                     again.push((delivery, message));
                 } else {
                     delivery.fail(&error);
@@ -171,7 +172,7 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(_) => delivery.done(),
             Err((error, message)) => match error.rdkafka_error_code() {
-                // The sink was dropped.
+                // librdkafka reports these codes when the sink was dropped.
                 Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
                     delivery.abandon();
                 }
@@ -194,7 +195,7 @@ pub(super) struct PollThread {
 
 impl PollThread {
     pub(super) fn start(config: &ClientConfig, topic: Arc<str>) -> Result<Self, Error> {
-        // Confirmations are served as they arrive; this is how soon the thread sees `stop`.
+        // Maximum time until the thread sees `stop`. Confirmations are served as they arrive.
         const POLL: Duration = Duration::from_millis(100);
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())

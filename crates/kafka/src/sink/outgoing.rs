@@ -1,4 +1,4 @@
-//! `Outgoing`: finds the target of a reply, and its headers.
+//! `Outgoing`: finds the topic and partition that a reply is written to, and builds its headers.
 
 use forebay_stream::{Failure, Header, Meta};
 use rdkafka::config::ClientConfig;
@@ -29,8 +29,9 @@ impl Outgoing {
         Self { reply_targets, spans: Spans::new() }
     }
 
-    /// Finds the target that the request names. If it cannot be used, a result fails, and an error
-    /// reply goes to the sink's own topic.
+    /// Returns the target of a reply: the one that its request names, or the sink's own topic if
+    /// the request names none or the reply is a copy. If the named target cannot be used, returns a
+    /// failure for a result, and the sink's own topic for an error reply.
     pub(crate) async fn address(
         &mut self,
         meta: &Meta,
@@ -43,14 +44,14 @@ impl Outgoing {
             (Ok(target), _) => target,
             (Err(failure), ReplyKind::Result) => return Err(failure),
             (Err(failure), _) => {
-                tracing::debug!(%failure, "an error reply goes to the sink's own topic");
+                tracing::debug!(%failure, "an error reply goes to the sink's own topic, because the target that its request names cannot be used");
                 self.reply_targets.own()
             }
         };
         Ok(self.at(target, meta))
     }
 
-    /// Targets the sink's own topic, whatever the request names.
+    /// Returns the sink's own topic as the target, whatever target the request names.
     pub(crate) fn to_own_topic(&mut self, meta: &Meta) -> Addressed {
         self.at(self.reply_targets.own(), meta)
     }
@@ -60,8 +61,8 @@ impl Outgoing {
     }
 }
 
-/// Returns the request's headers, with `traceparent` replaced if one is given, and then the reply's
-/// own headers. `None` if there are no headers.
+/// Returns the request's headers, with `traceparent` replaced if one is given, followed by the
+/// reply's own headers. Returns `None` if there are no headers.
 pub(crate) fn headers(
     meta: &Meta,
     traceparent: Option<&str>,
@@ -95,7 +96,7 @@ mod tests {
     use super::headers;
     use crate::sink::trace::{Spans, TRACEPARENT};
 
-    /// Header names without a null character, because librdkafka ends a name there.
+    /// Generates headers. Their names have no null character, because librdkafka ends a name there.
     fn any_headers() -> impl Strategy<Value = Vec<Header>> {
         let name = prop_oneof![
             "[^\0]{0,9}",

@@ -11,7 +11,8 @@ use super::topics::{Found, Topics};
 use crate::reply_to::is_topic;
 use crate::{ReplyTo, ReplyTopics};
 
-/// The stage in failures: the name that a pipeline gives to the step before its sink.
+/// The stage at which failures of this module happen. A pipeline gives the same name to the step
+/// before its sink.
 pub(super) const STAGE: &str = "reply";
 
 /// The topic and partition that a reply is written to.
@@ -41,16 +42,16 @@ impl ReplyTargets {
         Self { own, reply_to, topics: Topics::new(client, patience) }
     }
 
-    /// Returns the target of replies whose requests name none.
+    /// Returns the target of replies whose requests name no target.
     pub(super) fn own(&self) -> ReplyTarget {
         ReplyTarget { topic: Arc::clone(&self.own), partition: None, asked: false }
     }
 
-    /// Returns the target of the reply to a request with this metadata. Asks the brokers about a
-    /// topic that was not named lately.
+    /// Returns the target of the reply to a request with this metadata. Asks the brokers about the
+    /// topic unless their answer is cached.
     ///
-    /// A null header names nothing. If several headers have the same name the last counts, as for
-    /// Java's `lastHeader`.
+    /// A header whose value is null names nothing. If several headers have the same name, the last
+    /// one counts, as for Java's `lastHeader`.
     pub(super) async fn of(&mut self, meta: &Meta) -> Result<ReplyTarget, Failure> {
         let topic = meta.header(&self.reply_to.topic_header).map(|topic| self.topic(topic));
         let partition =
@@ -120,7 +121,8 @@ fn failure(code: &'static str, message: std::fmt::Arguments<'_>) -> Failure {
     Failure::new(code, message).at(STAGE)
 }
 
-/// Returns the failure code for a refused reply, if the target that its request named is to blame.
+/// Returns the failure code for a reply that the brokers refused, if they did so because of the
+/// target that its request named.
 pub(super) fn refused(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
         RDKafkaErrorCode::UnknownTopic

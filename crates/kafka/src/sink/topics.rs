@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use crate::probe::Prober;
 
-/// How long an answer is cached. A topic that is created, or gets partitions, is noticed after this
-/// time.
+/// How long a topic's number of partitions is cached. Partitions that are added are noticed after
+/// this time.
 const FRESH: Duration = Duration::from_secs(30);
+/// How long a refusal is cached. A topic that is created is noticed after this time.
 const FRESH_REFUSAL: Duration = Duration::from_secs(2);
 
-/// Maximum number of cached topics, because their names come from requests.
+/// Maximum number of cached topics. A limit is needed because their names come from requests.
 const MAX_TOPICS: usize = 1024;
 
 /// The brokers' answer about a topic.
@@ -50,8 +51,8 @@ impl Topics {
         {
             return found.clone();
         }
-        // Without a new answer, the expired one is kept: a topic that existed most likely still
-        // does.
+        // If the brokers do not answer, the expired answer is used: a topic that existed most
+        // likely still does.
         let before = known.map(|(found, _)| found.clone());
         let found = match (self.ask(topic).await, before) {
             (Found::NoAnswer(_), Some(before)) => before,

@@ -1,4 +1,4 @@
-//! Trace context: a reply continues the trace of its request, as in W3C's Trace Context.
+//! Continues the trace of a request in its reply, as W3C's Trace Context specifies.
 //!
 //! The header `traceparent` is `00-<trace id>-<parent id>-<flags>` in lower-case hexadecimal, of
 //! 16, 8 and 1 bytes; see <https://www.w3.org/TR/trace-context/#traceparent-header>. `tracestate`
@@ -35,14 +35,14 @@ impl Spans {
     }
 
     /// Returns the `traceparent` of a reply to a request with these headers: the same trace and
-    /// flags, and a new span id. `None` if the request does not have exactly one that is valid;
-    /// then its headers are passed on unchanged.
+    /// flags, and a new span id. Returns `None` if the request has no `traceparent`, several, or an
+    /// invalid one; its headers are then passed on unchanged.
     pub(super) fn continued(&mut self, headers: &[Header]) -> Option<String> {
         let mut all = headers.iter().filter(|header| header.name == TRACEPARENT);
         let (Some(only), None) = (all.next(), all.next()) else { return None };
         let Traceparent { trace_id, parent_id, flags } = Traceparent::parse(only.value.as_ref()?)?;
         let span_id = format!("{:016x}", self.next());
-        tracing::debug!(trace_id, parent_id, span_id, "answered within a trace");
+        tracing::debug!(trace_id, parent_id, span_id, "a reply continues the trace of its request");
         Some(format!("00-{trace_id}-{span_id}-{flags:02x}"))
     }
 }
@@ -56,9 +56,9 @@ struct Traceparent<'a> {
 }
 
 impl<'a> Traceparent<'a> {
-    /// Reads version 00, and the known fields of later versions. Passes on only flags with a
-    /// meaning: sampled, and in version 00 the flag for a random trace id (level 2). The
-    /// specification requires all others to be zero.
+    /// Reads version 00, and the known fields of later versions. Clears all flags except `sampled`
+    /// and, in version 00, `random`, which says that the trace id is random. The specification
+    /// requires unknown flags to be zero.
     fn parse(value: &'a [u8]) -> Option<Self> {
         const LENGTH: usize = 55;
         const SAMPLED: u8 = 1;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_read_as_far_as_known_and_continued_in_version_00() {
+    fn a_later_version_is_continued_in_version_00() {
         let longer = format!("{}-more-to-come", EXAMPLE.replace("00-", "cc-"));
         for value in [EXAMPLE.replace("00-", "01-"), longer] {
             let reply = continued(&[&value]).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_a_meaning_are_zero() {
+    fn unknown_flags_are_cleared() {
         assert_eq!(flags(&EXAMPLE.replace("-01", "-ff")), Some(3));
         assert_eq!(flags(&EXAMPLE.replace("00-", "cc-").replace("-01", "-ff")), Some(1));
     }
@@ -191,7 +191,7 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_almost_a_traceparent_is_read_or_refused(value in "[0-9a-f]{2}-[0-9a-fA-F]{31,33}-[0-9a-f\u{20ac}]{15,17}-[0-9a-f]{1,3}") {
+        fn fuzz_any_almost_valid_traceparent_is_read_or_refused(value in "[0-9a-f]{2}-[0-9a-fA-F]{31,33}-[0-9a-f\u{20ac}]{15,17}-[0-9a-f]{1,3}") {
             Traceparent::parse(value.as_bytes());
         }
     }

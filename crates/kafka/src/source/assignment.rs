@@ -1,19 +1,18 @@
 //! `Assignment`: one partition, from the moment the group assigns it to this member until it is
 //! revoked.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use forebay_stream::Watch;
 use tokio::time::Instant;
 
 use super::in_flight::InFlight;
 use super::offsets::{Head, Offsets, Slot};
-use super::shared::lock;
 use super::staged::{Output, Staged};
 
 /// One assignment of one partition. A partition that is revoked and assigned again gets a new
-/// value, so this value serves as the epoch: receipts of the old one find it
-/// [fenced](Assignment::fence) and change nothing.
+/// `Assignment`. Receipts of records that were read before belong to the old one, which is
+/// [fenced](Assignment::fence), so they change nothing.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) partition: i32,
@@ -33,7 +32,7 @@ struct State {
     // Number of records that failed or were abandoned. Their offsets stay pending, so that nothing
     // behind them is committed.
     held: usize,
-    // The first offset read. Committing it would change nothing.
+    // The first offset that was read. Reading began there, so committing it would change nothing.
     first_read: Option<i64>,
     // The position last given to a commit, unless that commit has failed.
     committed: Option<i64>,
@@ -109,7 +108,7 @@ impl Assignment {
     /// librdkafka may return a record twice: if it pauses a partition after it has returned a
     /// record and before it has advanced past it, the partition resumes with the same record.
     pub(super) fn open(&self, offset: i64, bytes: usize, now: Instant) -> Option<Slot> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return None;
         }
@@ -129,11 +128,11 @@ impl Assignment {
         Some(state.offsets.insert(offset, now))
     }
 
-    /// Marks a record as handed out, so that its outcome is waited for. If the result is `Err`, the
-    /// record must not be handed out: its offset stays pending, and the returned load is no longer
-    /// in flight.
+    /// Marks a record as handed out, so that a drain waits for its outcome. If the result is `Err`,
+    /// the record must not be handed out: its offset stays pending, and the returned load is no
+    /// longer in flight.
     pub(super) fn hand_out(&self, bytes: usize) -> Result<(), InFlight> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match state.phase {
             Phase::Open => {
                 state.handed_out += 1;
@@ -152,7 +151,7 @@ impl Assignment {
     /// Settles a record as done, so that the position may pass its offset. Returns the load that is
     /// no longer in flight, or `None` if the assignment has ended.
     pub(super) fn complete(&self, slot: Slot, bytes: usize) -> Option<InFlight> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return None;
         }
@@ -168,7 +167,7 @@ impl Assignment {
     /// Settles a record as failed or abandoned: its offset stays pending until the assignment ends.
     /// Returns the number of held records, or `None` if the assignment has ended.
     pub(super) fn hold(&self) -> Option<usize> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return None;
         }
@@ -179,42 +178,43 @@ impl Assignment {
 
     /// Stops handing out records.
     pub(super) fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Open {
             state.phase = Phase::Closed;
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        lock(&self.state).phase == Phase::Open
+        self.state.lock().phase == Phase::Open
     }
 
     /// Whether more records of this partition may be fetched: it is open and not throttled.
     pub(super) fn may_fetch(&self) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.phase == Phase::Open && !state.throttled
     }
 
-    /// Sets whether the partition is paused because it is too far ahead of its position.
+    /// Sets whether the partition is paused because it has reached `max_uncommitted`.
     pub(super) fn set_throttled(&self, throttled: bool) {
-        lock(&self.state).throttled = throttled;
+        self.state.lock().throttled = throttled;
     }
 
     /// Returns the number of records that were handed out and are not settled.
     pub(super) fn handed_out(&self) -> usize {
-        lock(&self.state).handed_out
+        self.state.lock().handed_out
     }
 
-    /// Returns the number of records read from the oldest pending one on.
+    /// Returns the number of records that were read since the oldest pending one, that one
+    /// included.
     pub(super) fn uncommitted(&self) -> usize {
-        let offsets = &lock(&self.state).offsets;
+        let offsets = &self.state.lock().offsets;
         (offsets.seen() - offsets.passed()).try_into().unwrap_or(usize::MAX)
     }
 
     /// Ends the assignment. Later outcomes are ignored, so the returned state is final and its
     /// position may be committed.
     pub(super) fn fence(&self) -> AssignmentEnd {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.phase = Phase::Fenced;
         let commit = state.final_commit();
         if let Some(staged) = &mut state.staged {
@@ -225,45 +225,45 @@ impl Assignment {
     }
 
     pub(super) fn is_fenced(&self) -> bool {
-        lock(&self.state).phase == Phase::Fenced
+        self.state.lock().phase == Phase::Fenced
     }
 
     /// Returns the first offset that was read.
     pub(super) fn first_read(&self) -> Option<i64> {
-        lock(&self.state).first_read
+        self.state.lock().first_read
     }
 
     /// Returns the position to commit, if it moved since the last commit.
     pub(super) fn next_commit(&self) -> Option<i64> {
-        lock(&self.state).next_commit()
+        self.state.lock().next_commit()
     }
 
     /// Returns the position to commit when no other commit follows.
     pub(super) fn final_commit(&self) -> Option<i64> {
-        lock(&self.state).final_commit()
+        self.state.lock().final_commit()
     }
 
     /// Notes that a commit failed, so that its position is committed again.
     pub(super) fn commit_failed(&self) {
-        lock(&self.state).committed = None;
+        self.state.lock().committed = None;
     }
 
     /// Attaches a watch, which tells the stage that a record is in, to a record that was handed
     /// out.
     pub(super) fn watch(&self, slot: Slot, watch: Watch) {
-        lock(&self.state).offsets.watch(slot, watch);
+        self.state.lock().offsets.watch(slot, watch);
     }
 
     /// Returns the smallest pending offset.
     pub(super) fn oldest(&self) -> Option<Head> {
-        lock(&self.state).offsets.oldest()
+        self.state.lock().offsets.oldest()
     }
 
     /// Keeps a reply to the record at `offset` for the transaction that commits the record. Drops
-    /// it if the assignment has ended, because the record is read and answered again. Returns the
-    /// load that is newly in flight.
+    /// the reply if the assignment has ended, because the record is read and answered again.
+    /// Returns the load that is newly in flight.
     pub(super) fn stage(&self, offset: i64, output: Output) -> InFlight {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return InFlight::default();
         }
@@ -276,7 +276,7 @@ impl Assignment {
     /// Takes the replies that can be written and the position to commit with them, if the position
     /// moved.
     pub(super) fn take_ready(&self) -> Option<Committable> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return None;
         }
@@ -288,7 +288,7 @@ impl Assignment {
 
     /// Notes that a transaction committed `position`. Returns the load that is no longer in flight.
     pub(super) fn mark_committed(&self, position: i64) -> InFlight {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
             return InFlight::default();
         }
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_record_keeps_its_offset_and_is_not_waited_for() {
+    fn commits_stop_at_a_held_record() {
         let assignment = assignment();
         let slots = [0, 1, 2].map(|offset| assignment.open(offset, SIZE, Instant::now()).unwrap());
         assert!(slots.iter().all(|_| assignment.hand_out(SIZE).is_ok()));
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_was_not_handed_out_holds_its_offset_without_being_waited_for() {
+    fn a_record_that_was_not_handed_out_is_not_committed() {
         let assignment = assignment();
         assignment.open(5, SIZE, Instant::now());
         assignment.close();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_commit_repeats_one_that_may_still_fail() {
+    fn the_last_commit_includes_a_position_whose_commit_may_still_fail() {
         let assignment = assignment();
         let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
         assert!(assignment.hand_out(SIZE).is_ok() && assignment.complete(slot, SIZE).is_some());

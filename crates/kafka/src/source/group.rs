@@ -3,8 +3,9 @@
 //! All callbacks run on the poll thread, within its polls, and none waits: a revocation is answered
 //! later, when the records in flight are settled (see [`handover`](super::handover)).
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
@@ -17,7 +18,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::assignment::AssignmentEnd;
 use super::handover::Handover;
-use super::shared::{Shared, after, lock};
+use super::shared::{Shared, after};
 use crate::Error;
 
 pub(super) struct Group {
@@ -46,8 +47,8 @@ impl Group {
         self.served.swap(false, Ordering::Relaxed)
     }
 
-    /// Pauses or resumes fetching of all partitions, now and when they are assigned. Partitions
-    /// that are closed or throttled stay paused.
+    /// Pauses or resumes fetching of all partitions, including those that are assigned later.
+    /// Partitions that are closed or throttled stay paused.
     ///
     /// Pausing is synchronous in librdkafka: records that were fetched and not polled yet are
     /// dropped, and fetched again after resuming. So the polls that follow return no record.
@@ -103,13 +104,14 @@ impl Group {
         if partitions.is_empty() {
             return Ok(());
         }
-        // librdkafka keeps a partition paused when it is given back and assigned again.
+        // A partition that was paused when it was given back is still paused in librdkafka when it
+        // is assigned again.
         if self.is_paused() { consumer.pause(assigned) } else { consumer.resume(assigned) }
     }
 
-    /// Takes partitions away. Lost partitions are given up at once, and so are all partitions after
-    /// the last commit. Otherwise a handover begins, which the poll thread ends; until then
-    /// librdkafka waits for the answer.
+    /// Handles a revocation. If the partitions are lost, or if the last commit is made, gives them
+    /// up at once. Otherwise begins a handover, which the poll thread ends; until then librdkafka
+    /// waits for the answer.
     fn revoke(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -129,7 +131,7 @@ impl Group {
         consumer.pause(revoked)?;
         self.shared.set_handing_over(partitions.len());
         let deadline = after(self.drain_timeout);
-        *lock(&self.handover) = Some(Handover { list: revoked.clone(), partitions, deadline });
+        *self.handover.lock() = Some(Handover { list: revoked.clone(), partitions, deadline });
         Ok(())
     }
 
@@ -148,7 +150,7 @@ impl Group {
 
     /// Returns the handover under way, if there is one.
     pub(super) fn handover(&self) -> MutexGuard<'_, Option<Handover>> {
-        lock(&self.handover)
+        self.handover.lock()
     }
 
     /// Notes that a commit failed, so that the next one includes its offsets again.
@@ -186,7 +188,7 @@ pub(super) fn offset_list(
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         let offset = rdkafka::Offset::Offset(offset);
-        // Fails only for offsets that are not positions in a log, and these were read from one.
+        // This fails only for negative offsets, which no record has.
         if let Err(error) = list.add_partition_offset(topic, partition, offset) {
             tracing::error!(topic, partition, %error, "offset not committed");
         }

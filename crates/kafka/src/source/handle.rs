@@ -26,21 +26,23 @@ pub struct SourceHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
     /// Number of records that were handed out and not settled before the deadline. They are read
-    /// again.
+    /// again by the next owners of their partitions.
     pub unresolved: usize,
-    /// Number of records that failed or were abandoned. They and the records behind them are read
-    /// again.
+    /// Number of records that failed or were abandoned. They and the records that follow them in
+    /// their partitions are read again.
     pub held: usize,
 }
 
 /// The load of a source at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Number of records that are read and not settled, held ones included.
+    /// Number of records that are read and not settled, [held](Self::held) ones included.
     pub in_flight: usize,
-    /// Size of these records in bytes, with a fixed overhead for each.
+    /// Size of these records in bytes, with a fixed overhead for each. With exactly-once delivery,
+    /// records and their replies count until they are committed.
     pub in_flight_bytes: usize,
-    /// Number of records that failed or were abandoned and therefore hold their offsets.
+    /// Number of records that failed or were abandoned. Their offsets, and those that follow in
+    /// their partitions, are not committed.
     pub held: usize,
     /// Number of partitions that are revoked and will be given back once their records in flight
     /// are settled.
@@ -101,7 +103,7 @@ impl SourceHandle {
             }),
         };
         if timeout(LEAVING, &mut self.left).await.is_err() {
-            tracing::warn!(topic = %self.shared.topic, "still leaving the group");
+            tracing::warn!(topic = %self.shared.topic, "leaving the group takes long, it goes on in the background");
         }
         match self.shared.take_failure() {
             Some(error) => Err(error),

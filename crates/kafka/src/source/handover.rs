@@ -1,11 +1,14 @@
-//! `Handover`: gives partitions back once their records in flight are settled, while polling goes
-//! on.
+//! `Handover`: gives revoked partitions back once their records in flight are settled, while
+//! polling goes on.
 //!
-//! librdkafka waits for the answer to a revocation without blocking, so heartbeats, polls and
-//! commits go on. Until the answer it fetches no partition, not even those that stay assigned;
-//! records that were read before are still processed. Therefore the rebalance callback only closes
-//! the revoked partitions. The poll thread checks after every outcome whether their records are
-//! settled; then it commits and answers. The partitions' next owner begins where this member ended.
+//! The answer to a revocation is a call of [`unassign`], which gives the partitions back.
+//! librdkafka does not need it within the rebalance callback: while it waits for the answer,
+//! heartbeats, polls and commits go on, and records that were read before are processed. Only
+//! fetching stops, also for the partitions that stay assigned.
+//!
+//! Therefore the rebalance callback only stops handing out records of the revoked partitions. The
+//! poll thread checks after every outcome whether all of their records are settled. When they are,
+//! it commits and answers, so the partitions' next owner begins where this member ended.
 
 use std::thread;
 use std::time::Duration;
@@ -23,14 +26,13 @@ use crate::native;
 
 /// A revocation that is not answered yet.
 ///
-/// `Group::revoke` begins a handover. It is due when the partitions are drained or its deadline has
-/// passed; then the poll thread ends it.
+/// `Group::revoke` begins a handover. Once it [is due](Self::is_due), the poll thread ends it.
 #[derive(Clone, Debug)]
 pub(super) struct Handover {
     pub(super) list: TopicPartitionList,
     pub(super) partitions: Vec<i32>,
-    /// The latest time of the answer. Records that are in flight then are read again by the next
-    /// owner.
+    /// The time at which the partitions are given back even if records are still in flight. The
+    /// next owner reads these records again.
     pub(super) deadline: Instant,
 }
 
@@ -52,14 +54,14 @@ impl Handover {
         let unresolved = handed_out(&ended);
         tracing::info!(topic = %shared.topic, partitions = ?self.partitions, unresolved, "partitions revoked");
         if let Err(error) = commit(consumer, shared, &ended) {
-            tracing::warn!(topic = %shared.topic, %error, "committing before giving partitions back failed");
+            tracing::warn!(topic = %shared.topic, %error, "the positions of revoked partitions were not committed");
         }
         unassign(consumer, &self.list)
     }
 }
 
-/// Commits the positions of ended assignments and waits for the answer, up to a limit. Repeats a
-/// commit that is refused while other members have yet to learn of their new assignments.
+/// Commits the positions of ended assignments and waits up to two seconds for the answer. Within
+/// that time, repeats a commit that the brokers refuse because the group is rebalancing.
 fn commit(
     consumer: &BaseConsumer<Group>,
     shared: &Shared,

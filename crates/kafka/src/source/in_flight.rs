@@ -30,8 +30,9 @@ impl SubAssign for InFlight {
     }
 }
 
-/// The load of a whole source, shared by all of its threads. An assignment changes its own load
-/// first, so for a moment the total may differ from the sum over the assignments.
+/// The records in flight of a whole source, counted by all of its threads. A change is counted in
+/// the assignment first and here afterwards, so for a moment the total may differ from the sum over
+/// all assignments.
 #[derive(Debug, Default)]
 pub(super) struct TotalLoad {
     records: AtomicUsize,
@@ -46,7 +47,7 @@ impl TotalLoad {
         self.bytes.fetch_add(load.bytes, Ordering::AcqRel);
     }
 
-    /// Subtracts `load` and returns the total before.
+    /// Subtracts `load` and returns the total from before the subtraction.
     pub(super) fn remove(&self, load: InFlight) -> InFlight {
         InFlight {
             // Pairs with the loads in `get`, as in `add`.

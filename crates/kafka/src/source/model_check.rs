@@ -33,7 +33,7 @@ enum Step {
     HandOut(prop::sample::Index),
     Complete(prop::sample::Index),
     Hold(prop::sample::Index),
-    /// Commits all positions; with outputs, in a transaction.
+    /// Commits all positions, in a transaction if delivery is exactly once.
     Commit,
     CommitFails(i32),
 }
@@ -70,9 +70,10 @@ struct Record {
 /// A partition in the model.
 #[derive(Default)]
 struct Partition {
+    // Number of times that the partition was assigned. A record belongs to the epoch it was read in.
     epoch: u32,
     assigned: bool,
-    // All offsets read in this epoch, and whether each is done. Held offsets are not.
+    // All offsets read in this epoch, and whether each is done. Held offsets are never done.
     read: BTreeMap<i64, bool>,
     sizes: BTreeMap<i64, usize>,
     held: usize,
@@ -89,7 +90,7 @@ impl Partition {
         pending.or_else(|| self.read.keys().next_back().map(|last| last + 1))
     }
 
-    /// Returns the position to commit, if it moved.
+    /// Returns the position to commit, if it moved since the last commit.
     fn commit(&mut self) -> Option<i64> {
         let position = self.position()?;
         let first = *self.read.keys().next()?;
@@ -97,7 +98,7 @@ impl Partition {
         moved.then(|| *self.committed.insert(position))
     }
 
-    /// Adds the output that is kept for the record.
+    /// Adds the weight of a staged output to the size of its record.
     fn stage(&mut self, offset: i64) {
         *self.sizes.entry(offset).or_default() += output(offset).weight();
     }
@@ -105,7 +106,7 @@ impl Partition {
     /// Returns the number of records and bytes in flight.
     fn load(&self, with_outputs: bool) -> (usize, usize) {
         let pending = self.read.values().filter(|done| !**done).count();
-        // With outputs, the bytes of a record and its outputs count until they are committed.
+        // With transactions, the bytes of a record and its outputs count until they are committed.
         let counts = |offset: &i64, done: bool| match self.written {
             _ if !with_outputs => !done,
             written => written.is_none_or(|written| *offset >= written),
@@ -196,7 +197,8 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let current = state.assigned && state.epoch == record.epoch;
                 prop_assert_eq!(record.assignment.hand_out(record.bytes).is_ok(), current);
                 record.handed_out = true;
-                // Some outputs are staged long before their record is settled.
+                // Outputs of even offsets are staged here, so some are staged long before their
+                // record is settled.
                 if record.offset % 2 == 0 {
                     shared.stage(&record.assignment, record.offset, output(record.offset));
                     if current && with_outputs {
@@ -231,7 +233,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                     }
                     continue;
                 }
-                // Late outputs of an old epoch are dropped.
+                // Outputs of odd offsets are staged here. If the epoch is over, they are dropped.
                 if record.offset % 2 == 1 {
                     shared.stage(&record.assignment, record.offset, output(record.offset));
                     if current && with_outputs {
@@ -258,7 +260,8 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                     let position = state.commit();
                     prop_assert_eq!(ready.as_ref().map(|ready| ready.position), position);
                     let Some(ready) = ready else { continue };
-                    // Exactly the records between the last position and this one, in offset order.
+                    // Each record between the last position and this one has its output written, in
+                    // offset order.
                     let new = state.read.keys().copied().filter(|offset| {
                         Some(*offset) < position && before.is_none_or(|before| *offset >= before)
                     });
@@ -269,7 +272,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 }
             }
             Step::CommitFails(partition) => {
-                // With outputs, a failed transaction ends the assignment instead.
+                // With transactions, a failure ends the assignment instead.
                 if let Some(assignment) = shared.assignment(partition).filter(|_| !with_outputs) {
                     assignment.commit_failed();
                     model.entry(partition).or_default().committed = None;

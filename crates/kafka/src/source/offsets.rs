@@ -16,9 +16,9 @@ pub(super) struct Offsets {
     free: Vec<Slot>,
     // The smallest and the largest pending offset.
     ends: Option<(Slot, Slot)>,
-    // One past the largest offset seen.
+    // One past the largest offset that was inserted.
     next: Option<i64>,
-    // Number of offsets seen.
+    // Number of offsets that were inserted.
     seen: u64,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Head {
 #[derive(Debug)]
 struct Node {
     offset: i64,
-    // Number of offsets seen before this one.
+    // Number of offsets that were inserted before this one.
     number: u64,
     since: Instant,
     watch: Option<Watch>,
@@ -72,7 +72,8 @@ impl Offsets {
         slot
     }
 
-    /// Attaches the watch of a record that was handed out.
+    /// Attaches the watch of a record that was handed out, which tells the stage that the record is
+    /// in.
     pub(super) fn watch(&mut self, slot: Slot, watch: Watch) {
         self.nodes[slot].watch = Some(watch);
     }
@@ -110,12 +111,12 @@ impl Offsets {
         Some(Head { offset, since, watch: watch.clone() })
     }
 
-    /// Returns the number of offsets seen that are less than the [position](Self::position).
+    /// Returns the number of inserted offsets that are less than the [position](Self::position).
     pub(super) fn passed(&self) -> u64 {
         self.ends.map_or(self.seen, |(first, _)| self.nodes[first].number)
     }
 
-    /// Returns the number of offsets seen.
+    /// Returns the number of offsets that were inserted.
     pub(super) fn seen(&self) -> u64 {
         self.seen
     }

@@ -16,15 +16,17 @@ use super::shared::{Shared, after};
 
 /// Pauses and resumes partitions one by one, and reports records that stay in flight for too long.
 ///
-/// A partition that has read `max_uncommitted` records from its oldest pending one on is paused
-/// until only half as many remain. A partition that has halted stays paused for as long as it is
-/// assigned.
+/// The uncommitted records of a partition are those that were read since its oldest pending one,
+/// that one included. A partition with `max_uncommitted` of them is paused until at most half as
+/// many are left. A partition that has halted (see [`OnUnanswered`](crate::OnUnanswered)) stays
+/// paused until it is revoked.
 pub(super) struct Partitions {
     max_uncommitted: usize,
     stuck_after: Duration,
-    // Assignments that are paused because they are too far ahead of their position.
+    // Assignments that are paused because they reached `max_uncommitted`.
     throttled: Vec<Arc<Assignment>>,
-    // The reported record of each partition, and when to report it again.
+    // The offset of the record that was last reported for each partition, and when to report it
+    // again.
     stuck: BTreeMap<i32, (i64, Instant)>,
     next_report: Instant,
 }
@@ -40,7 +42,8 @@ impl Partitions {
         }
     }
 
-    /// Pauses the partition of a record that was just read, if it is too far ahead of its position.
+    /// Pauses the partition of a record that was just read, if the partition has reached
+    /// `max_uncommitted`.
     pub(super) fn read(
         &mut self,
         consumer: &BaseConsumer<Group>,
@@ -52,14 +55,14 @@ impl Partitions {
         assignment.set_throttled(true);
         tracing::debug!(
             partition = assignment.partition,
-            "partition paused, it is too far ahead of its oldest pending record"
+            "partition paused, because max_uncommitted records are not committed"
         );
         self.throttled.push(Arc::clone(assignment));
         consumer.context().set_fetching(consumer, &[assignment.partition], false)
     }
 
-    /// Resumes partitions that have caught up, pauses those that have halted, and reports stuck
-    /// records.
+    /// Resumes partitions that have caught up with half of `max_uncommitted`, pauses those that
+    /// have halted, and reports stuck records.
     pub(super) fn update(
         &mut self,
         consumer: &BaseConsumer<Group>,
@@ -87,8 +90,8 @@ impl Partitions {
         Ok(())
     }
 
-    /// Logs the records that have been in flight for at least `stuck_after`, each again after the
-    /// same time.
+    /// Logs the oldest pending record of each partition if it was read at least `stuck_after` ago,
+    /// and logs it again at that interval while it stays pending.
     fn report(&mut self, shared: &Shared) {
         for assignment in shared.assignments() {
             let partition = assignment.partition;

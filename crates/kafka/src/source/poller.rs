@@ -24,9 +24,9 @@ use crate::{Error, native};
 /// How long a full source waits for room before it pauses its partitions.
 ///
 /// Pausing drops the records that librdkafka has fetched ahead, and librdkafka may take a second to
-/// notice that a partition is resumed. A source resumes when a quarter of its records are settled
-/// (see `Shared::low_water`). If settling that quarter took a second, the other three quarters keep
-/// the pipeline busy while librdkafka resumes.
+/// fetch again after a partition is resumed. A source resumes when a quarter of its records are
+/// settled (see `Shared::low_water`). It pauses only if settling that quarter takes longer than a
+/// second; then the other three quarters keep the pipeline busy until librdkafka fetches again.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 /// Maximum number of polls before the thread looks after commits, handovers and closing.
@@ -41,7 +41,7 @@ pub(super) struct Poller {
     pub(super) records: mpsc::Sender<Record>,
     pub(super) stop: CancellationToken,
     pub(super) commit_interval: Duration,
-    // The flush that the current handover waits for.
+    // Number of the transactions' flush that the current handover waits for.
     pub(super) flush: Option<u64>,
 }
 
@@ -169,7 +169,7 @@ impl Poller {
         }
     }
 
-    /// Serves waiting callbacks and records, as many records as there is room for.
+    /// Polls until no callback and no record is waiting, or until the source is full.
     fn poll_all(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let now = Instant::now();
@@ -183,8 +183,8 @@ impl Poller {
                 None => return,
             }
         }
-        // More records may be waiting, or the source is full and `regulate` has to start the time
-        // until pausing. Either way, the next sleep ends at once.
+        // Either more records are waiting, or the source is full and `regulate` has to note since
+        // when. This makes the next sleep end at once, so that the loop runs again.
         thread::current().unpark();
     }
 
@@ -202,8 +202,8 @@ impl Poller {
                     self.fail(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
                 }
             }
-            // A record that is not counted as in flight is not committed either, so it is read
-            // again.
+            // No more records may be handed out. This record is not counted as in flight and its
+            // offset is not committed, so it is read again.
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
             Err(error) if is_final(&error) => self.fail(error),
             // librdkafka has reported the error to the context, and recovers by itself.
@@ -216,8 +216,8 @@ impl Poller {
             .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
     }
 
-    /// Commits the positions that have moved, without waiting. `Group::commit_failed` is told of
-    /// failures, so that the next commit includes their positions again.
+    /// Commits the positions that have moved, without waiting. If the commit fails,
+    /// `Group::commit_failed` is called, so that the next commit includes its positions again.
     fn commit(&self) {
         if self.transactions.is_some() {
             return;
@@ -267,8 +267,8 @@ impl Poller {
 
     /// Commits the last transaction while polling goes on, and returns whether it was committed.
     ///
-    /// Transactions that failed before do not count: what they covered is void, and the partitions'
-    /// next owners read it as if for the first time.
+    /// A transaction that failed before does not count, because the partitions' next owners begin
+    /// at the committed offsets.
     fn final_flush(&self, transactions: &Arc<Transactions>) -> bool {
         const LIMIT: Duration = Duration::from_secs(12);
         const CHECK_INTERVAL: Duration = Duration::from_millis(5);

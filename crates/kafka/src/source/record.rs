@@ -84,7 +84,8 @@ impl PendingOffset {
         Arc::ptr_eq(&self.shared, &transactions.shared)
     }
 
-    /// Returns the failure for a result to this record, if the brokers refused an earlier one.
+    /// Returns the failure that a result for this record gets if the brokers refused an earlier
+    /// result for it.
     pub(crate) fn refusal(&self, transactions: &Transactions) -> Option<Failure> {
         transactions.refusal(self.assignment.partition, self.offset)
     }
@@ -106,7 +107,8 @@ impl Settle for PendingOffset {
             }
             Outcome::Abandoned => {
                 if let Some(held) = assignment.hold() {
-                    // Only the first is logged, because a pipeline that is dropped abandons many.
+                    // Logged only if it is the assignment's first held record, because a pipeline
+                    // that is dropped abandons many.
                     if held == 1 {
                         let origin = shared.origin(assignment.partition, offset);
                         tracing::warn!(%origin, "record abandoned: commits stop at its offset until it is read again after a restart");
@@ -125,7 +127,7 @@ impl Settle for PendingOffset {
     }
 }
 
-/// Returns the bytes that a record takes of `max_in_flight_bytes`.
+/// Returns the number of bytes by which a record counts towards `max_in_flight_bytes`.
 fn size(meta: &Meta, value: Option<&Bytes>) -> usize {
     // Estimated size of a record's event, metadata, receipt and pending offset.
     const OVERHEAD: usize = 256;

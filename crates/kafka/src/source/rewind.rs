@@ -13,12 +13,16 @@ use super::shared::Shared;
 /// How long each blocking call may hold up the poll thread.
 const TRY: Duration = Duration::from_secs(2);
 
-/// Seeks every partition that this member owns without an assignment to its committed offset, or to
-/// the first offset that was read if none is committed. From there the partition is read in a new
-/// assignment. Partitions that are being handed over are left alone.
+/// Reads partitions again whose assignments were ended by a failed transaction.
 ///
-/// The group's coordinator answers only when no transaction is open on these offsets. After an
-/// error, call this again.
+/// These are the partitions that the group has assigned to this member and for which `shared` has
+/// no `Assignment`, except those that are being handed over. Each of them is read in a new
+/// assignment, from its committed offset, or from the first offset that this member read if none is
+/// committed.
+///
+/// Fails while a transaction that contains offsets of these partitions is still open, because the
+/// group's coordinator does not return their committed offsets then. After an error, call this
+/// again.
 pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
     let group = consumer.context();
     let leaving = group.handover().as_ref().map(|handover| handover.partitions.clone());
@@ -40,7 +44,8 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaRe
             Offset::Offset(offset) => Some(offset),
             _ => shared.first_read(partition),
         };
-        // If nothing of the partition was read, it is still where reading began.
+        // If nothing is committed and nothing was read, the consumer has not moved from where it
+        // began.
         if let Some(offset) = offset {
             offsets.add_partition_offset(&shared.topic, partition, Offset::Offset(offset))?;
         }

@@ -1,8 +1,9 @@
 //! State that the poll thread, the stream, the receipts and the handle of one source share.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -43,12 +44,6 @@ pub(crate) struct Shared {
     // Set when a partition halts, until the poll thread has paused it.
     halted: AtomicBool,
     transactions: OnceLock<Weak<Transactions>>,
-}
-
-/// Locks a mutex even if it is poisoned, because every critical section here leaves its data
-/// consistent.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
@@ -104,7 +99,7 @@ impl Shared {
         bytes: usize,
         now: Instant,
     ) -> Option<(Arc<Assignment>, usize)> {
-        let assignment = Arc::clone(lock(&self.assignments).get(&partition)?);
+        let assignment = Arc::clone(self.assignments.lock().get(&partition)?);
         let slot = assignment.open(offset, bytes, now)?;
         self.in_flight.add(InFlight::of_one(bytes));
         Some((assignment, slot))
@@ -191,29 +186,29 @@ impl Shared {
 
     /// Begins an assignment of a partition that the group has assigned to this member.
     pub(super) fn assign_anew(&self, partition: i32) {
-        lock(&self.first_read).remove(&partition);
+        self.first_read.lock().remove(&partition);
         self.assign(partition);
     }
 
     /// Returns the first offset read of a partition since the group assigned it, once the first
     /// assignment since then has ended.
     pub(super) fn first_read(&self, partition: i32) -> Option<i64> {
-        lock(&self.first_read).get(&partition).copied()
+        self.first_read.lock().get(&partition).copied()
     }
 
     /// Begins an assignment of a partition that this member owns already.
     pub(super) fn assign(&self, partition: i32) {
         let assignment = Arc::new(Assignment::new(partition, self.commits));
-        lock(&self.assignments).insert(partition, assignment);
+        self.assignments.lock().insert(partition, assignment);
     }
 
     /// Ends the assignments of these partitions, and returns their final states.
     pub(super) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, AssignmentEnd)> {
-        let mut assignments = lock(&self.assignments);
+        let mut assignments = self.assignments.lock();
         let ended = partitions.iter().filter_map(|partition| {
             let assignment = assignments.remove(partition)?;
             if let Some(first_read) = assignment.first_read() {
-                lock(&self.first_read).entry(*partition).or_insert(first_read);
+                self.first_read.lock().entry(*partition).or_insert(first_read);
             }
             let end = assignment.fence();
             self.in_flight.remove(end.load);
@@ -225,15 +220,15 @@ impl Shared {
     }
 
     pub(super) fn assigned(&self) -> Vec<i32> {
-        lock(&self.assignments).keys().copied().collect()
+        self.assignments.lock().keys().copied().collect()
     }
 
     pub(super) fn assignments(&self) -> Vec<Arc<Assignment>> {
-        lock(&self.assignments).values().cloned().collect()
+        self.assignments.lock().values().cloned().collect()
     }
 
     pub(super) fn assignment(&self, partition: i32) -> Option<Arc<Assignment>> {
-        lock(&self.assignments).get(&partition).cloned()
+        self.assignments.lock().get(&partition).cloned()
     }
 
     /// Stops handing out records of these partitions, and has every outcome wake the poll thread
@@ -250,7 +245,7 @@ impl Shared {
 
     /// Whether all records that were handed out of these partitions are settled.
     pub(super) fn is_drained(&self, partitions: &[i32]) -> bool {
-        let assignments = lock(&self.assignments);
+        let assignments = self.assignments.lock();
         let assignments = partitions.iter().filter_map(|partition| assignments.get(partition));
         assignments.into_iter().all(|assignment| assignment.handed_out() == 0)
     }
@@ -267,19 +262,21 @@ impl Shared {
 
     /// Returns the number of records that were handed out and are not settled.
     pub(super) fn handed_out(&self) -> usize {
-        lock(&self.assignments).values().map(|assignment| assignment.handed_out()).sum()
+        self.assignments.lock().values().map(|assignment| assignment.handed_out()).sum()
     }
 
     // Ending.
 
     /// Ends the source with an error. Only the first error counts.
     pub(super) fn fail(&self, error: Error) {
-        // Pairs with the load in `has_failed`. The error itself is published by its mutex and
-        // announced by `failure_added`.
+        // The lock is held until the error is stored: whoever sees `failed` and then takes the error
+        // finds it. Pairs with the load in `has_failed`.
+        let mut failure = self.failure.lock();
         if !self.failed.swap(true, Ordering::AcqRel) {
-            *lock(&self.failure) = Some(error);
+            *failure = Some(error);
             self.failure_added.notify_one();
         }
+        drop(failure);
         self.wake();
     }
 
@@ -316,13 +313,13 @@ impl Shared {
 
     /// Takes the error that ended the source. Later calls return `None`.
     pub(super) fn take_failure(&self) -> Option<Error> {
-        lock(&self.failure).take()
+        self.failure.lock().take()
     }
 
     /// Asks the poll thread to end when all records that were handed out are settled, at `deadline`
     /// at the latest.
     pub(super) fn close(&self, deadline: Instant) {
-        *lock(&self.closing) = Some(deadline);
+        *self.closing.lock() = Some(deadline);
         self.wake();
     }
 
@@ -339,11 +336,13 @@ impl Shared {
     }
 
     pub(super) fn closing(&self) -> Option<Instant> {
-        *lock(&self.closing)
+        *self.closing.lock()
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let oldest = lock(&self.assignments)
+        let oldest = self
+            .assignments
+            .lock()
             .values()
             .filter_map(|assignment| Some((assignment.partition, assignment.oldest()?)))
             .min_by_key(|(_, head)| head.since)

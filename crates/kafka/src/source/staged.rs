@@ -27,7 +27,8 @@ impl Output {
         headers(&self.meta, self.traceparent.as_deref(), &self.reply.headers)
     }
 
-    /// Returns the size that counts towards librdkafka's `message.max.bytes`.
+    /// Returns the size of the reply with its key and headers, which librdkafka's
+    /// `message.max.bytes` limits.
     pub(crate) fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = |headers: &[Header]| -> usize {
@@ -39,8 +40,8 @@ impl Output {
             + headers(&self.reply.headers)
     }
 
-    /// Returns the bytes that the reply takes of `max_in_flight_bytes`: it is kept here, and
-    /// librdkafka has a copy.
+    /// Returns the number of bytes by which the reply counts towards `max_in_flight_bytes`. Its
+    /// contents count twice, because librdkafka copies them.
     pub(super) fn weight(&self) -> usize {
         size_of::<Self>() + 2 * self.size()
     }
@@ -48,8 +49,8 @@ impl Output {
 
 /// The uncommitted records of an assignment, and the replies to them.
 ///
-/// A transaction takes the replies to all records before the position, so it commits exactly the
-/// requests whose replies it writes.
+/// A transaction takes the replies to all records before the assignment's position, so it commits
+/// exactly the requests whose replies it writes.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     // In offset order.
@@ -83,8 +84,8 @@ impl Staged {
         bytes
     }
 
-    /// Takes the replies to all records before `position` that were not taken before. Returns them
-    /// in offset order, and the size of these records.
+    /// Takes the replies to all records before `position`, except those that were taken by an
+    /// earlier call. Returns them in offset order, and the size of the records and replies.
     pub(super) fn take_before(&mut self, position: i64) -> (Vec<(i64, Output)>, usize) {
         let mut outputs = Vec::new();
         let mut bytes = 0;
@@ -106,7 +107,7 @@ impl Staged {
             bytes += record.bytes;
             self.taken -= 1;
         }
-        // The records themselves left the count when they were settled.
+        // Only bytes: each record was subtracted from the number of records when it was settled.
         InFlight { records: 0, bytes }
     }
 }

@@ -14,8 +14,8 @@ use super::shared::Shared;
 /// one.
 const MAX_AT_ONCE: usize = 64;
 
-/// The stream of a source. It is `over` when `stop` is cancelled, when it has yielded an error, or
-/// when the poll thread has ended.
+/// The stream of a source. It ends, and `over` is set, when `stop` is cancelled, when it has
+/// yielded an error, or when the poll thread has ended.
 pub(super) struct Records {
     records: mpsc::Receiver<Record>,
     // Records taken from the channel and not handed out yet, in reverse order.
@@ -38,8 +38,9 @@ impl Records {
         stream::unfold(self, |mut records| async move { Some((records.next().await?, records)) })
     }
 
-    /// Returns the next event. An error is yielded before the waiting records, because every record
-    /// handed out after it may be answered twice.
+    /// Returns the next event. Once the source has failed, yields the error instead of the records
+    /// that wait: they might be answered twice, because their offsets may not be committed any
+    /// more.
     async fn next(&mut self) -> Option<SourceItem> {
         while !self.over {
             if !self.stop.is_cancelled()
@@ -48,7 +49,7 @@ impl Records {
             {
                 match record.hand_out() {
                     Some(event) => return Some(Ok(event)),
-                    // Its partition no longer hands out records.
+                    // The record's assignment no longer hands out records.
                     None => continue,
                 }
             }

@@ -8,13 +8,15 @@
 //! time, its thread and its producer are given up, and a new producer with the same transactional
 //! id fences the old one.
 
+mod state;
 mod txn_error;
 mod worker;
 
+use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, Thread};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use forebay_stream::Failure;
@@ -22,10 +24,11 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
 
+use self::state::State;
 pub(super) use self::worker::Producer;
 use self::worker::{StagedReply, Worker};
 use super::group::Group;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::Error;
 use crate::sink::ReplyKind;
 
@@ -39,25 +42,12 @@ pub(crate) struct Transactions {
     commit_interval: Duration,
     timeout: Duration,
     consumer: Mutex<Option<Arc<BaseConsumer<Group>>>>,
-    // Generation of the current worker. An old worker sees another number here and stops.
-    generation: AtomicU64,
-    // Thread of the current worker, to wake it.
-    worker: Mutex<Option<Thread>>,
-    // Whether the worker may be asleep, so that it has to be woken when there is work.
+    state: Mutex<State>,
+    // Notified when the last worker has ended.
+    ended: Condvar,
+    // Whether the worker may be asleep, so that it has to be woken when there is work. Outside the
+    // lock, because it is looked at with each record that is settled.
     asleep: AtomicBool,
-    // Asks the worker to end.
-    stopped: AtomicBool,
-    // Whether no worker runs.
-    ended: AtomicBool,
-    // The blocking call that the worker is in, and the time by which it has to return.
-    call: Mutex<Option<(&'static str, Instant)>>,
-    // Number of the last flush that was requested, and of the last one that is complete.
-    flush: AtomicU64,
-    flushed: AtomicU64,
-    // Whether the partitions have to be rewound to their committed offsets.
-    rewind: AtomicBool,
-    // Whether a transaction failed whose records are not read again yet.
-    failed: AtomicBool,
     // Requests whose results the brokers refused, and why, until their offsets are committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
     // Whether `poison` has entries.
@@ -82,16 +72,9 @@ impl Transactions {
             commit_interval: settings.commit_interval,
             timeout: settings.timeout,
             consumer: Mutex::default(),
-            generation: AtomicU64::new(0),
-            worker: Mutex::default(),
+            state: Mutex::default(),
+            ended: Condvar::new(),
             asleep: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            ended: AtomicBool::new(true),
-            call: Mutex::default(),
-            flush: AtomicU64::new(0),
-            flushed: AtomicU64::new(0),
-            rewind: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
             poison: Mutex::default(),
             has_poison: AtomicBool::new(false),
         });
@@ -121,22 +104,22 @@ impl Transactions {
         consumer: &Arc<BaseConsumer<Group>>,
         producer: Producer,
     ) -> Result<(), Error> {
-        *lock(&self.consumer) = Some(Arc::clone(consumer));
+        *self.consumer.lock() = Some(Arc::clone(consumer));
         self.spawn(Some(producer))
     }
 
     /// Starts a worker of the current generation, which creates its producer if it is given none.
     fn spawn(self: &Arc<Self>, producer: Option<Producer>) -> Result<(), Error> {
-        // Pairs with the increment in `replace_stuck_worker`.
-        let generation = self.generation.load(Ordering::Acquire);
+        let generation = self.state.lock().start();
         let worker = Worker::new(Arc::clone(self), generation, producer);
-        // Pairs with the loads in `is_flushed` and `stop`.
-        self.ended.store(false, Ordering::Release);
         let thread = thread::Builder::new()
             .name("kafka-transactions".to_owned())
             .spawn(move || worker.run())
-            .map_err(Error::Thread)?;
-        *lock(&self.worker) = Some(thread.thread().clone());
+            .map_err(|error| {
+                self.state.lock().end(generation);
+                Error::Thread(error)
+            })?;
+        self.state.lock().set_worker(thread.thread().clone());
         Ok(())
     }
 
@@ -147,7 +130,7 @@ impl Transactions {
         // the worker has looked too early to find the caller's work, this swap sees `true` and
         // wakes it.
         if self.asleep.swap(false, Ordering::SeqCst)
-            && let Some(worker) = &*lock(&self.worker)
+            && let Some(worker) = self.state.lock().worker()
         {
             worker.unpark();
         }
@@ -161,7 +144,7 @@ impl Transactions {
 
     /// Returns the failure for a result to this request, if the brokers refused an earlier one.
     pub(crate) fn refusal(&self, partition: i32, offset: i64) -> Option<Failure> {
-        lock(&self.poison).get(&(partition, offset)).cloned()
+        self.poison.lock().get(&(partition, offset)).cloned()
     }
 
     // Called by the poll thread.
@@ -169,65 +152,50 @@ impl Transactions {
     /// Asks the worker to commit everything that can be committed now. Returns the number of this
     /// flush for [`is_flushed`](Self::is_flushed).
     pub(super) fn flush(&self) -> u64 {
-        // Pairs with the load in `Worker::run`: a turn that sees this number also sees the records
-        // that were settled before.
-        let number = self.flush.fetch_add(1, Ordering::AcqRel) + 1;
-        // Makes `wake` unpark the worker even if it waits with an open transaction. Pairs with the
-        // swap in `wake`.
+        let number = self.state.lock().request_flush();
+        self.wake_at_once();
+        number
+    }
+
+    /// Wakes the worker even if it waits with an open transaction.
+    fn wake_at_once(&self) {
+        // Pairs with the swap in `wake`.
         self.asleep.store(true, Ordering::SeqCst);
         self.wake();
-        number
     }
 
     /// Whether a flush is complete: committed or failed.
     pub(super) fn is_flushed(&self, number: u64) -> bool {
-        // Pair with the `fetch_max` in `Worker::run` and the store in `Worker::end`: a caller that
-        // sees the flush complete also sees its outcome.
-        self.flushed.load(Ordering::Acquire) >= number || self.ended.load(Ordering::Acquire)
+        self.state.lock().is_flushed(number)
     }
 
     /// Whether a transaction failed whose records are not read again yet.
     pub(super) fn has_failed(&self) -> bool {
-        // Pairs with the stores in `void`, `rewind_failed` and `Worker::try_commit`.
-        self.failed.load(Ordering::Acquire)
+        self.state.lock().has_failed()
     }
 
     /// Forgets a failed transaction. Returns whether there was one.
     pub(super) fn take_failure(&self) -> bool {
-        // Pairs with the stores in `void`, `rewind_failed` and `Worker::try_commit`.
-        self.failed.swap(false, Ordering::AcqRel)
+        self.state.lock().take_failure()
     }
 
     /// Whether the partitions have to be rewound to their committed offsets. A caller that gets
     /// `true` rewinds them or calls [`rewind_failed`](Self::rewind_failed). The failed transaction
     /// is forgotten, because its records are read as if for the first time.
     pub(super) fn take_rewind(&self) -> bool {
-        // Pairs with the stores in `Worker::recover` and `Worker::rebuild`: the transaction has
-        // ended before the partitions are rewound.
-        let rewind = self.rewind.swap(false, Ordering::AcqRel);
-        if rewind {
-            self.take_failure();
-        }
-        rewind
+        self.state.lock().take_rewind()
     }
 
     /// Notes that rewinding failed, so that it is tried again.
     pub(super) fn rewind_failed(&self) {
-        self.failed.store(true, Ordering::Release);
-        self.rewind.store(true, Ordering::Release);
+        self.state.lock().rewind_failed();
     }
 
     /// Replaces the worker if its blocking call is overdue.
     pub(super) fn replace_stuck_worker(self: &Arc<Self>) {
-        let overdue = {
-            let mut call = lock(&self.call);
-            call.take_if(|(_, until)| Instant::now() > *until)
-        };
-        let Some((call, _)) = overdue else { return };
+        let overdue = self.state.lock().replace_if_overdue(Instant::now());
+        let Some(call) = overdue else { return };
         tracing::error!(id = %self.id, "{call} did not return in time; a new producer takes over");
-        // Pairs with the loads in `Worker::is_replaced` and `watched_producer`: a worker that sees
-        // the new number stops and leaves `call` to its successor.
-        self.generation.fetch_add(1, Ordering::AcqRel);
         self.void();
         if let Err(error) = self.spawn(None) {
             self.shared.fail(error);
@@ -237,19 +205,13 @@ impl Transactions {
     /// Ends the worker, and waits up to two seconds for it.
     pub(super) fn stop(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
-        const CHECK_INTERVAL: Duration = Duration::from_millis(5);
-        // Pairs with the load in `Worker::is_over`.
-        self.stopped.store(true, Ordering::Release);
-        let until = Instant::now() + PATIENCE;
-        // Pairs with the store in `Worker::end`.
-        while !self.ended.load(Ordering::Acquire) && Instant::now() < until {
-            // As in `flush`, and again in each round, because the worker may have reset it.
-            self.asleep.store(true, Ordering::SeqCst);
-            self.wake();
-            thread::park_timeout(CHECK_INTERVAL);
-        }
+        self.state.lock().stop();
+        self.wake_at_once();
+        let mut state = self.state.lock();
+        self.ended.wait_while_for(&mut state, |state| !state.has_ended(), PATIENCE);
+        drop(state);
         // A consumer leaves its group only when the last reference to it is dropped.
-        lock(&self.consumer).take();
+        self.consumer.lock().take();
     }
 
     // Called by the worker, and by the poll thread when it replaces a worker.
@@ -257,8 +219,7 @@ impl Transactions {
     /// Voids everything in flight: later outcomes and replies are dropped, and the records are read
     /// again.
     fn void(&self) {
-        // Pair with the load in `has_failed` and the swap in `take_rewind`.
-        self.failed.store(true, Ordering::Release);
+        self.state.lock().fail();
         self.shared.revoke(&self.shared.assigned());
     }
 
@@ -269,7 +230,7 @@ impl Transactions {
         let partition = *partition;
         let offset = *offset;
         if output.reply.kind == ReplyKind::Result {
-            lock(&self.poison).insert((partition, offset), failure);
+            self.poison.lock().insert((partition, offset), failure);
             // Pairs with the load in `has_refused`.
             self.has_poison.store(true, Ordering::Release);
             return;
@@ -281,7 +242,7 @@ impl Transactions {
     /// Forgets refused results whose requests are committed.
     fn committed(&self, partition: i32, position: i64) {
         if self.has_refused() {
-            let mut poison = lock(&self.poison);
+            let mut poison = self.poison.lock();
             poison.retain(|(of, offset), _| *of != partition || *offset >= position);
             // Pairs with the load in `has_refused`.
             self.has_poison.store(!poison.is_empty(), Ordering::Release);
@@ -297,7 +258,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Transactions, lock};
+    use super::Transactions;
     use crate::source::shared::Shared;
     use crate::{Delivery, EmbeddedBroker, SinkConfig, SourceConfig};
 
@@ -318,14 +279,17 @@ mod tests {
             Transactions::connect(Arc::clone(&shared), client, None, settings, "id".to_owned())
                 .await
                 .unwrap();
-        // As if the worker were stuck in a call.
-        *lock(&transactions.call) = Some(("commit_transaction", Instant::now() + PATIENCE));
+        // As if a worker were stuck in a call.
+        let stuck = transactions.state.lock().start();
+        let enter =
+            |until| transactions.state.lock().begin_call(stuck, "commit_transaction", until);
+        enter(Instant::now() + PATIENCE);
         transactions.replace_stuck_worker();
         assert_eq!(shared.assigned(), [0], "the call is not overdue");
         let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
-        *lock(&transactions.call) = Some(("commit_transaction", past));
+        enter(past);
         transactions.replace_stuck_worker();
-        assert!(shared.assigned().is_empty(), "what is in flight is void");
+        assert!(shared.assigned().is_empty(), "everything in flight is void");
         let start = Instant::now();
         while !transactions.take_rewind() {
             assert!(start.elapsed() < PATIENCE, "no other producer took over");

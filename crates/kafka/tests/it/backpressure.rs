@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use crate::support::{Broker, PATIENCE, next, positions, start, take, unique};
 
 #[tokio::test]
-async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
+async fn at_most_max_in_flight_records_are_in_flight() {
     const BOUND: usize = 8;
     const COUNT: usize = 500;
     let broker = Broker::start();
@@ -20,7 +20,7 @@ async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
     let (mut events, handle) = start(config).await;
 
     let mut taken = take(&mut events, BOUND).await;
-    // Long enough for the source to pause, which drops the records that were fetched ahead.
+    // Waits long enough for the source to pause, which drops the records that were fetched ahead.
     let early = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
     assert!(early.is_err(), "handed out more than the bound");
     assert_eq!(handle.stats().in_flight, BOUND);
@@ -44,7 +44,7 @@ async fn no_more_than_the_bound_is_in_flight_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn records_that_are_held_stay_in_flight_but_do_not_stop_the_others() {
+async fn an_abandoned_record_does_not_stop_the_others() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     broker.fill(&topic, 1, 20).await;
@@ -61,7 +61,7 @@ async fn records_that_are_held_stay_in_flight_but_do_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn no_more_bytes_than_the_bound_are_in_flight() {
+async fn no_record_is_read_while_max_in_flight_bytes_are_in_flight() {
     const SIZE: usize = 10_000;
     let broker = Broker::start();
     let topic = broker.topic(1).await;
@@ -94,7 +94,7 @@ async fn no_more_bytes_than_the_bound_are_in_flight() {
 }
 
 #[tokio::test]
-async fn a_record_larger_than_the_bound_is_in_flight_alone() {
+async fn a_record_larger_than_max_in_flight_bytes_is_in_flight_alone() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     broker.fill_with(&topic, 1, 3, |_, n| format!("{n:010000}")).await;
@@ -110,7 +110,7 @@ async fn a_record_larger_than_the_bound_is_in_flight_alone() {
 }
 
 #[tokio::test]
-async fn a_partition_that_reaches_max_uncommitted_waits_and_the_others_go_on() {
+async fn a_partition_that_reaches_max_uncommitted_does_not_stop_the_others() {
     let broker = Broker::start();
     let topic = broker.topic(2).await;
     let group = unique("group");
@@ -140,7 +140,7 @@ async fn a_partition_that_reaches_max_uncommitted_waits_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
+async fn a_failure_that_nothing_answers_halts_only_its_partition() {
     let broker = Broker::start();
     let topic = broker.topic(2).await;
     let group = unique("group");
@@ -165,8 +165,8 @@ async fn a_failure_that_nothing_answers_halts_its_partition_and_no_other() {
             }
         }
     }
-    // Records written to the halted partition now are not read in the time that it takes to read
-    // the other.
+    // Of the records that are written now, those of the halted partition are not read while the
+    // others are.
     broker.fill(&topic, 2, 50).await;
     for _ in 0..50 {
         let event = next(&mut events).await;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Broker, PATIENCE, next, positions, start, start_until, take, unique};
 
 #[tokio::test]
-async fn closing_waits_for_the_records_that_were_handed_out_and_leaves_the_others() {
+async fn closing_waits_only_for_records_that_were_handed_out() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     let group = unique("group");
@@ -19,7 +19,7 @@ async fn closing_waits_for_the_records_that_were_handed_out_and_leaves_the_other
     let (mut events, handle) = start_until(broker.source(&topic, &group), &stop).await;
     let taken = take(&mut events, 5).await;
     stop.cancel();
-    assert!(events.next().await.is_none(), "nothing new once stopped");
+    assert!(events.next().await.is_none(), "a stopped source hands out no more records");
 
     let closing = tokio::spawn(handle.close(PATIENCE));
     for event in taken {
@@ -36,7 +36,7 @@ async fn closing_waits_for_the_records_that_were_handed_out_and_leaves_the_other
 }
 
 #[tokio::test]
-async fn closing_ends_at_its_deadline_and_reports_unsettled_records() {
+async fn closing_ends_at_its_deadline_if_records_are_not_settled() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     broker.fill(&topic, 1, 3).await;
@@ -61,16 +61,16 @@ async fn a_new_member_gets_the_partitions_at_once_after_another_has_closed() {
     let before = Instant::now();
     let (mut events, handle) = start(broker.source(&topic, &group)).await;
     next(&mut events).await.receipt.done();
-    // Not after the session timeout.
+    // The new member need not wait until the session of the closed one times out.
     assert!(before.elapsed() < Duration::from_secs(10), "took {:?}", before.elapsed());
     handle.close(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
-async fn closing_without_brokers_ends() {
+async fn closing_ends_if_no_broker_answers() {
     let mut broker = Broker::start();
     if broker.embedded.is_none() {
-        eprintln!("skipped: needs a broker that it may end");
+        eprintln!("skipped: the test stops its broker, which only works with the embedded one");
         return;
     }
     let topic = broker.topic(1).await;

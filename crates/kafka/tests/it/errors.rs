@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::support::{Broker, unique};
 
 #[tokio::test]
-async fn brokers_that_do_not_answer_are_an_error_within_seconds() {
+async fn connecting_fails_within_seconds_if_no_broker_answers() {
     let before = Instant::now();
     let error =
         Source::connect(SourceConfig::new("127.0.0.1:1", "requests", "group")).await.unwrap_err();
@@ -20,7 +20,7 @@ async fn brokers_that_do_not_answer_are_an_error_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_is_named() {
+async fn the_error_names_the_topic_that_does_not_exist() {
     let broker = Broker::start();
     let topic = unique("missing");
     let source = Source::connect(broker.source(&topic, "group")).await.unwrap_err();
@@ -32,7 +32,7 @@ async fn a_missing_topic_is_named() {
 }
 
 #[tokio::test]
-async fn an_option_that_librdkafka_does_not_know_is_named() {
+async fn the_error_names_the_option_that_librdkafka_does_not_know() {
     let mut config = SinkConfig::new("127.0.0.1:1", "replies");
     config.options.insert("lingr.ms".into(), "5".into());
     let error = anyhow::Error::from(Sink::connect(config).await.unwrap_err());

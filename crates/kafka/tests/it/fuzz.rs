@@ -1,4 +1,7 @@
-//! Records of arbitrary bytes, written without a client's checks and read by a source.
+//! Records of arbitrary bytes, read by a source. They are written with librdkafka directly, because
+//! rust-rdkafka accepts only header names in UTF-8.
+
+#![expect(unsafe_code, reason = "librdkafka is a C library")]
 
 use std::ffi::{CString, c_void};
 use std::ptr;
@@ -36,7 +39,7 @@ fn records() -> impl Strategy<Value = Raw> {
     (bytes(), bytes(), headers).prop_map(|(key, value, headers)| Raw { key, value, headers })
 }
 
-/// Writes a record to partition 0. rust-rdkafka's own producer accepts only names in UTF-8.
+/// Writes a record to partition 0.
 fn produce(producer: &BaseProducer, topic: &str, record: &Raw) {
     use sys::rd_kafka_vtype_t as Type;
     type Union = sys::rd_kafka_vu_s__bindgen_ty_1;
@@ -67,8 +70,8 @@ fn produce(producer: &BaseProducer, topic: &str, record: &Raw) {
         };
         argument(Type::RD_KAFKA_VTYPE_HEADER, Union { header })
     }));
-    // SAFETY: each argument has its type's member set, and the memory that it points to outlives
-    // the call, which copies it.
+    // SAFETY: each argument sets the union's member that belongs to its type. The memory that it
+    // points to outlives the call, which copies it.
     let error = unsafe {
         let client = producer.client().native_ptr();
         sys::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len())
@@ -77,7 +80,8 @@ fn produce(producer: &BaseProducer, topic: &str, record: &Raw) {
 }
 
 #[tokio::test]
-async fn fuzz_records_of_any_bytes_are_read_as_they_are() {
+async fn fuzz_records_of_any_bytes_are_read_unchanged() {
+    // Number of records that are written before they are read.
     const ROUND: u32 = 512;
     let broker = Broker::start();
     let topic = broker.topic(1).await;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::support::{Broker, PATIENCE, Record, positions, start, take, unique};
 
 #[tokio::test]
-async fn records_from_the_smallest_unsettled_one_on_are_read_again() {
+async fn a_restart_reads_again_from_the_smallest_unsettled_offset() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     let group = unique("group");
@@ -64,7 +64,7 @@ async fn a_running_source_commits_settled_records() {
 }
 
 #[tokio::test]
-async fn an_abandoned_record_holds_its_offset_and_is_not_waited_for() {
+async fn commits_stop_at_an_abandoned_record() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     let group = unique("group");
@@ -82,7 +82,7 @@ async fn an_abandoned_record_holds_its_offset_and_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_unanswered_failure_ends_the_source_and_is_named() {
+async fn a_failure_that_nothing_answers_ends_the_source() {
     let broker = Broker::start();
     let topic = broker.topic(1).await;
     let group = unique("group");
@@ -123,7 +123,7 @@ async fn a_refused_commit_is_repeated() {
     for event in taken {
         event.receipt.done();
     }
-    // No other record is settled, which would have led to another commit anyway.
+    // No other record is settled, so there is no new position that would cause a commit.
     let waiting = Instant::now();
     while broker.committed(&topic, &group, 1).get(&0) != Some(&5) {
         assert!(waiting.elapsed() < PATIENCE, "{:?}", broker.committed(&topic, &group, 1));

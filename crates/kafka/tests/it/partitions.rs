@@ -1,4 +1,4 @@
-//! A key's replies lie in the partition in which Java clients look for them.
+//! Replies are written to the partition that Java clients compute for their key.
 
 use bytes::Bytes;
 use forebay_kafka::{Reply, Sink, SinkConfig};
@@ -6,6 +6,7 @@ use forebay_stream::{Event, Meta, Receipt, Sink as _};
 
 use crate::support::Broker;
 
+/// Numbers of partitions of the topics.
 const COUNTS: [i32; 7] = [1, 2, 3, 4, 7, 12, 100];
 
 /// All 256 bytes.
@@ -19,9 +20,9 @@ const ALL: [u8; 256] = {
     all
 };
 
-/// Keys, and their partitions in topics with as many partitions as [`COUNTS`] says. Computed with
-/// `BuiltInPartitioner.partitionForKey` and `Utils.toPositive(Utils.murmur2(key)) % count` of
-/// kafka-clients 4.3.1, which agreed.
+/// Each key with its partitions in seven topics, whose numbers of partitions are [`COUNTS`].
+/// Computed with kafka-clients 4.3.1 in two ways that gave the same result:
+/// `BuiltInPartitioner.partitionForKey` and `Utils.toPositive(Utils.murmur2(key)) % count`.
 const PARTITIONS: &[(&[u8], [i32; 7])] = &[
     (b"", [0, 1, 0, 1, 2, 9, 81]),
     (b"a", [0, 0, 1, 0, 5, 4, 24]),
@@ -46,7 +47,7 @@ const PARTITIONS: &[(&[u8], [i32; 7])] = &[
 ];
 
 #[tokio::test]
-async fn a_reply_lies_in_the_partition_where_java_puts_its_key() {
+async fn a_reply_is_written_to_the_partition_that_java_computes_for_its_key() {
     let broker = Broker::start();
     for (column, count) in COUNTS.into_iter().enumerate() {
         let topic = broker.topic(count).await;

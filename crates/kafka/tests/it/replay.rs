@@ -136,7 +136,7 @@ async fn a_second_replay_sends_only_what_is_new() {
 }
 
 #[tokio::test]
-async fn letters_that_were_skipped_are_read_again_and_those_that_were_sent_are_not() {
+async fn the_next_replay_reads_only_letters_that_were_not_sent() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     topics.put("a", &["1", "2"]).await;
@@ -189,7 +189,7 @@ async fn a_replay_that_is_dropped_commits_nothing() {
 }
 
 #[tokio::test]
-async fn other_records_are_skipped_and_letters_from_other_topics_stay() {
+async fn letters_from_other_topics_are_left_for_another_replay() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     let elsewhere = letter("elsewhere", 0, "a", request("2"));
@@ -234,7 +234,7 @@ async fn a_letter_that_was_not_confirmed_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_letter_that_is_refused_stays_and_the_others_are_written() {
+async fn a_letter_that_the_brokers_refuse_does_not_stop_the_others() {
     let broker = Broker::start();
     let Some(narrow) = broker.topic_with(&[("max.message.bytes", "2000")]).await else { return };
     let topics = Topics::new(&broker).await;
@@ -272,14 +272,14 @@ async fn many_letters_of_several_partitions_are_replayed() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_and_the_dead_letters_topic_itself_are_errors() {
+async fn a_replay_does_not_connect_to_topics_that_cannot_work() {
     let broker = Broker::start();
     let topics = Topics::new(&broker).await;
     let itself = ReplayTo::Topic(SinkConfig::new(&broker.servers, &topics.letters));
     let error = Replay::connect(ReplayConfig { to: itself, ..topics.config() }).await.unwrap_err();
     assert!(matches!(error, Error::Setting { setting: "to", .. }), "{error}");
     if broker.embedded.is_some() {
-        eprintln!("skipped: the embedded broker makes every topic it is asked for");
+        eprintln!("skipped: the embedded broker creates every topic that it is asked for");
         return;
     }
     let letters = broker.source("no-such-topic", &topics.group);
@@ -290,7 +290,7 @@ async fn a_missing_topic_and_the_dead_letters_topic_itself_are_errors() {
     assert!(matches!(&error, Error::NoSuchTopic { topic, .. } if topic == "no-such-origin"));
 }
 
-/// A client may write any headers, and a replay passes them on.
+/// A client may write any headers, including those of a dead letter.
 #[test]
 fn a_request_cannot_pretend_to_be_a_letter_of_another_topic() {
     let forged = header("forebay-dead-letter-topic", Some(b"payments"));

@@ -53,7 +53,7 @@ async fn a_reply_carries_its_requests_key_and_headers_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_reply_continues_its_requests_trace_and_leaves_other_headers_as_they_are() {
+async fn a_valid_traceparent_is_the_only_header_of_a_request_that_its_reply_changes() {
     let broker = Broker::start();
     let replies = broker.topic(1).await;
     let mut sink = Sink::connect(SinkConfig::new(&broker.servers, &replies)).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_reply_that_the_brokers_refuse_fails_its_own_receipt_only() {
 async fn a_reply_that_is_not_confirmed_in_time_fails() {
     let mut broker = Broker::start();
     if broker.embedded.is_none() {
-        eprintln!("skipped: needs a broker that it may end");
+        eprintln!("skipped: the test stops its broker, which only works with the embedded one");
         return;
     }
     let replies = broker.topic(1).await;
@@ -159,7 +159,7 @@ async fn a_reply_that_is_not_confirmed_in_time_fails() {
 }
 
 #[tokio::test]
-async fn replies_keep_their_order_while_the_queue_is_full() {
+async fn replies_keep_their_order_when_the_queue_is_full() {
     const QUEUE: usize = 5;
     const COUNT: u32 = 2000;
     let broker = Broker::start();

@@ -104,7 +104,7 @@ async fn a_reply_goes_to_the_topic_and_the_partition_that_its_request_names() {
 }
 
 #[tokio::test]
-async fn a_bad_target_fails_a_result_and_sends_an_error_to_the_sinks_own_topic() {
+async fn if_the_target_cannot_be_used_results_fail_and_errors_go_to_the_sinks_own_topic() {
     let broker = Broker::start();
     let own = broker.topic(1).await;
     let other = broker.topic(2).await;
@@ -190,11 +190,11 @@ async fn topics_that_are_read_are_refused_even_if_all_topics_are_allowed() {
     ];
     assert_eq!(replies.close().await, expected);
     assert_eq!(broker.read(&other, 1).len(), 1);
-    assert!(broker.ends(&missing).is_empty(), "a request made a topic");
+    assert!(broker.ends(&missing).is_empty(), "a request created a topic");
 }
 
 #[tokio::test]
-async fn a_null_header_names_nothing_and_the_last_of_several_counts() {
+async fn null_headers_are_ignored_and_the_last_of_several_headers_counts() {
     let broker = Broker::start();
     let own = broker.topic(1).await;
     let other = broker.topic(2).await;

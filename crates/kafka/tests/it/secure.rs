@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::{Broker, PATIENCE, next, start, unique};
 
-/// The settings that the script printed.
+/// The settings that the script prints.
 struct Secure {
     sasl: String,
     tls: String,
@@ -23,7 +23,7 @@ impl Secure {
     /// Reads the settings from the environment. Prints that the test is skipped and returns `None`
     /// if they are not set.
     fn find() -> Option<Self> {
-        // Installs the log of failed tests, too.
+        // Called for its side effect: it makes failed tests show their log.
         Broker::start();
         let find = || {
             let [sasl, tls, ca, other_ca, user, password] =
@@ -94,7 +94,7 @@ async fn round_trip(brokers: &str, options: Options) {
 }
 
 #[tokio::test]
-async fn requests_and_replies_pass_with_tls_and_with_each_sasl_mechanism() {
+async fn requests_and_replies_are_delivered_with_tls_and_each_sasl_mechanism() {
     let Some(secure) = Secure::find() else { return };
     round_trip(&secure.tls, Secure::tls(&secure.ca)).await;
     round_trip(&secure.sasl, secure.sasl("PLAIN", &secure.password)).await;
@@ -116,7 +116,7 @@ async fn error(brokers: &str, options: Options) -> Error {
 }
 
 #[tokio::test]
-async fn credentials_that_are_refused_are_an_error_at_once_that_says_what_to_check() {
+async fn the_error_for_refused_credentials_says_what_to_check() {
     let Some(secure) = Secure::find() else { return };
     let secret = "hunter2-and-more";
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
@@ -136,7 +136,7 @@ async fn credentials_that_are_refused_are_an_error_at_once_that_says_what_to_che
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_verified_is_an_error_at_once_that_says_what_to_set() {
+async fn the_error_for_a_certificate_that_cannot_be_verified_says_what_to_set() {
     let Some(secure) = Secure::find() else { return };
     for ca in [&secure.other_ca, "probe"] {
         let error = error(&secure.tls, Secure::tls(ca)).await;

@@ -36,11 +36,11 @@ fn bytes(count: usize) -> Bytes {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_too_large_for_its_topic_fails_alone_among_many() {
+async fn a_reply_that_is_too_large_for_its_topic_does_not_fail_the_others() {
     let broker = Broker::start();
     let Some(topic) = broker.topic_with(&[("max.message.bytes", "10000")]).await else { return };
     let mut config = SinkConfig::new(&broker.servers, &topic);
-    // Queues all replies before the first request leaves.
+    // Makes librdkafka wait until all replies are queued, so that they share batches.
     config.options.insert("linger.ms".into(), "200".into());
     let values = (0..200).map(|number| bytes(if number % 50 == 7 { 20_000 } else { 1000 }));
     let expected = (0..200).map(|number| if number % 50 == 7 { "reply_too_large" } else { "done" });
@@ -49,7 +49,7 @@ async fn a_reply_that_is_too_large_for_its_topic_fails_alone_among_many() {
 }
 
 #[tokio::test]
-async fn requests_and_replies_may_be_larger_than_what_clients_fetch_and_send_by_default() {
+async fn requests_and_replies_may_be_larger_than_the_default_limits_of_clients() {
     const LARGE: usize = 5 << 20;
     let broker = Broker::start();
     let settings = [("max.message.bytes", "8388608")];
@@ -75,7 +75,7 @@ async fn requests_and_replies_may_be_larger_than_what_clients_fetch_and_send_by_
 
 #[tokio::test]
 async fn every_compression_codec_is_written_and_read() {
-    // The value fits into neither topic unless it is compressed.
+    // Neither topic accepts the value unless it is compressed.
     let value = bytes(200_000);
     let broker = Broker::start();
     for codec in ["gzip", "snappy", "lz4", "zstd"] {

@@ -53,7 +53,8 @@ impl Broker {
     pub(crate) fn source(&self, topic: &str, group: &str) -> SourceConfig {
         let mut config = SourceConfig::new(&self.servers, topic, group);
         config.options.insert("heartbeat.interval.ms".into(), "200".into());
-        // The embedded broker changes a group no sooner than a second before its session timeout.
+        // Short, because the embedded broker ends a rebalance only about a second before the
+        // session timeout has passed.
         config.options.insert("session.timeout.ms".into(), "6000".into());
         config.drain_timeout = Duration::from_millis(2500);
         config
@@ -93,8 +94,8 @@ impl Broker {
         self.write(topic, &records.collect::<Vec<_>>()).await;
     }
 
-    /// Writes `count` records to each of `partitions` partitions, with values made from partition
-    /// and number.
+    /// Writes `count` records to each of `partitions` partitions, with the values that `value`
+    /// returns for the partition and the number of the record.
     pub(crate) async fn fill_with(
         &self,
         topic: &str,
@@ -174,7 +175,8 @@ impl Broker {
         self.read_partitions(topic, partition..partition + 1, count)
     }
 
-    /// Reads the first `count` records of some of the topic's partitions, each in its order.
+    /// Reads the first `count` records of some of the topic's partitions. Records of the same
+    /// partition are in order.
     pub(crate) fn read_partitions(
         &self,
         topic: &str,

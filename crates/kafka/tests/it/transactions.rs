@@ -37,8 +37,8 @@ pub(crate) fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) 
     config
 }
 
-/// Answers a request as its value says: `bad:7` fails, `grow` gets a reply that is larger than the
-/// brokers accept. `slow:7`, which takes 50 ms, is handled by the caller.
+/// Answers a request with its own value, except that values beginning with `bad` fail and `grow`
+/// gets a reply that is larger than the brokers accept.
 fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
     let value = value.expect("a value");
     match &value[..] {
@@ -48,10 +48,12 @@ fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
     }
 }
 
-/// A member of the group that answers each request with its own value, in any order.
+/// A member of the group that answers each request as [`answer`] does, in any order. Values
+/// beginning with `slow` take 50 ms.
 pub(crate) struct Member {
     pub(crate) handle: SourceHandle,
-    /// While it has no permit, requests whose values begin with `held` are not answered.
+    /// While this semaphore has no permit, requests whose values begin with `held` are not
+    /// answered.
     pub(crate) gate: Arc<Semaphore>,
     running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
@@ -122,7 +124,7 @@ impl Member {
     }
 }
 
-/// Returns how often each value was committed.
+/// Returns how often each reply was committed, by its value.
 fn counts(broker: &Broker, topic: &str, least: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for record in broker.read_committed(topic, least) {
@@ -139,7 +141,7 @@ fn assert_once(counts: &BTreeMap<String, usize>, expected: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_is_answered_once_and_committed_with_its_answer() {
+async fn every_request_is_answered_once() {
     let Some(broker) = broker() else { return };
     let requests = broker.topic(4).await;
     let replies = broker.topic(4).await;
@@ -159,7 +161,7 @@ async fn every_request_is_answered_once_and_committed_with_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_stand_in_the_order_of_their_requests() {
+async fn replies_are_written_in_the_order_of_their_requests() {
     let Some(broker) = broker() else { return };
     let requests = broker.topic(1).await;
     let replies = broker.topic(1).await;
@@ -216,8 +218,7 @@ async fn every_request_is_answered_once_while_members_join_crash_and_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_is_too_large_for_the_brokers_becomes_an_error_and_the_others_are_written_once()
- {
+async fn a_reply_that_is_too_large_for_the_brokers_becomes_an_error_reply() {
     let Some(broker) = broker() else { return };
     let requests = broker.topic(1).await;
     let replies = broker.topic(1).await;
@@ -257,7 +258,7 @@ async fn one_of_two_sources_with_the_same_transactional_id_ends() {
     }
     let (ended, other) = if a.running.is_finished() { (a, b) } else { (b, a) };
     let error = ended.handle.close(PATIENCE).await;
-    // The error came from the stream, or comes from the handle.
+    // The handle returns the source's error only if the stream has not yielded it.
     if let Err(error) = error {
         assert!(matches!(error, Error::Fenced { .. } | Error::Uncommitted { .. }), "{error}");
     }

@@ -1,8 +1,10 @@
 //! Errors of transactional calls and their effects: one test for each row of the table in
 //! docs/reliability.md.
 //!
-//! librdkafka's mock cluster answers as it is told to. It keeps no transactions, so a reader also
-//! sees the records of aborted ones. That shows here whether a transaction was aborted.
+//! The tests use librdkafka's mock cluster, which returns the errors that a test asks for. It does
+//! not implement transactions, so a reader also sees the records of aborted ones. A reply that is
+//! read twice therefore shows that a transaction was aborted or abandoned and its replies were
+//! written again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,15 +18,14 @@ use tokio::time::Instant;
 use crate::support::{Broker, PATIENCE, unique};
 use crate::transactions::{Member, exactly_once};
 
-/// How often the replies of a transaction were written that met with an error and was committed in
-/// the end.
+/// How often replies were written if an error happened in their transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     /// librdkafka repeated the request, or the replies had not been written when the transaction
     /// was given up.
     Once,
-    /// The transaction was aborted or left to a new producer, and its replies are in another one
-    /// too.
+    /// The transaction was aborted, or ended by a new producer, after its replies had been written.
+    /// Another transaction has written them again.
     Again,
 }
 
@@ -63,7 +64,7 @@ impl Lab {
         self.broker.fill_with(&self.requests, 1, 5, |_, n| format!("held:{}", first + n)).await;
     }
 
-    /// Waits until `count` requests have a reply. The last of them is behind all others.
+    /// Waits until `count` different requests have a reply.
     fn await_replies(&self, count: usize) {
         let start = Instant::now();
         loop {
@@ -98,12 +99,13 @@ impl Lab {
         member
     }
 
-    /// Lets the member go on, and returns how often it wrote the replies to the second five
-    /// requests.
+    /// Lets the member answer the requests 5 to 9, which `ask` has sent, and returns how often it
+    /// wrote their replies.
     async fn go_on(&self, member: Member) -> usize {
         member.gate.add_permits(1);
         self.await_replies(10);
-        // The replies to these come after all others, however often the others are written.
+        // The replies to these requests come after all others, also after those that are written
+        // again. So once they are read, the others are complete.
         self.ask(10).await;
         self.await_replies(15);
         member.close().await;
@@ -113,7 +115,8 @@ impl Lab {
     }
 }
 
-/// Makes the brokers answer a kind of request with an error while a transaction is under way.
+/// Makes the brokers answer requests of the kind `api` with an error, `times` times, while a
+/// transaction is under way. Asserts how often its replies are written.
 async fn row(api: Api, code: Code, times: usize, expected: Written) {
     let lab = Lab::new(1);
     let member = lab.member().await;

@@ -1,5 +1,6 @@
 //! `Weights`: loads the tensors of a safetensors file as Burn layers.
 
+use std::fmt;
 use std::path::Path;
 
 use burn::module::Param;
@@ -16,6 +17,15 @@ pub struct Weights<'a> {
     tensors: SafeTensors<'a>,
     device: &'a Device,
     precision: Precision,
+}
+
+impl fmt::Debug for Weights<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weights")
+            .field("path", &self.path)
+            .field("precision", &self.precision)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads the file at `path`.

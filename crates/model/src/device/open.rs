@@ -1,6 +1,6 @@
 //! Opening an adapter through Burn, once per process.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use burn::tensor::Device;
 use cubecl_environment::config::RuntimeConfig as _;
@@ -15,7 +15,7 @@ use crate::Error;
 static OPENED: Mutex<Vec<(Adapter, Device)>> = Mutex::new(Vec::new());
 
 pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut opened = OPENED.lock();
     if let Some((_, device)) = opened.iter().find(|(seen, _)| seen == adapter) {
         return Ok(device.clone());
     }

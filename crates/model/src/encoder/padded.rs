@@ -4,34 +4,36 @@ use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::Precision;
 
-/// Added to the attention scores of padding. Large enough that `exp` makes it zero, small enough
-/// that a sum with any score stays finite even in f16, so that no row ever becomes NaN.
+/// Added to the attention scores of padding. So far below 0 that `exp` of it is 0, but so near that
+/// its sum with any score stays finite even in f16: a row of nothing but infinities would become
+/// NaN.
 const MASKED: f32 = -3e4;
 
 /// Token ids of several texts, each padded to the length of the rectangle, `[rows, length]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Padded {
     ids: Vec<i32>,
-    /// Number of tokens in each row that are not padding; at least 1.
+    /// Number of tokens in each row that are not masked; at least 1.
     lengths: Vec<usize>,
     length: usize,
     always_masked: bool,
 }
 
-/// How attention leaves padding out.
+/// The way in which attention leaves padding out. It decides whether attention may run as one fused
+/// kernel ("flash attention") or as separate kernels for its products and its softmax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masking {
-    /// A number is added to the scores. Every backend computes this the same way, in separate
-    /// kernels.
+    /// A large negative number is added to the scores of padding. Attention then always runs as
+    /// separate kernels, which every backend has.
     Bias,
-    /// Booleans mark padding. Fused kernels ("flash attention") take them, if a GPU's backend has
-    /// such kernels.
+    /// Booleans mark padding. Attention then runs as one fused kernel, if Burn has one for the
+    /// device.
     Boolean,
 }
 
 impl Masking {
-    /// Returns the fastest masking that keeps the precision: fused kernels multiply in f16, which
-    /// loses precision unless everything else is in f16 too.
+    /// Returns the fastest masking that loses no precision. Fused kernels multiply in f16, so they
+    /// are used only if everything else is in f16 too, and only if `flash_attention` allows them.
     #[must_use]
     pub fn fastest(precision: Precision, flash_attention: bool) -> Self {
         if flash_attention && precision == Precision::F16 { Self::Boolean } else { Self::Bias }
@@ -50,13 +52,16 @@ pub enum AttentionMask {
 impl Padded {
     /// Pads `texts` to `rows` rows of `length` tokens with the token `padding`.
     ///
-    /// Rows beyond the texts hold padding only and count as one token, so that their attention is
-    /// defined. With `always_masked` the mask is applied even if nothing is padded, so that all
-    /// batches of one shape run the same kernels.
+    /// If there are fewer texts than rows, the other rows hold only padding. The first token of
+    /// these rows is not masked, because a softmax over nothing is not defined.
+    ///
+    /// If `always_masked` is set, there is a mask even if nothing is padded. Otherwise a full batch
+    /// would run other kernels than a padded one of the same shape: kernels that the warm-up has
+    /// neither compiled nor checked.
     ///
     /// # Panics
     ///
-    /// If there are more texts than rows, or a text is longer than `length` or empty.
+    /// If there are more texts than rows, or if a text is empty or longer than `length`.
     #[must_use]
     pub fn new(
         texts: &[&[u32]],
@@ -89,8 +94,8 @@ impl Padded {
         Tensor::from_data(TensorData::new(self.ids.clone(), self.shape()), device)
     }
 
-    /// Returns the mask of the padding, or `None` if nothing is padded and the mask is not
-    /// `always_masked`. A bias is in `precision`.
+    /// Returns the mask of the padding, or `None` if nothing is padded and `always_masked` is not
+    /// set. The numbers of [`Masking::Bias`] are in `precision`.
     #[must_use]
     pub fn attention_mask(
         &self,
@@ -125,8 +130,8 @@ impl Padded {
         Tensor::from_data(TensorData::new(values, [rows, 1, length]), device)
     }
 
-    /// Returns a bias that lowers padding, `[rows, length, 1]`, so that padding is never the
-    /// maximum.
+    /// Returns what to add to the token vectors before max pooling, `[rows, length, 1]`: 0 for
+    /// tokens, a large negative number for padding, so that padding is never the maximum.
     #[must_use]
     pub fn padding_bias(&self, device: &Device) -> Tensor<3> {
         let [rows, length] = self.shape();
@@ -134,7 +139,8 @@ impl Padded {
         Tensor::from_data(TensorData::new(values, [rows, length, 1]), device)
     }
 
-    /// Returns one value per token: `token` of the text's length, or `padding`.
+    /// Returns one value per place of the rectangle: `token(length)` for each token of a text of
+    /// that length, `padding` for padding.
     fn per_token<T: Copy>(&self, token: impl Fn(usize) -> T, padding: T) -> Vec<T> {
         let row = |&length: &usize| {
             let tokens = std::iter::repeat_n(token(length), length);
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_has_no_weight_and_an_empty_row_counts_as_one_token() {
+    fn all_padding_is_masked_except_for_the_first_token_of_an_empty_row() {
         let device = burn::tensor::Device::flex();
         let batch = Padded::new(&[&[5, 6], &[7]], [3, 2], 9, false);
         let tokens = batch.tokens(&device).try_into_vec_as::<i32>().unwrap();
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_rectangle_needs_no_mask() {
+    fn a_full_rectangle_has_a_mask_only_if_it_is_always_masked() {
         let device = burn::tensor::Device::flex();
         let batch = Padded::new(&[&[5, 6]], [1, 2], 9, false);
         assert!(bias(&batch, &device).is_none() && boolean(&batch, &device).is_none());

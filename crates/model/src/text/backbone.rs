@@ -1,4 +1,4 @@
-//! `Backbone`: the encoder in the form that suits its device.
+//! `Backbone`: a model's encoder, in the implementation for its device.
 
 use std::future;
 
@@ -23,8 +23,8 @@ pub(super) enum Backbone {
     Cpu(Box<CpuEncoder>),
 }
 
-/// The numbers of a run, one row for each text followed by one for each row of padding, and the
-/// width of a row.
+/// The future result of a run: its numbers, row by row, and the width of a row. There is one row for
+/// each text, followed by one for each row of the rectangle that holds only padding.
 pub(super) type Rows = BoxFuture<'static, Result<(Vec<f32>, usize), Failure>>;
 
 impl Backbone {
@@ -33,8 +33,8 @@ impl Backbone {
         matches!(self, Self::Padded { .. })
     }
 
-    /// Starts a run over texts that fit `shape`, `[rows, tokens]`. The rows may be awaited on any
-    /// thread.
+    /// Starts a run over `texts`, which must fit into the rectangle `shape`, `[rows, tokens]`. The
+    /// result may be awaited on any thread.
     pub(super) fn launch(&self, reduce: &Reduce, texts: &[&[u32]], shape: [usize; 2]) -> Rows {
         match self {
             Self::Padded { encoder, masking, padding } => {
@@ -42,7 +42,8 @@ impl Backbone {
                 let hidden = encoder.forward(&batch, *masking);
                 let rows = reduce.forward(hidden, &batch).into_data_async();
                 let mut rows = Box::pin(rows);
-                // The first poll queues the read on the device now, ahead of any later work.
+                // The first poll queues the transfer of the rows on the device. It is done here, so
+                // that the transfer comes before the work of later runs and need not wait for it.
                 let early = rows.as_mut().now_or_never();
                 let read = async move {
                     let rows = match early {
@@ -63,6 +64,7 @@ impl Backbone {
     }
 }
 
+/// Returns the numbers of `rows` rows, with the width of a row.
 fn with_width(values: Vec<f32>, rows: usize) -> (Vec<f32>, usize) {
     let width = values.len() / rows;
     (values, width)

@@ -1,7 +1,8 @@
-//! `TextHandle`: a text model on its own threads, callable from any task.
+//! `TextHandle`: a handle to a text model that runs on its own threads.
 
+use parking_lot::Mutex;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use forebay_stream::batching::CostModel;
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
@@ -10,7 +11,8 @@ use futures::future::{join_all, try_join_all};
 use super::{TextFrontend, TextModel, TextModelOptions, TextOutput, Tokens};
 use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp};
 
-/// A text model on its own threads; texts are tokenised on the caller's runtime.
+/// A handle to a text model that runs on its own threads, callable from any task. Texts are
+/// tokenised on the caller's runtime.
 ///
 /// In a flow, [`tokenize`](Self::tokenize) each text, gather the tokens into batches by their
 /// lengths and the model's [`costs`](Self::costs), and run the batches:
@@ -97,12 +99,14 @@ impl TextHandle {
         self.replicas.describe()
     }
 
-    /// Waits until the last replica's thread has ended although handles exist, and returns why.
+    /// Waits until the threads of all replicas have ended because their models could not be
+    /// rebuilt, and returns why.
     pub async fn closed(&self) -> Failure {
         self.replicas.closed().await
     }
 
-    /// Returns the cost model of the device; with several replicas, that of the first.
+    /// Returns the model's cost model, which predicts how long a batch takes. If there are several
+    /// replicas, it is that of the first one.
     #[must_use]
     pub fn costs(&self) -> Arc<CostModel> {
         Arc::clone(&self.frontend.costs)
@@ -110,13 +114,13 @@ impl TextHandle {
 
     /// Returns the token ids of one text.
     ///
-    /// Tokenises on another task, so that several texts are tokenised in parallel.
+    /// Runs on a separate task, so that several texts can be tokenised in parallel.
     ///
     /// # Errors
     ///
     /// `text_too_long`, or `invalid_text` if the text cannot be tokenised.
     pub async fn tokenize(self, text: String) -> Result<Tokens, Failure> {
-        // Bytes. Longer texts would block the runtime's thread for too long.
+        // In bytes. Tokenising a longer text would block a thread of the runtime for too long.
         const LONG: usize = 16 * 1024;
         let tokenizer = Arc::clone(&self.frontend.tokenizer);
         let is_long = text.len() > LONG;
@@ -132,6 +136,7 @@ impl TextHandle {
     }
 }
 
+/// Spawns one replica, and returns its handle with the parts that callers use.
 async fn spawn_one<P: FnMut(WarmUp) + Send + 'static>(
     name: String,
     options: TextModelOptions,
@@ -142,20 +147,20 @@ async fn spawn_one<P: FnMut(WarmUp) + Send + 'static>(
         let frontend = Arc::clone(&frontend);
         move || {
             let mut model = TextModel::load(&options)?;
-            // Callers hold the first load's cost model, so a model that is loaded again continues
-            // with it.
+            // Callers keep the cost model of the first load. So a model that is loaded again
+            // replaces its own cost model with that one.
             model.frontend = frontend.get_or_init(|| model.frontend.clone()).clone();
             Ok(model)
         }
     };
-    let report = move |step| on_warm_up.lock().unwrap_or_else(PoisonError::into_inner)(step);
+    let report = move |step| on_warm_up.lock()(step);
     let handle = ModelHandle::spawn(&name, build, report).await?;
     let frontend = frontend.get().cloned().ok_or(Error::Stopped)?;
     Ok((frontend, handle))
 }
 
-/// Returns how many threads each replica computes with, or `None` for all cores if there is only
-/// one.
+/// Returns how many threads each replica computes with on the CPU: its share of the cores. `None` if
+/// there is only one replica, which uses all cores.
 fn threads_each(replicas: usize) -> Option<NonZeroUsize> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if replicas > 1 { NonZeroUsize::new((cores / replicas).max(1)) } else { None }
@@ -184,8 +189,8 @@ impl MapBatch<Tokens> for TextHandle {
 impl MapBatch<String> for TextHandle {
     type Output = TextOutput;
 
-    /// Tokenises the texts in parallel. A text that cannot be tokenised fails alone and does not
-    /// reach the model.
+    /// Tokenises the texts in parallel and calls the model. A text that cannot be tokenised fails
+    /// without affecting the others, and is not given to the model.
     async fn call(&self, batch: Batch<String>) -> BatchResult<TextOutput> {
         let tokens = join_all(batch.iter().map(|text| self.clone().tokenize(text.clone()))).await;
         let good: Vec<_> = tokens.iter().flatten().cloned().collect();

@@ -20,7 +20,8 @@ use crate::cpu::cpu_encoder;
 use crate::encoder::{Encoder, Head, Masking};
 use crate::{Architecture, Error, SelectedDevice};
 
-/// Reads the small files first, so that a wrong directory fails before a device is opened.
+/// Loads a text model. Reads the small files first, so that a wrong directory fails before a device
+/// is opened.
 pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let directory = &options.path;
     let config = JsonFile::read(&directory.join("config.json"))?;
@@ -53,8 +54,8 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
     let memory = Memory {
-        // Bytes in f32, whatever the precision: if a lower precision computes wrong results, the
-        // warm-up falls back to f32.
+        // The size of an f32, whatever the precision is: if a lower precision gives wrong results,
+        // the warm-up switches to f32.
         number: 4,
         token: sizes.feed_forward.max(3 * sizes.hidden) as u64,
         pair: sizes.heads as u64,
@@ -104,6 +105,7 @@ fn cpu_options(options: &TextModelOptions) -> forebay_cpu_encoder::Options {
     forebay_cpu_encoder::Options { threads: options.threads, precision }
 }
 
+/// Refuses a precision that the device does not support.
 fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), Error> {
     let can = match precision {
         Precision::F32 => true,
@@ -116,7 +118,7 @@ fn check_precision(precision: Precision, device: &SelectedDevice) -> Result<(), 
     Err(Error::Precision { asked: precision, device: device.reason().to_owned() })
 }
 
-/// Infers the task from the class that the weights were saved from, such as
+/// Infers the task from the name of the model's class in transformers, such as
 /// `BertForSequenceClassification`.
 fn infer_task(config: &JsonFile) -> Result<Task, Error> {
     let classes = config.get("architectures").and_then(Value::as_array);
@@ -130,8 +132,8 @@ fn infer_task(config: &JsonFile) -> Result<Task, Error> {
     Err(Error::UnknownTask { path: config.path().into() })
 }
 
-/// Reads the labels in the order of their classes and how they are scored, with the same rules as
-/// the pipeline of transformers.
+/// Reads a classifier's labels, in the order of its classes. If the options do not say how to score
+/// them, this is decided by the same rules as in the pipelines of the library transformers.
 fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, Error> {
     let none = || Error::NoLabels { path: config.path().into() };
     let names = config.get("id2label").and_then(Value::as_object).ok_or_else(none)?;
@@ -159,7 +161,7 @@ fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, E
     Ok(Labels { names, scores: scores.unwrap_or(default_scores), top_k })
 }
 
-/// Rejects options of the other task, because they would have no effect.
+/// Refuses options that do not belong to `task`, because they would have no effect.
 fn check_options(options: &TextModelOptions, task: Task) -> Result<(), Error> {
     let embedding = &options.embedding;
     let classification = &options.classification;

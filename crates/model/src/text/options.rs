@@ -25,8 +25,8 @@ pub struct TextModelOptions {
     /// Most tokens in one text, including the special tokens; by default the limit in the model's
     /// files.
     pub max_tokens: Option<NonZeroUsize>,
-    /// Most texts in one run on a GPU. The warm-up compiles shapes up to this size, and larger
-    /// batches are run in parts.
+    /// Most texts that a GPU computes in one run. The warm-up compiles kernels for up to this number
+    /// of texts, and a larger batch is computed in several runs.
     pub max_batch: NonZeroUsize,
     /// Number of threads that compute on the CPU; by default one for each core.
     pub threads: Option<NonZeroUsize>,
@@ -36,9 +36,9 @@ pub struct TextModelOptions {
     pub flash_attention: bool,
     /// Text that is put before every text, such as `query: ` for models that were trained with it.
     pub prompt: String,
-    /// Settings of an embedding.
+    /// Settings that apply only to the task `text-embedding`.
     pub embedding: EmbeddingOptions,
-    /// Settings of a classification.
+    /// Settings that apply only to the task `text-classification`.
     pub classification: ClassificationOptions,
 }
 
@@ -46,36 +46,38 @@ pub struct TextModelOptions {
 /// their file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// `f32`: any device.
+    /// `f32`: supported by every device.
     #[default]
     F32,
-    /// `f16`: GPUs. Half the memory and up to twice the speed of f32; results differ in the fourth
-    /// digit.
+    /// `f16`: only for GPUs. Takes half the memory of f32 and is up to twice as fast; results differ
+    /// in the fourth digit.
     F16,
-    /// `bf16`: the CPU, for products with weights. Faster than f32 on AMD processors with
-    /// AVX512-BF16 and slower on others; results differ in the third digit.
+    /// `bf16`: only for the CPU, which uses it for products with weights. Faster than f32 on AMD
+    /// processors with AVX512-BF16, and slower on others; results differ in the third digit.
     Bf16,
 }
 
 impl Precision {
     pub(crate) fn dtype(self) -> FloatDType {
         match self {
-            // Burn's weights stay in f32 for bf16, because the CPU encoder converts them itself.
+            // If the precision is bf16, Burn still loads the weights in f32, because the CPU encoder
+            // converts them itself.
             Self::F32 | Self::Bf16 => FloatDType::F32,
             Self::F16 => FloatDType::F16,
         }
     }
 }
 
-/// How token vectors become the text's vector. Settings that are left out are taken from the
+/// How a text's token vectors become its vector. Settings that are left out are taken from the
 /// model's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmbeddingOptions {
-    /// How token vectors are pooled; the mean if the files do not say.
+    /// How token vectors are pooled; the mean if the files do not have this setting.
     pub pooling: Option<PoolingMode>,
-    /// Whether the vector is scaled to length 1; true if the files do not say.
+    /// Whether the vector is scaled to length 1; true if the files do not have this setting.
     pub normalize: Option<bool>,
-    /// How many of the vector's first components are kept, before it is scaled; by default all.
+    /// The number of components that the vector is shortened to before it is scaled; by default it
+    /// is not shortened.
     pub dimensions: Option<NonZeroUsize>,
 }
 
@@ -113,8 +115,8 @@ pub enum Scores {
 }
 
 impl TextModelOptions {
-    /// Returns the model at `path` with every option at its default: an automatically chosen
-    /// device, no truncation, at most 64 texts in one run.
+    /// Returns the options for the model at `path`, with all others at their defaults: for example,
+    /// an automatically chosen device, no truncation, at most 64 texts in one run.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");

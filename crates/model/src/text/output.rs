@@ -22,7 +22,8 @@ pub enum TextOutput {
     Labels(Vec<Label>),
     /// `{"embedding": [..]}`.
     Embedding {
-        /// The text's vector, of length `hidden` or `dimensions`.
+        /// The text's vector. It is as long as the model's hidden size, or as the setting
+        /// `dimensions` if that is set.
         embedding: Vec<f32>,
     },
 }
@@ -32,19 +33,20 @@ pub enum TextOutput {
 pub struct Label {
     /// The label's name.
     pub label: String,
-    /// Its score: a probability from 0 to 1, or the logit for [`Scores::None`].
+    /// The label's score: the logit if the setting `scores` is [`Scores::None`], otherwise a
+    /// probability from 0 to 1.
     pub score: f32,
 }
 
 /// The step from the encoder's token vectors to one row of numbers for each text.
 pub(super) enum Reduce {
-    /// Computes one logit for each label.
+    /// A classifier's head, which computes one logit for each label.
     Head(Box<Head>),
-    /// Computes one vector.
+    /// The pooling of an embedding, which computes one vector.
     Pooling(Pooling),
 }
 
-/// The step from a row of numbers to an output.
+/// The step from a text's row of numbers to its output.
 pub(super) enum Answers {
     Labels(Labels),
     Vector(Pooling),
@@ -60,7 +62,7 @@ impl Reduce {
         }
     }
 
-    /// How the CPU encoder pools a text's token vectors for this step.
+    /// Returns how the CPU encoder has to pool a text's token vectors for this step.
     pub(super) fn pool(&self) -> Pool {
         match self {
             Self::Head(_) => Pool::First,
@@ -68,8 +70,9 @@ impl Reduce {
         }
     }
 
-    /// Like [`forward`](Self::forward), from vectors that are already pooled by
-    /// [`pool`](Self::pool), `[rows, hidden]`.
+    /// Does the same as [`forward`](Self::forward) when the CPU encoder has already pooled the
+    /// tokens in the way that [`pool`](Self::pool) returns. `pooled` has the shape `[rows,
+    /// hidden]`; the result has one row for each text, like that of `forward`.
     pub(super) fn forward_pooled(
         &self,
         pooled: Vec<f32>,
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_does_not_overflow_and_a_tie_goes_to_the_first_class() {
+    fn softmax_gives_valid_probabilities_for_extreme_and_equal_logits() {
         let softmax = labels(Scores::Softmax, 0);
         let even = softmax.output(&[1000.0, 1000.0, -1000.0]);
         assert_eq!(even, TextOutput::Label(label("low", 0.5)));
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn regression_returns_the_logits_unchanged() {
+    fn with_scores_none_the_score_is_the_logit() {
         let number = labels(Scores::None, 0).output(&[-3.0, -2.5, -9.0]);
         assert_eq!(number, TextOutput::Label(label("middle", -2.5)));
     }

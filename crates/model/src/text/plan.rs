@@ -1,21 +1,23 @@
-//! Cutting a batch into parts, each of which is one run on the device.
+//! Cutting a batch into parts, each of which is computed in one run of the device, and choosing the
+//! shapes that a GPU computes.
 
 use std::num::NonZeroUsize;
 
 use forebay_stream::batching::{BatchLoad, CostModel, Shapes, split};
 
-/// Lengths, in tokens, that the texts of a GPU's batch are rounded up to.
+/// Lengths in tokens. A GPU pads all texts of a run to one of these lengths.
 const LENGTHS: [u64; 9] = [16, 32, 64, 96, 128, 192, 256, 384, 512];
-/// Numbers of texts that a GPU's batches are rounded up to.
+/// Numbers of texts. A GPU's run is filled up to one of these sizes with rows of padding.
 const SIZES: [u64; 18] =
     [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 /// Most tokens in one run on a GPU, including padding. At this size the fixed cost of a run is
 /// negligible.
 const MAX_AREA: u64 = 16_384;
-/// Most bytes of one intermediate result of the encoder on a GPU. A few of these exist at a time.
+/// Most bytes of one intermediate result of the encoder on a GPU. A few intermediate results are in
+/// memory at the same time.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Texts of one run.
+/// The texts of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Positions of the texts in the batch, shortest text first.
@@ -36,7 +38,7 @@ pub(super) fn parts(mut texts: Vec<(usize, u64)>, costs: &CostModel) -> Vec<Part
     parts.collect()
 }
 
-/// The memory that a rectangle takes on a device.
+/// The sizes of an encoder that decide how much memory a run takes on a GPU, and the GPU's limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     /// Bytes per number.
@@ -50,6 +52,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Returns whether the largest intermediate result of a run with this shape is within the limit.
     fn holds(self, [rows, length]: [u64; 2]) -> bool {
         let tokens = rows.saturating_mul(length);
         let scores = tokens.saturating_mul(length).saturating_mul(self.pair);
@@ -58,8 +61,9 @@ impl Memory {
     }
 }
 
-/// Returns the rectangles of a GPU. There are few, because the GPU compiles and tunes its kernels
-/// for each one.
+/// Returns the shapes that a GPU computes: each of the `SIZES` up to `max_batch` with each of the
+/// `LENGTHS` up to `max_tokens`, if it fits into memory. There are few, because kernels are compiled
+/// and tuned for each shape.
 pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let max_batch = max_batch.get() as u64;
     let max_tokens = max_tokens as u64;
@@ -71,8 +75,8 @@ pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory)
     Shapes::ladder(rungs(&SIZES, max_batch), rungs(&LENGTHS, max_tokens), fits)
 }
 
-/// Returns the only rectangle of a software GPU, on which compiling takes much longer than
-/// computing.
+/// Returns the only shape that a software GPU computes. There is one, because on these GPUs
+/// compiling takes much longer than computing.
 pub(super) fn single(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let length = max_tokens as u64;
     let rows = (1..=max_batch.get() as u64).rev().find(|&rows| memory.holds([rows, length]));
@@ -88,7 +92,7 @@ mod tests {
 
     use super::{Memory, ladder, parts, single};
 
-    /// `MiniLM` in f32 on a device without a limit.
+    /// The sizes of `MiniLM` in f32, on a device without a limit.
     const MEMORY: Memory = Memory { number: 4, token: 1536, pair: 12, most: u64::MAX };
 
     fn rows(count: usize) -> NonZeroUsize {
@@ -99,7 +103,8 @@ mod tests {
         lengths.iter().copied().enumerate().collect()
     }
 
-    /// A device on which a call costs as much as 100 tokens.
+    /// Returns the cost model of a device on which each run costs as much as 100 tokens, in addition
+    /// to its tokens.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 16), (8, 16), (1, 256), (8, 256)] {
@@ -110,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn short_and_long_texts_share_a_part_only_without_padding() {
+    fn short_and_long_texts_are_in_one_part_only_if_nothing_is_padded() {
         let lengths = with_positions(&[250, 5, 251, 5]);
         let all: Vec<_> = parts(lengths.clone(), &costs(Shapes::ragged()))
             .into_iter()
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_on_a_gpu_was_warmed_up() {
+    fn every_part_has_a_shape_that_the_warm_up_compiles() {
         for most in [1, 2, 6, 64, 1024] {
             for shapes in [ladder(rows(most), 300, MEMORY), single(rows(most), 300, MEMORY)] {
                 let costs = costs(shapes);
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ladder_of_a_gpu_is_bounded() {
+    fn the_number_of_shapes_and_their_size_are_limited() {
         assert_eq!(ladder(rows(2), 16, MEMORY).all(), [[1, 16], [2, 16]]);
         let shapes = ladder(rows(64), 512, MEMORY).all();
         assert!(shapes.len() <= 9 * 10, "{shapes:?}");
@@ -146,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn results_fit_the_devices_memory_except_for_a_single_long_text() {
-        // The widest result takes 6 KiB per token, and the scores of a text of 512 tokens take 12
-        // MiB.
+    fn every_shape_of_more_than_one_text_fits_into_the_devices_memory() {
+        // The widest intermediate result takes 6 KiB per token, and the attention scores of a text
+        // of 512 tokens take 12 MiB.
         let memory = Memory { most: 24 << 20, ..MEMORY };
         let largest = |length: u64| {
             let shapes = ladder(rows(1024), 512, memory).all();

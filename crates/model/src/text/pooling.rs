@@ -1,4 +1,4 @@
-//! Pooling token vectors into one text vector, as sentence-transformers does it.
+//! Pooling: making one vector of a text's token vectors, as sentence-transformers does it.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::checkpoint::JsonFile;
 use crate::encoder::Padded;
 use crate::text::{EmbeddingOptions, PoolingMode};
 
-/// How token vectors become a text's vector.
+/// How a text's token vectors become its vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pooling {
     kind: Pool,
@@ -23,8 +23,9 @@ pub(super) struct Pooling {
 }
 
 impl Pooling {
-    /// Reads the pooling from `options`, otherwise from `modules.json` and `1_Pooling/config.json`.
-    /// A model without these files is pooled by the normalised mean.
+    /// Returns the pooling that `options` ask for. Settings that they leave out are read from
+    /// `1_Pooling/config.json` and `modules.json`. If the model does not have these files, its
+    /// vector is the mean, scaled to length 1.
     pub(super) fn read(
         directory: &Path,
         options: &EmbeddingOptions,
@@ -56,11 +57,13 @@ impl Pooling {
         pooled.reshape([rows, width])
     }
 
+    /// Returns how the CPU encoder has to pool.
     pub(super) fn pool(self) -> Pool {
         self.kind
     }
 
-    /// Returns the text's vector, shortened and scaled as configured. The zero vector stays zero.
+    /// Shortens and scales a pooled row as configured, which makes it the text's vector. The zero
+    /// vector is not changed by scaling.
     pub(super) fn finish(self, row: &[f32]) -> Vec<f32> {
         let row = &row[..self.dimensions];
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
@@ -89,8 +92,8 @@ fn read_kind(directory: &Path) -> Result<Pool, Error> {
     }
 }
 
-/// Whether the modules in `modules.json` include a normalisation; true for a model without the
-/// file.
+/// Returns whether `modules.json` lists a module that scales the vector to length 1. True for a
+/// model without this file.
 fn read_normalize(directory: &Path) -> Result<bool, Error> {
     let Some(file) = JsonFile::read_if_there(&directory.join("modules.json"))? else {
         return Ok(true);
@@ -141,7 +144,7 @@ mod tests {
     const BARE: &str = r#"[{"type": "sentence_transformers.models.Transformer"}]"#;
 
     #[test]
-    fn without_files_the_mean_is_normalised() {
+    fn without_files_the_vector_is_the_mean_scaled_to_length_1() {
         let mean = Pooling { kind: Pool::Mean, normalize: true, dimensions: 4 };
         assert_eq!(read(None, None), Ok(mean));
     }
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_vector_is_not_divided_by_zero() {
+    fn the_zero_vector_stays_zero() {
         let pooling = Pooling { kind: Pool::Mean, normalize: true, dimensions: 2 };
         assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
         assert_eq!(

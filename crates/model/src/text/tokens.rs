@@ -11,13 +11,13 @@ use crate::checkpoint::JsonFile;
 use crate::encoder::EncoderConfig;
 use crate::text::TextModelOptions;
 
-/// Token ids of one text, including the special tokens at both ends. Never empty, and never more
-/// than the model takes.
+/// Token ids of one text, including the special tokens at both ends. There is at least one, and at
+/// most as many as the model can compute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens(Vec<u32>);
 
 impl Tokens {
-    /// The ids, in order.
+    /// Returns the ids in the order of the text.
     #[must_use]
     pub fn ids(&self) -> &[u32] {
         &self.0
@@ -32,15 +32,15 @@ pub(super) struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_tokens: usize,
     padding: u32,
-    /// Text that is put before every text.
+    /// A prefix that is added to every text; see [`TextModelOptions::prompt`].
     prompt: String,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json` and the files that hold the limit on tokens.
     ///
-    /// The truncation and padding settings in `tokenizer.json` are ignored, because they are those
-    /// of the model's training.
+    /// The truncation and padding settings in `tokenizer.json` are ignored, because they were made
+    /// for the training of the model.
     pub(super) fn load(
         directory: &Path,
         config: &JsonFile,
@@ -92,16 +92,18 @@ impl Tokenizer {
         self.max_tokens
     }
 
-    /// Returns the id that fills up the shorter texts of a batch. Padding is masked, so the id
-    /// itself does not matter.
+    /// Returns the id of the token that fills up the shorter texts of a batch. Padding is masked,
+    /// so any valid id gives the same results.
     pub(super) fn padding(&self) -> u32 {
         self.padding
     }
 }
 
-/// Returns the limit on tokens: the one that the user `asked` for, otherwise that of
-/// sentence-transformers, otherwise that of the tokenizer. The last two are capped by the number of
-/// positions.
+/// Returns the most tokens that one text may have.
+///
+/// If the user `asked` for a limit, it is that one, and an error if the model has fewer positions.
+/// Otherwise it is `max_seq_length` in `sentence_bert_config.json`, or `model_max_length` in
+/// `tokenizer_config.json` if there is no `max_seq_length`, but at most the number of positions.
 fn max_tokens(
     directory: &Path,
     encoder: &EncoderConfig,
@@ -120,11 +122,13 @@ fn max_tokens(
     };
     let sentence = limit("sentence_bert_config.json", "max_seq_length")?;
     let tokenizer = limit("tokenizer_config.json", "model_max_length")?;
-    // The limit of sentence-transformers is about the whole model, so it overrides the tokenizer's.
+    // The limit of sentence-transformers was set for the whole model, so it takes precedence over
+    // the tokenizer's.
     let limit = if sentence == usize::MAX { tokenizer } else { sentence };
     Ok(limit.min(most).max(MIN_TOKENS.min(most)))
 }
 
+/// Reads the id of the padding token, which is 0 if `config.json` does not name it.
 fn padding(config: &JsonFile, encoder: &EncoderConfig) -> Result<u32, Error> {
     let id = config.get("pad_token_id").map_or(Some(0), serde_json::Value::as_u64);
     id.and_then(|id| u32::try_from(id).ok())

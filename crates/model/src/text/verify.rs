@@ -1,9 +1,11 @@
 //! Checking that a device computes the same results as the CPU.
 //!
-//! Drivers have been seen that run every kernel and give wrong numbers for some, depending on which
-//! kernel autotuning picked. A wrong result that nobody notices is worse than none, so each
-//! rectangle is compared once. If one differs, the device gets simpler kernels; if the simplest
-//! ones differ too, the model does not start.
+//! Some graphics drivers run a kernel without an error although its results are wrong. Which kernels
+//! run depends on the rectangle (the number of texts in a batch and their length in tokens), because
+//! Burn tunes its kernels for each one. A wrong result that nobody notices is worse than none, so
+//! the warm-up computes every rectangle once and compares the results with the CPU's. If they
+//! differ, the model is loaded again with simpler kernels. If the simplest kernels give wrong
+//! results too, the model does not start.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +18,8 @@ use super::{Precision, TextModel};
 use crate::encoder::Masking;
 use crate::{Error, WarmUp};
 
-/// The precision and the attention that a GPU computes with.
+/// The choice of a GPU's kernels: the precision, and the masking, which decides about flash
+/// attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kernels {
     pub(super) precision: Precision,
@@ -52,29 +55,29 @@ impl fmt::Display for Kernels {
 
 /// A device with a model on it.
 pub(super) trait ComputeDevice {
-    /// Number of token ids that the model knows; all ids are below it.
+    /// Returns the number of tokens in the model's vocabulary. All token ids are below it.
     fn vocabulary(&self) -> usize;
 
-    /// Runs texts, each in a row of `rectangle`, `[rows, tokens]`. Returns the numbers of all rows
-    /// and the width of a row.
+    /// Computes texts, each in one row of `rectangle`, `[rows, tokens]`. Returns the resulting
+    /// numbers of all rows, and the width of a resulting row.
     fn compute(
         &self,
         texts: &[&[u32]],
         rectangle: [usize; 2],
     ) -> Result<(Vec<f32>, usize), Failure>;
 
-    /// The kernels that the device computes with.
+    /// Returns the kernels that the device computes with.
     fn kernels(&self) -> Kernels;
 
     /// Loads the model again with other kernels.
     fn switch_to(&mut self, kernels: Kernels) -> Result<(), Error>;
 
-    /// Names the device, for messages.
+    /// Returns the device's name, for messages.
     fn device(&self) -> String;
 }
 
-/// Runs every rectangle, which compiles and tunes its kernels, and compares the results with the
-/// CPU's. Falls back to simpler kernels as long as the device fails or gives wrong results.
+/// Computes every rectangle, which compiles and tunes its kernels, and compares the results with
+/// the CPU's. If the device fails or gives wrong results, tries again with simpler kernels.
 ///
 /// # Errors
 ///
@@ -97,6 +100,7 @@ pub(super) fn verify(
     }
 }
 
+/// Computes every rectangle with the device's current kernels and compares the results.
 fn compare(
     device: &impl ComputeDevice,
     reference: &mut CpuReference,
@@ -121,11 +125,18 @@ fn compare(
     Ok(())
 }
 
-/// The same model on the CPU, with the results that it has computed so far.
+/// A model on the CPU, whose results those of another device are compared with.
 pub struct CpuReference {
     model: TextModel,
-    /// Results for the texts of [`sample_texts`], by the length of the rectangle.
+    /// The results that were computed so far, for the texts of [`sample_texts`], by the length of
+    /// the rectangle.
     rows: HashMap<usize, Vec<Vec<f32>>>,
+}
+
+impl fmt::Debug for CpuReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CpuReference").field("model", &self.model).finish_non_exhaustive()
+    }
 }
 
 impl CpuReference {
@@ -133,12 +144,12 @@ impl CpuReference {
         Self { model, rows: HashMap::new() }
     }
 
-    /// Returns the largest difference of one number, a logit or a vector's component, between the
-    /// results of `model`'s device and those of the CPU for `rectangle`, `[rows, tokens]`. The
-    /// difference is NaN if the device gave a number that is not finite.
+    /// Computes a `rectangle`, `[rows, tokens]`, with `model`, and returns the largest difference
+    /// of one number (a logit or a vector's component) from the CPU's result. The difference is NaN
+    /// if the model's device gave a number that is not finite.
     ///
-    /// Most rows hold texts of different lengths, so that an ignored mask is noticed; the other
-    /// rows are padding.
+    /// The rows hold texts of different lengths, and some hold only padding. So the results differ
+    /// if the device does not mask padding.
     ///
     /// # Errors
     ///
@@ -167,7 +178,8 @@ impl CpuReference {
         for run in runs(texts.len(), rows) {
             let batch: Vec<_> = run.iter().map(|&text| texts[text].as_slice()).collect();
             let (found, width) = device.compute(&batch, [rows, length]).map_err(failed)?;
-            // The rows of padding are not used, but they must hold finite numbers too.
+            // A number that is not finite is an error of the device even in a row of padding, whose
+            // numbers are not used.
             let finite = found.iter().all(|value| value.is_finite());
             most = larger(most, if finite { 0.0 } else { f32::NAN });
             for (row, text) in found.chunks(width).zip(run) {
@@ -178,7 +190,7 @@ impl CpuReference {
     }
 }
 
-/// Returns the largest difference of one number that rounding can explain.
+/// Returns the largest difference of one number that can result from rounding.
 pub(super) fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 => 1e-3,
@@ -191,21 +203,26 @@ pub(super) fn failed(failure: Failure) -> Error {
     Error::WarmUp { message: failure.message().to_owned() }
 }
 
-/// Returns the same token ids each time, spread over the whole vocabulary.
+/// Returns a text of `length` token ids, spread over the whole vocabulary. The same `length` always
+/// gives the same text.
 pub(super) fn sample_text(length: usize, vocabulary: usize) -> Vec<u32> {
     (0..length).map(|index| u32::try_from(index * 7919 % vocabulary).unwrap_or_default()).collect()
 }
 
-/// Returns texts of up to four lengths, from `length` tokens down to 1.
+/// Returns up to four texts of different lengths: `length` tokens, about half and about a quarter of
+/// it, and 1.
 fn sample_texts(length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
     let mut lengths = vec![length, length / 2 + 1, length / 4 + 1, 1];
     lengths.dedup();
     lengths.into_iter().map(|length| sample_text(length, vocabulary)).collect()
 }
 
-/// Returns, for each run and each of its rows, the index of a text. There are as many runs as it
-/// takes to run every text in `rows` rows. If there are more rows than texts, the texts are
-/// repeated, and a quarter of the rows stay padding.
+/// Assigns sample texts to the rows of runs, so that every text is computed. Returns a list for
+/// each run, with the index of the text in each row.
+///
+/// If all `texts` do not fit into `rows` rows, there are several runs. If there are more rows than
+/// texts, there is one run in which texts are repeated, and the last quarter of its rows is left to
+/// padding.
 fn runs(texts: usize, rows: usize) -> Vec<Vec<usize>> {
     if rows <= texts {
         return (0..texts).collect::<Vec<_>>().chunks(rows).map(<[_]>::to_vec).collect();
@@ -247,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_text_is_run_whatever_the_number_of_rows() {
+    fn every_sample_text_is_computed_whatever_the_number_of_rows() {
         for rows in [1, 2, 3, 4, 5, 8, 64] {
             let texts = sample_texts(32, 100);
             let lengths: Vec<_> = texts.iter().map(Vec::len).collect();
@@ -261,11 +278,11 @@ mod tests {
         assert_eq!(sample_texts(1, 100).len(), 1);
     }
 
-    /// The way in which a device is wrong.
+    /// An error that a device makes.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Fault {
         None,
-        /// It computes padding as part of each text.
+        /// The device computes padding as if it were part of the text.
         IgnoresMask,
         /// Rows of padding become NaN.
         Padding,
@@ -274,7 +291,7 @@ mod tests {
         Fails,
     }
 
-    /// A device that is wrong on purpose, with a fault for each kind of kernels.
+    /// A device that makes errors on purpose, depending on the kernels.
     struct Faulty {
         model: TextModel,
         kernels: Kernels,
@@ -330,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Verifies a device with these faults and returns the kernels that it ends up with.
+    /// Verifies a device with these faults and returns the kernels that it has afterwards.
     fn verified_kernels(precision: Precision, faults: [Fault; 3]) -> Result<String, Error> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"));
         let options = TextModelOptions {

@@ -1,11 +1,12 @@
 //! Fetching models from a server that responds as the Hub does: it lists files by revision,
 //! compresses small files, redirects weights to another address, and ignores range requests.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path as UrlPath, State};
@@ -101,12 +102,12 @@ impl FakeHub {
     }
 
     fn change(&self, change: impl FnOnce(&mut Repository)) {
-        change(&mut self.state.lock().unwrap());
+        change(&mut self.state.lock());
     }
 
     /// Returns the requests since the last call.
     fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.state.lock().unwrap().requests)
+        std::mem::take(&mut self.state.lock().requests)
     }
 
     /// Returns the model's folder in the cache.
@@ -129,7 +130,7 @@ impl Drop for FakeHub {
 
 /// Records the request, and refuses it if the model is private and the token is wrong.
 fn admit(state: &Shared, headers: &HeaderMap, request: String) -> Result<(), StatusCode> {
-    let mut repository = state.lock().unwrap();
+    let mut repository = state.lock();
     repository.requests.push(request);
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if repository.is_private && token != Some(SECRET) {
@@ -144,7 +145,7 @@ async fn listing(
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
     admit(&state, &headers, format!("list {revision}"))?;
-    let repository = state.lock().unwrap();
+    let repository = state.lock();
     let sha = match revision.as_str() {
         "main" => repository.head,
         OLD | "refs/pr/1" => OLD,
@@ -169,7 +170,7 @@ async fn file(
     headers: HeaderMap,
 ) -> Result<Response, StatusCode> {
     admit(&state, &headers, format!("get {file}"))?;
-    let mut repository = state.lock().unwrap();
+    let mut repository = state.lock();
     let bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
     // Like the Hub's, it depends only on the content (and here on the name).
     let mut etag = format!("\"{}-{}\"", file.replace('/', "-"), bytes.len());
@@ -200,7 +201,7 @@ async fn weights(
     if headers.contains_key(header::AUTHORIZATION) {
         return Err(StatusCode::BAD_REQUEST);
     }
-    let mut repository = state.lock().unwrap();
+    let mut repository = state.lock();
     repository.requests.push(format!("store {file}"));
     let mut bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
     match (!repository.faults.is_empty()).then(|| repository.faults.remove(0)) {
@@ -253,10 +254,10 @@ fn the_cache_has_the_layout_of_the_hubs_own_client() {
     let commit = fs::read_to_string(server.folder().join("refs/refs/pr/1")).unwrap();
     assert_eq!(commit, OLD);
     for (file, up) in [("config.json", "../.."), ("1_Pooling/config.json", "../../..")] {
-        let length = server.state.lock().unwrap().files[file].len();
+        let length = server.state.lock().files[file].len();
         let blob = format!("{}-{length}", file.replace('/', "-"));
         assert_eq!(fs::read_link(path.join(file)).unwrap(), Path::new(up).join("blobs").join(blob));
-        assert_eq!(fs::read(path.join(file)).unwrap(), server.state.lock().unwrap().files[file]);
+        assert_eq!(fs::read(path.join(file)).unwrap(), server.state.lock().files[file]);
     }
     let blobs = fs::read_dir(server.folder().join("blobs")).unwrap().map(Result::unwrap);
     let unfinished =
@@ -296,7 +297,7 @@ fn a_transfer_that_keeps_failing_leaves_no_partial_file() {
     let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
     let Error::Hub { what, source, .. } = error else { panic!("{error:?}") };
     assert_eq!(what, "model.safetensors");
-    let weights = server.state.lock().unwrap().files["model.safetensors"].len();
+    let weights = server.state.lock().files["model.safetensors"].len();
     assert_eq!(source.to_string(), format!("received {} of {weights} bytes", weights / 2));
     let blobs: Vec<_> = fs::read_dir(server.folder().join("blobs"))
         .unwrap()

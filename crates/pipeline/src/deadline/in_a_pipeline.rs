@@ -1,9 +1,10 @@
 //! Deadlines in a pipeline: a late request is answered with an error and never reaches the model.
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forebay_stream::{Batch, Event, Flow, Header, Meta, Receipt};
@@ -69,7 +70,7 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&calls);
     let model = Task::Json(Arc::new(move |batch: Batch<Json>| {
-        log.lock().unwrap().push(batch.iter().map(ToString::to_string).collect::<Vec<_>>());
+        log.lock().push(batch.iter().map(ToString::to_string).collect::<Vec<_>>());
         Box::pin(std::future::ready(Ok(batch.iter().cloned().map(Ok).collect())))
     }));
     let records =
@@ -78,7 +79,7 @@ async fn a_late_request_costs_no_model_time_and_gets_an_error() {
     let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
     let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
 
-    assert_eq!(*calls.lock().unwrap(), [vec!["0", "2"], vec!["8"]]);
+    assert_eq!(*calls.lock(), [vec!["0", "2"], vec!["8"]]);
     let mut codes: Vec<_> = answers.iter().filter_map(|answer| answer.error.as_deref()).collect();
     codes.sort_unstable();
     let late = "deadline_exceeded";

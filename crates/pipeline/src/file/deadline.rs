@@ -7,8 +7,9 @@ use toml::Spanned;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadlineTable {
-    /// The name of the header with a point in time, in milliseconds since 1970.
+    /// The name of the header that holds the deadline, in milliseconds since 1970.
     pub(crate) header: Option<Spanned<String>>,
-    /// The name of the header with a time after the request's timestamp, in milliseconds.
+    /// The name of the header that holds the time from the request's timestamp to its deadline, in
+    /// milliseconds.
     pub(crate) timeout_header: Option<Spanned<String>>,
 }

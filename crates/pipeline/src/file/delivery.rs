@@ -21,10 +21,10 @@ pub(crate) enum Delivery {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// The order in which the steps give them.
+    /// Answers are sent in the order in which the steps finish them.
     #[default]
     None,
-    /// The answers to each key in the order of its requests.
+    /// Answers to requests with the same key are sent in the order of the requests.
     Key,
 }
 
@@ -32,9 +32,10 @@ pub(crate) enum Order {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TransactionsTable {
-    /// The `transactional.id`: unique to each instance, and the same after a restart.
+    /// Kafka's `transactional.id`: different for each running instance, and the same after a
+    /// restart.
     pub(crate) id: Option<String>,
-    /// The longest time that a transaction collects answers.
+    /// The longest time for which a transaction collects answers before it is committed.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,
     /// The time after which the brokers abort an open transaction.
@@ -46,7 +47,7 @@ pub(crate) struct TransactionsTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnFailureTable {
-    /// The handling of a request that failed for good.
+    /// The handling of a request that failed and is not retried again.
     #[serde(default)]
     pub(crate) policy: Policy,
     /// The retries of transient failures.
@@ -68,18 +69,18 @@ pub(crate) enum Policy {
     DeadLetter(DeadLetterTable),
 }
 
-/// The topic for requests that failed for good.
+/// The topic for dead letters: requests that failed and are not retried again.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadLetterTable {
     /// The topic.
     pub(crate) topic: String,
-    /// Bootstrap servers; those of the source by default.
+    /// Bootstrap servers; by default those of the source.
     pub(crate) brokers: Option<String>,
     /// Whether the request gets an error reply too.
     #[serde(default)]
     pub(crate) reply: bool,
-    /// The longest wait for the confirmation, retries included.
+    /// The longest wait for the brokers to confirm a dead letter, including retries.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
     /// Settings of librdkafka.
@@ -91,25 +92,26 @@ pub(crate) struct DeadLetterTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryTable {
-    /// The total number of attempts.
+    /// The total number of attempts, including the first.
     pub(crate) attempts: NonZeroU32,
-    /// The pause before the second attempt; each one after that is twice as long.
+    /// The pause before the second attempt. Each later pause is twice as long as the one before.
     pub(crate) backoff: Interval,
     /// The longest pause between two attempts.
     pub(crate) max_backoff: Option<Interval>,
 }
 
-/// `breaker = { ratio = 0.5, of = 100, run = 50 }`.
+/// `breaker = { ratio = 0.5, of = 100, run = 50 }`: the breaker trips, and ends the pipeline, when
+/// too many requests fail.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BreakerTable {
-    /// The share of failures among the last requests at which the breaker trips.
+    /// The breaker trips when this share of the last `of` requests has failed.
     #[serde(default = "default_ratio")]
     pub(crate) ratio: f64,
-    /// The number of requests that the share is computed over.
+    /// The number of latest requests that `ratio` is computed over.
     #[serde(default = "default_of")]
     pub(crate) of: NonZeroUsize,
-    /// The number of consecutive failures at which the breaker trips.
+    /// The breaker trips when this many consecutive requests have failed.
     pub(crate) run: Option<NonZeroUsize>,
 }
 

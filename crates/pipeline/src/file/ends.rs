@@ -33,13 +33,13 @@ pub(crate) struct FileSink {
     pub(crate) path: PathBuf,
 }
 
-/// `[source.interval]`: 0, 1, 2 and so on, one in each interval.
+/// `[source.interval]`: the numbers 0, 1, 2 and so on, one in each interval.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IntervalSource {
     /// The interval.
     pub(crate) every: Interval,
-    /// The number of values; without it there is no end.
+    /// The number of values; without it the source never ends.
     pub(crate) count: Option<NonZeroU64>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct HttpSource {
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 }
 
-/// `[source.kafka]`. Without `Debug`: its options may be secrets.
+/// `[source.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSource {
@@ -71,14 +71,15 @@ pub(crate) struct KafkaSource {
     pub(crate) max_in_flight: Option<NonZeroUsize>,
     /// The most bytes of records in flight.
     pub(crate) max_in_flight_bytes: Option<NonZeroUsize>,
-    /// The most records of one partition that are read past its position.
+    /// The most records that are read past a partition's position, the smallest offset that is not
+    /// settled.
     pub(crate) max_uncommitted: Option<NonZeroUsize>,
-    /// The time after which a record without an answer is reported.
+    /// The time after which a record that has no answer yet is reported in the log.
     pub(crate) stuck_after: Option<Interval>,
     /// The interval between two commits of offsets.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) commit_interval: Option<Duration>,
-    /// The longest drain when a partition is revoked.
+    /// The longest time to finish the records in flight when a partition is revoked.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) drain_timeout: Option<Duration>,
     /// Settings of librdkafka.
@@ -86,15 +87,15 @@ pub(crate) struct KafkaSource {
     pub(crate) options: BTreeMap<String, String>,
 }
 
-/// `[sink.kafka]`. Without `Debug`: its options may be secrets.
+/// `[sink.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSink {
-    /// Bootstrap servers; those of the Kafka source by default.
+    /// Bootstrap servers; by default those of the Kafka source.
     pub(crate) brokers: Option<String>,
     /// The topic to write.
     pub(crate) topic: String,
-    /// The longest wait for a reply's confirmation, retries included.
+    /// The longest wait for the brokers to confirm a reply, including retries.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
     /// The topics that a request may name for its reply, besides `topic`; `"*"` for all.

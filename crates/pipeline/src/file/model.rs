@@ -30,7 +30,7 @@ pub(crate) struct ModelTable {
     pub(crate) max_tokens: Option<NonZeroUsize>,
     /// The number of threads that compute on the CPU; by default one for each core.
     pub(crate) threads: Option<NonZeroUsize>,
-    /// `f32` or, on a GPU, `f16`.
+    /// The number format on the device: `f32` or, on a GPU, `f16`.
     pub(crate) precision: Option<Spanned<String>>,
     /// Whether a text with more than `max_tokens` is cut instead of refused.
     #[serde(default)]
@@ -38,15 +38,17 @@ pub(crate) struct ModelTable {
     /// A prefix of every text.
     #[serde(default)]
     pub(crate) prompt: String,
-    /// `mean`, `cls` or `max`; by default as in the model's files.
+    /// How the vectors of tokens become the text's vector: `mean`, `cls` or `max`; by default as in
+    /// the model's files.
     pub(crate) pooling: Option<Spanned<String>>,
     /// Whether an embedding is scaled to length 1; by default as in the model's files.
     pub(crate) normalize: Option<bool>,
     /// The number of leading values of an embedding that are kept.
     pub(crate) dimensions: Option<NonZeroUsize>,
-    /// The number of labels in an answer; by default one, the likeliest.
+    /// The number of labels in an answer, beginning with the likeliest; by default one.
     pub(crate) top_k: Option<NonZeroUsize>,
-    /// `softmax`, `sigmoid` or `none`; by default as in the model's files.
+    /// The function that makes scores from logits: `softmax`, `sigmoid` or `none`; by default as in
+    /// the model's files.
     pub(crate) scores: Option<Spanned<String>>,
 }
 

@@ -23,11 +23,11 @@ pub(crate) struct Followed {
     capacity: usize,
     reader: BufReader<File>,
     opened: Metadata,
-    // The number of bytes consumed.
+    // The number of bytes of the open file that have been consumed.
     position: u64,
     pause: Pin<Box<Sleep>>,
-    // True after a reopening, until a newline has been returned that ends the last line of the old
-    // file.
+    // True after the file was reopened, until the reader has returned a newline. The newline ends
+    // the last line of the old file, which may be unfinished.
     separator: bool,
 }
 
@@ -50,8 +50,8 @@ impl Followed {
         })
     }
 
-    /// Reopens the file if the path names another file by now, or the file is shorter than what was
-    /// read.
+    /// Reopens the file if the path now names another file, or if the file has become shorter than
+    /// the bytes consumed.
     fn look_again(&mut self) -> io::Result<()> {
         let now = match fs::metadata(&self.path) {
             Ok(now) => now,
@@ -93,6 +93,7 @@ impl AsyncBufRead for Followed {
             if !ready!(Pin::new(&mut this.reader).poll_fill_buf(cx))?.is_empty() {
                 break;
             }
+            // The end of the file: waits, then checks for a new file and tries to read again.
             ready!(this.pause.as_mut().poll(cx));
             this.pause.set(sleep(LOOK_AGAIN));
             this.look_again()?;

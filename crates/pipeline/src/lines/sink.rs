@@ -12,18 +12,19 @@ use crate::answer::Answer;
 /// The moment at which a line counts as delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirm {
-    /// When it is in the buffer. Used for inputs that cannot be read again, because a later
-    /// settlement would not protect them; and settling at once lets answers be put in order.
+    /// When it is in the write buffer. Used for sources that keep no position, because there is no
+    /// position that a lost buffer could make wrong. It also keeps error replies in the order of
+    /// the input: an error reply waits until all lines before it are settled.
     Buffered,
-    /// When it has been written to the operating system.
+    /// When it has been flushed to the operating system.
     Flushed,
 }
 
-/// Writes one line for each answer. Flushes when no answer is ready, and at the latest `MAX_WAIT`
-/// after the last flush.
+/// Writes one line for each answer. The flow calls `flush` when no answer is ready. While answers
+/// keep coming, the sink itself flushes with the first line after `MAX_WAIT`.
 pub(crate) struct LinesSink<W> {
     writer: BufWriter<W>,
-    // The time of the last flush; before the first flush, of the first line.
+    // The time of the last flush or, before the first flush, the time of the first line.
     flushed: Option<Instant>,
     confirm: Confirm,
     // The receipts of lines that are not flushed yet, at most `MAX_UNFLUSHED`.
@@ -32,8 +33,8 @@ pub(crate) struct LinesSink<W> {
 
 const MAX_UNFLUSHED: usize = 1024;
 
-/// The longest time between two flushes while answers keep coming. Without it, lines would wait for
-/// as long as slow steps always have another answer ready.
+/// The longest time between two flushes while answers keep coming. Without it, lines would stay in
+/// the buffer as long as there is always another answer ready.
 const MAX_WAIT: Duration = Duration::from_millis(20);
 
 impl<W: AsyncWrite + Send + Unpin + 'static> LinesSink<W> {

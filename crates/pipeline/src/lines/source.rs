@@ -12,23 +12,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::record::Record;
 
-/// The longest line that is read, in bytes. A longer one ends the input with an error: the input is
-/// probably not JSON lines.
+/// The longest line that is read, in bytes. A longer line ends the input with an error, because the
+/// input is probably not JSON lines.
 const MAX_LINE: u64 = 64 << 20;
 
-/// The outcomes of lines that no answer reported.
+/// A record of the lines that got neither a result nor an error reply.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered {
     /// The first failure that no error reply reported.
     pub(crate) failure: OnceLock<Failure>,
-    /// The number of lines that were abandoned, such as those left over by a `zip`.
+    /// The number of lines that were abandoned, which means neither done nor failed. An example are
+    /// the values for which a `zip` found no partner.
     pub(crate) abandoned: AtomicU64,
 }
 
 /// Returns the lines of `reader` that are not blank, until it ends or `stop` is cancelled.
 ///
-/// A line's origin is `source` and the line's number, from 1. Lines cannot be read again, so their
-/// outcomes have no effect except that failed and abandoned ones are kept in `unanswered`.
+/// A line's origin is `source` and the line's number, from 1. The source keeps no position, so the
+/// outcome of a line has no effect except that failed and abandoned lines are recorded in
+/// `unanswered`.
 pub(crate) fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_line_needs_no_newline_and_blank_lines_are_counted_and_skipped() {
+    async fn blank_lines_are_skipped_but_counted() {
         let seen = read(b"1\r\n\n  \n{}".to_vec()).await;
         assert_eq!(seen, [(1, b"1".to_vec()), (4, b"{}".to_vec())]);
     }

@@ -21,7 +21,7 @@ pub(crate) struct OnFailure {
     pub(crate) policy: Policy,
 }
 
-/// The handling of a request that failed for good.
+/// The handling of a request that failed and is not retried again.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Policy {
     #[default]
@@ -34,7 +34,7 @@ pub(crate) enum Policy {
     },
 }
 
-/// The name that graphs and logs give to the end of failures under `policy = "stop"`.
+/// The name, in graphs and logs, of the sink that takes the failures under `policy = "stop"`.
 pub(crate) const STOP: &str = "stop";
 
 impl Policy {
@@ -61,7 +61,8 @@ pub(super) fn on_failure(
     let policy = match policy {
         file::Policy::Reply => Policy::Reply,
         file::Policy::Stop => {
-            // The pipeline ends the source, so that what is in flight is still answered.
+            // `run/stop.rs` stops the sources. The source of the failed record must not end with an
+            // error of its own, so that the requests in flight are still answered.
             halt_at_failures(sources);
             Policy::Stop
         }
@@ -80,8 +81,9 @@ fn retry_of(table: &RetryTable) -> Retry {
     }
 }
 
-/// Lets a partition read no further than a failure that nothing answered: for a policy, a dead
-/// letter that could not be written.
+/// Makes Kafka sources halt a partition at a record that failed without an answer, instead of
+/// ending the source with an error. A record fails without an answer under the policy `stop`, or if
+/// its dead letter could not be written.
 fn halt_at_failures(sources: &mut [SourcePlan]) {
     for source in sources {
         if let SourcePlan::Kafka(source) = source {
@@ -98,8 +100,10 @@ fn dead_letter(
 ) -> Result<Policy, Problem> {
     let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
     if !sources.iter().all(|source| matches!(source, SourcePlan::Kafka(_))) {
-        return Err(problem(format_args!("dead letters are for requests from Kafka"))
-            .help("other sources tell their clients of failures; use `policy = \"reply\"`"));
+        return Err(problem(format_args!("only requests from Kafka can become dead letters"))
+            .help(
+                "use `policy = \"reply\"`, which sends error replies to the clients of any source",
+            ));
     }
     let (brokers, options) = connection(table.brokers, table.options, sources)?;
     let mut sink = SinkConfig::new(brokers, table.topic);
@@ -109,12 +113,12 @@ fn dead_letter(
     let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
     if kafka_sources(sources).any(|source| same(&source.brokers, &source.topic)) {
         return Err(problem(format_args!("dead letters would be read as requests"))
-            .help("give them a topic of their own"));
+            .help("give dead letters their own topic"));
     }
     let replies = |end: &SinkEnd| matches!(end, SinkEnd::Kafka(to) if same(&to.brokers, &to.topic));
     if sinks.iter().any(replies) {
         return Err(problem(format_args!("dead letters and replies would go to the same topic"))
-            .help("give them a topic of their own"));
+            .help("give dead letters their own topic"));
     }
     halt_at_failures(sources);
     Ok(Policy::DeadLetter { sink: Box::new(sink), reply: table.reply })
@@ -122,8 +126,8 @@ fn dead_letter(
 
 fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
     let ratio = Ratio::new(table.ratio).ok_or_else(|| {
-        Problem::anywhere("a breaker's `ratio` is more than 0, and 1 at most")
-            .help("0.5 ends the pipeline where half of the last requests failed")
+        Problem::anywhere("a breaker's `ratio` must be more than 0 and at most 1")
+            .help("0.5 ends the pipeline when half of the last requests have failed")
     })?;
     Ok(Breaker { ratio, of: table.of, run: table.run })
 }
@@ -152,7 +156,7 @@ pub(super) fn delivery(
     let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
     let [SourcePlan::Kafka(source)] = sources else {
         return Err(problem(format_args!(
-            "exactly once is for pipelines with one Kafka source and no other"
+            "exactly-once delivery needs one Kafka source and no other source"
         )));
     };
     let other = sinks.iter().find(|sink| match sink {
@@ -162,10 +166,10 @@ pub(super) fn delivery(
     });
     if let Some(other) = other {
         let message = format_args!("`{}` cannot be written exactly once", other.title());
-        return Err(problem(message).help("only topics at the source's own brokers can"));
+        return Err(problem(message).help("only Kafka topics at the brokers of the source can"));
     }
     if !sinks.iter().any(|sink| matches!(sink, SinkEnd::Kafka(_))) {
-        return Err(problem(format_args!("exactly once needs a Kafka sink")));
+        return Err(problem(format_args!("exactly-once delivery needs a Kafka sink")));
     }
     check_steps(drafts)?;
 
@@ -186,7 +190,7 @@ pub(super) fn delivery(
 
 /// Refuses operators whose results depend on several requests.
 ///
-/// With exactly once, an answer must depend on its own request alone. After a crash the requests
+/// With exactly-once delivery, an answer must depend on its own request alone. After a crash the requests
 /// are processed again in a new run, and an operator that combines requests, or remembers earlier
 /// ones, would give another result.
 fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
@@ -204,9 +208,10 @@ fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
     match drafts.iter().find(|draft| OF_SEVERAL.contains(&draft.kind.as_str())) {
         None => Ok(()),
         Some(draft) => {
-            let message = format_args!("what `{}` gives depends on several requests", draft.kind);
+            let message =
+                format_args!("the results of `{}` depend on several requests", draft.kind);
             Err(Problem::new(message, draft.span.clone()).help(
-                "exactly once, each answer is of one request; use `delivery = \"at_least_once\"`",
+                "exactly once, an answer must depend on one request; use `delivery = \"at_least_once\"`",
             ))
         }
     }
@@ -221,7 +226,7 @@ pub(super) fn order(
     let Some(order) = order else { return Ok(file::Order::None) };
     let kept = sinks.iter().filter(|sink| !matches!(sink, SinkEnd::Drop)).count();
     if *order.get_ref() == file::Order::Key && (sources.len() > 1 || sinks.len() > 1 || kept == 0) {
-        let message = "answers can be put in order where there is one source and one sink";
+        let message = "`order = \"key\"` needs exactly one source and one sink";
         return Err(Problem::new(message, order.span()));
     }
     Ok(order.into_inner())

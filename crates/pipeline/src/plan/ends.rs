@@ -116,7 +116,8 @@ pub(super) fn sink(
     })
 }
 
-/// Refuses a sink's file that a source reads, because writing it would empty it first.
+/// Refuses a sink's file that a source reads, because the sink would empty the file, or append
+/// answers that the source reads as requests.
 fn output_path(path: PathBuf, sources: &[SourcePlan]) -> Result<PathBuf, Problem> {
     let same = |read: &Path| match (read.canonicalize(), path.canonicalize()) {
         (Ok(read), Ok(written)) => read == written,
@@ -156,7 +157,7 @@ pub(super) fn connection(
             Ok((source.brokers.clone(), options))
         }
         (None, None) => Err(Problem::anywhere("missing field `brokers`")
-            .help("`brokers` may be left out only where the source is Kafka too")),
+            .help("`brokers` may be left out only if a source is Kafka too")),
     }
 }
 
@@ -173,13 +174,14 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         },
         topic_header: table.reply_topic_header.unwrap_or(config.reply_to.topic_header),
         partition_header: table.reply_partition_header.unwrap_or(config.reply_to.partition_header),
-        // Topics are compared without their brokers, because one cluster has many addresses.
+        // A request must not send its reply to a topic that a source reads. Brokers are not
+        // compared, because one cluster can have many addresses.
         never: read.clone().map(|read| read.topic.clone()).collect(),
     };
     config.options = options;
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")
-            .help("replies would be read as requests; give them a topic of their own"));
+            .help("replies would be read as requests; give replies their own topic"));
     }
     Ok(config)
 }

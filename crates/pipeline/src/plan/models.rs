@@ -20,11 +20,14 @@ pub(super) fn model(entry: Entry<'_>, registry: &Registry) -> Result<ModelPlan, 
     let span = settings.span();
     let custom = |kind: &str| registry.has_model(kind);
     match settings.into_inner() {
-        // `[model.ANY.KIND]`: the table's only key is the name of a registered kind.
+        // `[model.ANY.KIND]`: the table's only key is the name under which a model is registered.
         DeValue::Table(table) if table.keys().any(|key| custom(key.get_ref())) => {
             let mut entries = table.into_iter();
             let (Some((kind, settings)), None) = (entries.next(), entries.next()) else {
-                return Err(Problem::new("a model is of one kind", span));
+                return Err(Problem::new(
+                    "a model's table must have exactly one kind of model",
+                    span,
+                ));
             };
             let model = registry.parse_model(kind.get_ref(), settings);
             model
@@ -74,7 +77,7 @@ fn location(
         (Some(path), None, None) => Ok((path.into_inner(), None)),
         (None, Some(hub), _) if !is_hub_name(hub.get_ref()) => {
             let problem = Problem::new("this is not the name of a model on the Hub", hub.span());
-            Err(problem.help("write its name as in its address, such as `owner/model`"))
+            Err(problem.help("write it as `owner/model`, without the address of the Hub"))
         }
         (None, Some(_), Some(revision)) if revision.get_ref().is_empty() => {
             Err(Problem::new("the revision is empty", revision.span()))
@@ -90,9 +93,7 @@ fn location(
             let problem = Problem::new("the model has a `path` already", hub.span());
             Err(problem.help("leave out `path`, or `hub`"))
         }
-        (_, None, Some(revision)) => {
-            Err(Problem::new("`revision` is for a model with `hub`", revision.span()))
-        }
+        (_, None, Some(revision)) => Err(Problem::new("`revision` needs `hub`", revision.span())),
         (None, None, None) => {
             let problem = Problem::new("the model has neither a `path` nor a `hub`", span.clone());
             Err(problem.help("set `path`, a directory, or `hub`, a name on the Hugging Face Hub"))
@@ -109,7 +110,7 @@ fn devices(
         (None, None) => Ok(vec![DeviceChoice::Auto]),
         (Some(device), None) => Ok(vec![named(device)?]),
         (Some(_), Some(several)) => {
-            let problem = Problem::new("`device` and `devices` say the same thing", several.span());
+            let problem = Problem::new("`device` and `devices` exclude each other", several.span());
             Err(problem.help("leave one of them out"))
         }
         (None, Some(several)) if several.get_ref().is_empty() => {

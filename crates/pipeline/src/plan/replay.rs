@@ -43,8 +43,9 @@ impl Plan {
     }
 }
 
-/// Returns the settings for writing a topic at the brokers of `source`. The options of the dead
-/// letters apply if these are at the same brokers.
+/// Returns the settings for writing a topic at the brokers of `source`. If the dead letters are at
+/// the same brokers, the topic is written with their options, otherwise with the connection options
+/// of the source.
 fn write(topic: &str, source: &SourceConfig, letters: &SinkConfig) -> SinkConfig {
     let mut config = SinkConfig::new(&source.brokers, topic);
     config.delivery_timeout = letters.delivery_timeout;

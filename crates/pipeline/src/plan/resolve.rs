@@ -1,4 +1,4 @@
-//! Resolves the syntax of a file to a plan in which every invariant holds.
+//! Validates the tables of a pipeline file, and turns them into a plan.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -182,19 +182,24 @@ fn check_inputs(draft: &Draft, inputs: &[(Port, String)], drafts: &[Draft]) -> R
     };
     let Operator::Join(join) = &draft.operator else {
         if inputs.len() > 1 {
-            let problem = Problem::new(format_args!("`{kind}` takes one flow"), draft.span.clone());
+            let problem = Problem::new(
+                format_args!("`{kind}` takes one flow, but `from` names several"),
+                draft.span.clone(),
+            );
             return Err(problem.help("join them in a `union` step first"));
         }
         return Ok(());
     };
     if inputs.len() < join.min_inputs() {
-        let message = format_args!("`{kind}` joins several flows");
+        let message = format_args!("`{kind}` joins several flows, but gets only one");
         let problem = Problem::new(message, draft.span.clone());
         return Err(problem.help("name the steps or sources in `from = [\"a\", \"b\"]`"));
     }
     if inputs.iter().all(|(port, _)| feedback(port)) {
         let problem = Problem::new("only a `feedback` flows into this step", draft.span.clone());
-        return Err(problem.help("name what flows into the loop in `from` too"));
+        return Err(
+            problem.help("name in `from` also the step or source whose values enter the loop")
+        );
     }
     let names: Vec<_> = inputs.iter().map(|(_, name)| name.clone()).collect();
     join.check(&names).map_err(|problem| problem.at(draft.span.clone()))
@@ -208,7 +213,7 @@ fn check_all_used(sources: &[Entry<'_>], drafts: &[Draft], used: &[Port]) -> Res
     let left = |what: &str, span: Range<usize>| {
         let problem = Problem::new(format_args!("no step or sink takes {what}"), span);
         Err(problem.help(
-            "name it in the `from` of a step or a sink; `[sink.drop]` takes what nobody needs",
+            "name it in the `from` of a step or a sink; `[sink.drop]` discards values that nobody needs",
         ))
     };
     for (number, source) in sources.iter().enumerate() {
@@ -260,8 +265,8 @@ impl Shapes<'_> {
                 _ => None,
             };
             let port = Port { node: NodeRef::Step(step), output: Output::Only };
-            // If several steps take the batches, they get arrays instead, because each taker needs
-            // its own share of the receipt of every value.
+            // If several steps take from this one, they get arrays instead of batches, because each
+            // of them needs its own share of the receipt of every value.
             let shared = self.used.iter().filter(|used| **used == port).count() > 1;
             let draft = &self.drafts[step];
             if !matches!(draft.operator, Operator::MapBatch(_)) {
@@ -319,9 +324,9 @@ impl Shapes<'_> {
 }
 
 fn not_batched(draft: &Draft) -> Problem {
-    let message = format_args!("`{}` takes batches, and gets single values", draft.kind);
+    let message = format_args!("`{}` takes batches, but gets single values", draft.kind);
     Problem::new(message, draft.span.clone())
-        .help("put a window before it, such as `adaptive_window` or `partition`, that no other step takes from")
+        .help("put a window directly before it, such as `adaptive_window`; no other step may take from the window")
 }
 
 fn call(
@@ -351,9 +356,9 @@ fn call(
     Ok(())
 }
 
-/// Refuses operators that hold values until the end of the flow, at a place where the end waits for
-/// these values: a loop ends when nothing is in flight inside it, and a retry when nothing is in
-/// flight behind it.
+/// Refuses an operator that holds values until the end of the flow, in a place in which the flow
+/// cannot end while the operator holds values. There are two: a loop ends only when no value is
+/// inside it, and a flow behind a retry only when no request is in flight.
 fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
     let waits = match &draft.operator {
         Operator::Window(window) => window.keeps() != Some(0),
@@ -368,8 +373,8 @@ fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
     Err(Problem::new(message, draft.span.clone()).help("use a window with a timeout"))
 }
 
-/// Checks that the source's `max_in_flight` can fill all windows that have no timeout. Otherwise
-/// they would wait for records that the source does not hand out before it has answers.
+/// Checks that the source's `max_in_flight` is large enough to fill all windows without a timeout.
+/// Otherwise the windows would wait for further records, and the source for answers.
 fn check_in_flight(drafts: &[Draft], sources: &[SourcePlan]) -> Result<(), Problem> {
     let bounds = sources.iter().filter_map(|source| match source {
         SourcePlan::Kafka(config) => Some(config.max_in_flight.get()),
@@ -388,13 +393,16 @@ fn check_in_flight(drafts: &[Draft], sources: &[SourcePlan]) -> Result<(), Probl
                 "batches by key may never be full without a `timeout`",
                 draft.span.clone(),
             );
-            return Err(problem.help("give a `timeout`: the source stops at its `max_in_flight`"));
+            return Err(problem.help("set a `timeout`: the source may reach its `max_in_flight` before any batch is full"));
         };
         kept = kept.saturating_add(keeps);
         if kept > bound {
-            let message = "batches without a timeout need more than the source's `max_in_flight`";
+            let message =
+                "windows without a `timeout` hold more values than the source's `max_in_flight`";
             let problem = Problem::new(message, draft.span.clone());
-            return Err(problem.help("they may never be full: lower `size`, or give a `timeout`"));
+            return Err(
+                problem.help("a window may never be full: lower its `size`, or set a `timeout`")
+            );
         }
     }
     Ok(())

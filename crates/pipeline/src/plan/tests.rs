@@ -19,14 +19,14 @@ fn parse(text: &str) -> Result<Plan, String> {
 
 const MODEL: &str = "[model.sentiment]\npath = \"models/sentiment\"\n";
 
-/// Returns a pipeline from standard input to standard output with the steps.
+/// Returns a pipeline from standard input to standard output, with the given steps.
 fn with_steps(steps: &[&str]) -> String {
     let steps = steps.join("\n[[step]]\n");
     let steps = if steps.is_empty() { steps } else { format!("[[step]]\n{steps}\n") };
     format!("[source.stdin]\n{steps}[sink.stdout]\n{MODEL}")
 }
 
-/// Returns a pipeline that calls a model with the settings.
+/// Returns a pipeline that calls a model, which has the given settings.
 fn with_model(settings: &str) -> String {
     let steps = format!("[[step]]\n{WINDOW}\n[[step]]\n{CALL}\n");
     format!("[source.stdin]\n{steps}[sink.stdout]\n[model.sentiment]\n{settings}\n")
@@ -35,12 +35,12 @@ fn with_model(settings: &str) -> String {
 const WINDOW: &str = "timed_window = { interval = \"5ms\", max_size = 64 }";
 const CALL: &str = "map_batch = { model = \"sentiment\" }";
 
-/// Returns a pipeline with a Kafka source, which ends with `rest`.
+/// Returns a pipeline file that begins with a Kafka source and ends with `rest`.
 fn kafka(rest: &str) -> String {
     format!("[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n{rest}")
 }
 
-/// Wrong sources, sinks, models and settings, by the names of their snapshots.
+/// Files with a mistake in a source, a sink, a model or a setting, and the names of their snapshots.
 fn wrong_files() -> Vec<(&'static str, String)> {
     vec![
         ("not_toml", "[source.stdin\n".to_owned()),
@@ -132,8 +132,8 @@ fn topics(head: &str, steps: &str) -> String {
     format!("{head}\n{}{steps}[sink.kafka]\ntopic = \"out\"\n", kafka(""))
 }
 
-/// Wrong guarantees for answers.
-fn wrong_promises() -> Vec<(&'static str, String)> {
+/// Files with a mistake in `delivery`, `order`, `[transactions]` or `[on_failure]`.
+fn wrong_guarantees() -> Vec<(&'static str, String)> {
     let exactly_once = "delivery = \"exactly_once\"\n";
     vec![
         ("unknown_delivery", topics("delivery = \"exactly-once\"", "")),
@@ -191,7 +191,7 @@ fn wrong_promises() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Wrong steps and inputs of steps.
+/// Files with a mistake in a step or its `from`.
 fn wrong_steps() -> Vec<(&'static str, String)> {
     vec![
         ("model_after_expression", with_steps(&[WINDOW, "map = \".\"", CALL])),
@@ -232,7 +232,7 @@ fn wrong_steps() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Wrong loops, and windows that would wait for ever.
+/// Files with a mistake in a loop or an operator's settings, and windows that would never be full.
 fn wrong_loops() -> Vec<(&'static str, String)> {
     vec![
         (
@@ -299,8 +299,11 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
 
 #[test]
 fn every_mistake_in_a_file_has_a_message_a_place_and_an_explanation() {
-    for (name, text) in
-        wrong_files().into_iter().chain(wrong_promises()).chain(wrong_steps()).chain(wrong_loops())
+    for (name, text) in wrong_files()
+        .into_iter()
+        .chain(wrong_guarantees())
+        .chain(wrong_steps())
+        .chain(wrong_loops())
     {
         insta::assert_snapshot!(name, parse(&text).unwrap_err());
     }
@@ -376,7 +379,7 @@ fn the_sentiment_file_shows_every_key_of_its_source_and_sink_with_its_default() 
 }
 
 #[test]
-fn the_page_on_models_names_every_key() {
+fn docs_models_md_names_every_key_of_a_model() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/models.md")).unwrap();
     for wrong in [with_model("nope = 1"), with_steps(&["adaptive_window = { nope = 1 }", CALL])] {
@@ -391,7 +394,7 @@ fn the_page_on_models_names_every_key() {
 }
 
 #[test]
-fn a_model_gets_its_options() {
+fn every_key_of_a_model_becomes_an_option() {
     let settings = "hub = \"a/b\"\nrevision = \"v1\"\ndevices = [\"gpu:0\", \"gpu:1\"]\nreplicas = 2\n\
                     threads = 3\nprecision = \"f16\"\ntask = \"text-embedding\"\nmax_tokens = 128\n\
                     truncate = true\nprompt = \"query: \"\npooling = \"max\"\nnormalize = false\n\

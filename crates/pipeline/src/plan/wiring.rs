@@ -9,7 +9,7 @@ use crate::diagnostic::Problem;
 use crate::file::{self, Entry};
 use crate::step::Operator;
 
-/// An output of a source or a step.
+/// An output of a source or a step, which other steps and sinks take from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Port {
     pub(crate) node: NodeRef,
@@ -23,7 +23,7 @@ pub(crate) enum NodeRef {
     Step(usize),
 }
 
-/// The output of a source or a step.
+/// One of the outputs of a source or a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Output {
     /// The only output.
@@ -34,7 +34,7 @@ pub(crate) enum Output {
     False,
 }
 
-/// A step whose inputs are not resolved yet.
+/// A step whose `from` is not resolved to ports yet.
 pub(super) struct Draft {
     pub(super) operator: Operator,
     /// The operator's name, for messages.
@@ -105,14 +105,16 @@ impl<'a> Names<'a> {
         let Some(before) = number.checked_sub(1) else {
             if self.sources > 1 {
                 let problem = Problem::new("there are several sources; which one is meant?", span);
-                return Err(problem.help("name it in `from`; a `union` step can name several"));
+                return Err(
+                    problem.help("name the source in `from`; a `union` step can take several")
+                );
             }
             let port = Port { node: NodeRef::Source(0), output: Output::Only };
             return Ok((port, "source".to_owned()));
         };
         let help = match self.drafts[before].operator {
-            Operator::Split(_) => "say `from = \"NAME.true\"` or `from = \"NAME.false\"`",
-            Operator::Feedback(_) => "say in `from` which step's values come here",
+            Operator::Split(_) => "write `from = \"NAME.true\"` or `from = \"NAME.false\"`",
+            Operator::Feedback(_) => "name in `from` the step that this one takes from",
             _ => {
                 let port = Port { node: NodeRef::Step(before), output: Output::Only };
                 return Ok((port, self.title(before)));
@@ -205,8 +207,9 @@ impl Wiring<'_> {
             return Ok(());
         }
         let span = self.drafts[looping.feedback].span.clone();
-        let problem = Problem::new("nothing leaves the loop that this closes", span);
-        Err(problem.help("let a `split` in it decide what goes round again and what goes on"))
+        let problem = Problem::new("no value can leave the loop that this `feedback` closes", span);
+        Err(problem
+            .help("add a `split`: one output goes to the `feedback`, the other leaves the loop"))
     }
 
     fn loop_of(&self, feedback: usize) -> Result<Loop, Problem> {
@@ -214,28 +217,34 @@ impl Wiring<'_> {
         let takes = |step: &usize| self.sources_of(*step).any(|from| from == feedback);
         let heads: Vec<usize> = (0..self.drafts.len()).filter(takes).collect();
         let [head] = *heads else {
-            let problem = Problem::new("a `feedback` is named in the `from` of one `union`", span);
-            return Err(problem.help("give it a `name`, and name it where its values come out"));
+            let problem = Problem::new(
+                "a `feedback` must be named in the `from` of exactly one `union`",
+                span,
+            );
+            return Err(problem.help(
+                "give it a `name`, and add the name to `from` of the `union` that begins the loop",
+            ));
         };
         if !matches!(self.drafts[head].kind.as_str(), "union") {
             let problem = Problem::new(
                 "a `feedback` must flow into a `union`",
                 self.drafts[head].span.clone(),
             );
-            return Err(problem.help("join it with what flows in for the first time"));
+            return Err(problem.help(
+                "put a `union` before this step, which joins the `feedback` with new values",
+            ));
         }
-        // The loop consists of the steps that lead to the feedback and that the head leads to.
+        // A step is in the loop if the head leads to it and it leads to the feedback.
         let leads = self.before(feedback);
         let inside: BTreeSet<usize> = leads
             .into_iter()
             .filter(|&step| step == head || self.before(step).contains(&head))
             .collect();
         if !inside.contains(&head) {
-            let problem =
-                Problem::new("nothing that leaves the `union` comes to this `feedback`", span);
-            return Err(
-                problem.help("a feedback closes a loop; use `union` alone where there is none")
-            );
+            let problem = Problem::new("no value of the `union` can reach this `feedback`", span);
+            return Err(problem.help(
+                "a `feedback` closes a loop; to merge flows without a loop, use `union` alone",
+            ));
         }
         Ok(Loop { feedback, head, inside })
     }
@@ -254,8 +263,9 @@ impl Wiring<'_> {
         seen
     }
 
-    /// Returns the steps, each after the steps that it takes from. Steps after a loop also come
-    /// after the loop's feedback, because the loop's exits are known only then.
+    /// Returns the indices of the steps, each after the steps that it takes from. A step that takes
+    /// from a loop also comes after the loop's feedback: the loop's exits are made when its
+    /// feedback is assembled.
     pub(super) fn order(&self, loops: &[Loop]) -> Result<Vec<usize>, Problem> {
         let mut waits: Vec<BTreeSet<usize>> = (0..self.drafts.len())
             .map(|step| self.sources_of(step).filter(|from| !self.is_feedback(*from)).collect())
@@ -277,9 +287,11 @@ impl Wiring<'_> {
             None => Ok(order),
             Some(step) => {
                 let draft = &self.drafts[*step];
-                let problem =
-                    Problem::new("the steps go round in a circle here", draft.span.clone());
-                Err(problem.help("a loop is closed by a `feedback` step, which bounds it"))
+                let problem = Problem::new(
+                    "this step takes from itself, through other steps",
+                    draft.span.clone(),
+                );
+                Err(problem.help("close the loop with a `feedback` step, which bounds the number of values in it"))
             }
         }
     }

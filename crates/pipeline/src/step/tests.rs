@@ -1,8 +1,9 @@
 //! Runs every operator of a pipeline file on lines, and compares the answers with a model of the
 //! operator.
 
+use parking_lot::Mutex;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use forebay_stream::Flow;
 use proptest::prelude::*;
@@ -35,12 +36,12 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let runs = flows.answers.into_iter().map(|answers| {
             let seen = Arc::clone(&seen);
-            answers.sink_fn(move |answer| seen.lock().unwrap().push(answer.value)).run()
+            answers.sink_fn(move |answer| seen.lock().push(answer.value)).run()
         });
         for ended in futures::future::join_all(runs).await {
             ended.unwrap();
         }
-        let seen = seen.lock().unwrap();
+        let seen = seen.lock();
         seen.iter().map(|value| shown(serde_json::from_slice(value).unwrap())).collect()
     })
 }

@@ -1,6 +1,6 @@
 //! `CostModel`: predicts how long a device takes for a batch, from how long earlier batches took.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use super::{BatchLoad, Shapes};
@@ -76,7 +76,7 @@ impl CostModel {
         const SHORTEST: f64 = 1e-6;
         const SHARE_OF_SEEDS: f64 = 0.1;
         let row = self.row(load);
-        let mut fit = self.fit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fit = self.fit.lock();
         add(&mut fit, row, took.as_secs_f64().max(SHORTEST));
         let mut sums = fit.seeds;
         if fit.recent.weight > 0.0 {
@@ -95,7 +95,7 @@ impl CostModel {
 
     /// Returns a copy of the current fit, for many predictions at once.
     pub(super) fn prices(&self) -> Prices<'_> {
-        let fit = self.fit.lock().unwrap_or_else(PoisonError::into_inner);
+        let fit = self.fit.lock();
         Prices { shapes: &self.shapes, coefficients: fit.coefficients }
     }
 

@@ -1,5 +1,6 @@
 //! `feedback`: a loop, the only way in which events can go back to an earlier stage.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
@@ -79,6 +80,12 @@ pub struct Feedback<T> {
     // The task that sends events back. The exits own it, because it may itself own everything
     // inside the loop.
     carrier: Arc<OnceLock<Pump>>,
+}
+
+impl<T> fmt::Debug for Feedback<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feedback").field("stage", &self.stage).finish_non_exhaustive()
+    }
 }
 
 impl<T: Send + 'static> Feedback<T> {

@@ -1,13 +1,14 @@
 //! `in_key_order`: restores the order of each key's results after operators that reorder events.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::stream::{self, BoxStream, Fuse, Stream, StreamExt as _};
@@ -146,7 +147,7 @@ where
     U: Send + 'static,
 {
     fn lock(&self) -> MutexGuard<'_, State<K, U>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {

@@ -288,10 +288,11 @@ async fn call_isolating<T, F: MapBatch<T>>(
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
     use std::collections::BTreeSet;
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
 
     use futures::FutureExt as _;
     use futures::stream::StreamExt as _;
@@ -324,11 +325,11 @@ mod tests {
     fn a_batch_with_a_transient_failure_is_tried_once_unchanged_and_then_in_halves() {
         let calls = Arc::new(Mutex::new(Vec::new()));
         for (fails_at, expected) in [(1, vec![3, 3]), (2, vec![3, 3, 2, 1])] {
-            calls.lock().unwrap().clear();
+            calls.lock().clear();
             let seen = Arc::clone(&calls);
             let flaky = move |batch: Batch<u8>| {
-                seen.lock().unwrap().push(batch.len());
-                let fails = seen.lock().unwrap().len() <= fails_at;
+                seen.lock().push(batch.len());
+                let fails = seen.lock().len() <= fails_at;
                 async move {
                     if fails {
                         return Err(Failure::new("lost", "the device").transient());
@@ -338,7 +339,7 @@ mod tests {
             };
             let values = Flow::from_iter([1, 2, 3]).partition(size(3), None).map_batch(flaky);
             assert_eq!(block_on(values.collect()).unwrap(), [1, 2, 3]);
-            assert_eq!(*calls.lock().unwrap(), expected);
+            assert_eq!(*calls.lock(), expected);
         }
     }
 

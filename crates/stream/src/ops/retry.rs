@@ -1,10 +1,11 @@
 //! `retry`: emits events again whose work failed with a transient failure.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -151,7 +152,7 @@ struct Attempt<T> {
 
 impl<T: Clone + Send + Sync + 'static> Tries<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns the event for its next attempt, with a new receipt.
@@ -276,7 +277,7 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
 impl<T> Drop for Retrying<T> {
     fn drop(&mut self) {
         let waiting = {
-            let mut state = self.tries.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.tries.state.lock();
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };

@@ -23,7 +23,7 @@ impl Ledger {
         }
         self.positions.entry(topic.to_owned()).or_default().extend(offsets(&line["positions"]));
         if let Some(error) = line["follow_error"].as_str() {
-            self.add(Invariant::Progress.broken(format!("the independent reader: {error}")));
+            self.add(Invariant::Progress.broken(format!("the Java client cannot read {topic}: {error}")));
         }
     }
 
@@ -90,7 +90,7 @@ impl Ledger {
                     self.floor.get(&partition).filter(|floor| offset < **floor)
                 });
                 if let Some(floor) = floor {
-                    let text = format!("{id} was answered again, although {floor} was committed");
+                    let text = format!("{id} was answered again, although offset {floor} was committed");
                     self.add(Invariant::BoundedDuplicates.broken(text));
                 }
             }
@@ -121,9 +121,9 @@ impl Ledger {
         }
     }
 
-    /// Notes that other workers may take over from the offsets `committed`, after a fault. No
-    /// request below them may be answered again. Duplicates are allowed for the requests above that
-    /// are already answered, and for `in_flight` more.
+    /// Notes that after a fault another worker may read again from the offsets `committed`.
+    /// Requests below these offsets must not be answered again. Duplicates are allowed for the
+    /// later requests that are already answered, and for `in_flight` more.
     pub(crate) fn take_over(&mut self, committed: &Offsets, in_flight: usize) {
         let uncommitted = self.requests.iter().rev().filter(|request| {
             request.answers > 0

@@ -1,4 +1,5 @@
-//! The requests in the ledger: their records, origins and whether an answer is due.
+//! The requests in the ledger: their records, their origins, and the events after which they need
+//! no answer.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ impl Ledger {
         request_format::record(&self.tag, number, key.map(key_name).as_deref(), seq, kind)
     }
 
-    /// Takes the client's answer to a `produce` command: confirmations and refusals.
+    /// Takes the client's result of a `produce` command: confirmations and refusals.
     pub(crate) fn produced(&mut self, answer: &Value) {
         for ack in answer["acks"].as_array().into_iter().flatten() {
             let (Some(number), Some(partition), Some(offset)) =
@@ -62,8 +63,8 @@ impl Ledger {
         }
     }
 
-    /// Notes that the records below `offsets` are deleted from the topic. Returns how many of the
-    /// requests had no answer yet; they need none now.
+    /// Notes that the records below `offsets` are deleted from the topic. Returns the number of
+    /// deleted requests without an answer, which need none any more.
     pub(crate) fn mark_deleted_before(&mut self, offsets: &Offsets) -> usize {
         let (gone, open) = std::mem::take(&mut self.open)
             .into_iter()

@@ -1,4 +1,4 @@
-//! Tests that show each check of the ledger pass and fail.
+//! Each check of the ledger with answers that pass it and answers that fail it.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn after_a_kill_only_uncommitted_requests_may_be_answered_again() {
 }
 
 #[test]
-fn first_answers_must_be_in_key_order_and_second_answers_need_not() {
+fn only_a_first_answer_out_of_key_order_breaks_the_invariant() {
     let mut ledger = asked(Delivery::AtLeastOnce, Duplicates::Counted);
     (0..3).for_each(|number| answer(&mut ledger, number));
     answer(&mut ledger, 0);

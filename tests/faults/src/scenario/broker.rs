@@ -12,21 +12,22 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// The fault of a broker before it is started or resumed again.
+/// The fault of a broker. Afterwards the broker is started or resumed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    /// It hands over the leadership of its partitions and stops.
+    /// The broker hands over the leadership of its partitions and stops.
     Stop,
-    /// It is killed.
+    /// The broker is killed.
     Kill,
-    /// It is frozen with SIGSTOP.
+    /// The broker is frozen with SIGSTOP.
     Pause,
 }
 
 async fn open<'a>(suite: &'a Suite, name: &str, seed: u64) -> Result<Run<'a>> {
     let mut plan = Plan::new(suite, name);
     plan.pipeline.long_session();
-    // A member whose coordinator is down may lose its partitions before it can commit.
+    // While the coordinator of the group is down, a member may lose its partitions before it can
+    // commit. The next owner then answers its requests again.
     plan.duplicates = Duplicates::Counted;
     plan.patience = Duration::from_secs(90);
     let mut run = Run::open(suite, plan, seed).await?;
@@ -57,7 +58,8 @@ pub(super) async fn one_by_one(
         run.sleep_between(3000..8000).await?;
         suite.cluster.heal().await?;
         run.await_answers(100).await?;
-        // The next fault must wait until this broker is in sync again.
+        // The next fault must wait until this broker is in sync again: writing needs two of the
+        // three replicas (`min.insync.replicas`).
         run.sleep(Duration::from_secs(5)).await?;
     }
     run.settle().await
@@ -66,8 +68,8 @@ pub(super) async fn one_by_one(
 /// Kills all brokers at once.
 pub(super) async fn all(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = open(suite, "brokers-down", seed).await?;
-    // Requests wait in the Java client while all brokers are down; a lower rate bounds their
-    // number.
+    // While all brokers are down, requests wait in the Java client. A lower rate keeps their number
+    // small.
     run.load.rate(RATE / 10);
     for broker in 1..=BROKERS {
         suite.cluster.broker("kill", broker).await?;

@@ -15,9 +15,9 @@ pub(super) async fn kill(suite: &Suite, seed: u64, static_members: bool) -> Resu
     plan.pipeline.static_members = static_members;
     let mut run = Run::open(suite, plan, seed).await?;
     run.load.rate(RATE);
-    // Without static membership, the new worker gets its partitions only after the session of the
-    // killed one has expired. A longer range of times lets some kills hit a worker that has
-    // partitions.
+    // The time from the start of a worker to its kill, in milliseconds. Without static membership,
+    // a worker gets its partitions only after the session of the killed one has expired. A longer
+    // range makes sure that some kills hit a worker with partitions.
     let alive = if static_members { 50..1500 } else { 50..5000 };
     for _ in 0..suite.times.unwrap_or(10) {
         run.start("a").await?;

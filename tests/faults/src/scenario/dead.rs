@@ -61,8 +61,9 @@ pub(super) async fn missing(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// Deletes the dead letter topic during the run. Requests that would have to go there halt their
-/// partitions, and the others are answered. Once the topic is back, a new worker answers the rest.
+/// Deletes the dead letter topic during the run. A malformed request, which would have to go there,
+/// halts its partition, or all partitions with exactly-once delivery. Once the topic exists again,
+/// a new worker answers all requests that waited.
 pub(super) async fn gone(suite: &Suite, seed: u64) -> Result<Summary> {
     const KEY: u16 = 7;
     let mut plan = plan(suite, "dead-letters-gone");
@@ -94,11 +95,10 @@ pub(super) async fn gone(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut worker = run.take("a")?;
     worker.signal("TERM").await?;
     let exit = worker.exit(STOP).await?;
-    // A request that was passed over is the worse fault, so commits are checked before the exit
-    // code.
+    // A skipped request is a worse fault than a wrong exit code, so the commits are checked first.
     run.check_commits().await?;
-    // Directly after an aborted transaction no request is in flight, and the worker stops with code
-    // 0.
+    // With exactly-once delivery, the signal may come just after the worker has aborted a
+    // transaction. No request is in flight then, and the worker stops with code 0.
     let clean_stop = exit.code == Some(0) && suite.delivery == Delivery::ExactlyOnce;
     if !clean_stop && !matches!(exit.code, Some(70 | 75)) {
         return Err(worker.broken(&format!("ended by {exit:?}, although requests have no answer")));

@@ -12,8 +12,8 @@ use crate::suite::Suite;
 /// With the delay of 3 s, 180 requests are in flight, which is below `max_in_flight`.
 const RATE: u32 = 60;
 
-/// Lets a second worker join and leave. The late answers of a partition's old owner appear and are
-/// not committed, and the new owner answers again.
+/// Lets a second worker join and leave. The old owner of a partition answers too late: its answers
+/// are not committed, and the new owner answers the requests again.
 pub(super) async fn too_slow(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "slow-drain");
     plan.duplicates = Duplicates::Bounded;

@@ -53,8 +53,8 @@ pub(super) async fn resets(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// Holds back all bytes, then those to the brokers, then those from the brokers, each time for less
-/// or more than a session timeout.
+/// Holds back all bytes, then those to the brokers, then those from the brokers, each time for 2 to
+/// 9 s. The session timeout is 6 s.
 pub(super) async fn stalls(suite: &Suite, seed: u64) -> Result<Summary> {
     let (mut run, proxies) = open(suite, "stalls", seed, Duplicates::Counted).await?;
     for (requests_stuck, responses_stuck) in [(true, true), (true, false), (false, true)] {
@@ -67,7 +67,8 @@ pub(super) async fn stalls(suite: &Suite, seed: u64) -> Result<Summary> {
     run.settle().await
 }
 
-/// Slows the replies down while requests keep coming fast: at most `max_in_flight` requests wait.
+/// Slows down the confirmation of replies while requests keep coming fast. The source then waits,
+/// because at most `max_in_flight` requests are in flight.
 pub(super) async fn slow_sink(suite: &Suite, seed: u64) -> Result<Summary> {
     let proxies = Proxies::start(&suite.cluster).await?;
     let mut plan = Plan::new(suite, "slow-sink");
@@ -75,8 +76,9 @@ pub(super) async fn slow_sink(suite: &Suite, seed: u64) -> Result<Summary> {
         Delivery::AtLeastOnce => {
             plan.pipeline.sink_brokers = Some(suite.cluster.proxied_addresses());
         }
-        // The sink's producer also sends the offsets, so source and sink share the brokers.
-        // Heartbeats are slow then too, which needs a longer session.
+        // With exactly-once delivery, the sink's producer also sends the offsets, so source and
+        // sink use the same brokers. The latency then delays heartbeats too, so the session must be
+        // longer.
         Delivery::ExactlyOnce => {
             plan.pipeline.brokers = suite.cluster.proxied_addresses();
             plan.pipeline.long_session();

@@ -8,8 +8,8 @@ use crate::suite::Suite;
 
 const KEYS: u16 = 40;
 
-/// Sends malformed requests at the head of every partition, in the middle, as every tenth, and only
-/// those.
+/// Sends malformed requests: at the head of every partition, a single one between good ones, every
+/// tenth, and a hundred without good ones between them.
 pub(super) async fn pills(suite: &Suite, seed: u64) -> Result<Summary> {
     let run = Run::open(suite, Plan::new(suite, "poison"), seed).await?;
     mixture(run, 400, |number, kind| match number {
@@ -20,8 +20,8 @@ pub(super) async fn pills(suite: &Suite, seed: u64) -> Result<Summary> {
     .await
 }
 
-/// Makes replies above the brokers' size limit. The sink refuses them itself if `sink_knows`;
-/// otherwise its own limit is raised, and the brokers refuse them.
+/// Makes replies above the brokers' size limit. If `sink_knows`, the sink has the same limit and
+/// refuses them. Otherwise the sink's limit is higher, and the brokers refuse them.
 pub(super) async fn too_large(suite: &Suite, seed: u64, sink_knows: bool) -> Result<Summary> {
     let mut plan = Plan::new(suite, "too-large");
     if !sink_knows {
@@ -31,8 +31,8 @@ pub(super) async fn too_large(suite: &Suite, seed: u64, sink_knows: bool) -> Res
     mixture(run, 120, |number, _| if number % 20 == 7 { Kind::TooLarge } else { Kind::Good }).await
 }
 
-/// Runs `count` requests. `choose` gets the number of a request and a malformed kind, and returns
-/// the kind of that request.
+/// Sends `count` requests and waits for their answers. `choose` returns the kind of a request; it
+/// gets the number of the request and the malformed kind to use for it, if any.
 async fn mixture(
     mut run: Run<'_>,
     count: u16,

@@ -26,8 +26,9 @@ pub(super) async fn storm(suite: &Suite, seed: u64, protocol: Protocol) -> Resul
     plan.pipeline.source_options.push(("partition.assignment.strategy", strategy.into()));
     plan.pipeline.static_members = protocol == Protocol::Static;
     if protocol != Protocol::Static {
-        // A drain has ample time, so that no duplicate is excused. The partitions of a static
-        // member move only when its session expires, so its session stays short.
+        // With a long session every drain has enough time, so a duplicate is always a fault. The
+        // session of a static member stays short, because its partitions move only when the session
+        // expires.
         plan.pipeline.long_session();
     }
     let mut run = Run::open(suite, plan, seed).await?;
@@ -46,7 +47,7 @@ pub(super) async fn storm(suite: &Suite, seed: u64, protocol: Protocol) -> Resul
         while run.running().len() > 1 {
             let members = run.running();
             let leaver = &members[run.random.random_range(0..members.len())];
-            // A member that is not ready yet may not handle SIGTERM.
+            // A worker that is not ready may not handle SIGTERM yet.
             run.worker(leaver)?.await_ready().await?;
             run.stop(leaver).await?;
             moves += 1;

@@ -13,8 +13,8 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// Doubles the number of partitions. The requests of a key are in two partitions then, without an
-/// order between them.
+/// Doubles the number of partitions. The requests of a key may then be in two partitions, which
+/// have no order between them, so the order of the answers is not checked.
 pub(super) async fn more_partitions(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "more-partitions");
     plan.order = Order::None;
@@ -56,7 +56,7 @@ pub(super) async fn recreated(suite: &Suite, seed: u64) -> Result<Summary> {
     suite.await_topic(topics[0]).await?;
     run.restart_checks();
     run.load.rate(RATE);
-    // Gives the worker time to notice, in whichever way it does.
+    // Gives the worker time to notice the new topic, or to end because the old one is missing.
     sleep(Duration::from_secs(8)).await;
     let ended = worker.try_exit()?.is_some();
     if ended {

@@ -10,8 +10,8 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// Starts two workers with the same `group.instance.id` and, exactly once, the same
-/// `transactions.id`. The older one is fenced, and ends with the reason.
+/// Starts two workers with the same `group.instance.id` and, with exactly-once delivery, the same
+/// `transactions.id`. The older worker is fenced, and ends with an error that tells this.
 pub(super) async fn twins(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut plan = Plan::new(suite, "twins");
     plan.duplicates = Duplicates::Bounded;
@@ -21,7 +21,8 @@ pub(super) async fn twins(suite: &Suite, seed: u64) -> Result<Summary> {
     run.start("a").await?;
     run.await_answers(200).await?;
     let mut older = run.take("a")?;
-    // The younger worker takes the partitions over at some moment between these two calls.
+    // The younger worker takes over the partitions at some moment between the two calls of
+    // `expect_takeover`.
     run.expect_takeover().await?;
     run.start("a").await?;
     let exit = older.exit(STOP).await?;

@@ -13,8 +13,8 @@ const RATE: u32 = 300;
 /// Twice the session timeout.
 const FROZEN: Duration = Duration::from_secs(4);
 
-/// Freezes a worker and resumes it. If `with_heir`, a second member takes its partitions over
-/// meanwhile.
+/// Freezes a worker and resumes it. If `with_heir`, a second worker runs, which takes over the
+/// partitions meanwhile.
 pub(super) async fn zombie(suite: &Suite, seed: u64, with_heir: bool) -> Result<Summary> {
     let mut plan = Plan::new(suite, if with_heir { "zombie" } else { "zombie-alone" });
     plan.duplicates = Duplicates::Bounded;

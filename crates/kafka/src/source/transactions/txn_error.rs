@@ -17,14 +17,15 @@ pub(super) enum TxnError {
     Rebuild(KafkaError),
     /// Repeating cannot help: the source ends.
     GiveUp(KafkaError),
-    /// A partition of the transaction was lost while it was open.
+    /// A partition was lost while a transaction with its offsets was open.
     Lost,
     /// The source ended, or another worker took over.
     Over,
 }
 
 impl TxnError {
-    /// Whether another producer with the same id has fenced this one, or the brokers have.
+    /// Whether this producer was fenced: by another producer with the same transactional id, or by
+    /// the brokers because its transaction timed out.
     pub(super) fn is_fenced(&self) -> bool {
         let Self::Rebuild(error) = self else { return false };
         matches!(
@@ -62,10 +63,10 @@ impl From<KafkaError> for TxnError {
             KafkaError::Transaction(of) if of.is_fatal() => Self::Rebuild(error),
             KafkaError::Transaction(of) if of.txn_requires_abort() => Self::Abort(error),
             KafkaError::Transaction(of) if of.is_retriable() => Self::Retry(error),
-            // Some deliveries have not been reported yet.
+            // Waiting for deliveries timed out, because some have not been reported yet.
             KafkaError::Flush(_) => Self::Retry(error),
-            // A record was refused. If the transaction cannot be aborted, that call returns its own
-            // error.
+            // A record was refused. If the transaction cannot be aborted either,
+            // `abort_transaction` returns its own error.
             KafkaError::MessageProduction(_) => Self::Abort(error),
             _ => Self::Rebuild(error),
         }
@@ -93,7 +94,8 @@ fn is_permanent(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Returns the failure code if the error concerns a single record and would recur with it.
+/// Returns the failure code for a reply, if the reply itself caused the error and would cause it
+/// again.
 pub(super) fn record_failure_code(error: &KafkaError) -> Option<&'static str> {
     match code(error)? {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("reply_too_large"),

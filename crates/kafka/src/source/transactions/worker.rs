@@ -12,8 +12,9 @@
 //! - no producer to idle: `rebuild` has created a producer, which has fenced the old one.
 //! - any to ended: the source stops, or the poll thread has replaced this worker.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +33,6 @@ use crate::Error;
 use crate::error::ClientError;
 use crate::source::assignment::{Assignment, Committable};
 use crate::source::group::offset_list;
-use crate::source::shared::lock;
 use crate::source::staged::Output;
 
 /// How often an open transaction looks for more to write, and how long a refused call waits before
@@ -132,8 +132,7 @@ impl Worker {
             // the swap in `Transactions::wake`. An open transaction looks for work by itself, so
             // that replies need not wake it.
             self.transactions.asleep.store(self.open.is_none(), Ordering::SeqCst);
-            // Pairs with the increment in `Transactions::flush`.
-            let flush = self.transactions.flush.load(Ordering::Acquire);
+            let flush = self.transactions.state.lock().requested_flush();
             let turned = match self.producer {
                 Some(_) => self.turn(flush),
                 None => self.rebuild(),
@@ -141,10 +140,7 @@ impl Worker {
             if let Err(error) = turned {
                 self.recover(error);
             }
-            if !self.is_replaced() {
-                // Pairs with the load in `Transactions::is_flushed`: a poll thread that sees the
-                // flush complete also sees what it committed.
-                self.transactions.flushed.fetch_max(flush, Ordering::AcqRel);
+            if self.transactions.state.lock().complete_flush(self.generation, flush) {
                 self.transactions.shared.wake();
             }
             if self.open.is_some() {
@@ -159,13 +155,11 @@ impl Worker {
     }
 
     fn is_over(&self) -> bool {
-        // Pairs with the store in `Transactions::stop`.
-        self.transactions.stopped.load(Ordering::Acquire) || self.is_replaced()
+        self.transactions.state.lock().is_over(self.generation)
     }
 
     fn is_replaced(&self) -> bool {
-        // Pairs with the increment in `Transactions::replace_stuck_worker`.
-        self.transactions.generation.load(Ordering::Acquire) != self.generation
+        !self.transactions.state.lock().is_current(self.generation)
     }
 
     /// Aborts an open transaction.
@@ -179,10 +173,8 @@ impl Worker {
                 "the last transaction was not aborted, it is left to its timeout"
             );
         }
-        if !self.is_replaced() {
-            // Pairs with the loads in `Transactions::is_flushed` and `Transactions::stop`.
-            self.transactions.ended.store(true, Ordering::Release);
-        }
+        self.transactions.state.lock().end(self.generation);
+        self.transactions.ended.notify_all();
     }
 
     /// Produces the replies that can be written, and commits the open transaction when it is due.
@@ -196,8 +188,7 @@ impl Worker {
             return Err(self.cause(error));
         }
         let Some(open) = &self.open else { return Ok(()) };
-        // Pairs with the `fetch_max` in `run`, of this worker or an earlier one.
-        let flushing = flush > self.transactions.flushed.load(Ordering::Acquire);
+        let flushing = !self.transactions.state.lock().is_flushed(flush);
         if flushing
             || open.since.elapsed() >= self.transactions.commit_interval
             || self.transactions.shared.must_commit(open.bytes)
@@ -292,7 +283,7 @@ impl Worker {
     fn try_commit(&mut self) -> Result<(), TxnError> {
         self.await_deliveries()?;
         let Some(open) = &self.open else { return Ok(()) };
-        let consumer = lock(&self.transactions.consumer).clone().ok_or(TxnError::Over)?;
+        let consumer = self.transactions.consumer.lock().clone().ok_or(TxnError::Over)?;
         // Read before the partitions are checked: if one is lost after the check, the brokers
         // refuse this membership.
         let group = consumer.group_metadata().ok_or(TxnError::Lost)?;
@@ -307,8 +298,7 @@ impl Worker {
             self.transactions.committed(assignment.partition, position);
         }
         self.failures = 0;
-        // Pairs with the load in `Transactions::has_failed`.
-        self.transactions.failed.store(false, Ordering::Release);
+        self.transactions.state.lock().commit(self.generation);
         Ok(())
     }
 
@@ -351,7 +341,7 @@ impl Worker {
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
         );
-        let consumer = lock(&self.transactions.consumer).clone();
+        let consumer = self.transactions.consumer.lock().clone();
         if dropped
             && let Some(open) = &self.open
             && let Some(group) = consumer.and_then(|consumer| consumer.group_metadata())
@@ -382,7 +372,7 @@ impl Worker {
         }
     }
 
-    /// Makes one blocking call, which the poll thread watches through `Transactions::call`.
+    /// Makes one blocking call, which the poll thread watches.
     fn call(
         &self,
         what: &'static str,
@@ -390,12 +380,12 @@ impl Worker {
         call: impl Fn(&Producer) -> KafkaResult<()>,
     ) -> Result<(), TxnError> {
         let producer = self.producer()?;
-        *lock(&self.transactions.call) = Some((what, Instant::now() + timeout + GRACE));
+        let until = Instant::now() + timeout + GRACE;
+        self.transactions.state.lock().begin_call(self.generation, what, until);
         let done = call(producer);
-        if self.is_replaced() {
+        if !self.transactions.state.lock().end_call(self.generation) {
             return Err(TxnError::Over);
         }
-        *lock(&self.transactions.call) = None;
         Ok(done?)
     }
 
@@ -419,9 +409,12 @@ impl Worker {
             _ => self.abort(),
         };
         match ended {
+            Ok(()) => {
+                if !self.transactions.state.lock().request_rewind(self.generation) {
+                    return;
+                }
+            }
             _ if self.is_replaced() => return,
-            // Pairs with the swap in `Transactions::take_rewind`.
-            Ok(()) => self.transactions.rewind.store(true, Ordering::Release),
             Err(error) if error.is_fenced() && self.is_young() && self.was_fenced_before() => {
                 let id = self.transactions.id.clone();
                 return self.transactions.shared.fail(Error::Fenced { id });
@@ -470,14 +463,14 @@ impl Worker {
     /// aborted.
     fn rebuild(&mut self) -> Result<(), TxnError> {
         match self.transactions.watched_producer(self.generation) {
-            Ok(producer) if !self.is_replaced() => {
+            Ok(producer) => {
+                if !self.transactions.state.lock().request_rewind(self.generation) {
+                    return Err(TxnError::Over);
+                }
                 tracing::info!(id = %self.transactions.id, "a new producer has taken over");
                 self.producer = Some(producer);
-                // Pairs with the swap in `Transactions::take_rewind`.
-                self.transactions.rewind.store(true, Ordering::Release);
                 Ok(())
             }
-            Ok(_) => Err(TxnError::Over),
             Err(error) => match TxnError::from(error) {
                 TxnError::GiveUp(error) => Err(TxnError::GiveUp(error)),
                 error => {
@@ -570,12 +563,10 @@ impl Transactions {
 
     /// Creates a producer in a call that the poll thread watches.
     fn watched_producer(&self, generation: u64) -> KafkaResult<Producer> {
-        *lock(&self.call) = Some(("init_transactions", Instant::now() + INIT + GRACE));
+        let until = Instant::now() + INIT + GRACE;
+        self.state.lock().begin_call(generation, "init_transactions", until);
         let producer = self.open_producer(INIT);
-        // Pairs with the increment in `replace_stuck_worker`: a later worker may have set `call`.
-        if self.generation.load(Ordering::Acquire) == generation {
-            *lock(&self.call) = None;
-        }
+        self.state.lock().end_call(generation);
         producer
     }
 }
@@ -593,15 +584,15 @@ type Unwritten = (KafkaError, usize);
 
 impl Written {
     fn failed(&self, error: KafkaError, number: usize) {
-        lock(&self.0).get_or_insert((error, number));
+        self.0.lock().get_or_insert((error, number));
     }
 
     fn first_failure(&self) -> Option<Unwritten> {
-        lock(&self.0).clone()
+        self.0.lock().clone()
     }
 
     fn reset(&self) {
-        *lock(&self.0) = None;
+        *self.0.lock() = None;
     }
 }
 
