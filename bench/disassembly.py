@@ -1,5 +1,5 @@
-"""Checks the machine code of a binary with the kernels of the CPU encoder (x86-64). No kernel may call `fma`, which does in
-software what one instruction of the processor does, and none may call a function value instead of inlining it.
+"""Checks the machine code of a binary with the kernels of the CPU encoder (x86-64). No kernel may call `fma`, which computes
+in software what a single instruction of the processor computes. None may call a small function that should be inlined.
 
     disassembly.py BINARY
 """
@@ -19,7 +19,8 @@ def output(*command):
 
 
 def pointed_to(binary):
-    """Returns the names of the functions in the binary's table of addresses, by the address of the entry."""
+    """Returns the functions to which the binary's table of addresses points, by the address of the entry. A call through the
+    table shows only this address."""
     names = {}
     for line in output("nm", "-C", binary).splitlines():
         parts = line.split(maxsplit=2)

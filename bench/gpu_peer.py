@@ -3,7 +3,7 @@
     gpu_peer.py rectangles f32|f16 SHAPE ROWSxTOKENS,.. SECONDS   eager PyTorch (sdpa); prints lines of JSON
     gpu_peer.py mixed f32|f16 SHAPE TOKENS TEXTS                  sentence-transformers' encode with texts of all lengths
     gpu_peer.py lone TEXTS COMMAND..                              one request after the other to COMMAND's stdin
-    gpu_peer.py table FILE                                        prints a table of lines of JSON, each with `by`
+    gpu_peer.py table FILE                                        prints the measurements in FILE (lines of JSON) as a table
     gpu_peer.py bars FILE                                         prints whether the targets are met
 """
 
@@ -56,7 +56,7 @@ def rectangles(precision, shape, rectangles, seconds):
         ids = torch.full((rows, tokens), 4)
         mask = torch.ones_like(ids)
         hidden = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
-        # An answer needs the mean, on the host.
+        # The mean over the tokens is copied to the host, because an answer needs it there.
         return hidden.float().mean(1).cpu()
 
     for rectangle in rectangles.split(","):
@@ -75,7 +75,7 @@ def rectangles(precision, shape, rectangles, seconds):
 
 
 def mixed(precision, shape, tokens, count):
-    """Measures the texts of device_bench's flow, including the tokenizer, and reports the better of two batch sizes."""
+    """Measures the same texts as `device_bench .. flow`, including the tokenizer, and reports the better of two batch sizes."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer

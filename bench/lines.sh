@@ -1,6 +1,5 @@
-#!/usr/bin/env bash
-# Measures the JSON lines per second from standard input to standard output through several steps, and without steps, which
-# is the limit that reading, parsing and writing set.
+# !/usr/bin/env bash Measures the JSON lines per second from standard input to standard output through several steps.
+# Without steps, only reading, parsing and writing are measured.
 #
 #   bench/lines.sh [rounds] [forebay binary]
 #

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 on ONNX Runtime, which bench/cpu_peers.py measures alone and bench/loop_peer.py behind Kafka."""
+"""all-MiniLM-L6-v2 on ONNX Runtime, which bench/cpu_peers.py measures alone, and bench/loop_peer.py in a Kafka consumer."""
 
 from pathlib import Path
 

@@ -64,7 +64,8 @@ def main(results):
     )
     for name in AGAINST_STREAMZ:
         label = OPERATORS[name][0]
-        # First both without and both with receipts, then the harder comparison: only Forebay with receipts.
+        # Compares the two without receipts (reference counters in Streamz), both with them, and last Forebay with them
+        # and Streamz without.
         for receipts, side, suffix in [
             ("neither", "detached", ""),
             ("both", "forebay", "_refs"),

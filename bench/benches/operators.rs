@@ -3,7 +3,8 @@
 //!
 //! In the group `forebay`, each event has metadata and a receipt that its source waits for; a run
 //! panics unless every receipt is done. In `detached`, events have no receipt that a source waits
-//! for, like events of Streamz without reference counters. `futures` passes plain numbers.
+//! for, like events of Streamz without reference counters. In `futures`, the adapters of the
+//! futures crate pass plain numbers.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -86,7 +87,7 @@ fn futures(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
     });
 }
 
-/// Measures the time of a run, which is that of all its events.
+/// Measures the time of a run, in which all `EVENTS` pass.
 fn measure<R: Future<Output = ()>>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     runtime: &Runtime,

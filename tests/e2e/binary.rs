@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Returns the root of the repository, in which the README's commands run.
+/// Returns the root of the repository, the working directory of all commands.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
@@ -29,7 +29,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     let writer = std::thread::spawn(move || {
-        // A child that fails at its start does not read its input.
+        // This fails if the child ends before it has read its input.
         stdin.write_all(input.as_bytes()).ok();
     });
     let output = child.wait_with_output().unwrap();

@@ -83,7 +83,7 @@ fn an_embedded_broker_serves_any_pipeline() {
 }
 
 #[test]
-fn devices_are_listed_with_the_choice_of_auto() {
+fn the_list_of_devices_tells_which_one_auto_takes() {
     let words = output(forebay().arg("devices"), "");
     assert!(words.status.success(), "{words:?}");
     let words = String::from_utf8(words.stdout).unwrap();

@@ -28,7 +28,7 @@ pub(crate) struct Request {
 pub(crate) struct Reply {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Value,
-    /// The value as it was written.
+    /// The text of the value, before it was parsed.
     pub(crate) raw: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
@@ -117,7 +117,7 @@ pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<Str
     replies
 }
 
-/// Returns the number of records in the topic of requests that the group has not committed.
+/// Returns the number of requests in the topic whose offsets the group has not committed.
 pub(crate) fn lag(broker: &Broker) -> i64 {
     let consumer = reader(broker, &broker.group);
     let mut partitions = TopicPartitionList::new();

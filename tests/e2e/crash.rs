@@ -36,12 +36,12 @@ fn a_killed_pipeline_loses_no_request() {
     let service = run();
     let (before, after) = requests.split_at(1_000);
     produce(&broker, before, 4);
-    // By now some requests are answered and perhaps not committed; the others are in flight or
-    // unread.
+    // Some requests are answered now, perhaps without a commit. The others are in flight or not
+    // read yet.
     read_replies(&broker, &before[..1]);
     service.kill();
 
-    // Only the second service can answer these, because they come after the kill.
+    // These requests come after the kill, so only the second service can answer them.
     produce(&broker, after, 4);
     let service = run();
     let replies = read_replies(&broker, &requests);

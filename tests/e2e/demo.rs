@@ -27,7 +27,7 @@ fn the_demo_shows_replies_and_a_chart() {
 
 #[test]
 fn an_interrupted_demo_or_benchmark_leaves_the_terminal_clean() {
-    // Number of lines that are read before the signal, which then comes while the models start,
+    // The signal is sent when this number of lines has been printed: while the models start,
     // between the replies, or during the measurement.
     for (command, lines) in
         [("demo", 1), ("demo", 3), ("demo", 8), ("demo", 15), ("bench", 1), ("bench", 7)]

@@ -1,4 +1,4 @@
-//! Enrichment: a record comes out again with a model's result in it.
+//! Enrichment: the reply is the request with a model's result added.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ use crate::clients::{Reply, Request, lag, produce, produce_with, read_replies};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Two models, one after the other, each with its own window.
+/// A pipeline with two models, one after the other, each with its own window.
 const TWO_MODELS: &str = r#"
 [source.kafka]
 brokers = "${KAFKA_BROKERS}"
@@ -40,14 +40,16 @@ path = "models/sentiment"
 device = "cpu"
 "#;
 
-/// A record whose numbers, order of fields and text a careless reader would change.
+/// Returns a record that many JSON parsers do not keep unchanged: it has an integer of more than 64
+/// bits, decimals in unusual notation, and unsorted fields.
 fn review(number: usize, body: &str) -> String {
     format!(
         r#"{{"z":{number},"id":18446744073709551617,"stars":4.50,"review":{{"body":"{body}","lang":"日本"}},"a":null,"\u00fc":[1e2]}}"#
     )
 }
 
-/// `review`, as it comes out before the field that is put at its end.
+/// Returns the start of the reply to `review`: all fields of the request, and the name of the field
+/// that is added after them.
 fn untouched(number: usize, body: &str) -> String {
     let review = review(number, body).replace("\\u00fc", "ü");
     format!("{},\"sentiment\":", review.strip_suffix('}').unwrap())
@@ -76,7 +78,7 @@ fn only<'a>(replies: &'a HashMap<String, Vec<Reply>>, request: &Request) -> &'a 
 }
 
 #[test]
-fn every_record_comes_out_as_it_was_with_its_sentiment_at_its_end() {
+fn every_reply_is_its_request_with_the_sentiment_added_at_the_end() {
     let broker = Broker::start("enrich");
     let service =
         Service::start(forebay().args(["run", "config/enrich.toml"]).envs(broker.variables()));
@@ -110,7 +112,7 @@ fn every_record_comes_out_as_it_was_with_its_sentiment_at_its_end() {
 }
 
 #[test]
-fn two_models_enrich_one_record_and_an_array_gets_an_array() {
+fn two_models_add_a_result_and_an_array_of_results_to_one_record() {
     let broker = Broker::start("two-models");
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), TWO_MODELS).unwrap();
@@ -134,7 +136,7 @@ fn two_models_enrich_one_record_and_an_array_gets_an_array() {
 }
 
 #[test]
-fn exactly_once_records_keep_their_keys_order_and_dead_letters_are_the_original_records() {
+fn exactly_once_replies_keep_the_order_of_each_key_while_failed_requests_become_dead_letters() {
     let broker = Broker::start("enrich-once");
     let letters = broker.topic("letters");
     let text = std::fs::read_to_string(crate::binary::root().join("config/enrich.toml")).unwrap();
@@ -178,7 +180,7 @@ fn exactly_once_records_keep_their_keys_order_and_dead_letters_are_the_original_
 }
 
 #[test]
-fn a_late_record_costs_no_model_time_and_a_failed_one_is_passed_on_with_the_default() {
+fn with_on_error_a_failed_object_gets_the_fallback_and_other_failures_get_error_replies() {
     let broker = Broker::start("enrich-default");
     let text = std::fs::read_to_string(crate::binary::root().join("config/enrich.toml")).unwrap();
     let text = text.replace(
@@ -214,12 +216,12 @@ fn a_late_record_costs_no_model_time_and_a_failed_one_is_passed_on_with_the_defa
     assert_eq!(reply(1).header("forebay-error-code"), None, "the record is passed on");
     assert_eq!(reply(2).value["sentiment"], serde_json::json!({"label": "unknown"}));
     assert_eq!(reply(2).value["sentiment_error"]["code"], "text_too_long");
-    assert_eq!(reply(3).code(), "invalid_type", "a default cannot be put into an array");
+    assert_eq!(reply(3).code(), "invalid_type", "a fallback cannot be put into an array");
     assert_eq!(reply(4).code(), "deadline_exceeded");
 }
 
 #[test]
-fn a_line_is_enriched_as_a_record_is() {
+fn a_line_of_standard_input_is_enriched_like_a_kafka_record() {
     let mut command = forebay();
     command.args(["run", "--stdio", "config/enrich.toml"]).env("DEVICE", "cpu");
     let output = output(&mut command, &format!("{}\n", review(0, body(0))));

@@ -1,4 +1,4 @@
-//! The headers of requests that Forebay obeys: reply topic and partition, deadline, and trace.
+//! The headers of a request that have an effect: reply topic and partition, deadline, and trace.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,7 +30,8 @@ topic = "${REPLIES_TOPIC}"
 reply_topics = ["${OTHER_TOPIC}", "no-such-topic"]
 "#;
 
-/// A placeholder in header values for the name of the other topic, which each test creates.
+/// A header value that is replaced by the name of the second reply topic, which differs in each
+/// test.
 const OTHER: &[u8] = b"OTHER";
 
 type Fields<'a> = Vec<(&'a str, Vec<u8>)>;
@@ -44,8 +45,8 @@ struct Reply {
     headers: BTreeMap<String, Vec<u8>>,
 }
 
-/// Sends one request for each set of headers, with its number as key. Returns the replies from both
-/// topics.
+/// Sends one request for each set of headers; key and value are the number of the request. Returns
+/// the broker, the name of the second reply topic, and the replies in the order of the requests.
 fn replies(name: &str, requests: &[Fields<'_>]) -> (Broker, String, Vec<Reply>) {
     let broker = Broker::start(name);
     let other = broker.topic("other");
@@ -119,7 +120,7 @@ fn code(reply: &Reply) -> String {
 }
 
 #[test]
-fn a_reply_goes_to_the_requested_topic_and_partition_or_becomes_an_error() {
+fn a_reply_goes_to_the_requested_topic_and_partition_unless_these_are_invalid() {
     let topic = |name: &str| ("kafka_replyTopic", name.as_bytes().to_vec());
     let partition = |bytes: &[u8]| ("kafka_replyPartition", bytes.to_vec());
     let requests = [

@@ -1,5 +1,5 @@
-//! A model from the Hugging Face Hub, through the binary: from a test server in place of the Hub,
-//! and from the cache.
+//! The binary with a model from the Hugging Face Hub. A server of this test takes the place of the
+//! Hub.
 
 use std::collections::BTreeMap;
 use std::fs;

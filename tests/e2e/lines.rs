@@ -1,4 +1,4 @@
-//! Pipelines without a broker, which answer lines with lines.
+//! Pipelines without a broker, which read lines and write one answer line for each.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn the_answers_come_in_the_order_of_the_lines() {
 }
 
 #[test]
-fn stdio_runs_a_kafka_pipeline_on_lines() {
+fn with_stdio_a_kafka_pipeline_reads_and_writes_lines() {
     let (lines, code, log) = run(&["--stdio", "config/sentiment.toml"], "\"a wonderful film\"\n");
     assert_eq!(lines[0]["label"], "positive", "{log}");
     assert_eq!(code, Some(0));

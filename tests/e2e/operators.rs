@@ -1,4 +1,5 @@
-//! Pipelines without a broker: the examples in docs/operators.md, and all other sources and sinks.
+//! Pipelines without a broker: the examples in docs/operators.md, and all sources and sinks except
+//! Kafka.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -38,7 +39,7 @@ fn the_examples_in_the_docs_give_the_output_shown() {
 }
 
 #[test]
-fn an_interval_source_counts_and_ends() {
+fn an_interval_source_ends_after_its_count() {
     let file =
         "[source.interval]\nevery = \"1ms\"\ncount = 4\n[[step]]\npartition = 3\n[sink.stdout]\n";
     let (lines, code, log) = run(file, "");
@@ -46,7 +47,7 @@ fn an_interval_source_counts_and_ends() {
 }
 
 #[test]
-fn values_can_go_to_several_sinks_and_be_dropped() {
+fn each_value_goes_to_the_sink_of_its_branch() {
     let folder = tempfile::tempdir().unwrap();
     let odd = folder.path().join("odd.jsonl");
     let file = format!(
@@ -76,7 +77,7 @@ fn two_file_sources_can_be_zipped() {
 }
 
 #[test]
-fn a_followed_file_gives_lines_that_are_written_later() {
+fn lines_that_are_written_later_to_a_followed_file_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
     let mut writer = std::fs::File::create(&log).unwrap();
@@ -87,12 +88,12 @@ fn a_followed_file_gives_lines_that_are_written_later() {
     );
     std::fs::write(&pipeline, text).unwrap();
     let mut service = Service::start(forebay().arg("run").arg(&pipeline).stdout(Stdio::piped()));
-    // Each `next` waits for a line.
+    // Each call of `next` waits until the pipeline writes a line.
     let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "10");
     writer.write_all(b"3\n4\n").unwrap();
     assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["230", "40"]);
-    // Truncates and then replaces the file, as log rotation does.
+    // Truncates the file and later replaces it, as two kinds of log rotation do.
     std::fs::write(&log, "5\n").unwrap();
     assert_eq!(lines.next().unwrap(), "50");
     let next = folder.path().join("next.jsonl");
@@ -181,7 +182,7 @@ fn http_requests_are_answered_by_the_pipeline() {
 }
 
 #[test]
-fn a_running_pipeline_shows_its_taps_and_counts() {
+fn the_debug_pages_of_a_running_pipeline_show_taps_counts_and_graph() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = folder.path().join("pipeline.toml");
     let text = "[source.interval]\nevery = \"1ms\"\n[[step]]\nname = \"look\"\ntap = 3\n[[step]]\n\

@@ -144,7 +144,7 @@ fn dead_letters_are_listed_replayed_once_and_answered() {
         "{shown}"
     );
 
-    // The filter fails for the letter that is not JSON, which is not sent.
+    // The filter fails for the letter that is not JSON, so this letter is not sent.
     let (shown, log) = replay(&["--filter", ".value.n > 3"]);
     assert_eq!(shown, "replayed 2 of 4 dead letters\n");
     assert!(log.contains("the filter failed"), "{log}");
@@ -172,7 +172,7 @@ fn dead_letters_are_listed_replayed_once_and_answered() {
 }
 
 #[test]
-fn letters_go_to_the_topic_of_the_option_to() {
+fn with_the_option_to_all_letters_go_to_that_topic() {
     let broker = Broker::start("replay-to");
     let letters = broker.topic("letters");
     let other = broker.topic("other");
@@ -201,7 +201,7 @@ fn letters_go_to_the_topic_of_the_option_to() {
 }
 
 #[test]
-fn a_replay_that_cannot_work_ends_with_an_error() {
+fn a_replay_with_wrong_options_or_without_its_topic_fails_with_a_reason() {
     let file = pipeline(".");
     let run = |address: &str, args: &[&str]| {
         let mut command = forebay();

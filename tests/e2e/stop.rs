@@ -1,5 +1,5 @@
-//! `policy = "stop"`: after the first failure nothing new is read, what is in flight is answered, and the exit code
-//! and the message are the same for every source.
+//! `policy = "stop"`: after the first failure, the source reads no more, the requests in flight are
+//! answered, and the process ends. Exit code and message are the same for every source.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,10 +12,10 @@ use crate::binary::{Service, forebay};
 use crate::broker::Broker;
 use crate::clients::{Request, lag, produce, read_replies};
 
-/// From the failure to the end of the process, on a busy machine.
+/// Longest time from the failure to the end of the process, with a margin for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fails on a value that is not a number, at the step `double`.
+/// A step `double` that fails for a value that is not a number, and the policy.
 const STEPS: &str = r#"
 [[step]]
 name = "double"
@@ -36,7 +36,7 @@ fn ends(mut child: Child, origin: &str) -> String {
     while child.try_wait().unwrap().is_none() {
         if started.elapsed() > PATIENCE {
             child.kill().unwrap();
-            panic!("it goes on");
+            panic!("the process did not end within {PATIENCE:?}");
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
@@ -57,7 +57,7 @@ fn start(file: &NamedTempFile) -> Child {
 }
 
 #[test]
-fn standard_input_that_stays_open_is_left_after_the_failing_line() {
+fn a_failing_line_ends_the_run_although_standard_input_stays_open() {
     let file = pipeline(&format!("[source.stdin]\n{STEPS}[sink.stdout]\n"));
     let mut child = start(&file);
     let mut input = child.stdin.take().unwrap();
@@ -70,7 +70,7 @@ fn standard_input_that_stays_open_is_left_after_the_failing_line() {
 }
 
 #[test]
-fn a_followed_file_is_left_after_the_failing_line() {
+fn a_failing_line_of_a_followed_file_ends_the_run() {
     let input = pipeline("1\n{}\n3\n");
     let path = input.path().display().to_string();
     let source = format!("[source.file]\npath = {path:?}\nfollow = true\n");
@@ -79,18 +79,18 @@ fn a_followed_file_is_left_after_the_failing_line() {
 }
 
 #[test]
-fn an_interval_stops_at_the_number_that_fails() {
+fn a_failing_number_of_an_interval_ends_the_run() {
     let steps = STEPS.replace(". * 2 + 0", "if . == 2 then error else . end");
     let file = pipeline(&format!("[source.interval]\nevery = \"10ms\"\n{steps}[sink.stdout]\n"));
     ends(start(&file), "interval:2");
 }
 
 #[test]
-fn an_http_client_in_flight_is_answered_and_the_server_ends() {
+fn http_requests_in_flight_are_answered_before_the_server_ends() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    // Values wait for their window, so both requests are in flight when the first one fails.
+    // Both requests wait for the window to close, so both are in flight when the first one fails.
     let steps = format!(
         "[[step]]\ntimed_window = {{ interval = \"300ms\" }}\n[[step]]\nflatten = {{}}\n{STEPS}"
     );
@@ -100,7 +100,7 @@ fn an_http_client_in_flight_is_answered_and_the_server_ends() {
     let mut line = String::new();
     while !line.trim_end().ends_with("ready") {
         line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it was ready");
     }
     let post = |body: &str| {
         let mut client = TcpStream::connect(address).unwrap();
@@ -133,7 +133,7 @@ fn an_http_client_in_flight_is_answered_and_the_server_ends() {
 }
 
 #[test]
-fn kafka_is_read_no_further_and_the_failing_record_stays_uncommitted() {
+fn a_failing_kafka_record_and_all_records_after_it_stay_uncommitted() {
     for delivery in ["at_least_once", "exactly_once"] {
         let broker = Broker::start(&format!("stop-{delivery}"));
         let source = format!(
@@ -155,12 +155,12 @@ fn kafka_is_read_no_further_and_the_failing_record_stays_uncommitted() {
         let child = start(&file);
         ends(child, &broker.requests);
         let replies = read_replies(&broker, &requests[..6]);
-        assert_eq!(lag(&broker), 4, "{delivery}: the failing record and all behind it");
+        assert_eq!(lag(&broker), 4, "{delivery}: the failing record and all records after it");
         if delivery == "exactly_once" {
-            assert_eq!(replies.len(), 6, "no reply behind the failing record is committed");
+            assert_eq!(replies.len(), 6, "no reply after the failing record is committed");
         }
 
-        // The request is repaired by a pipeline that can take it, which begins where this one stopped.
+        // The next pipeline starts where this one stopped, and its step accepts any value.
         let repaired =
             std::fs::read_to_string(file.path()).unwrap().replace(". * 2 + 0", "tostring");
         std::fs::write(file.path(), repaired).unwrap();

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::binary::root;
 
-/// Openings of a comment that leave its subject without a name.
+/// First words of comments that do not name their subject.
 const VAGUE: [&str; 5] = ["What ", "Whoever ", "Of ", "So many ", "That one "];
 
-/// "Whether" is the opening for a boolean, and for nothing else.
+/// Largest number of comments that begin with "Whether". The word describes booleans only. The test
+/// cannot tell them from other values, so it counts.
 const MAX_WHETHER: usize = 160;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

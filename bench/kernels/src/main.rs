@@ -1,13 +1,14 @@
 //! Compares the kernels of the CPU encoder with the matrix product of the `gemm` crate, on one
-//! thread.
+//! thread:
 //!
 //! ```sh
 //! cargo run --release --manifest-path bench/Cargo.toml -p forebay-bench-kernels -- check
 //! ```
 //!
-//! prints a rate for each kernel. With `check` it fails if a ratio is below its bound in a second
-//! measurement too. A time is the shortest of interleaved runs. `--lanes 8` and `--lanes 4` measure
-//! the kernels for processors without AVX-512 and without AVX2.
+//! The command prints the rate of each kernel, that of gemm, and their ratio. With `check` it fails
+//! if a ratio is too low and is still too low when it is measured again. Each time is the shortest
+//! of several runs, which alternate between the kernel and gemm. `--lanes 8` measures the kernels
+//! for processors without AVX-512, and `--lanes 4` those for processors without AVX2.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -44,10 +45,11 @@ const LEAST_PRODUCT_RATIO: f64 = 0.8;
 /// encoder, which also computes attention, normalisation and activations.
 const LEAST_ENCODER_RATIO: f64 = 0.5;
 
-/// Factor of the bounds for bf16, whose instruction is half as fast on Intel's processors.
+/// Factor of the smallest acceptable ratios for bf16, because its instruction is half as fast on
+/// Intel's processors.
 const BF16_FACTOR: f64 = 0.5;
 
-/// Number of interleaved runs, in the first and in a repeated measurement.
+/// Number of runs in the first measurement, and in a repeated one.
 const RUNS: [usize; 2] = [15, 100];
 
 /// The times of a kernel and of its peer.
@@ -80,7 +82,8 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let check = arguments.iter().any(|argument| argument == "check");
     let lanes = arguments.iter().skip_while(|argument| *argument != "--lanes").nth(1);
-    // gemm always uses the widest vectors, so narrower ones have lower bounds.
+    // gemm always uses the widest vectors. If the kernels are limited to narrower ones, their ratio
+    // may be lower.
     let share = match lanes.map(|lanes| lanes.parse()) {
         None => 1.0,
         Some(Ok(lanes)) => {
@@ -122,7 +125,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Measures a row. The arguments are a factor for the bound and the number of interleaved runs.
+/// Measures a row. The arguments are a factor for the smallest acceptable ratio, and the number of
+/// runs.
 type Measure = Box<dyn Fn(f64, usize) -> Row>;
 
 fn measurements() -> Vec<Measure> {

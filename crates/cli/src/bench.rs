@@ -45,7 +45,8 @@ pub(crate) struct Args {
     svg: Option<PathBuf>,
 }
 
-/// Number of bursts per measurement; the figures have the median of their durations.
+/// Number of bursts per measurement. A burst is one request of each client, all sent at once. The
+/// figures have the median of the bursts' durations.
 const BURSTS: usize = 3;
 
 pub(crate) fn bench(args: &Args) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,5 @@
-//! The sentiment pipeline twice, batched and one by one, each with its own topics.
+//! Runs two sentiment pipelines for a comparison, one with batches and one with single requests.
+//! Each has its own topics.
 
 use anyhow::Context as _;
 use forebay_kafka::{EmbeddedBroker, create_topics};
@@ -20,15 +21,15 @@ enum Broker {
     At(String),
 }
 
-/// Both pipelines, running.
+/// The two running pipelines.
 pub(crate) struct Comparison {
     pub(crate) batched: Running,
     pub(crate) one_by_one: Running,
 }
 
 impl Setting {
-    /// Starts a broker in this process. It must be dropped after the runtime, because clients log
-    /// errors when they lose their broker.
+    /// Starts a broker in this process. Drop the returned value after the runtime, which runs the
+    /// clients: they log errors if the broker ends first.
     pub(crate) fn embedded() -> anyhow::Result<Self> {
         let [batched, one_by_one] = ["batched", "one-by-one"].map(str::to_owned);
         let topics = topics([&batched, &one_by_one]);

@@ -40,7 +40,8 @@ pub(crate) struct Args {
 
 /// Number of concurrent requests while replies are printed.
 const FIRST_CLIENTS: usize = 16;
-/// Target duration of one measurement. It takes longer if one request per client takes longer.
+/// Target duration of one measurement. A measurement takes longer if answering one request of each
+/// client takes longer.
 const MEASURED: Duration = Duration::from_millis(600);
 
 pub(crate) fn demo(args: &Args) -> anyhow::Result<ExitCode> {
@@ -100,8 +101,8 @@ async fn show(
     line("Read next    README.md, and docs/operators.md for all steps of a pipeline file")
 }
 
-/// Sends every text once, prints `rows` of the replies, and prints how many labels agree with a
-/// person's.
+/// Sends every text once, prints `rows` of the replies, and prints how many of the labels are the
+/// same as those that a person gave.
 async fn show_replies(running: &mut Running, rows: usize) -> anyhow::Result<()> {
     let texts = sentiment::texts().len();
     if rows > 0 {

@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come here too, and are not errors. Printing fails if the terminal is
-            // gone.
+            // clap also returns `--help` and `--version` as an error, which does not use standard
+            // error. Printing fails if the terminal is closed.
             error.print().ok();
             return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -80,8 +80,8 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| exit::report(&error).into())
 }
 
-/// Keeps Mesa from searching for a desktop session, because it complains on standard error if there
-/// is none, as on servers.
+/// Keeps Mesa, which has the Vulkan drivers, from searching for a desktop session. On a server
+/// there is none, and Mesa would print a warning.
 fn quiet_graphics_drivers() {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         #[expect(

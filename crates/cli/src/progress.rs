@@ -1,4 +1,4 @@
-//! The progress of a starting pipeline: bars on a terminal, and log lines elsewhere.
+//! The progress of a starting pipeline: bars if standard error is a terminal, otherwise log lines.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// All bars of the process, in one set, so that log lines and bars do not overwrite each other.
 static BARS: std::sync::LazyLock<MultiProgress> = std::sync::LazyLock::new(MultiProgress::new);
 
-/// Returns the writer of log lines: standard error, above the bars.
+/// Returns a writer to standard error for log lines, which are printed above the bars.
 pub(crate) fn log_writer() -> impl io::Write {
     struct AboveBars;
     impl io::Write for AboveBars {

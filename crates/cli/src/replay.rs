@@ -84,7 +84,7 @@ async fn send(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     Ok(if replayed.refused > 0 { exit::SOME_FAILED.into() } else { ExitCode::SUCCESS })
 }
 
-/// The result of choosing letters.
+/// The letters that the options have chosen so far.
 #[derive(Default)]
 struct Picked {
     /// Number of letters that were chosen.
@@ -139,7 +139,7 @@ fn wanted(args: &Args, letter: &Letter, picked: &mut Picked) -> bool {
     })
 }
 
-/// Prints the number of letters sent, and logs why others were not.
+/// Prints the number of letters that were sent, and logs why others were not.
 fn report(
     args: &Args,
     replayed: &Replayed,
@@ -161,7 +161,7 @@ fn report(
     warn(refused, "letters were not sent because the brokers refused them");
     warn(
         forgotten,
-        "letters will be sent again by the next replay: too many gaps to record every letter sent",
+        "letters will be sent again by the next replay, because the unsent letters between them left no room to record them",
     );
     let (done, count) =
         if args.dry_run { ("would replay", picked.count) } else { ("replayed", written) };
@@ -175,8 +175,8 @@ fn report(
     line(format_args!("{done} {count} of {letters} dead letters{end}"))
 }
 
-/// Returns a letter as one line. It fits 80 columns, unless the names leave less than `LEAST`
-/// columns for the message.
+/// Returns a letter as one line. It fits 80 columns, unless the part before the message leaves less
+/// than `LEAST` columns for the message.
 fn row(letter: &DeadLetter, now: SystemTime) -> String {
     const WIDTH: usize = 80;
     const LEAST: usize = 12;
@@ -184,7 +184,8 @@ fn row(letter: &DeadLetter, now: SystemTime) -> String {
         .time
         .map_or_else(|| "?".to_owned(), |time| age(now.duration_since(time).unwrap_or_default()));
     let start = format!("{}  {age:>4}  {}  {}: ", letter.origin, letter.code, letter.stage);
-    // Senders control this text, so control characters could change the terminal's state.
+    // Senders of requests can put any text here, and its control characters would change the state
+    // of the terminal.
     let clean = |text: &str| text.replace(char::is_control, " ");
     let start = clean(&start);
     let room = WIDTH.saturating_sub(start.chars().count()).max(LEAST);

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Err(error) = pages => Err(error).context("cannot serve the debug pages"),
         }
     });
-    // Does not wait for a blocking read of standard input, which cannot be cancelled.
+    // Shuts down without waiting for a blocking read of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     remove(args.ready_file.as_deref());
     let summary = summary.map_err(|error| {
@@ -128,7 +128,10 @@ fn embed_broker(plan: &mut Plan) -> anyhow::Result<EmbeddedBroker> {
     );
     let broker = EmbeddedBroker::start(&topics).context("cannot start the embedded broker")?;
     let address = broker.bootstrap_servers();
-    tracing::info!(address, "embedded broker: in memory, at least once, 5 MiB a partition");
+    tracing::info!(
+        address,
+        "embedded broker: keeps 5 MiB per partition in memory, supports at-least-once delivery only"
+    );
     *plan = plan.clone().at_embedded_broker(&broker);
     Ok(broker)
 }

@@ -90,15 +90,15 @@ impl Running {
         }
     }
 
-    /// Sends a load without counting its batches. The first requests find cold caches and open
-    /// connections, which would distort a measurement.
+    /// Sends a load without counting its batches. The first requests fill caches and open
+    /// connections, and are too slow for a measurement.
     pub(crate) async fn warm_up(&mut self, load: Load) -> anyhow::Result<Measured> {
         let measured = self.load(load, |_, _, _| {}).await?;
         self.take_sizes();
         Ok(measured)
     }
 
-    /// Waits until the pipeline ends by itself, and returns the reason.
+    /// Waits until the pipeline ends without being stopped, and returns the reason.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         end_error((&mut self.pipeline).await)
     }
@@ -109,7 +109,7 @@ impl Running {
     }
 }
 
-/// Returns the reason why a pipeline ended that was not stopped.
+/// Returns the reason why a pipeline ended without being stopped.
 fn end_error(ended: Result<Result<Summary, RunError>, JoinError>) -> anyhow::Error {
     match ended {
         Ok(Ok(_)) => anyhow::anyhow!("the pipeline ended by itself"),

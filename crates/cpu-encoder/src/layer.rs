@@ -48,8 +48,8 @@ impl Layer {
         }
     }
 
-    /// Replaces `hidden`, `[tokens, hidden]`, by the layer's output, on `threads` threads. `lengths`
-    /// has the number of tokens of each text.
+    /// Replaces `hidden`, `[tokens, hidden]`, by the layer's output, on `threads` threads.
+    /// `lengths` has the number of tokens of each text.
     pub(crate) fn forward(
         &self,
         hidden: &mut [f32],

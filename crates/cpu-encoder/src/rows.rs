@@ -290,8 +290,8 @@ impl Function for Tanh {
 /// Computes `e^x` with an error of at most 2 units in the last place. The result is never 0 and
 /// never infinite.
 ///
-/// `x` is split into a multiple of ln 2 and a rest. The multiple becomes the exponent of the result.
-/// `e` to the power of the rest is approximated by a polynomial (Cephes, `expf.c`).
+/// `x` is split into a multiple of ln 2 and a rest. The multiple becomes the exponent of the
+/// result. `e` to the power of the rest is approximated by a polynomial (Cephes, `expf.c`).
 #[inline(always)]
 fn exp<V: Vectors>(simd: V, x: V::f32s) -> V::f32s {
     // Adding this number to another one rounds it to an integer, which is then in the lowest bits

@@ -16,7 +16,8 @@ pub(crate) fn shares(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let mut longest_first: Vec<_> = (0..lengths.len()).collect();
     longest_first.sort_by_key(|&text| std::cmp::Reverse(lengths[text]));
     for text in longest_first {
-        // Among equally small shares, the first one is taken, so that equal inputs give equal shares.
+        // Among equally small shares, the first one is taken, so that equal inputs give equal
+        // shares.
         if let Some((tokens, share)) = shares.iter_mut().min_by_key(|(tokens, _)| *tokens) {
             *tokens += lengths[text];
             share.push(text);

@@ -117,8 +117,8 @@ pub fn instructions() -> &'static str {
     }
 }
 
-/// Limits vectors to `most` numbers, so that a benchmark can time narrower ones. Has no effect after
-/// the first computation.
+/// Limits vectors to `most` numbers, so that a benchmark can time narrower ones. Has no effect
+/// after the first computation.
 pub fn limit_lanes(most: usize) {
     MAX_LANES.store(most, Ordering::Relaxed);
 }

@@ -27,11 +27,11 @@ map_batch = { model = "romans" }
 [sink.shout]                       # the sink below
 mark = "!"
 
-[model.romans.numerals]            # the model below, under a name of the file's choice
+[model.romans.numerals]            # the model below; this file calls it `romans`
 zero = "nulla"
 "#;
 
-/// `[source.countdown]`.
+/// The settings of `[source.countdown]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Countdown {
@@ -50,7 +50,7 @@ impl Source<Json> for Numbers {
     }
 }
 
-/// `every_other = {}`.
+/// The settings of the step `every_other = {}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EveryOther {}
@@ -63,7 +63,7 @@ fn every_other(_: &EveryOther, flow: Flow<Json>) -> Flow<Json> {
     })
 }
 
-/// `[model.NAME.numerals]`.
+/// The settings of `[model.NAME.numerals]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Numerals {
@@ -91,7 +91,7 @@ impl Model for Romans {
     }
 }
 
-/// `[sink.shout]`.
+/// The settings of `[sink.shout]`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shout {
@@ -120,7 +120,7 @@ async fn main() -> anyhow::Result<()> {
 
     let plan = Plan::parse_with(Path::new("own.toml"), FILE, &|_| None, &registry)?;
     let summary = plan.run(CancellationToken::new(), |_| {}).await?;
-    // 5, 3 and 1.
+    // Every other number from 5 to 0 is answered: 5, 3 and 1.
     anyhow::ensure!(summary.answers == 3 && summary.errors == 0, "{summary:?}");
     Ok(())
 }

@@ -5,6 +5,7 @@ mod group;
 mod handle;
 mod handover;
 mod in_flight;
+mod lists;
 #[cfg(test)]
 mod model_check;
 mod offsets;
@@ -16,6 +17,7 @@ mod shared;
 mod staged;
 mod stream;
 mod transactions;
+mod wake;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -124,7 +126,6 @@ impl Source {
             let shared = Arc::clone(&self.shared);
             let settings = settings.clone();
             let connected = Transactions::connect(shared, client, batch_size, settings, id).await?;
-            self.shared.set_transactions(&connected.0);
             Arc::clone(&self.transactions.insert(connected).0)
         };
         Ok(TransactionalSink::new(transactions, config, plain))

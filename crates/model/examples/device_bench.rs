@@ -1,21 +1,22 @@
-//! Measures a device with random weights of a known shape.
+//! Measures how fast a device computes an encoder of a known size, with random weights.
 //!
 //! ```sh
 //! cargo run --release --example device_bench -- gpu f16 minilm rectangles 1x32,8x128,64x128 1
 //! cargo run --release --example device_bench -- gpu f16 minilm flow 64 128 20000
 //! ```
 //!
-//! - `rectangles` runs each `ROWSxTOKENS` for the given number of seconds. It prints the time of
-//!   the first run, which compiles and tunes kernels, the largest difference from the CPU's
-//!   results, texts per second and latencies.
-//! - `flow` warms up all shapes up to `ROWS` and `TOKENS`, and runs texts of all lengths through a
-//!   flow.
-//! - `graph` runs the encoder alone, first called normally and then replayed from a captured graph.
-//! - `write` only writes the model to a folder.
+//! - `rectangles` computes batches of each shape `ROWSxTOKENS` for the given number of seconds. It
+//!   prints the time of the first batch, during which kernels are compiled and tuned, the largest
+//!   difference from the CPU's results, texts per second, and latencies.
+//! - `flow` warms up all shapes up to `ROWS` and `TOKENS`, and sends `TEXTS` texts of all lengths
+//!   through a flow. It prints texts per second, and the share of time in which the model was idle.
+//! - `graph` computes only the encoder, without the rest of the model: first by normal calls, then
+//!   by replays of a captured graph.
+//! - `write` writes the model to a folder, and measures nothing.
 //!
-//! The precision `f16-plain` is f16 without flash attention. If `DECISIONS` names a file, Burn
-//! writes the kernels that it chose to it. Prints lines of JSON; `bench/gpu.sh` runs this example
-//! beside `PyTorch`.
+//! The precision `f16-plain` is f16 without flash attention. If the environment variable
+//! `DECISIONS` names a file, Burn writes to it which kernels it chose. Results are lines of JSON.
+//! `bench/gpu.sh` runs this example and the same measurements in `PyTorch`.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -118,7 +119,8 @@ fn rectangle(text: &str) -> Result<[usize; 2]> {
     numbers.with_context(|| format!("{text} is not ROWSxTOKENS with 3 to {POSITIONS} tokens"))
 }
 
-/// Makes Burn record the kernels that it chooses, and store tuning results in Forebay's cache.
+/// If `DECISIONS` is set, makes Burn write down the kernels that it chooses, and store its tuning
+/// results in Forebay's cache.
 fn record_decisions() {
     let Some(file) = std::env::var_os("DECISIONS") else { return };
     let mut config = CubeClRuntimeConfig::default().override_from_env();
@@ -149,7 +151,7 @@ fn rectangles(
         let started = Instant::now();
         model.infer(&vec![text.clone(); rows])?;
         let first_s = started.elapsed().as_secs_f64();
-        // A batch with more tokens than one run may have is computed in parts, so one part is
+        // A batch with more than 16,384 tokens is computed in parts, and only one of them is
         // compared.
         let part = rows.min(16_384 / length);
         let difference = reference.difference(&model, [part, length])?;
@@ -158,9 +160,11 @@ fn rectangles(
     Ok(())
 }
 
-/// Times the encoder over tokens that stay on the device, with the mean of each text read back.
+/// Measures the encoder alone. The tokens stay on the device, and the mean of each text is read
+/// back.
 ///
-/// Compares normal calls with replays of a captured graph, which leave out the cost of the call.
+/// Compares normal calls with replays of a captured graph. A replay leaves out the work that the
+/// CPU does for a normal call.
 fn graph(
     options: &TextModelOptions,
     shape: &str,
@@ -192,14 +196,15 @@ fn graph(
         let hardware = graph.is_hardware();
         #[expect(unsafe_code, reason = "replays are unsafe to call")]
         let mut replay = || {
-            // SAFETY: the closure holds all that it reads, and only this thread uses the device.
+            // SAFETY: `compute` owns all tensors that the graph reads, and only this thread uses
+            // the device.
             let pooled = unsafe { graph.replay() };
             read(pooled.clone())
         };
         let found = replay()?;
         let differences =
             found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-        // `total_cmp` ranks NaN highest; `f32::max` would ignore it.
+        // Compares with `total_cmp`, because it orders NaN last; `f32::max` would ignore NaN.
         let difference = differences.max_by(f32::total_cmp).unwrap_or_default();
         let (replayed, _) = times(seconds, || replay().map(drop))?;
         println!(
@@ -211,8 +216,8 @@ fn graph(
     Ok(())
 }
 
-/// Measures the share of time in which the device has no batch, while texts of all lengths wait in
-/// a flow.
+/// Sends texts of all lengths through a flow. Measures the rate, and the share of time in which the
+/// model has no batch although texts are waiting.
 async fn flow(options: &TextModelOptions, shape: &str, count: usize) -> Result<()> {
     let started = Instant::now();
     let report = |step: forebay_model::WarmUp| {
@@ -261,6 +266,7 @@ struct InHand {
     busy: Duration,
 }
 
+/// A model that measures when it has batches.
 struct Timed {
     model: TextHandle,
     in_hand: Arc<Mutex<InHand>>,
@@ -320,6 +326,7 @@ fn times(seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<(f64, f64)
     Ok((at(0.5), at(0.99)))
 }
 
+/// Measures batches of `batch` equal texts, and prints the results.
 #[expect(clippy::cast_precision_loss, reason = "no batch has 2^52 texts")]
 fn measure(
     model: &mut TextModel,
@@ -344,7 +351,7 @@ fn measure(
     Ok(())
 }
 
-/// Writes a model directory: a tokenizer that knows one word, and random weights.
+/// Writes a model directory with random weights. Its tokenizer knows only the word `a`.
 fn write_model(folder: &Path, sizes: Sizes) -> Result<()> {
     let Sizes { layers, hidden, heads, feed_forward } = sizes;
     let config = json!({
@@ -414,8 +421,8 @@ fn write_model(folder: &Path, sizes: Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Returns a number between -0.04 and 0.04, which keeps activations as small as with trained
-/// weights.
+/// Returns a random number between -0.04 and 0.04. Weights in this range keep intermediate results
+/// about as small as trained weights do.
 #[expect(clippy::cast_precision_loss)]
 fn random(seed: &mut u32) -> f32 {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -1,11 +1,12 @@
-//! Prints how many texts per second a model answers, including tokenising, for several batch sizes
-//! and for the batches of an adaptive window. The texts are the lines of a file.
+//! Prints how many texts per second a model computes, including the time to tokenise them: for
+//! several batch sizes, and for the batches of an adaptive window. The texts are the lines of a
+//! file.
 //!
 //! ```sh
 //! cargo run -p forebay-model --example throughput -- models/sentiment cpu f32 texts.txt
 //! ```
 //!
-//! `bench/cpu.sh` runs it beside other runtimes.
+//! `bench/cpu.sh` runs this example and the same measurement in other runtimes.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use forebay_model::{Model, TextHandle, TextModel, TextModelOptions};
 use forebay_stream::{AdaptiveWindow, Flow};
 use tokio::time::Instant;
 
-/// Numbers of texts in one batch; the last one stands for all texts.
+/// The batch sizes, in texts. The last one means that all texts are in one batch.
 const SIZES: [usize; 4] = [1, 8, 32, usize::MAX];
 
 #[tokio::main]
@@ -52,8 +53,8 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Returns the rate of a flow that tokenises texts as they arrive and batches those that are there
-/// when the model is free.
+/// Returns the texts per second of a flow that tokenises texts in parallel and, whenever the model
+/// is free, makes a batch of the texts that are waiting.
 async fn through_a_window(options: &TextModelOptions, texts: Vec<String>) -> Result<f64> {
     let model = TextHandle::spawn("throughput", options, |_| {}).await?;
     let count = texts.len();

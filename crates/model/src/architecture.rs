@@ -18,7 +18,7 @@ pub struct Architecture {
     pub encoder: EncoderConfig,
     /// Names of the encoder's tensors.
     pub names: TensorNames,
-    /// The classification head, if the model has one.
+    /// The classification head. Only models that are classifiers have its tensors.
     pub head: HeadConfig,
 }
 
@@ -61,7 +61,7 @@ impl Architecture {
     }
 }
 
-/// Tensor names of BERT, which most of its descendants kept.
+/// Tensor names of BERT's layers. Most architectures that are derived from BERT use them too.
 const BERT_LAYER: LayerNames = LayerNames {
     query_key_value: ["attention.self.query", "attention.self.key", "attention.self.value"],
     attention_output: "attention.output.dense",
@@ -71,7 +71,7 @@ const BERT_LAYER: LayerNames = LayerNames {
     output_norm: "output.LayerNorm",
 };
 
-/// Reads the sizes under BERT's keys.
+/// Reads an encoder's sizes from a `config.json` that has the same keys as BERT's.
 fn bert_sizes(config: &JsonFile) -> Result<EncoderConfig, Error> {
     let hidden = config.size("hidden_size")?;
     Ok(EncoderConfig {

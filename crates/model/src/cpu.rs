@@ -1,6 +1,5 @@
-//! Converting Burn's [`Encoder`] to the encoder that computes on the CPU without padding.
-//!
-//! Burn's encoder stays the reference that tests compare with.
+//! Converting Burn's [`Encoder`] to the encoder of `forebay-cpu-encoder`, which computes on the CPU
+//! without padding.
 
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
@@ -12,7 +11,7 @@ use forebay_cpu_encoder::{
 use crate::Error;
 use crate::encoder::{self, Embeddings, Encoder, EncoderConfig, Layer};
 
-/// Converts the weights of `encoder`, which were loaded for `config`.
+/// Converts `encoder`. `config` has the sizes that it was loaded with.
 pub(crate) fn cpu_encoder(
     encoder: Encoder,
     config: &EncoderConfig,
@@ -41,8 +40,8 @@ fn embedding_weights(embeddings: Embeddings, config: &EncoderConfig) -> Embeddin
     let width = config.embedding;
     let mut positions = values(positions.weight.val()).split_off(config.first_position * width);
     if let Some(types) = token_types {
-        // A request is one text, so all tokens have the first type, and its vector is the same for
-        // all.
+        // A request is one text, so all of its tokens have the first type. The type's vector is
+        // therefore the same for every token, and can be added to the positions in advance.
         let types = values(types.weight.val());
         for position in positions.chunks_exact_mut(width) {
             for (value, first) in position.iter_mut().zip(&types) {

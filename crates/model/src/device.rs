@@ -1,5 +1,5 @@
-//! Choosing the device that a model computes on: the user's choice, the machine's adapters, and the
-//! Burn device selected from both.
+//! Selecting the device that a model computes on: from the user's choice and the machine's graphics
+//! adapters to a device of Burn.
 
 mod adapters;
 mod available;

@@ -1,12 +1,13 @@
-//! `DeviceClock`: how long a device took for each of several overlapping batches.
+//! `DeviceClock`: measures how long a device takes for each batch, even if batches overlap.
 
 use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Measures the device time of batches without counting any moment twice: the time of a batch that
-/// was launched while another computed begins when the other one is done.
+/// Measures the time that a device takes for each batch, without counting any moment twice. If a
+/// batch is launched while the device still computes another one, its time begins when the other
+/// one is done.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceClock {
     last_end: Mutex<Option<Instant>>,
@@ -30,7 +31,7 @@ mod tests {
     use super::DeviceClock;
 
     #[tokio::test(start_paused = true)]
-    async fn no_moment_counts_twice() {
+    async fn the_time_in_which_batches_overlap_is_counted_once() {
         const MS: Duration = Duration::from_millis(1);
         let clock = DeviceClock::default();
         let first = Instant::now();

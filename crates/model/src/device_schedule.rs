@@ -1,4 +1,5 @@
-//! `DeviceSchedule`: the batches that a model has in hand, and when it is expected to finish them.
+//! `DeviceSchedule`: the batches that a model has in hand, and the time at which it is expected to
+//! finish them. A batch is in hand from the call of the model's handle until its results are there.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -7,23 +8,25 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// The batches that a model has in hand, observed by callers that choose its next batch.
+/// The batches that a model has in hand. Callers watch it to choose the model's next batch as late
+/// as possible.
 #[derive(Debug)]
 pub(crate) struct DeviceSchedule(watch::Sender<InHand>);
 
 #[derive(Clone, Copy, Debug)]
 struct InHand {
-    /// Batches that were given to the model and are not finished.
+    /// Number of batches in hand.
     batches: usize,
-    /// Batches among these that are not launched yet, or that the model runs without an estimate.
+    /// Number of those batches whose end cannot be predicted: the batch is not launched yet, or the
+    /// model computes it without an estimate.
     unknown: usize,
     /// When the device is expected to finish all launched batches.
     ends: Instant,
-    /// How long the last launch took.
+    /// The time that the model took to launch its last batch.
     launch: Duration,
 }
 
-/// Counts as one batch in hand until dropped.
+/// One batch in hand. It is counted until this value is dropped.
 pub(crate) struct BatchInHand {
     schedule: Arc<DeviceSchedule>,
     is_unknown: bool,
@@ -35,7 +38,7 @@ impl DeviceSchedule {
         Self(watch::Sender::new(InHand { batches: 0, unknown: 0, ends, launch: Duration::ZERO }))
     }
 
-    /// Counts a batch as in hand.
+    /// Counts a batch as in hand, until the returned value is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> BatchInHand {
         self.0.send_modify(|in_hand| {
             in_hand.batches += 1;
@@ -44,15 +47,15 @@ impl DeviceSchedule {
         BatchInHand { schedule: Arc::clone(self), is_unknown: true }
     }
 
-    /// Returns a sort key: of two models, the one with the smaller key is expected to be free
-    /// sooner.
+    /// Returns a key that orders models by when they are expected to be free: the model with the
+    /// smaller key is free sooner.
     pub(crate) fn load(&self) -> (usize, Instant) {
         let in_hand = *self.0.borrow();
         (in_hand.batches, in_hand.ends)
     }
 
-    /// Waits until nothing is in hand, or until the device is so near its end that preparing the
-    /// next batch has to begin now.
+    /// Waits until it is time to give the model its next batch: when nothing is in hand, or when
+    /// the device will finish all batches in just the time that it takes to launch another one.
     pub(crate) async fn ready(&self) {
         let mut changes = self.0.subscribe();
         loop {
@@ -76,18 +79,20 @@ impl DeviceSchedule {
 }
 
 impl InHand {
+    /// Returns when to launch the next batch, so that it is ready when the device is free.
     fn near_end(self) -> Instant {
-        // Timers fire up to a millisecond late.
+        // One millisecond more, because timers fire up to a millisecond late.
         let lead = self.launch.saturating_add(Duration::from_millis(1));
         self.ends.checked_sub(lead).unwrap_or(self.ends)
     }
 }
 
 impl BatchInHand {
-    /// Notes that the device has the batch. Handing it over took `launch`, and the device is
-    /// expected to compute for `takes`.
+    /// Records that the batch was given to the device. This took the time `launch`, and the device
+    /// is expected to compute the batch for the time `takes`.
     pub(crate) fn launched(&mut self, launch: Duration, takes: Duration) {
-        // Adding too long a time to an `Instant` panics, so mistaken estimates are capped.
+        // `takes` is limited because adding a very long time to an `Instant` panics, and an
+        // estimate may be wrong.
         const LONGEST: Duration = Duration::from_hours(1);
         let was_unknown = std::mem::take(&mut self.is_unknown);
         self.schedule.0.send_modify(|in_hand| {
@@ -138,8 +143,8 @@ mod tests {
         assert_eq!(waits(&schedule).await, 25 * MS);
         let mut next = schedule.begin();
         next.launched(4 * MS, 20 * MS);
-        // The first batch has 5 ms left, and the second takes 20 ms; the third is prepared 5 ms
-        // before that ends.
+        // The first batch takes 5 ms more, and the second one 20 ms. `ready` returns 5 ms before
+        // both are finished.
         assert_eq!(waits(&schedule).await, 20 * MS);
     }
 
@@ -153,7 +158,8 @@ mod tests {
             drop(in_hand);
         });
         assert_eq!(waited, 3 * MS);
-        // The rest of the first batch's expected time no longer counts.
+        // The first batch ended long before its expected time, and the second one ends at once.
+        // Only the third one's expected time counts.
         schedule.begin().launched(MS, 10 * MS);
         let mut in_hand = schedule.begin();
         in_hand.launched(MS, 10 * MS);

@@ -55,8 +55,8 @@ impl Encoder {
         })
     }
 
-    /// Returns the last layer's vectors, `[batch, tokens, hidden]`, in f32 whatever the precision
-    /// of the weights. The vectors of padding have no meaning.
+    /// Returns the last layer's vectors, `[batch, tokens, hidden]`. They are in f32, whatever the
+    /// precision of the weights is. The vectors of padding have no meaning.
     #[must_use]
     pub fn forward(&self, batch: &Padded, masking: Masking) -> Tensor<3> {
         let device = self.embeddings.device();
@@ -70,8 +70,8 @@ impl Encoder {
         self.embeddings.words.weight.val().dtype().into()
     }
 
-    /// Like [`forward`](Self::forward), for token ids that are on the device already, `[batch,
-    /// tokens]`.
+    /// Does the same as [`forward`](Self::forward) for token ids, `[batch, tokens]`, that are
+    /// already on the device.
     #[must_use]
     pub fn forward_tokens(
         &self,
@@ -81,7 +81,8 @@ impl Encoder {
         let rectangle @ [batch, length] = tokens.dims();
         let hidden = self.embeddings.forward(tokens);
         let [_, _, width] = hidden.dims();
-        // A plain matrix, because Burn tunes its products by the total number of tokens.
+        // All tokens are stacked in one matrix, because Burn tunes the products of matrices by
+        // their number of rows, here the total number of tokens.
         let hidden = hidden.reshape([batch * length, width]);
         let layers = self.layers.iter();
         let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask));

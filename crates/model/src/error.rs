@@ -46,7 +46,7 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// The file asks for something that this version does not support.
+    /// The value of a key in a file is valid, but this version does not support it.
     #[error("{} asks for {key} = {found}, supported: {supported}", path.display())]
     Unsupported {
         /// The file.
@@ -85,7 +85,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The tokenizer yields tokens for which the model has no embedding.
+    /// The tokenizer has tokens for which the model has no embedding.
     #[error(
         "{} yields token ids up to {highest}, but the model embeds {rows} tokens; \
          tokenizer and weights belong to different models",
@@ -147,7 +147,7 @@ pub enum Error {
     MaxTokens {
         /// The value that was set.
         asked: usize,
-        /// The fewest tokens that hold a text.
+        /// The smallest valid value: enough tokens for the special tokens and one more.
         least: usize,
         /// The number of the model's positions.
         most: usize,
@@ -173,7 +173,7 @@ pub enum Error {
         device: String,
     },
 
-    /// An option is set that has no effect on the model's task.
+    /// An option is set that only another task has.
     #[error("`{option}` is not for {task}; leave it out, or set the task to {for_task}")]
     OptionOfAnotherTask {
         /// The option.
@@ -265,7 +265,7 @@ pub enum Error {
     WrongResults {
         /// The device and why it was chosen.
         device: String,
-        /// The precision and the attention that it computed with.
+        /// The precision of the kernels, and whether they use flash attention.
         kernels: String,
         /// The shape of the batch, in words.
         shape: String,
@@ -290,11 +290,12 @@ pub enum Error {
         message: String,
     },
 
-    /// A model that a program registered could not be loaded.
+    /// A model of the user's own program could not be loaded.
     #[error("the model could not be loaded")]
     Custom(#[source] Box<dyn std::error::Error + Send + Sync>),
 
-    /// The model's thread ended without a reason.
+    /// The model's thread ended while the model was starting, without giving a reason. Also
+    /// returned if a model is started on an empty list of devices.
     #[error("the model's thread ended while starting")]
     Stopped,
 }

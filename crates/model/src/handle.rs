@@ -12,18 +12,20 @@ use crate::device_schedule::DeviceSchedule;
 use crate::worker::{Job, Ready, Started, Worker};
 use crate::{Error, Launched, Model, WarmUp};
 
-/// Batches in hand, one of which computes: enough to keep the device busy, and few enough that the
-/// members of a batch are chosen late.
+/// Most batches that a model's thread has at a time: one that is computed, and one that waits or is
+/// prepared. The second one keeps the device busy. With more, the members of a batch would have to
+/// be chosen earlier, and would not include inputs that arrive in the meantime.
 const IN_HAND: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
 
 /// The code of batches that cannot be run because the model's thread has ended.
 pub(crate) const UNAVAILABLE: &str = "model_unavailable";
 
-/// A handle to a model on its own thread, callable from any task.
+/// A handle to a model that runs on its own thread, callable from any task.
 ///
 /// Clones share the thread, which takes batches one at a time and ends when the last clone is
-/// dropped. While one batch computes, at most one more waits, or is prepared if the model
-/// [overlaps](Model::overlaps) batches. Further callers wait in [`call`](MapBatch::call).
+/// dropped. While it computes one batch, at most one more waits for the model, or is prepared by it
+/// if the model [overlaps](Model::overlaps) batches. Further callers wait in
+/// [`call`](MapBatch::call).
 ///
 /// A panic inside [`Model::infer`] fails its batch with the code `model_panicked`, and the model is
 /// rebuilt before the next one. A batch fails with `wrong_result_count` if the model does not
@@ -35,8 +37,9 @@ pub struct ModelHandle<M: Model> {
     overlaps: bool,
     in_hand: Arc<Semaphore>,
     schedule: Arc<DeviceSchedule>,
-    /// Why the thread ended early. Set before the thread drops its receiver of `jobs`, so a caller
-    /// that finds `jobs` closed finds the reason.
+    /// The reason why the thread ended although there are handles. The thread sets it before it
+    /// drops the receiver of `jobs`, so that a caller who finds `jobs` closed also finds the
+    /// reason.
     end: Arc<OnceLock<String>>,
 }
 
@@ -81,27 +84,28 @@ impl<M: Model> ModelHandle<M> {
         &self.description
     }
 
-    /// Waits until the thread has ended although handles exist, and returns why.
+    /// Waits until the thread has ended because the model could not be rebuilt, and returns why.
     ///
-    /// Stays pending while the model serves, so that it can be raced against the rest of a
-    /// pipeline.
+    /// Stays pending as long as the thread runs, so that a pipeline can wait for this and for its
+    /// own end at the same time.
     pub async fn closed(&self) -> Failure {
         self.jobs.closed().await;
         self.unavailable()
     }
 
-    /// Whether the thread has ended.
+    /// Returns whether the thread has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.jobs.is_closed()
     }
 
-    /// Returns a sort key: of two models, the one with the smaller key is expected to be free
-    /// sooner.
+    /// Returns a key that orders models by when they are expected to be free: the model with the
+    /// smaller key is free sooner.
     pub(crate) fn load(&self) -> (usize, Instant) {
         self.schedule.load()
     }
 
+    /// Returns the failure of a call after the thread has ended.
     fn unavailable(&self) -> Failure {
         let why = self.end.get().map_or("its thread has ended", String::as_str);
         Failure::new(UNAVAILABLE, format_args!("the model is unavailable: {why}"))
@@ -113,8 +117,8 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
 
     async fn call(&self, batch: Batch<M::Input>) -> BatchResult<M::Output> {
         let mut in_hand = self.schedule.begin();
-        // Held until the results are there. Acquiring cannot fail, because the semaphore is never
-        // closed.
+        // The permit is held until the results are there. Acquiring it cannot fail, because the
+        // semaphore is never closed.
         let permit = Arc::clone(&self.in_hand).acquire_owned().await;
         let (reply, started) = oneshot::channel();
         self.jobs.send(Job { batch, reply }).await.map_err(|_| self.unavailable())?;
@@ -123,8 +127,9 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
             Launched::Done(results) => results,
             Launched::Running { results, takes } => {
                 in_hand.launched(launch, takes);
-                // A separate task observes the end of the batch when it happens, not when the
-                // caller polls, and keeps the batch counted as in hand if the caller gives up.
+                // The results are awaited in a separate task. So the end of the batch is noticed
+                // when it happens, even if the caller does not poll at that time, and the batch
+                // stays counted as in hand if the caller gives up.
                 let results = tokio::spawn(async move {
                     let _until_done = (permit, in_hand);
                     results.await

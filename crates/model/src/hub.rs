@@ -1,4 +1,5 @@
-//! `Hub`: fetches models from the Hugging Face Hub through the cache that all of its clients share.
+//! `Hub`: fetches models from the Hugging Face Hub into the cache directory that all clients of the
+//! Hub on a machine share.
 
 mod cache;
 mod remote;
@@ -21,8 +22,7 @@ const OPTIONAL: [&str; 4] =
 pub struct HubModel {
     /// Its name on the Hub, such as `sentence-transformers/all-MiniLM-L6-v2`.
     pub repo: String,
-    /// A branch, tag or commit. A commit never changes, so it is not requested again once it is
-    /// cached.
+    /// A branch, tag or commit. A commit never changes, so a cached one is not requested again.
     pub revision: String,
 }
 
@@ -33,6 +33,7 @@ impl HubModel {
         Self { repo: repo.into(), revision: "main".to_owned() }
     }
 
+    /// Returns whether the revision is a commit.
     fn is_pinned(&self) -> bool {
         let is_hex = self.revision.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.revision.len() == 40 && is_hex
@@ -61,7 +62,7 @@ pub struct Download {
 pub struct Hub {
     /// The Hub's address.
     pub endpoint: String,
-    /// The cache directory that all clients of the Hub share.
+    /// The cache directory, which all clients of the Hub share.
     pub cache: PathBuf,
     /// Access token for private and gated models.
     pub token: Option<String>,
@@ -77,7 +78,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Error::NoHubCache`] if neither the variables nor a home directory say where the cache is.
+    /// [`Error::NoHubCache`] if the variables do not name a cache and there is no home directory.
     pub fn from_env() -> Result<Self, Error> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home = variable("HF_HOME").map(PathBuf::from);
@@ -101,11 +102,11 @@ impl Hub {
         })
     }
 
-    /// Downloads a model's files into the cache, unless they are there, and returns their
-    /// directory.
+    /// Downloads a model's files into the cache, except those that are already there, and returns
+    /// their directory.
     ///
-    /// Blocks the thread. If the Hub cannot be reached or refuses access, the cached copy of this
-    /// revision is used, with a warning.
+    /// Blocks the thread. If the Hub cannot be reached or refuses access, but the cache has a copy
+    /// of this revision, logs a warning and uses the copy.
     ///
     /// # Errors
     ///
@@ -133,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Returns the directory of this revision if the cache has all required files.
+    /// Returns the directory of this revision if all of its required files are in the cache.
     fn cached(&self, model: &HubModel) -> Option<PathBuf> {
         let cache = ModelCache::new(&self.cache, model);
         let directory = cache.snapshot(&cache.commit(model)?);
@@ -152,7 +153,8 @@ impl Hub {
         };
         let remote = Remote::new(&self.endpoint, self.token.as_deref());
         let listing = remote.list(model).map_err(|error| match error {
-            // For a client without access, the Hub does not reveal whether a private model exists.
+            // The Hub does not tell a client without access whether a private model exists, so
+            // these statuses become one error.
             RemoteError::Status(status @ (401 | 403 | 404)) => {
                 Error::HubRefused { model: model.to_string(), status }
             }
@@ -161,7 +163,8 @@ impl Hub {
         if let Some(file) = REQUIRED.into_iter().find(|file| !listing.has(file)) {
             return Err(Error::NotOnHub { model: model.to_string(), file });
         }
-        // All files are of one commit, even if the branch moves during the download.
+        // Files are requested by commit, so that all belong to the same one even if the branch
+        // moves during the download.
         let commit = &*listing.commit;
         let cache = ModelCache::new(&self.cache, model);
         let directory = cache.snapshot(commit);
@@ -189,8 +192,8 @@ impl Hub {
     }
 }
 
-/// Reports a download's progress about a hundred times: at its start, after each hundredth and at
-/// its end.
+/// Returns a function that reports the progress of a download about a hundred times: at the start,
+/// after each hundredth, and at the end. Its arguments are the bytes received and in total.
 fn report_hundredths(
     file: &str,
     progress: &mut dyn FnMut(Download),
@@ -205,7 +208,7 @@ fn report_hundredths(
     }
 }
 
-/// Whether `name` is a valid name of a model on the Hub.
+/// Returns whether `name` is a valid name of a model on the Hub.
 #[must_use]
 pub fn is_hub_name(name: &str) -> bool {
     let part = |part: &str| {

@@ -3,9 +3,9 @@
 //! the CPU.
 //!
 //! A [`Model`] turns a batch of inputs into one result per input. [`ModelHandle::spawn`] puts it on
-//! its own thread and returns an asynchronous handle, which `map_batch` calls. [`TextModel`] is the
-//! model that ships with Forebay. Other models implement the trait; [`burn`] is re-exported for
-//! them.
+//! its own thread and returns an asynchronous handle, which the operator `map_batch` calls.
+//! [`TextModel`] is the model that comes with Forebay. A program can use other models by
+//! implementing the trait; [`burn`] is re-exported for them.
 
 mod architecture;
 pub mod checkpoint;

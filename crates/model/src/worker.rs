@@ -1,5 +1,5 @@
-//! `Worker`: the loop on a model's thread, which builds the model, warms it up, serves, and
-//! rebuilds it when it is lost.
+//! `Worker`: the loop on a model's thread. It builds the model, warms it up, gives it batches, and
+//! rebuilds it if it panicked or lost its device.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,10 +21,11 @@ use crate::{Error, Launched, Model, WarmUp};
 /// A batch for the model, with the channel for its results.
 pub(crate) struct Job<M: Model> {
     pub(crate) batch: Batch<M::Input>,
+    /// Closed if the caller has given up.
     pub(crate) reply: oneshot::Sender<Started<M::Output>>,
 }
 
-/// The reply to a [`Job`].
+/// The reply to a [`Job`], sent when the batch was launched.
 pub(crate) struct Started<T> {
     pub(crate) launched: Launched<T>,
     /// How long [`Model::launch`] took.
@@ -42,6 +43,7 @@ pub(crate) struct Worker<B, P> {
     name: String,
     build: B,
     on_warm_up: P,
+    /// Set to the reason if the thread ends because the model cannot be rebuilt.
     end: Arc<OnceLock<String>>,
     // Set when a batch panicked, and reset when the model is rebuilt. Relaxed, because no other
     // data depends on it.
@@ -67,7 +69,7 @@ impl<B, P> Worker<B, P> {
         let mut model = match self.start() {
             Ok(model) => model,
             Err(error) => {
-                // Sending fails if the caller has given up waiting; then nobody is left to tell.
+                // Sending fails only if the caller has given up, and then nobody needs the error.
                 drop(ready.send(Err(error)));
                 return;
             }
@@ -82,8 +84,8 @@ impl<B, P> Worker<B, P> {
             if reply.is_closed() {
                 continue;
             }
-            // The previous batch may have failed since the last check, because its results are
-            // awaited on another thread.
+            // Checks again, because the results of the previous batch are awaited on another thread
+            // and may have failed since the last check.
             model = match self.rebuilt_if_lost(model) {
                 Ok(model) => model,
                 Err(error) => return self.give_up(&error),
@@ -122,8 +124,8 @@ impl<B, P> Worker<B, P> {
         Ok(model)
     }
 
-    /// Returns the launched batch with its results checked and its device time measured when it
-    /// ends.
+    /// Returns the launched batch with two additions: when it ends, its results are checked and its
+    /// device time is recorded. `expected` is the number of members.
     fn observed<T: Send + 'static>(
         &self,
         outcome: thread::Result<Launched<T>>,
@@ -154,7 +156,7 @@ impl<B, P> Worker<B, P> {
         Launched::Running { results: results.boxed(), takes }
     }
 
-    /// Builds and warms up the model; a panic becomes an error.
+    /// Builds and warms up the model. If it panics, returns that as an error.
     fn start<M>(&mut self) -> Result<M, Error>
     where
         M: Model,
@@ -169,6 +171,7 @@ impl<B, P> Worker<B, P> {
         .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_message(&*panic) }))
     }
 
+    /// Records why the model could not be rebuilt. The thread ends after this.
     fn give_up(&self, error: &Error) {
         let mut why = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -177,13 +180,12 @@ impl<B, P> Worker<B, P> {
             cause = inner.source();
         }
         error!(model = self.name, why, "the model could not be rebuilt; its thread ends");
-        // Setting cannot fail, because this is the only place that sets it and the thread ends
-        // here.
+        // Setting cannot fail, because only this function sets it, and it is called once.
         drop(self.end.set(format!("it could not be rebuilt after a failure: {why}")));
     }
 }
 
-/// Metrics of the device's busy time. The device is idle for the rest of the time.
+/// Measures the time during which the device is busy. The rest of the time it is idle.
 struct DeviceMetrics {
     seconds: Histogram,
     clock: DeviceClock,
@@ -201,7 +203,8 @@ impl DeviceMetrics {
     }
 }
 
-/// Returns the caller's result for a batch of `expected` members.
+/// Checks the results of a batch of `expected` members. A panic and a wrong number of results
+/// become failures of the batch.
 fn check_results<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) -> BatchResult<T> {
     match outcome {
         // Transient, because the model is rebuilt before another attempt.
@@ -214,7 +217,7 @@ fn check_results<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) ->
     }
 }
 
-/// Drops a model that has panicked or lost its device, which may panic again.
+/// Drops a model that has panicked or lost its device. Catches the panic if dropping it panics too.
 fn drop_lost<M>(model: M) {
     if catch_unwind(AssertUnwindSafe(|| drop(model))).is_err() {
         warn!("dropping the model panicked; its memory may not be freed");

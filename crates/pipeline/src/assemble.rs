@@ -23,15 +23,17 @@ use crate::step::map_batch::{self, Call, MapBatch};
 use crate::step::{Branch, Operator, Window};
 use crate::task::{self, JsonTask, Task, TextTask};
 
-/// The flow between two steps.
+/// The flow between two steps: single values, batches, or the values for a window whose operator
+/// the next step decides.
 enum Wire {
     Values(Flow<Json>),
     Batched(Batches<Json>),
     Gathering(Gathering),
 }
 
-/// A window that has no operator yet: whether its batches are chosen by the window itself or by
-/// token lengths depends on the step that takes them.
+/// A window whose operator is not chosen yet, because that depends on the step that takes its
+/// batches: before a text model the batches are chosen by token counts, otherwise by the window
+/// itself.
 struct Gathering {
     flow: Flow<Json>,
     window: Arc<dyn Window>,
@@ -40,12 +42,12 @@ struct Gathering {
 }
 
 impl Gathering {
-    /// Gathers by the window itself.
+    /// Lets the window itself choose the batches.
     fn batches(self) -> Batches<Json> {
         self.window.apply(self.flow.named(self.name))
     }
 
-    /// Tokenises the texts and gathers them by their token counts.
+    /// Tokenises the texts, and chooses the batches by their token counts.
     fn tokens(self, task: &TextTask, deadlines: Option<Deadlines>) -> Batches<Extracted<Tokens>> {
         let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let costs = task.costs();
@@ -84,7 +86,8 @@ impl Wire {
 /// The handles of the `tap` steps, by their names.
 pub(crate) type Taps = BTreeMap<String, Tap<Json>>;
 
-/// Counts of the answers made, shared with the running pipeline. A dead letter counts as an error.
+/// The numbers of answers so far, which the running pipeline updates. A dead letter counts as an
+/// error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) results: Arc<AtomicU64>,
@@ -97,11 +100,11 @@ pub(crate) struct Assembled {
     pub(crate) answers: Vec<Flow<Answer>>,
     /// The dead letters, if the policy keeps them.
     pub(crate) dead_letters: Option<Flow<Failed<Record>>>,
-    /// The failures that are to stop the pipeline, if the policy says so.
+    /// The failures that stop the pipeline, if the policy is `stop`.
     pub(crate) stops: Option<Flow<Failed<Record>>>,
 }
 
-/// Failed requests, by what the policy does with them.
+/// The flows of failed requests. The policy decides which of them exist.
 #[derive(Default)]
 struct Failures {
     replies: Option<Flow<Answer>>,
@@ -273,7 +276,7 @@ fn step(
         Operator::Tap(tap) => {
             let flow = input(wires).values().named(name.as_str());
             let (flow, handle) = flow.tap(tap.last);
-            // Several taps may have the operator's name: the second one becomes `tap#2`.
+            // Taps without a `name` are all called `tap`: the second one becomes `tap#2`.
             let others = taps.keys().filter(|known| known.split('#').next() == Some(name)).count();
             let name = if others == 0 { name.clone() } else { format!("{name}#{}", others + 1) };
             taps.insert(name, handle);
@@ -359,7 +362,8 @@ fn map_batch(
             return in_time(batched(input), deadlines).named(name).map_batch(move |v| task(v));
         }
     };
-    // A step without a `name` is named after its model too.
+    // A step without a `name` also gets the name of its model, so that steps that call different
+    // models can be told apart.
     let name = if name == "map_batch" { format!("map_batch({model})") } else { name.to_owned() };
     match (task(model), input) {
         (Task::Text(task), Wire::Gathering(gathering)) => {
@@ -388,8 +392,8 @@ fn batched(wire: Wire) -> Batches<Json> {
     }
 }
 
-/// Drops requests whose deadline has passed before the model computes them, because nobody waits
-/// for their answers.
+/// Fails requests whose deadline has passed before the model computes them, because nobody waits
+/// for their answers any more.
 fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>) -> Batches<T> {
     match deadlines {
         Some(deadlines) => batches.named("deadline").admit(move |meta| deadlines.check(meta)),
@@ -400,9 +404,10 @@ fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>)
 /// The flows that have been assembled and not yet taken by a step or a sink.
 struct Wires<'a> {
     plan: &'a Plan,
-    /// For each port, one flow for each taker that has not taken it yet.
+    /// For each port, one flow for each step or sink that has not taken its flow yet.
     open: BTreeMap<Port, Vec<Wire>>,
-    /// The loops that are open, by the number of their feedback step.
+    /// The loops whose head is assembled and whose feedback is not, by the index of the feedback
+    /// step.
     loops: HashMap<usize, Feedback<Json>>,
 }
 
@@ -453,8 +458,8 @@ impl<'a> Wires<'a> {
         flow
     }
 
-    /// Sends `again` back to the head of its loop. Flows that are still open inside the loop are
-    /// its exits.
+    /// Sends the values of `again` back to the head of its loop. The flows of steps in the loop
+    /// that no step has taken yet become the exits of the loop.
     fn close_loop(&mut self, feedback: usize, again: Flow<Json>) {
         let Some(edge) = self.loops.remove(&feedback) else { return };
         let Some(looping) = self.plan.loops.iter().find(|looping| looping.feedback == feedback)
@@ -479,7 +484,7 @@ impl<'a> Wires<'a> {
 /// Returns the capacity of the buffer for failures that wait to be answered, and in which order
 /// they leave it.
 ///
-/// `None` if failures go back to the source: an HTTP source answers its own clients.
+/// `None` if failures go back to the source, as for HTTP: the source itself answers its clients.
 fn failure_buffer(source: &SourcePlan, on_failure: &OnFailure) -> Option<(NonZeroUsize, Release)> {
     let release = match (source, &on_failure.policy) {
         (_, Policy::Stop) | (SourcePlan::Kafka(_), _) => Release::AtOnce,

@@ -9,11 +9,12 @@ use tokio::time::Instant;
 /// The headers that hold a request's deadline, and the clock that deadlines are compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
-    /// The name of the header with a point in time: milliseconds since 1970 (UTC), in decimal.
+    /// The name of the header that holds the deadline: milliseconds since 1970 (UTC), in decimal.
     pub(crate) header: String,
-    /// The name of the header with a time after the request's timestamp: milliseconds, in decimal.
+    /// The name of the header that holds the time from the request's timestamp to its deadline:
+    /// milliseconds, in decimal.
     pub(crate) timeout_header: String,
-    /// The wall clock, because deadlines are set on other machines.
+    /// Reads the clock. It is the wall clock, because deadlines are set on other machines.
     pub(crate) now: fn() -> SystemTime,
 }
 
@@ -48,8 +49,8 @@ impl Deadlines {
         Ok(Instant::now().checked_add(left))
     }
 
-    /// Returns the earlier deadline if a request has both headers. A null header counts as absent;
-    /// if a header is repeated, the last one counts.
+    /// Returns a request's deadline, or the earlier one if the request has both headers. A null
+    /// header counts as absent. If a header is repeated, the last one counts.
     fn deadline(&self, meta: &Meta) -> Result<Option<SystemTime>, Failure> {
         let at = meta.header(&self.header).map(|value| millis(&self.header, value)).transpose()?;
         let after = meta.header(&self.timeout_header);
@@ -59,8 +60,9 @@ impl Deadlines {
             (Some(after), Some(timestamp)) => Some((timestamp, after)),
             (Some(_), None) => {
                 let header = &self.timeout_header;
-                let message =
-                    format_args!("{header} counts from the record's timestamp, and it has none");
+                let message = format_args!(
+                    "{header} counts from the record's timestamp, but the record has none"
+                );
                 return Err(invalid(message));
             }
         };
@@ -71,7 +73,7 @@ impl Deadlines {
 }
 
 /// Parses a number of milliseconds: digits only. A number that overflows 64 bits becomes the
-/// largest one, which never passes.
+/// largest one, which is a deadline that never passes.
 fn millis(header: &str, value: &Bytes) -> Result<Duration, Failure> {
     let text = std::str::from_utf8(value).ok();
     let digits =
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_late_from_its_deadline_on() {
+    fn a_request_is_late_when_its_deadline_is_reached() {
         assert_eq!(code(None, &[]), "ok");
         assert_eq!(code(None, &[(AT, "1000001")]), "ok");
         assert_eq!(code(None, &[(AT, "1000000")]), "deadline_exceeded");
@@ -142,8 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_repeated_header_counts_and_null_is_no_deadline() {
+    fn the_last_of_a_repeated_header_counts() {
         assert_eq!(code(None, &[(AT, "5"), (AT, "1000001")]), "ok");
+    }
+
+    #[test]
+    fn a_null_header_is_no_deadline() {
         let null = meta(None, &[(AT, None), (AFTER, None)]);
         assert!(deadlines().check(&null).is_ok());
     }

@@ -136,7 +136,8 @@ impl fmt::Display for Diagnostic {
         let title = Level::ERROR.primary_title(message.as_str());
         let mut group = match span {
             Some(span) => {
-                // If the mistake spans several lines, such as a whole table, only the first is marked.
+                // If the mistake spans several lines, such as a whole table, only the first is
+                // marked.
                 let first_line =
                     self.text[span.clone()].find('\n').map_or(span.end, |end| span.start + end);
                 let mark = AnnotationKind::Primary.span(span.start..first_line);

@@ -12,8 +12,8 @@ use crate::request;
 
 pub(crate) use path::Path;
 
-/// The settings `input`, `output` and `on_error` of a `map_batch`. Without them the whole value is
-/// the request and the result replaces it.
+/// The settings `input`, `output` and `on_error` of a `map_batch` step. Without `input`, the model
+/// gets the whole value. Without `output`, the result replaces the value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Enrich {
     pub(crate) input: Option<Jq>,
@@ -21,14 +21,16 @@ pub(crate) struct Enrich {
     pub(crate) on_error: Option<Fallback>,
 }
 
-/// The setting `on_error`: replaces a result that failed.
+/// The setting `on_error`: the fallback that is put into a value for which the model failed, so
+/// that the value is passed on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fallback {
-    /// Stands in for the result; null if it is not set.
+    /// Put at `output` in place of the result; null if it is not set.
     #[serde(default)]
     value: Json,
-    /// Where the error is put: at `NAME_error` beside an output `NAME` if it is not set.
+    /// Where the error is put. If it is not set: beside the output, with `_error` added to the
+    /// output's name.
     error: Option<Path>,
 }
 
@@ -40,7 +42,8 @@ pub(crate) struct Extracted<T> {
     inputs: Result<Inputs<T>, Failure>,
 }
 
-/// One input gives one result, a list of inputs gives an array of results.
+/// The inputs that were extracted from one value. One input gives one result, and several give an
+/// array of results.
 #[derive(Clone, Debug)]
 enum Inputs<T> {
     One(T),
@@ -57,12 +60,12 @@ impl<T> Inputs<T> {
 }
 
 impl<T> Extracted<T> {
-    /// The inputs; none if they could not be extracted.
+    /// Returns the inputs, or an empty slice if they could not be extracted.
     pub(crate) fn inputs(&self) -> &[T] {
         self.inputs.as_ref().map_or(&[], Inputs::as_slice)
     }
 
-    /// Replaces each input by what `f` makes of it.
+    /// Replaces each input by the result of `f`. If `f` fails for one input, no input is left.
     pub(crate) async fn try_map<U, F>(self, mut f: impl FnMut(T) -> F) -> Extracted<U>
     where
         F: Future<Output = Result<U, Failure>>,
@@ -92,8 +95,8 @@ impl Enrich {
         self.extract(value, |input| Ok(Inputs::One(input)))
     }
 
-    /// Extracts the texts for a text model: a text, a request with a text, or, from an `input`, an
-    /// array of those.
+    /// Extracts the texts for a text model. A value is a string or an object with the field `text`;
+    /// if `input` is set, its result may also be an array of these.
     pub(crate) fn texts(&self, value: &Json) -> Extracted<String> {
         let Some(jq) = &self.input else {
             return self.extract(value, |request| request::text(&request).map(Inputs::One));
@@ -123,7 +126,8 @@ impl Enrich {
         Extracted { value, inputs: input.and_then(inputs) }
     }
 
-    /// Fails an extraction that no fallback stands in for, so that it takes no place in a batch.
+    /// Returns the failure of an extraction if `on_error` does not replace it, so that the value is
+    /// not put into a batch.
     pub(crate) fn admit<T>(&self, extracted: Extracted<T>) -> Result<Extracted<T>, Failure> {
         match &extracted.inputs {
             Err(failure) if self.fallback(failure).is_none() => Err(failure.clone()),
@@ -146,7 +150,8 @@ impl Enrich {
         let results = if inputs.is_empty() { Ok(Vec::new()) } else { model(inputs.into()).await };
         let results = match (results, batch) {
             (Ok(results), _) => results,
-            // The operator divides a failed batch until the value to blame is alone.
+            // `map_batch` splits a failed batch and calls again, until the value at fault is alone.
+            // The fallback waits for that, because it belongs to this value only.
             (Err(failure), [only]) if self.fallback(&failure).is_some() => {
                 return Ok(vec![self.finish(only, Err(failure))]);
             }
@@ -189,7 +194,7 @@ impl Enrich {
             Ok(result) => output.put(value, result),
             Err(failure) => {
                 let Some(fallback) = self.fallback(&failure) else { return Err(failure) };
-                tracing::debug!(%failure, "passed on with the value of `on_error`");
+                tracing::debug!(%failure, "a value failed and is passed on with the fallback of `on_error`");
                 let error = fallback.error.clone();
                 let error = error.unwrap_or_else(|| output.with_error_suffix());
                 let value = output.put(value, fallback.value.clone())?;
@@ -198,14 +203,14 @@ impl Enrich {
         }
     }
 
-    /// Returns the replacement for a result that failed with `failure`, if there is one. A transient
-    /// failure has none, so that `[on_failure]` can retry it.
+    /// Returns the fallback for a value that failed with `failure`, if `on_error` is set. A
+    /// transient failure gets none, so that `[on_failure]` can retry the request.
     fn fallback(&self, failure: &Failure) -> Option<&Fallback> {
         self.on_error.as_ref().filter(|_| !failure.is_transient())
     }
 }
 
-/// Names the member of an array that failed.
+/// Adds to the failure's message the position of the array member that failed.
 fn at(position: usize, failure: &Failure) -> Failure {
     let message = format_args!("input {position} of the array: {}", failure.message());
     let located = Failure::new(failure.code().to_owned(), message);
@@ -235,7 +240,8 @@ mod tests {
         }
     }
 
-    /// A text model that measures texts, does not like "bad", and fails whole batches with "worse".
+    /// A model that returns each text's length. It fails for the text "bad" alone, for the whole
+    /// batch if it contains "worse", and with a transient failure if it contains "lost".
     fn model(texts: &Batch<String>) -> BatchResult<Json> {
         if texts.iter().any(|text| text == "worse") {
             return Err(Failure::new("model_failed", "no"));
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn each_value_gets_its_own_result_and_keeps_everything_else() {
+    fn each_value_gets_its_own_result_and_keeps_its_other_fields() {
         let enrich = enrich(".review.body", ".length", None);
         let first =
             r#"{"id":18446744073709551617,"price":1.10,"review":{"body":"abc"},"z":1,"a":"ü"}"#;
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_of_texts_gets_an_array_of_results_among_single_texts() {
+    fn in_one_batch_an_array_gets_an_array_of_results_and_a_text_gets_one() {
         let enrich = enrich(".t", ".n", None);
         let values =
             [r#"{"t":"a"}"#, r#"{"t":["ab",{"text":"abc"}]}"#, r#"{"t":[]}"#, r#"{"t":"abcd"}"#];
@@ -289,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_fails_names_its_input_and_leaves_its_neighbours_alone() {
+    fn a_failure_names_its_input_and_does_not_affect_other_values() {
         let enrich = enrich(".t", ".n", None);
         let values = [
             r#"{"t":["a","bad","b"]}"#,
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_value_is_passed_on_with_its_default_and_the_error() {
+    fn a_failed_value_is_passed_on_with_the_fallback_and_the_error() {
         let enrich = enrich(".t", ".n", Some("-1"));
         let values = [r#"{"t":"bad"}"#, r#"{"t":null}"#, r#"{"t":"abc"}"#, "[]"];
         let expected = [
@@ -329,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_stands_in_for_a_failed_call_once_the_value_to_blame_is_alone() {
+    fn a_failed_call_gets_the_fallback_only_for_a_batch_of_one() {
         let enrich = enrich(".t", ".n", Some("null"));
         let worse = r#"{"t":"worse"}"#;
         assert_eq!(call(&enrich, &[worse, worse]).unwrap_err().code(), "model_failed");
@@ -338,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_may_pass_is_left_to_retry() {
+    fn a_transient_failure_gets_no_fallback_so_that_it_can_be_retried() {
         let enrich = enrich(".t", ".n", Some("null"));
         let failure = call(&enrich, &[r#"{"t":"lost"}"#]).unwrap_err();
         assert!(failure.is_transient());

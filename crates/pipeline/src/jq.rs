@@ -38,6 +38,7 @@ impl Jq {
     /// Compiles an expression that may use the variables, such as `["$item"]`.
     pub(crate) fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
         let arena = Arena::default();
+        // `rewrite` gives no reason when the text is not valid, so the loader checks it first.
         load_program(&arena, Vec::new(), text).map_err(|errors| syntax(text, &errors))?;
         let definitions = rewrite::definitions(text, variables).ok_or("it is not jq")?;
         let call = match variables {
@@ -70,8 +71,8 @@ impl Jq {
     ) -> Result<Json, Failure> {
         let Program { text, filter } = &*self.0;
         let variables = variables.into_iter().map(|Json(value)| value);
-        // A bug in jaq fails one event and does not end the pipeline. jaq is safe Rust, so a panic
-        // in it does not break memory safety.
+        // A panic in jaq is a bug of jaq. It fails one event, and does not end the pipeline.
+        // In the closure's result, `Err(None)` means no result or several.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let context = Ctx::<JustLut<Val>>::new(&filter.lut, Vars::new(variables));
             let mut results = filter.id.run((context, input.0));
@@ -122,12 +123,12 @@ fn load_program<'a>(
     Loader::new(standard.chain(definitions)).load(arena, File { code, path: () })
 }
 
-/// Returns the message of an exception. `halt` would end the process; here it fails the event, as
+/// Returns the message of an exception. In jq, `halt` ends the process; here it fails the event, as
 /// `error` does.
 fn exception_message(exception: jaq_core::Exn<'_, Val>) -> String {
     match exception.get_err() {
         Ok(error) => error.to_string(),
-        Err(_) => "`halt` is not for pipelines".to_owned(),
+        Err(_) => "`halt` is not supported in pipelines".to_owned(),
     }
 }
 
@@ -136,32 +137,32 @@ fn syntax(text: &str, errors: &load::Errors<&str, ()>) -> String {
     let (expected, rest) = match error {
         load::Error::Io(_) => return "modules cannot be imported here".to_owned(),
         load::Error::Lex(errors) => match errors.first() {
-            Some((expected, rest)) => (lexeme(expected), *rest),
+            Some((expected, rest)) => (expected_token(expected), *rest),
             None => return "it is not jq".to_owned(),
         },
         load::Error::Parse(errors) => match errors.first() {
-            Some((expected, rest)) => (syntagm(expected), *rest),
+            Some((expected, rest)) => (expected_syntax(expected), *rest),
             None => return "it is not jq".to_owned(),
         },
     };
     let rest = rest.trim_end();
     if rest.is_empty() || !text.contains(rest) {
-        format!("it ends where {expected} should follow")
+        format!("expected {expected} at the end")
     } else {
-        format!("there should be {expected} at `{rest}`")
+        format!("expected {expected} at `{rest}`")
     }
 }
 
-fn lexeme(expected: &lex::Expect<&str>) -> String {
+fn expected_token(expected: &lex::Expect<&str>) -> String {
     match expected {
-        lex::Expect::Delim(open) => format!("what closes `{open}`"),
+        lex::Expect::Delim(open) => format!("a closing delimiter for `{open}`"),
         other => other.as_str().to_owned(),
     }
 }
 
-fn syntagm(expected: &parse::Expect<&str>) -> String {
+fn expected_syntax(expected: &parse::Expect<&str>) -> String {
     match expected {
-        parse::Expect::Nothing => "an end".to_owned(),
+        parse::Expect::Nothing => "the end of the expression".to_owned(),
         other => other.as_str().to_owned(),
     }
 }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_gives_its_one_result() {
+    fn an_expression_gives_exactly_one_result() {
         assert_eq!(call(".a + $item", "{\"a\": 1}").unwrap(), "8");
         assert_eq!(call("map(. * 2) | add", "[1, 2]").unwrap(), "6");
         assert_eq!(call("{b: .a, a: 1.50}", "{\"a\": null}").unwrap(), "{\"b\":null,\"a\":1.50}");
@@ -244,15 +245,18 @@ mod tests {
         assert_eq!(several, "jq_results: `.[]` gives no result or several; exactly one is needed");
         assert!(call("empty", "1").unwrap_err().starts_with("jq_results"));
         assert!(call("1, error(\"late\")", "1").unwrap_err().contains("late"));
-        assert!(call("halt", "1").unwrap_err().starts_with("jq_error"), "the process goes on");
+        assert!(
+            call("halt", "1").unwrap_err().starts_with("jq_error"),
+            "`halt` does not end the process"
+        );
     }
 
     #[test]
     fn a_syntax_error_says_what_is_expected() {
         let said = |expression| Jq::compile(expression, &[]).unwrap_err();
-        assert_eq!(said(".a |"), "it ends where term should follow");
-        assert_eq!(said("("), "it ends where what closes `(` should follow");
-        assert_eq!(said(".a ++"), "there should be an end at `++`");
+        assert_eq!(said(".a |"), "expected term at the end");
+        assert_eq!(said("("), "expected a closing delimiter for `(` at the end");
+        assert_eq!(said(".a ++"), "expected the end of the expression at `++`");
         assert_eq!(said("foo"), "jq has no filter `foo`");
         assert_eq!(said("$item"), "there is no variable `$item`");
         assert_eq!(said("import \"a\" as a; ."), "modules cannot be imported here");

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct Json(pub(crate) Val);
 
 impl Json {
-    /// Parses exactly one JSON value, at most 128 levels deep.
+    /// Parses exactly one JSON value, with at most 127 nested arrays and objects.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl Json {
         };
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
         read::read(text).map(Self).map_err(|error| {
-            // serde_json reads the same language and says at which line and column it stopped.
+            // `error` has no place. serde_json refuses the same texts, and names line and column.
             match serde_json::from_str::<serde_json::Value>(text) {
                 Err(located) => invalid(&located),
                 Ok(_) => invalid(&error),
@@ -132,7 +132,7 @@ impl Json {
     /// Returns the members of an array; fails for any other value.
     pub(crate) fn into_members(self) -> Result<Vec<Self>, Failure> {
         let Val::Arr(members) = self.0 else {
-            let message = format_args!("the value is {} where an array is needed", self.kind());
+            let message = format_args!("the value is {}, but an array is needed", self.kind());
             return Err(Failure::new("invalid_type", message));
         };
         Ok(jaq_json::Rc::unwrap_or_clone(members).into_iter().map(Self).collect())
@@ -262,7 +262,7 @@ fn serialize_number<S: Serializer>(number: &Num, serializer: S) -> Result<S::Ok,
     let float = match number {
         Num::Int(value) => return serializer.serialize_i64(*value as i64),
         Num::Float(value) => *value,
-        // Integers beyond a machine word, and decimals with their original digits.
+        // `BigInt` is an integer that does not fit a machine word, `Dec` a number as its text.
         Num::BigInt(_) | Num::Dec(_) => {
             let text = number.to_string();
             if let Ok(value) = text.parse::<u64>() {
@@ -271,7 +271,7 @@ fn serialize_number<S: Serializer>(number: &Num, serializer: S) -> Result<S::Ok,
             text.parse().unwrap_or(f64::NAN)
         }
     };
-    // serde_json writes NaN as null.
+    // Infinities become the largest finite numbers, as in jq. serde_json writes NaN as null.
     serializer.serialize_f64(float.clamp(f64::MIN, f64::MAX))
 }
 
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_leave_as_they_came_whatever_their_size() {
+    fn unchanged_numbers_of_any_size_keep_their_digits() {
         for text in [
             "18446744073709551617",
             "-170141183460469231731687303715884105729",
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn only_json_is_read() {
+    fn text_that_is_not_json_is_refused() {
         for text in [
             "NaN",
             "-Infinity",
@@ -371,7 +371,7 @@ mod tests {
         };
         assert_eq!(at("/0").unwrap().unwrap(), "5");
         assert_eq!(at("/00").unwrap(), None, "an index has no leading zero");
-        assert_eq!(at("/1/01").unwrap().unwrap(), "6", "a field's name may");
+        assert_eq!(at("/1/01").unwrap().unwrap(), "6", "a field's name may have a leading zero");
         assert!(at("0").is_err() && at("/~2").is_err());
     }
 
@@ -401,7 +401,7 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_what_looks_like_json_is_read_as_serde_json_reads_it(
+        fn fuzz_text_that_resembles_json_is_read_as_by_serde_json(
             text in r#"([\[\]{}:, \n]|"a"|"\\\\(n|u00e9|ud800|x)"|-|0|1|12|\\.5|e3|E-1|true|null|fals){0,12}"#
         ) {
             let read = Json::parse(text.as_bytes());

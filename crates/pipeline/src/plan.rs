@@ -174,8 +174,8 @@ impl Plan {
         &self.name
     }
 
-    /// Checks that the models' directories exist. Loading the plan does not check it, because a
-    /// file can be valid on a machine that has no models.
+    /// Checks that the models' directories exist. Loading the plan does not check them, because
+    /// the directories can change while the file stays the same.
     ///
     /// # Errors
     ///

@@ -83,8 +83,8 @@ pub struct Summary {
 type Observer = Arc<Mutex<dyn FnMut(Progress) + Send>>;
 
 impl Plan {
-    /// Loads the models, connects, and runs until the input ends or `stop` is cancelled; then
-    /// answers what is in flight, commits, and returns.
+    /// Loads the models, connects, and runs until the input ends or `stop` is cancelled. Then it
+    /// answers the requests in flight, commits, and returns.
     ///
     /// # Errors
     ///
@@ -104,8 +104,8 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
-        // The consumer group is joined last, when everything needed to answer is open: otherwise
-        // partitions would be assigned to a process that cannot serve them.
+        // The consumer group is joined last, after the sinks are open. Otherwise partitions would
+        // be assigned to a process that cannot serve them yet.
         let mut http = ends::open_http(self).await?;
         let mut connected = ends::connect(self).await?;
         let mut attach = Vec::new();
@@ -148,7 +148,8 @@ impl Plan {
             join_all(sources.into_iter().map(|source| source.close(patience))).await
         };
         match (ended, first_failure.error()) {
-            // The failure explains a drain that took too long, and offsets that stay uncommitted.
+            // Reports the failure that stopped the pipeline, because it is the cause of a drain
+            // that took too long and of offsets that stay uncommitted.
             (Ok(()) | Err(RunError::Overdue { .. }), Some(stopped)) => return Err(stopped),
             (ended, _) => ended?,
         }
@@ -163,8 +164,8 @@ impl Plan {
 #[derive(Default)]
 struct Models {
     tasks: BTreeMap<String, Task>,
-    /// Futures that resolve with the model's name when a model's thread has ended while it was
-    /// still in use.
+    /// Futures that resolve with the model's name when a model's thread has ended although the
+    /// model is still in use.
     ends: Vec<BoxFuture<'static, (String, Failure)>>,
 }
 
@@ -251,12 +252,12 @@ async fn drive(
     };
     let overdue = async {
         stop.cancelled().await;
-        tracing::info!("stopping: answering what is in flight");
+        tracing::info!("stopping: answering the requests in flight");
         tokio::time::sleep(shutdown_timeout).await;
     };
     // Each pipeline runs in its own task, so that an expression that never returns cannot keep this
-    // function from seeing the deadline. After an error the loop goes on, because the failing
-    // pipeline ends the others through their shared receipts and flows.
+    // function from noticing the shutdown timeout. After an error the loop waits for the other
+    // pipelines, because the failed one ends them through the receipts and flows that they share.
     let mut running: JoinSet<_> = pipelines.into_iter().map(Pipeline::run).collect();
     let run = async {
         let mut ended = Ok(());

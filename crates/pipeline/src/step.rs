@@ -98,25 +98,27 @@ pub(crate) trait OnValues: fmt::Debug + Send + Sync + 'static {
 pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json>;
 
-    /// The limits of an adaptive window whose batches are chosen by token lengths if its taker is a
-    /// text model; `None` for any other window.
+    /// Returns the limits of an adaptive window whose batches are chosen by token counts if the
+    /// next step calls a text model; `None` for any other window.
     fn limits(&self) -> Option<AdaptiveWindow> {
         None
     }
 
-    /// The setting that only a text model supports, with its place in the file.
+    /// Returns the setting that needs a text model as the next step, if the file has it, with its
+    /// place in the file.
     fn text_only_setting(&self) -> Option<(&'static str, Range<usize>)> {
         None
     }
 
-    /// The largest batch, in values.
+    /// Returns the largest number of values in a batch.
     fn max_size(&self) -> NonZeroUsize;
 
-    /// The most values that it may hold without a time limit; `None` if their number is unbounded.
+    /// Returns the most values that the operator may hold for an unlimited time; `None` if their
+    /// number is unbounded.
     fn keeps(&self) -> Option<usize>;
 }
 
-/// An operator that makes single values of batches, or of arrays.
+/// An operator that turns batches, or arrays, into single values.
 pub(crate) trait OnBatches: fmt::Debug + Send + Sync + 'static {
     fn of_batches(&self, batches: Batches<Json>) -> Flow<Json>;
 
@@ -125,11 +127,11 @@ pub(crate) trait OnBatches: fmt::Debug + Send + Sync + 'static {
 
 /// An operator that makes one flow of several.
 pub(crate) trait Join: fmt::Debug + Send + Sync + 'static {
-    /// Joins the flows, by operators named `name`. `from` holds the names of the flows. Returns
-    /// `None` if there are no flows.
+    /// Joins the flows. The operators that do it get the name `name`. `from` holds the names of the
+    /// flows. Returns `None` if there are no flows.
     fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>>;
 
-    /// The smallest number of flows that it joins.
+    /// Returns the smallest number of flows that the operator joins.
     fn min_inputs(&self) -> usize {
         2
     }
@@ -191,9 +193,9 @@ fn table<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Parsed<T> {
     if !value.get_ref().is_table() {
         let kind = file::article(value.get_ref());
         let problem =
-            Problem::new(format_args!("the settings are a table, not {kind}"), value.span());
+            Problem::new(format_args!("the settings must be a table, not {kind}"), value.span());
         return Err(
-            problem.help("such as `{ .. }`; docs/operators.md shows what each operator takes")
+            problem.help("write `{ .. }`; docs/operators.md lists the settings of each operator")
         );
     }
     file::value(value)

@@ -1,4 +1,4 @@
-//! `Task`: carries a step's JSON requests to a model, and its outputs back as JSON.
+//! `Task`: carries a step's JSON requests to a model, and the model's outputs back as JSON.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) type JsonTask =
 pub(crate) type OnBatch = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl Task {
-    /// Returns the same task, which calls `on_batch` before each batch.
+    /// Returns a copy of the task that calls `on_batch` before each batch.
     pub(crate) fn observed(&self, on_batch: OnBatch) -> Self {
         match self {
             Self::Text(task) => Self::Text(TextTask { on_batch, ..task.clone() }),
@@ -41,13 +41,15 @@ impl Task {
         }
     }
 
-    /// Returns a placeholder for a model of the user's own, for a pipeline that is only drawn.
+    /// Returns a placeholder for a model that the user has registered, for a pipeline that is only
+    /// drawn.
     pub(crate) fn json_stub() -> Self {
         Self::Json(Arc::new(|_| Box::pin(std::future::ready(Err(unloaded())))))
     }
 }
 
-/// A text model's task. Values without a usable text fail alone and never reach the model.
+/// A text model's task. A value without a usable text never reaches the model, and does not fail
+/// the other values of its batch.
 #[derive(Clone)]
 pub(crate) struct TextTask {
     /// `None` if the pipeline is only drawn.
@@ -66,7 +68,7 @@ impl TextTask {
         Self { model: None, on_batch: Arc::new(|_| {}), enrich: Arc::default() }
     }
 
-    /// Returns the same task, for a step with these settings.
+    /// Returns the task for a step with the settings `input`, `output` and `on_error` in `enrich`.
     pub(crate) fn enriching(self, enrich: Arc<Enrich>) -> Self {
         Self { enrich, ..self }
     }
@@ -137,7 +139,7 @@ impl MapBatch<Json> for TextTask {
     }
 }
 
-/// Returns the same task, for a step with these settings.
+/// Returns the task for a step with the settings `input`, `output` and `on_error` in `enrich`.
 pub(crate) fn enriching(task: JsonTask, enrich: Arc<Enrich>) -> JsonTask {
     Arc::new(move |values| {
         let task = Arc::clone(&task);
@@ -184,7 +186,7 @@ mod tests {
     use crate::json::Json;
 
     #[test]
-    fn an_output_has_the_json_that_serde_gives_it() {
+    fn an_output_is_converted_to_the_same_json_as_by_serde() {
         let label = || Label { label: "good \"news\"".to_owned(), score: 0.75 };
         let outputs = [
             TextOutput::Label(label()),

@@ -1,5 +1,5 @@
-//! A source for a custom system: reads the lines of a log, and remembers up to which line all are
-//! processed.
+//! A source for a custom system: reads the lines of a log, and remembers the line up to which all
+//! lines are processed.
 //!
 //! Run it with `cargo run -p forebay-stream --example custom_source`.
 
@@ -16,8 +16,8 @@ struct Log<R> {
     lines: Lines<R>,
     read: u64,
     open: Arc<Mutex<InOrder<u64>>>,
-    // The number of lines from the start that are all done: the place to go on from after a
-    // restart.
+    // The number of lines at the beginning of the log that are all done. After a restart, a source
+    // would go on after them.
     committed: Arc<AtomicU64>,
 }
 

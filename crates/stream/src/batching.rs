@@ -24,7 +24,7 @@ pub struct BatchLoad {
 }
 
 impl BatchLoad {
-    /// Returns the load with one more member.
+    /// Returns the load of the batch with one more member of this length.
     #[must_use]
     pub fn with(self, length: u64) -> Self {
         Self {

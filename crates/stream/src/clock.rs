@@ -1,4 +1,4 @@
-//! Helpers for timers, which accept durations of any length.
+//! Helpers for timers. They accept durations of any length.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
@@ -31,7 +31,7 @@ pub(crate) fn poll_until(
     timer.as_mut().poll(cx)
 }
 
-/// Detects, once, that an operator has made no progress for 10 s.
+/// Reports, once, that an operator has made no progress for 10 s.
 #[derive(Default)]
 pub(crate) struct Stall {
     since: Option<Instant>,
@@ -40,8 +40,8 @@ pub(crate) struct Stall {
 }
 
 impl Stall {
-    /// Called whenever it is known whether the operator stands `still`. Ready, once, after it has
-    /// stood still for 10 s.
+    /// Records whether the operator stands `still` at this moment. Ready, once, when every call of
+    /// the last 10 s said that it does.
     pub(crate) fn poll(&mut self, still: bool, cx: &mut Context<'_>) -> Poll<()> {
         const LONG: Duration = Duration::from_secs(10);
         if !still || self.noticed {

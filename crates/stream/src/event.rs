@@ -1,5 +1,5 @@
-//! `Event`: a value that flows between operators, with the metadata of its input and a receipt for
-//! it.
+//! `Event`: a value that flows between operators, with the metadata and a receipt of the input that
+//! it was made of.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::Receipt;
 pub struct Event<T> {
     /// The value. User functions see nothing else of the event.
     pub value: T,
-    /// Where the value came from, shared by everything derived from the same input.
+    /// The metadata of the input. All events that are derived from one input share it.
     pub meta: Arc<Meta>,
     /// Tells the source when the work on this event is over.
     pub receipt: Receipt,
@@ -29,7 +29,7 @@ pub struct Meta {
     pub headers: Vec<Header>,
     /// The time at which the input was made, as its source reports it.
     pub timestamp: Option<SystemTime>,
-    /// The place that the input came from, for messages to people.
+    /// The place that the input came from, for log lines and error messages.
     pub origin: Origin,
 }
 
@@ -37,9 +37,9 @@ pub struct Meta {
 /// without partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The source's name: a topic, a file. Empty if there is none.
+    /// The source's name, such as a topic or a file. Empty if there is none.
     pub source: Arc<str>,
-    /// The partition within it, for sources that have partitions.
+    /// The partition within the source, for sources that have partitions.
     pub partition: Option<i32>,
     /// The offset within the partition, or the number of the line.
     pub position: u64,
@@ -59,7 +59,7 @@ impl fmt::Display for Origin {
 pub struct Header {
     /// The header's name.
     pub name: String,
-    /// Its value; `None` is Kafka's null.
+    /// The header's value; `None` is Kafka's null.
     pub value: Option<Bytes>,
 }
 
@@ -72,7 +72,7 @@ impl Meta {
 }
 
 impl<T> Event<T> {
-    /// Creates an event without key, headers or origin, for which no source waits.
+    /// Creates an event without key, headers or origin, whose outcome no source waits for.
     pub fn detached(value: T) -> Self {
         Self { value, meta: Arc::default(), receipt: Receipt::detached() }
     }

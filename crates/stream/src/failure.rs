@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The reason why one event could not be processed. A failed event leaves the flow, which goes on.
+/// The reason why one event could not be processed. A failed event leaves the flow, and the flow
+/// goes on with other events.
 ///
 /// `code` is for programs and stays the same from release to release (`invalid_json`,
-/// `text_too_long`); `message` is for people; `stage` names the operator at which the event left,
-/// which fills it in.
+/// `text_too_long`); `message` is for people; `stage` is the name of the operator at which the
+/// event left the flow. That operator sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     code: Cow<'static, str>,
@@ -38,7 +39,8 @@ impl Failure {
         self
     }
 
-    /// Sets the stage, unless an inner stage has set it already.
+    /// Sets the stage, unless it is set already: the first operator that reports a failure is the
+    /// one at which the event left.
     #[must_use]
     pub fn at(mut self, stage: impl Into<Arc<str>>) -> Self {
         if self.stage.is_none() {
@@ -60,8 +62,8 @@ impl Failure {
         self.transient
     }
 
-    /// Returns how often the work was tried: once, or as often as
-    /// [`Flow::retry`](crate::Flow::retry) did.
+    /// Returns the number of times that the work was tried: 1, unless
+    /// [`Flow::retry`](crate::Flow::retry) tried it again.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -98,7 +100,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Makes a function that cannot fail one that returns a `Result`.
+/// Turns a function that cannot fail into one that returns a `Result`.
 pub(crate) fn infallible<T, K>(
     mut f: impl FnMut(&T) -> K + Send + 'static,
 ) -> impl FnMut(&T) -> Result<K, Failure> + Send + 'static {
@@ -110,7 +112,7 @@ mod tests {
     use super::Failure;
 
     #[test]
-    fn the_innermost_stage_is_kept() {
+    fn the_stage_that_is_set_first_is_kept() {
         let failure = Failure::new("invalid_json", "line 1").at("decode").at("sink");
         assert_eq!(failure.to_string(), "invalid_json: line 1 (at decode)");
     }

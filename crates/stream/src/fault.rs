@@ -1,5 +1,5 @@
-//! `Fault`: the error that ends a flow before its input, shared by everything that belongs to the
-//! flow.
+//! `Fault`: the error that ends a flow before its input has ended. All parts of a flow share one
+//! fault.
 
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
@@ -11,21 +11,21 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::PipelineError;
 
-/// The time for which a flow with a fault may drain the events in flight.
+/// The time that a flow has to drain the events in flight after its fault was raised.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The error that ended a flow, if any. Sources, tasks and sinks raise it.
 ///
-/// All clones belong to one flow with all its branches, and merging two faults makes the flows one.
-/// Once a fault is raised, the flow's sources end, the events in flight are drained, and every run
-/// of the flow returns the error.
+/// All clones of a fault belong to one flow with all its branches. When two flows are joined, their
+/// faults are merged. Once a fault is raised, the flow's sources end, the events in flight are
+/// drained, and every run of the flow returns the error.
 #[derive(Clone, Default)]
 pub(crate) struct Fault(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    // Set when this fault was merged into another. Only roots are linked, under `CHANGING`, so
-    // following the links ends.
+    // Set when this fault was merged into another. A fault that was not is a root. Only a root is
+    // linked, to another root and under `CHANGING`, so the links never form a circle.
     merged: OnceLock<Fault>,
     raised: OnceLock<Raised>,
     changed: Notify,
@@ -37,12 +37,12 @@ struct Raised {
     at: Instant,
 }
 
-/// Held while a fault is merged or raised, so that a fault is always raised in a root. Both are
-/// rare.
+/// Held while a fault is merged or raised, so that an error is always raised in a root. One lock
+/// for the whole process is enough, because both are rare.
 static CHANGING: Mutex<()> = Mutex::new(());
 
 impl Fault {
-    /// Makes both faults one.
+    /// Merges both faults: an error that is raised in one of them is then raised in both.
     pub(crate) fn merge(&self, other: &Self) {
         let _changing = CHANGING.lock();
         let root = self.root();
@@ -80,7 +80,7 @@ impl Fault {
     /// Waits until the fault is raised, and returns the time at which it was raised.
     pub(crate) async fn raised(&self) -> Instant {
         loop {
-            // Created before the fault is read, so that no later change is missed.
+            // `changed` is created before the fault is read, so that no later change is missed.
             let root = self.root();
             let changed = root.0.changed.notified();
             if let Some(raised) = self.root().0.raised.get() {
@@ -92,7 +92,7 @@ impl Fault {
         }
     }
 
-    /// Waits until a flow with a fault has drained for as long as it may.
+    /// Waits until the fault is raised and `GRACE` has passed since then.
     pub(crate) async fn overdue(&self) {
         let at = self.raised().await;
         // Unconstrained, because a flow that uses up the task's budget at every poll would
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fault_on_one_side_ends_the_other_and_the_rest_drains() {
+    async fn when_one_source_fails_the_other_ends_and_its_events_are_delivered() {
         let start = Instant::now();
         let (flow, outcomes) = endless();
         let error = flow.union(failing()).collect().await;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_in_the_task_of_a_buffer_ends_the_other_side_too() {
+    async fn a_panic_in_the_task_of_a_buffer_ends_the_other_source_too() {
         let start = Instant::now();
         let (flow, outcomes) = endless();
         let side = panicking().buffer(size(3), Overflow::Wait);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_returned_with_its_stage_and_the_sink_confirms_the_events_it_has() {
+    fn a_panic_is_returned_with_its_stage_after_the_sink_has_confirmed_its_events() {
         struct Late(Vec<Event<i32>>);
         impl Sink<i32> for Late {
             type Error = io::Error;
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fault_is_not_missed_however_faults_are_merged() {
+    async fn an_error_raised_in_one_of_several_merged_faults_is_raised_in_all() {
         for raised in 0..4 {
             let faults: [Fault; 4] = Default::default();
             let waits = faults.clone().map(|fault| {

@@ -42,20 +42,21 @@ impl<T> fmt::Debug for Batches<T> {
     }
 }
 
-/// A stream, the graph of the operators that it consists of, and the fault that its sources, tasks
-/// and sinks share.
+/// A stream, the graph of the operators that it consists of, and the fault (the error that ends the
+/// flow early) that its sources, tasks and sinks share.
 pub(crate) struct Chain<I> {
     pub(crate) stream: BoxStream<'static, I>,
     pub(crate) graph: Graph,
     pub(crate) tail: NodeId,
     pub(crate) fault: Fault,
     name: Option<Arc<str>>,
-    // The stage cells of the outputs of this chain. They are set once the next stage is known.
+    // One cell for each stream that the next operator will read. The cell holds the stage that the
+    // events of the stream enter next, and is set once that operator is attached.
     outputs: Vec<Arc<StageCell>>,
 }
 
 impl<I: Passing> Chain<I> {
-    /// Starts a chain. It ends when `stream` ends, or when the flow has a fault.
+    /// Starts a chain, which ends when `stream` ends or the flow's fault is raised.
     pub(crate) fn source(
         node: Node,
         stream: impl Stream<Item = I> + Send + 'static,
@@ -111,7 +112,8 @@ impl<I: Passing> Chain<I> {
         Chain { stream, graph: self.graph, tail, fault: self.fault, name: None, outputs }
     }
 
-    /// Makes a chain of another output of the last operator, under the same node.
+    /// Makes a chain of `stream`, a further output of the last operator. In the graph, it comes
+    /// from that operator's node.
     pub(crate) fn beside<J: Passing>(
         &self,
         stream: impl Stream<Item = J> + Send + 'static,
@@ -122,7 +124,8 @@ impl<I: Passing> Chain<I> {
         self.with_output(self.tail, stream, output)
     }
 
-    /// Makes a chain of another output of the last operator, under a separate node.
+    /// Makes a chain of `stream`, a further output of the last operator. In the graph, it comes
+    /// from its own node, `node`, which follows that operator's node.
     pub(crate) fn aside<J: Passing>(
         &self,
         node: Node,
@@ -152,8 +155,8 @@ impl<I: Passing> Chain<I> {
         self.outputs.drain(..).for_each(|output| output.set(stage));
     }
 
-    /// Merges another chain's graph and fault into this chain, and returns its stream and its last
-    /// node. The next operator of this chain joins both streams.
+    /// Merges another chain's graph and fault into this chain, and returns the stream and the last
+    /// node of the other chain. The next operator of this chain joins both streams.
     pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
         self.graph.merge(other.graph);
         self.fault.merge(&other.fault);
@@ -173,7 +176,7 @@ impl<T: Send + 'static> Flow<T> {
         Self(self.0.named(name))
     }
 
-    /// Returns the operators so far.
+    /// Returns the operators that have been added to the flow, and their connections.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.0.graph
@@ -186,7 +189,7 @@ impl<T: Send + 'static> Batches<T> {
         Self(self.0.named(name))
     }
 
-    /// Returns the operators so far.
+    /// Returns the operators that have been added to the flow, and their connections.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.0.graph

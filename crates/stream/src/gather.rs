@@ -15,8 +15,8 @@ pub enum Empty {
     Skip,
 }
 
-/// The events of one window. Events that were put in and are not among those taken have been
-/// resolved.
+/// The events of one window. Each event that is put in is either returned by `take` or resolved by
+/// the window itself.
 pub(crate) trait Gather<T>: Send + 'static {
     fn put(&mut self, event: Event<T>);
 
@@ -40,7 +40,8 @@ impl<T: Send + 'static> Gather<T> for Vec<Event<T>> {
     }
 }
 
-/// One event per key. The others are resolved as done: they were discarded on purpose.
+/// Keeps one event per key. The other events of a key are resolved as done, because they were
+/// discarded on purpose.
 pub(crate) struct Distinct<T, K, F> {
     events: Recent<K, Event<T>>,
     key: F,
@@ -49,7 +50,8 @@ pub(crate) struct Distinct<T, K, F> {
 }
 
 impl<T, K: Hash + Eq + Clone, F> Distinct<T, K, F> {
-    /// Events without a key fail, with `stage` as their stage.
+    /// Creates an empty window. An event for which `key` fails is resolved with that failure, whose
+    /// stage is then `stage`.
     pub(crate) fn new(key: F, keep: Keep, stage: Arc<str>) -> Self {
         Self { events: Recent::new(), key, keep, stage }
     }

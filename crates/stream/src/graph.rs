@@ -1,4 +1,4 @@
-//! `Graph`: the operators of a flow and their connections, to be drawn.
+//! `Graph`: the operators of a flow and their connections, from which a diagram can be drawn.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ pub struct Node {
     depth: Arc<AtomicUsize>,
 }
 
-/// The way in which a node treats elements, which decides how it is drawn.
+/// The kind of a node, which decides its shape in a diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// Elements come from outside.
+    /// A source, at which events enter the flow.
     Source,
-    /// Elements pass one at a time.
+    /// An operator that processes single events.
     Element,
-    /// Elements are gathered into batches.
+    /// An operator that gathers events into batches.
     Window,
-    /// Whole batches are processed.
+    /// An operator that processes whole batches.
     Batch,
-    /// Flows split or merge.
+    /// An operator that splits a flow or joins flows.
     Junction,
-    /// Elements leave.
+    /// A sink, at which events leave the flow.
     Sink,
 }
 
@@ -145,7 +145,7 @@ impl Graph {
         text
     }
 
-    /// Adds `node`, with an edge from `from` to it.
+    /// Adds `node`, and an edge to it from the node `from` if there is one.
     pub(crate) fn add(&mut self, from: Option<NodeId>, node: Node) {
         self.edges.extend(from.map(|from| (from, node.id)));
         self.nodes.push(node);

@@ -1,12 +1,14 @@
-//! `InOrder`: completions in any order, released in the order in which they were opened.
+//! `InOrder`: takes values in any order, and releases them in the order in which their places were
+//! opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Holds completed values until everything opened before them has completed too.
+/// Holds values until all earlier places have their values too. A place is opened first, and
+/// completed with a value later.
 ///
-/// Opening and completing cost O(log n) in the number of open places. The caller bounds the number
-/// of held values by the number of places that it opens and completes. A place that is [given
-/// up](InOrder::give_up) takes no room, however long the places before it stay open.
+/// Opening and completing cost O(log n) in the number of open places. The number of held values has
+/// no limit here; the caller limits it by the number of places that it opens. A place that is
+/// [given up](InOrder::give_up) takes no room, however long the places before it stay open.
 ///
 /// ```
 /// use forebay_stream::InOrder;
@@ -24,7 +26,7 @@ pub struct InOrder<T> {
     held: BTreeMap<u64, T>,
 }
 
-/// A place in the order; each is completed or given up once.
+/// An open place in the order. It is used up when the place is completed or given up.
 #[derive(Debug)]
 pub struct Ticket(u64);
 
@@ -43,8 +45,8 @@ impl<T> InOrder<T> {
         Ticket(place)
     }
 
-    /// Completes a place. Returns the values that this releases, in order; the caller drops those
-    /// that it does not take.
+    /// Completes a place. Returns the values that this releases, in order. Values that the caller
+    /// does not take from the iterator are dropped.
     pub fn complete(&mut self, ticket: Ticket, value: T) -> impl Iterator<Item = T> + use<T> {
         self.held.insert(ticket.0, value);
         self.give_up(ticket)
@@ -64,8 +66,8 @@ impl<T> InOrder<T> {
                 let behind = self.held.split_off(oldest);
                 std::mem::replace(&mut self.held, behind)
             }
-            // A place before this one is still open, and values that it does not hold back were
-            // released earlier.
+            // An earlier place is still open. The values before that place were released before,
+            // and the values after it stay held.
             Some(_) => BTreeMap::new(),
             None => std::mem::take(&mut self.held),
         };
@@ -110,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_is_released_once_and_in_order_and_only_values_behind_an_open_place_are_held(
+        fn each_value_is_released_once_and_in_order_when_no_earlier_place_is_open(
             picks in prop::collection::vec((0_u8..8, any::<prop::sample::Index>()), 0..200),
         ) {
             let mut order = InOrder::new();

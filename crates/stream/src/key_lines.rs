@@ -1,4 +1,4 @@
-//! `KeyLines`: the order of the inputs of each key, and the outputs that wait for it.
+//! `KeyLines`: keeps the inputs of each key in order, and the outputs that wait for older inputs.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,15 +6,18 @@ use std::hash::Hash;
 
 use crate::{Event, Failure, Receipt};
 
-/// The inputs inside `in_key_order`, in one line per key, with the outputs and failures that wait
-/// until older inputs have passed.
+/// The inputs that are inside `in_key_order`, in one line per key, the oldest first. An input
+/// enters the end of its key's line. It passes, that is, it leaves the line, when it is the first
+/// and the work on it is over. Outputs and failures wait here until all older inputs of their keys
+/// have passed.
 ///
-/// Entering and passing cost one map lookup. An output costs another one, unless its input was the
-/// first of its line when it entered. An output of many inputs costs O(log n) for each of its keys.
+/// Each input costs one map lookup to enter and one to pass. An output of one input costs a further
+/// lookup, unless the input was the first of its line when it entered. An output of many inputs
+/// costs O(log n) for each of its keys.
 pub(crate) struct KeyLines<K, U> {
     lines: HashMap<K, Line<K, U>>,
-    // The number of the newest input. An older input has a smaller number, also if its key is
-    // another.
+    // The number of the newest input. Inputs are numbered across all keys: an older input always
+    // has a smaller number.
     newest: u64,
     // The number of outputs in `lines`.
     waiting: usize,
@@ -33,8 +36,8 @@ struct Line<K, U> {
 struct Slot<K, U> {
     number: u64,
     outputs: Vec<Output<K, U>>,
-    // Set when the work inside on the input is over before its turn: the failure to pass on in its
-    // turn, if there is one.
+    // Set when the work on the input is over before it is the first of its line. Holds the failure
+    // that is passed on once it is the first, if there is one.
     over: Option<Over>,
 }
 
@@ -50,11 +53,13 @@ pub(crate) type Over = Option<(Receipt, Failure)>;
 /// An output of the inner operators, and the lines in which it may have to wait.
 pub(crate) struct Output<K, U> {
     pub(crate) event: Event<U>,
-    /// The number of the oldest of its inputs.
+    /// The number of the oldest input that the output was made of.
     pub(crate) oldest: u64,
-    /// The keys of its inputs, without those whose lines were checked: the only key of an output
-    /// with one input is here, and those of an output with several inputs are in `others`.
+    /// The key of the input, if the output was made of one input. `None` once the key's line has
+    /// been checked for older inputs.
     pub(crate) key: Option<K>,
+    /// The keys of the inputs, if the output was made of several, without those whose lines have
+    /// been checked for older inputs.
     pub(crate) others: Vec<K>,
 }
 
@@ -115,8 +120,9 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
         self.waiting > 0 || self.has_next()
     }
 
-    /// Records that the work inside on an input is over. Returns `over` if it is the input's turn;
-    /// the caller must then pass it on before it lets the input [`pass`](Self::pass).
+    /// Records that the work on an input is over. If the input is the first of its line, returns
+    /// `over`: the caller must pass on the failure in it, and then let the input
+    /// [`pass`](Self::pass).
     pub(crate) fn end(&mut self, key: &K, number: u64, over: Over) -> Option<Over> {
         let Some(slot) = waiting_slot(&mut self.lines, key, number) else { return Some(over) };
         slot.over = Some(over);
@@ -124,8 +130,8 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
     }
 
     /// Removes the first input of a line, whose outputs have left. If the work on the next input is
-    /// over as well, returns its key and `Over`: the caller must pass that on and call `pass`
-    /// again.
+    /// over as well, returns the key and the `Over` of that input: the caller must pass on the
+    /// failure in it, and call `pass` again.
     pub(crate) fn pass(&mut self, key: K) -> Option<(K, Over)> {
         let Entry::Occupied(mut line) = self.lines.entry(key) else { return None };
         let Some(mut next) = line.get_mut().rest.pop_front() else {
@@ -152,8 +158,9 @@ impl<K: Hash + Eq + Clone, U> KeyLines<K, U> {
     }
 }
 
-/// Returns the slot in which an output whose oldest input is `number`, or the end of that input,
-/// has to wait; `None` if all older inputs of the key have passed.
+/// Returns the slot in the line of `key` that waits for all inputs older than `number`; `None` if
+/// they have all passed. An output whose oldest input is `number` has to wait there, and so has the
+/// end of that input.
 fn waiting_slot<'a, K: Hash + Eq, U>(
     lines: &'a mut HashMap<K, Line<K, U>>,
     key: &K,

@@ -6,10 +6,12 @@ use crate::{Event, Receipt};
 
 /// Holds the newest event of one side of a join, with its receipt.
 ///
-/// An event that a newer one supersedes is resolved as done here. An event that was never part of
-/// an output when its side ends stays unresolved, and so is read again.
+/// When a newer event replaces it, the event is resolved as done. If the join ends and the newest
+/// event was never part of an output, its receipt is dropped unresolved, so that its input is read
+/// again.
 pub(crate) struct Latest<T> {
     event: Option<Event<T>>,
+    // Whether `event` was part of an output.
     shown: bool,
 }
 
@@ -29,7 +31,7 @@ impl<T> Latest<T> {
         }
     }
 
-    /// Returns a copy with a share of the receipt.
+    /// Returns a copy of the event for an output, with a share of the receipt.
     pub(crate) fn show(&mut self) -> Option<Event<T>>
     where
         T: Clone,
@@ -39,7 +41,7 @@ impl<T> Latest<T> {
         Some(event.derive(event.value.clone()))
     }
 
-    /// Drops the event at the end of its side. It is done if it was part of an output.
+    /// Drops the event at the end of the join. If it was part of an output, it is resolved as done.
     pub(crate) fn finish(&mut self) {
         if let Some(event) = self.event.take()
             && self.shown

@@ -1,9 +1,9 @@
 //! Composable stream operators whose events carry their own receipts.
 //!
 //! A [`Flow`] is a stream of [`Event`]s. Each event holds a value, the [`Meta`]data of the input it
-//! came from, and a [`Receipt`] that tells that input's source when all work on it is over.
-//! Operators are methods of [`Flow`] and of [`Batches`], one file each under `ops`; user functions
-//! see values only.
+//! came from, and a [`Receipt`] that tells the source of that input when all work on the input is
+//! over. Each operator is a method of [`Flow`] or [`Batches`], in its own file under `ops`. The
+//! functions that users give to operators see the values only.
 //!
 //! This crate does no IO and starts no runtime; time is tokio's, so tests run on a paused clock.
 

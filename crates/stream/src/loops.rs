@@ -1,5 +1,5 @@
-//! `Loop`: counts the events inside a loop. `LoopShares`: the loops that an event is inside,
-//! carried by its receipt.
+//! `Loop`: counts the events inside a loop, from `Flow::feedback` until they are resolved or leave
+//! through an exit. `LoopShares`: the loops that an event is inside, carried by its receipt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +7,13 @@ use std::task::Context;
 
 use futures::task::AtomicWaker;
 
-/// One loop of a flow. Counts its `LoopShare`s: one for each receipt of an event inside, because
-/// every share of a receipt has its own.
+/// One loop of a flow. `inside` counts its `LoopShare`s. Every receipt of an event inside the loop
+/// owns one, and so does every further share of that receipt.
 pub(crate) struct Loop {
     inside: AtomicUsize,
     capacity: usize,
-    // The task that polls the head of the loop. Woken when an event has come back, when there is
-    // room again, and when the loop is empty.
+    // The task that polls the head of the loop, which is the flow that `Flow::feedback` returns.
+    // Woken when an event has come back, when there is room again, and when the loop is empty.
     head: AtomicWaker,
 }
 
@@ -37,7 +37,7 @@ impl Loop {
         self.head.wake();
     }
 
-    /// Registers the task that polls the head for all changes from here on.
+    /// Registers the current task as the one that polls the head. Later changes wake it.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         self.head.register(cx.waker());
     }
@@ -61,8 +61,8 @@ impl Clone for LoopShare {
 
 impl Drop for LoopShare {
     fn drop(&mut self) {
-        // Pairs with the loads in `has_room` and `is_empty`. The head registers its waker before
-        // them, so it either sees the new count or is woken.
+        // Pairs with the loads in `has_room` and `is_empty`. The head registers its waker before it
+        // loads, so it either sees the new count or is woken.
         let before = self.0.inside.fetch_sub(1, Ordering::AcqRel);
         if before == self.0.capacity || before == 1 {
             self.0.head.wake();
@@ -74,8 +74,8 @@ impl Drop for LoopShare {
 #[derive(Clone, Default)]
 pub(crate) struct LoopShares(Option<Box<Inside>>);
 
-// Invariants: not empty, and one share per loop. Loops are rarely nested, so a list is the fastest
-// set.
+// Invariants: not empty, and one share per loop. Loops are rarely nested, so searching a list is
+// faster than a hash set.
 #[derive(Clone)]
 struct Inside(Vec<LoopShare>);
 
@@ -97,8 +97,8 @@ impl LoopShares {
         }
     }
 
-    /// Adds the loops of `other`: an event that is made of two is inside every loop that one of
-    /// them was inside.
+    /// Adds the loops of `other`: an event that is made of two events is inside every loop that one
+    /// of the two was inside.
     pub(crate) fn unite(&mut self, other: Self) {
         match &mut self.0 {
             None => *self = other,

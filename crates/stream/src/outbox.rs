@@ -22,10 +22,12 @@ struct State<T> {
     // `None` if items leave in the order in which they are sent. Invariant: holds at most
     // `capacity` items between calls.
     order: Option<InOrder<T>>,
-    // Invariant: at most `capacity` items, and those of events that had passed before that number
-    // was reached.
+    // The items that can be taken. There can be more than `capacity` of them: no further event
+    // passes `catch` then, but those that have passed it already may still fail.
     released: VecDeque<T>,
+    // Whether all senders were dropped.
     closed: bool,
+    // Whether the taker was dropped. Items that are sent after that are dropped at once.
     abandoned: bool,
     // The wakers of the task that waits for an item, and of the one that waits for room.
     taker: Option<Waker>,
@@ -89,8 +91,8 @@ impl<T> Sender<T> {
         if outbox.ordered { outbox.lock().order.as_mut().map(InOrder::open) } else { None }
     }
 
-    /// Completes a place in the order, with or without an item. Without a place, the item is sent
-    /// at once.
+    /// Completes the place of `ticket`, with or without an item. If there is no ticket, the item is
+    /// sent at once.
     pub(crate) fn send(&self, ticket: Option<Ticket>, item: Option<T>) {
         if ticket.is_none() && item.is_none() {
             return;
@@ -143,8 +145,8 @@ impl<T> Drop for SenderEnd<T> {
 impl<T> Taker<T> {
     /// Takes the next item; `None` once the outbox is empty and closed.
     ///
-    /// It takes nothing of the task's budget, because `rejoin` relies on seeing every failure that
-    /// is ready.
+    /// It is ready also if tokio's budget of the task is used up, because `rejoin` relies on seeing
+    /// every failure that is ready.
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.0.lock();
         if let Some(item) = state.released.pop_front() {

@@ -1,4 +1,4 @@
-//! The stage and the message of a panic.
+//! Finds the stage and the message of a panic.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -7,10 +7,12 @@ use std::sync::Arc;
 use crate::PipelineError;
 
 thread_local! {
+    // The innermost stage that the panic in progress has left.
     static PANICKED: Cell<Option<Arc<str>>> = const { Cell::new(None) };
 }
 
-/// Runs `work` of `stage`. A panic is attributed to the innermost stage that it leaves.
+/// Runs `work`, which belongs to `stage`. Calls can be nested; a panic is attributed to the
+/// innermost stage.
 pub(crate) fn within<R>(stage: &Arc<str>, work: impl FnOnce() -> R) -> R {
     let blame = Blame(stage);
     let result = work();
@@ -18,7 +20,8 @@ pub(crate) fn within<R>(stage: &Arc<str>, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Dropped only by a panic, because [`within`] forgets it otherwise.
+/// Records the stage when it is dropped. Only a panic drops it, because [`within`] forgets it
+/// otherwise.
 struct Blame<'a>(&'a Arc<str>);
 
 impl Drop for Blame<'_> {

@@ -17,7 +17,8 @@ use crate::panics;
 /// A task that belongs to the stream downstream of it: spawned when that stream is first polled,
 /// aborted when it is dropped.
 pub(crate) struct Pump {
-    // Boxed, because the stream that owns a pump may move it with every event.
+    // Boxed, because the stream that owns a pump may move it with every event, and a box is cheap
+    // to move.
     state: Box<Mutex<State>>,
     started: AtomicBool,
 }

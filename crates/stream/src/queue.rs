@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     capacity: usize,
-    // Each has at most one waiter, so the one permit that `Notify` stores is enough to miss no
-    // notification.
+    // Only the consumer waits for `arrived`, and only the producer for `left`. `Notify` stores one
+    // permit, so a single waiter misses no notification.
     arrived: Notify,
     left: Notify,
     // The length of `items`. Only the producer adds items, so the value that the producer reads is
@@ -25,8 +25,9 @@ struct State<T> {
     // Invariant: never longer than `capacity`.
     items: VecDeque<T>,
     closed: bool,
-    // Whether the consumer or the producer waits to be notified, or has given up waiting. A
-    // notification costs time, so it is sent only if one of these is set.
+    // Whether the consumer waits for `arrived`, and whether the producer waits for `left`. A flag
+    // stays set if the waiter gives up. A notification costs time, so it is sent only if the flag
+    // is set.
     waits_for_item: bool,
     waits_for_room: bool,
 }

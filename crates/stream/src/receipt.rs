@@ -12,23 +12,24 @@ use crate::Failure;
 use crate::loops::{Loop, LoopShares};
 use crate::stage::{StageCell, StageId};
 
-/// The outcome of the work on one input.
+/// The outcome of the work on one input. It depends on all events that were made of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every part was delivered, or discarded on purpose.
+    /// Every event was delivered, or discarded on purpose.
     Done,
-    /// At least one part failed; this is the first failure.
+    /// At least one event failed; this is the first failure.
     Failed(Failure),
-    /// At least one part was dropped before its work was over. The input must be read again.
+    /// No event failed, but at least one was dropped before the work on it was over. The input must
+    /// be read again.
     Abandoned,
 }
 
-/// The receiver of an input's outcome: its source, or an operator that wrapped its receipt in
-/// another one.
+/// The receiver of an input's outcome: the source of the input, or an operator that wrapped the
+/// input's receipt in another one.
 ///
-/// While a share of the input is open, [`Receipt::visit`] finds the receiver from the receipt of
-/// every event that was made of the input. A sink uses this to find out which inputs an output
-/// belongs to.
+/// Every event that was made of the input has a receipt, which is a share in the outcome. While one
+/// of these shares is open, [`Receipt::visit`] finds the receiver from it. A sink uses this to find
+/// out which inputs an output belongs to.
 ///
 /// ```
 /// use forebay_stream::{Outcome, Receipt, Settle};
@@ -90,9 +91,10 @@ struct Root {
     failure: OnceLock<Failure>,
     abandoned: AtomicBool,
     stage: StageCell,
-    // Whether `receiver` stands for other receipts, whose inputs are in the same stage as this one.
+    // Whether `receiver` stands for other receipts. If so, a change of `stage` is passed on to the
+    // inputs of those receipts.
     wraps: bool,
-    // `None` only during the drop, which takes it.
+    // `None` only while `drop` runs, which takes it.
     receiver: Option<Box<dyn Settle>>,
 }
 
@@ -101,11 +103,12 @@ struct Root {
 pub struct Watch(Weak<Root>);
 
 impl Watch {
-    /// Returns the stage that the input is in. If several events were made of it, this is the stage
-    /// that one of them entered last. `None` before the input has left its source, and once its
-    /// outcome is settled.
+    /// Returns the stage that the input is in. If several events were made of the input, this is
+    /// the stage that was entered last by any of them. `None` before the input has left its source,
+    /// and once its outcome is settled.
     ///
-    /// If the last share is resolved during this call, the outcome is settled by this call.
+    /// This call counts as a share while it runs. If all other shares are resolved meanwhile, the
+    /// end of this call settles the outcome.
     #[must_use]
     pub fn stage(&self) -> Option<Arc<str>> {
         self.0.upgrade()?.stage.get().name()
@@ -217,9 +220,9 @@ impl Receipt {
     /// Records that the event enters `stage`, for its input and for all inputs that its receipt
     /// stands for.
     pub(crate) fn enters(&self, stage: StageId) {
-        // The number of receipts behind this one has no bound: an operator in a loop wraps a
-        // receipt once a round, and a window joins receipts. Inputs beyond this limit keep the
-        // stage they had.
+        // A receipt can stand for any number of others: an operator in a loop wraps a receipt once
+        // a round, and a window joins receipts. The limit keeps this call short. Inputs beyond it
+        // keep the stage they had.
         let mut most = 64;
         self.note(stage, &mut most);
     }
@@ -242,7 +245,8 @@ impl Receipt {
         self.root.take();
     }
 
-    /// Resolves this share as failed. The source of an input sees its first failure.
+    /// Resolves this share as failed. If several shares of an input fail, its source gets the first
+    /// failure.
     pub fn fail(mut self, failure: Failure) {
         if let Some(root) = self.root.take() {
             // A later failure of the same input is ignored: one input gets one answer.
@@ -273,9 +277,9 @@ impl Receipt {
         debug_assert!(walked.is_continue(), "the visitor never breaks");
     }
 
-    /// Calls `visit` for every receiver that waits for this receipt's outcome, with the receipt
-    /// through which it waits, until `visit` breaks. The walk does not recurse, because a loop can
-    /// nest receipts to any depth.
+    /// Calls `visit` for every receiver that waits for this receipt's outcome, together with the
+    /// receipt that the receiver was created for, until `visit` breaks. The walk does not recurse,
+    /// because a loop can nest receipts to any depth.
     pub(crate) fn walk<'a, B>(
         &'a self,
         visit: &mut impl FnMut(&'a Self, &'a dyn Settle) -> ControlFlow<B>,
@@ -316,8 +320,8 @@ impl Receipt {
         self.root.as_ref()?.receiver.as_deref()
     }
 
-    /// Resolves this share as done and returns a receipt for which no source waits, for an event
-    /// that goes on.
+    /// Resolves this share as done, and returns a receipt for which no source waits, so that the
+    /// event can go on. The event stays inside the loops that it was inside.
     pub(crate) fn release(mut self) -> Self {
         self.root.take();
         self
@@ -371,9 +375,10 @@ thread_local! {
     static DEFERRED: RefCell<VecDeque<Settling>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Settles one input. That resolves the receipts that it stands for, which can settle further
-/// inputs in nested calls. A loop can nest receipts to any depth, so an input at a depth of
-/// `MAX_DEPTH` is deferred: the outermost call settles it, because the stack might overflow here.
+/// Settles one input: passes `outcome` to `receiver`. The receiver then resolves the receipts that
+/// it stands for, which can settle further inputs in nested calls. A loop can nest receipts to any
+/// depth, and the stack would overflow. An input at a depth of `MAX_DEPTH` is therefore put into
+/// `DEFERRED`, and the outermost call settles it.
 fn settle(receiver: Box<dyn Settle>, outcome: Outcome) {
     const MAX_DEPTH: usize = 64;
     let depth = DEPTH.replace(DEPTH.get() + 1);
@@ -394,6 +399,7 @@ fn next_deferred() -> Option<Settling> {
     DEFERRED.try_with(|deferred| deferred.borrow_mut().pop_front()).ok().flatten()
 }
 
+/// One call of [`settle`] that is running. Its drop decrements `DEPTH`, also if the call panics.
 struct Level;
 
 impl Drop for Level {
@@ -545,7 +551,7 @@ mod tests {
         }
 
         #[test]
-        fn an_input_settles_exactly_once_and_with_its_worst_part(steps in steps()) {
+        fn an_input_settles_exactly_once_with_the_worst_outcome_of_its_shares(steps in steps()) {
             let (receipt, seen) = watched();
             let mut shares = vec![receipt];
             let mut failed = None;

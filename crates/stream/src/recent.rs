@@ -1,4 +1,4 @@
-//! `Recent`: a map that knows which of its keys was used least recently.
+//! `Recent`: a map that knows which of its keys was put in least recently.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use std::hash::Hash;
 ///
 /// The caller bounds the number of keys.
 pub(crate) struct Recent<K, V> {
-    // Invariant: holds the number of each key's entry in `entries`, and `entries` has no others.
+    // The number of each key's entry in `entries`. Invariant: every entry belongs to a key here.
     places: HashMap<K, u64>,
     entries: BTreeMap<u64, (K, V)>,
     next: u64,
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_list(steps in prop::collection::vec(prop::option::of(0_u8..6), 0..60)) {
+        fn the_map_agrees_with_a_list_of_keys_and_values(steps in prop::collection::vec(prop::option::of(0_u8..6), 0..60)) {
             let mut recent = Recent::new();
             let mut list: Vec<(u8, usize)> = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {

@@ -27,7 +27,7 @@ pub trait Sink<T>: Send + 'static {
     /// receipt instead.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Takes one event. Waits for room, not for delivery.
+    /// Takes one event. Waits until the sink has room for it, not until it is delivered.
     fn send(&mut self, event: Event<T>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Sends out buffered events; called when nothing more is ready upstream.
@@ -54,8 +54,8 @@ impl fmt::Debug for Pipeline {
     }
 }
 
-/// The reason why a pipeline ended before its input. If a flow has several branches, every run of
-/// it returns the same reason.
+/// The reason why a pipeline ended before its input did. If a flow has several branches, the runs
+/// of all branches return the same reason.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PipelineError {
@@ -82,9 +82,9 @@ pub enum PipelineError {
     Tripped {
         /// The number of inputs that failed.
         failed: usize,
-        /// The number of last inputs that were counted.
+        /// The number of inputs among which the failures were counted: the most recent ones.
         of: usize,
-        /// The failure that made it trip.
+        /// The failure that made the breaker trip.
         last: Failure,
     },
 }
@@ -125,11 +125,11 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// If a source or a sink of the flow cannot go on, a stage panics, or a
-    /// [`breaker`](Flow::breaker) trips: the first of these errors. If the flow has several
-    /// branches, the run of each of them returns it. All sources of the flow then end, and the
-    /// events that they had emitted are delivered for up to one second. Inputs that are in flight
-    /// after that stay unresolved, so they are read again.
+    /// Returns the first error of the flow: a source or a sink cannot go on, a stage panics, or a
+    /// [`breaker`](Flow::breaker) trips. If the flow has several branches, the run of each branch
+    /// returns this error. All sources of the flow then end, and the events that they had emitted
+    /// are delivered for up to one second. Inputs that are still in flight after that are
+    /// abandoned, so they are read again.
     pub async fn run(self) -> Result<(), PipelineError> {
         self.run.await
     }
@@ -180,7 +180,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Errors
     ///
-    /// As [`Pipeline::run`].
+    /// The same as those of [`Pipeline::run`].
     pub async fn collect(self) -> Result<Vec<T>, PipelineError> {
         let values = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&values);

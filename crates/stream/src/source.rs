@@ -1,4 +1,4 @@
-//! `Source`: where a flow begins.
+//! `Source`: a reader of events, at which a flow begins.
 
 mod channel;
 mod interval;
@@ -14,9 +14,9 @@ use crate::{Event, Flow, Node, NodeKind, PipelineError};
 
 /// A reader of events for the start of a flow, as a [`Sink`](crate::Sink) is a writer for its end.
 ///
-/// A source that keeps a position makes each event with a [`Receipt`](crate::Receipt), and moves
-/// the position when receipts are done, never when events have been read.
-/// `examples/custom_source.rs` is a complete one.
+/// A source that keeps a position gives each event a [`Receipt`](crate::Receipt), and moves the
+/// position when receipts are done, not when events are read. `examples/custom_source.rs` is a
+/// complete example.
 pub trait Source<T>: Send + 'static {
     /// The error that ends the whole pipeline. For a problem with one input, return an event whose
     /// processing fails instead.
@@ -25,14 +25,15 @@ pub trait Source<T>: Send + 'static {
     /// Waits for the next event; `None` at the end of the input. Not called again after the end or
     /// after an error.
     ///
-    /// The future need not be cancel safe: the flow polls it until it is ready, unless the flow
-    /// itself is dropped, which drops the source as well. Inputs that were read by then must not
-    /// count as processed. A receipt that is dropped reports that by itself.
+    /// The future need not be cancel safe: the flow polls it until it is ready. Only if the flow
+    /// itself is dropped, the future is dropped earlier, together with the source. Inputs that were
+    /// read and not settled by then must not count as processed; their receipts are dropped as
+    /// well, which settles them as abandoned.
     fn next(&mut self) -> impl Future<Output = Result<Option<Event<T>>, Self::Error>> + Send;
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Creates a flow of the given values, for which no source waits.
+    /// Creates a flow of the given values. No source waits for their outcomes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -55,7 +56,7 @@ impl<T: Send + 'static> Flow<T> {
         Self::values("from_iter", stream::iter(values))
     }
 
-    /// Creates a flow of a stream's values, for which no source waits.
+    /// Creates a flow of a stream's values. No source waits for their outcomes.
     pub fn from_stream(values: impl Stream<Item = T> + Send + 'static) -> Self {
         Self::values("from_stream", values)
     }
@@ -169,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_error_of_the_source_ends_the_run_after_the_events_before_it(
+        fn an_error_of_the_source_ends_the_run_after_earlier_events_are_delivered(
             before: Vec<u8>, fails: bool, after: Vec<u8>,
         ) {
             let (outcome, outcomes) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! `SourceGate`: where events enter a flow.
+//! `SourceGate`: wraps every source of a flow.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,12 +12,13 @@ use tokio::task::coop;
 use crate::fault::Fault;
 
 pin_project! {
-    /// Wraps a source: ends it when its flow has a fault, so that the rest of the flow drains, and
-    /// takes one unit of the task's budget for each event, so that a source that is always ready
-    /// lets other tasks run.
+    /// Wraps a source. It ends when the flow's fault is raised, so that the rest of the flow
+    /// drains. For each event it uses one unit of the budget that tokio gives a task before it has
+    /// to yield, so that a source that is always ready lets other tasks run.
     ///
-    /// A source can therefore be pending although it has an event. An operator that also polls
-    /// something else, such as a timer, must not rely on the budget for that.
+    /// If the budget is used up, the gate is pending although the source has an event. An operator
+    /// that also polls something else, such as a timer, must therefore poll that in a way that
+    /// needs no budget.
     pub(crate) struct SourceGate<S> {
         #[pin]
         source: S,
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_upstream_hides_neither_a_tick_nor_a_flush() {
+    async fn a_busy_upstream_delays_neither_a_tick_nor_a_flush() {
         let many = size(100_000_000);
         let repeats = Flow::from_iter(0_u64..).timed_window_unique(SHORT, many, |_| 0, Keep::Last);
         let first = repeats.into_lists().slice(0, Some(1), size(1)).collect();
@@ -106,8 +107,8 @@ mod tests {
         }
     }
 
-    /// Returns how often a flow's source and its run are polled during a minute without events
-    /// after the first one.
+    /// Returns how often a flow's source and its run are polled during a minute in which no event
+    /// comes after the first one.
     async fn polls(end: impl FnOnce(Flow<u32>) -> Pipeline) -> (usize, usize) {
         let counter = Arc::new(AtomicUsize::new(0));
         let counts = Arc::clone(&counter);
@@ -122,7 +123,8 @@ mod tests {
             runs += 1;
             run.as_mut().poll(cx)
         });
-        // A task that is polled in a loop would also keep the paused clock from advancing.
+        // If the run woke itself again and again, the paused clock would not advance, and the test
+        // would hang.
         assert!(timeout(MINUTE, minute).await.is_err());
         (counter.load(Ordering::Relaxed), runs)
     }

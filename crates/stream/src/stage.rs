@@ -10,8 +10,8 @@ use crate::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StageId(u32);
 
-/// The name of every stage, each once. Names are never removed, because a process has only as many
-/// as its pipelines have stage names.
+/// The name of every stage, each once. Names are never removed, because there are only as many as
+/// the process's pipelines have stages.
 static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
 
 impl StageId {
@@ -33,8 +33,8 @@ impl StageId {
     }
 }
 
-/// A stage that changes, as seen by other threads. Its accesses are `Relaxed`, so they are not
-/// ordered with the work on the input.
+/// A stage that one thread changes and others read. All accesses are `Relaxed`: the stage is only
+/// reported to people, so a reader may see it a moment too early or too late.
 #[derive(Debug)]
 pub(crate) struct StageCell(AtomicU32);
 

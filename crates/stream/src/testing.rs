@@ -21,7 +21,8 @@ pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// A stream of numbers, each of which comes as many virtual milliseconds from now as it says.
+/// Returns a stream of the numbers in `at`. Each number comes when that many milliseconds of the
+/// paused clock have passed from now.
 pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
     let start = Instant::now();
     stream::iter(at).then(move |at| async move {
@@ -30,7 +31,7 @@ pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
     })
 }
 
-/// The outcomes of the inputs of a flow, by input.
+/// The outcomes of the inputs of a flow, in the order in which the inputs came.
 #[derive(Clone, Default)]
 pub(crate) struct Tracked(Arc<Mutex<Vec<Option<Outcome>>>>);
 

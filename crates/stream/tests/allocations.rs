@@ -1,4 +1,4 @@
-//! Operators that make one event of one event allocate nothing for it.
+//! Tests that operators which emit one event for each event do not allocate memory for it.
 
 #![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 
@@ -81,7 +81,7 @@ fn per_thousand(operators: Operators) -> u64 {
 }
 
 #[test]
-fn operators_that_make_one_event_of_one_allocate_nothing_per_event() {
+fn operators_that_emit_one_event_for_each_event_allocate_nothing_per_event() {
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
     let cases: [(&str, Operators); 10] = [
         ("accumulate", |flow| flow.accumulate(0, |sum, value| Ok(sum + value))),

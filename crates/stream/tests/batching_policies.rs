@@ -4,7 +4,7 @@
 //!
 //! A call takes 3 ms and 2 us for each token, including padding. Requests come at random (a Poisson
 //! process), with 40 tokens on average and at most 256. One simulated microsecond is a millisecond
-//! of the paused clock, because that is its smallest step.
+//! of the paused clock, because a millisecond is the smallest step of that clock.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(
@@ -69,7 +69,7 @@ impl MapBatch<Request> for Device {
 enum Policy {
     /// Every batch waits for more requests for 10 ms.
     Window,
-    /// The next batch is formed when the last one starts.
+    /// The next batch is formed when the previous one starts on the device.
     Prefetch,
     /// One batch of all waiting requests when the device is free.
     Greedy,

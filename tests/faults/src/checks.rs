@@ -161,7 +161,10 @@ impl Checks {
             sleep(Duration::from_millis(200)).await;
         }
         if start.elapsed() > Duration::from_secs(1) {
-            println!("     the offsets of a transaction were visible {:.1?} before its answers", start.elapsed());
+            println!(
+                "     the offsets of a transaction were visible {:.1?} before its answers",
+                start.elapsed()
+            );
         }
         Ok(())
     }
@@ -212,7 +215,10 @@ impl Checks {
             };
             let deadline = Instant::now() + Duration::from_secs(30);
             while !self.ledger.lock().has_read(topic, &ends) {
-                anyhow::ensure!(Instant::now() < deadline, "the Java client took more than 30 s to read the answers");
+                anyhow::ensure!(
+                    Instant::now() < deadline,
+                    "the Java client took more than 30 s to read the answers"
+                );
                 sleep(Duration::from_millis(10)).await;
             }
         }

@@ -56,13 +56,13 @@ pub(crate) const ANSWER: &str = r#"
 map = '{id, seq, n: (.n + 0)} + (if .pad then {pad: ("x" * .pad)} else {} end)'
 "#;
 
-/// Steps that compute `twice` in batches, as a model would.
+/// Steps that enrich each request with `twice`, computed in batches as a model would.
 pub(crate) const BATCH: &str = r#"
 [[step]]
 timed_window = { interval = "5ms", max_size = 32 }
 
 [[step]]
-map_batch = "map(. + {twice: (.n + .n)})"
+map_batch = { jq = "map(. + .)", input = ".n", output = ".twice" }
 "#;
 
 /// Returns a step that delays every request by `by`, in place of a slow model.

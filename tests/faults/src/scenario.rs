@@ -225,7 +225,10 @@ const SHORT: [(&str, u32); 11] = [
 pub(crate) async fn run(suite: &Suite, name: &str, seed: u64) -> Result<bool> {
     let chosen: Vec<_> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
-    ensure!(!chosen.is_empty(), "there is no scenario {name:?}; `forebay-faults list` prints all scenarios");
+    ensure!(
+        !chosen.is_empty(),
+        "there is no scenario {name:?}; `forebay-faults list` prints all scenarios"
+    );
     println!("seed {seed}, delivery {}", suite.delivery.name());
     let mut good = true;
     for scenario in chosen {

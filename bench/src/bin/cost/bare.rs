@@ -1,5 +1,5 @@
-//! The bare loop: librdkafka's consumer and producer, with only the code that is needed to lose no
-//! record.
+//! The bare loop, with which Forebay is compared: librdkafka's consumer and producer, and only as
+//! much code as is needed to lose no record.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -21,12 +21,16 @@ use crate::topics::{PARTITIONS, is_full};
 const IDLE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The confirmed replies. The requests of a partition have their replies in one partition, so these
-/// are confirmed in order, and one offset per partition describes them.
+/// The confirmed replies. All replies to the requests of one partition go to one partition, so they
+/// are confirmed in the order of the requests, and one offset per partition tells which requests
+/// are answered.
 #[derive(Default)]
 struct Confirmed {
+    // By partition of the requests: the offset after the last answered request.
     next: [AtomicI64; PARTITIONS as usize],
+    // Number of confirmations, including errors.
     count: AtomicUsize,
+    // Whether a confirmation was an error.
     failed: AtomicBool,
 }
 
@@ -141,7 +145,7 @@ pub(crate) fn exactly_once(job: &Job) -> anyhow::Result<Stopwatch> {
     let mut stopwatch = Stopwatch::new();
     let mut sent = 0;
     let mut next = [0; PARTITIONS as usize];
-    // The start of the open transaction.
+    // Start of the transaction, if one is open.
     let mut begun: Option<Instant> = None;
     let mut over = false;
     while !over {
@@ -159,7 +163,7 @@ pub(crate) fn exactly_once(job: &Job) -> anyhow::Result<Stopwatch> {
         }
         over = sent >= job.count || stopped.load(Ordering::Acquire);
         if begun.take_if(|begun| over || begun.elapsed() >= TRANSACTION).is_some() {
-            // Faster than the wait for confirmations inside `commit_transaction`.
+            // This is faster than leaving the wait for the confirmations to `commit_transaction`.
             await_confirmed(&producer, sent)?;
             let group =
                 consumer.group_metadata().context("the consumer has not joined its group")?;

@@ -14,8 +14,8 @@ use crate::topics::Topics;
 /// Records per throughput run: at least five seconds for the slowest contender, and a backlog that
 /// shows whether memory stays bounded.
 const COUNT: usize = 1_000_000;
-/// `max_in_flight` as a user would set it for throughput: less than `max_uncommitted`, so that no
-/// partition is paused for that limit.
+/// `max_in_flight` as a user would set it for throughput. It is less than `max_uncommitted`, so no
+/// partition is ever paused because of the latter.
 const TUNED: NonZeroUsize = NonZeroUsize::new(8192).expect("8192 is not zero");
 const WARM_UP: usize = 50;
 const LONE: usize = 500;
@@ -129,7 +129,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs a contender on `count` records, and checks the number of replies.
+    /// Runs a contender on `count` records, and checks the number of records in the topic of
+    /// replies. With transactions, it includes their markers.
     fn run(
         &mut self,
         contender: Contender,
@@ -208,7 +209,7 @@ fn throughput(lines: &[Line], target: f64) {
     for line in lines {
         let rate = Spread::of(line.seconds().map(|seconds| count / seconds));
         let ratio = Spread::of(line.seconds().zip(&bare).map(|(seconds, bare)| bare / seconds));
-        // The fastest round of each was disturbed least by other load.
+        // Other load on the machine has disturbed the fastest round of each contender least.
         let fastest = Spread::of(bare.iter().copied()).lowest / Spread::of(line.seconds()).lowest;
         let cpu = Spread::of(line.reports.iter().map(|one| one.usage.cpu * 1e6 / count)).median;
         let peak = Spread::of(line.reports.iter().map(|one| mib(one.usage.peak))).highest;

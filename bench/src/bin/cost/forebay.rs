@@ -80,8 +80,8 @@ fn requests(
     Flow::from_try_events("requests", events)
 }
 
-/// Answers requests like a pipeline with a model: failures get error replies, and a batch has all
-/// requests that wait when the model is free.
+/// Answers requests like a pipeline with a model: failures get error replies, and whenever the
+/// model is free, a batch of up to 64 waiting requests starts.
 fn answer(requests: Flow<Option<Bytes>>, in_flight: NonZeroUsize) -> Flow<Reply> {
     let (requests, failures) = requests.catch(in_flight, Release::AtOnce);
     let window = AdaptiveWindow { max_size: BATCH, max_wait: Duration::ZERO, max_cost: u64::MAX };

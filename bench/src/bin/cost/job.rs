@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::usage::{Usage, Watch};
 
-/// A program that passes requests on as replies, or a part of one.
+/// A program that copies requests to the topic of replies, or a part of that program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// The bare loop, at least once.
@@ -59,7 +59,8 @@ pub(crate) struct Job {
     /// The topic to read. The consumer group has the name of the topic `replies`.
     pub(crate) requests: String,
     pub(crate) replies: String,
-    /// Number of records after which the contender ends. It also ends when its standard input does.
+    /// Number of records after which the contender ends. It also ends when its standard input is
+    /// closed.
     pub(crate) count: usize,
     /// Forebay's `max_in_flight`; `None` for its default.
     pub(crate) in_flight: Option<NonZeroUsize>,

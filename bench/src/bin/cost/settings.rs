@@ -3,7 +3,7 @@
 
 use rdkafka::ClientConfig;
 
-/// Time between two commits, the default of Forebay's source.
+/// Time between two commits: the default of Forebay's source.
 pub(crate) const COMMIT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Length of a transaction, Forebay's default.

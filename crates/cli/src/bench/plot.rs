@@ -39,8 +39,9 @@ struct Curve {
 }
 
 impl Curve {
-    /// Plots one number of each point's figures over the number of clients. `color` chooses the
-    /// batched or the one-by-one figures.
+    /// Creates a curve of the numbers that `number` reads from the figures, over the number of
+    /// clients. The color `BATCHED` chooses the figures of the batched pipeline; any other color
+    /// chooses those of the pipeline without batches.
     fn new(
         name: &'static str,
         color: RGBColor,

@@ -12,8 +12,8 @@ pub(super) struct Point {
 /// Length of the longest bar, in columns.
 const WIDTH: f64 = 40.0;
 
-/// Draws two bars for each point. Batched is filled and one by one shaded, so that they differ
-/// without colour.
+/// Draws two bars for each point. The bar of the batched pipeline is filled and the other is
+/// shaded, so that they differ without colour.
 pub(super) fn draw(points: &[Point]) -> String {
     let most =
         points.iter().flat_map(|point| [point.batched, point.one_by_one]).fold(1.0, f64::max);

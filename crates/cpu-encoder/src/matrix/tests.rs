@@ -10,8 +10,8 @@ use crate::simd::Level;
 /// The products with each part of a packed matrix's columns: the number of columns, and the result.
 type Parts = Vec<(usize, Vec<f32>)>;
 
-/// Computes a product in at most three parts, each for some of the columns. The results have no gaps between
-/// their rows.
+/// Computes a product in at most three parts, each for some of the columns. The results have no
+/// gaps between their rows.
 fn in_parts<E: Element>(left: View<'_>, right: View<'_>) -> Parts {
     let multiply = |part: Columns<'_, E>| {
         let mut numbers = vec![0.0; left.rows * part.count];
@@ -84,8 +84,8 @@ proptest! {
         let (panel, _) = panel.as_chunks::<PANEL>();
         let single: Vec<_> = panel.iter().map(|row| PanelRow(*row)).collect();
         let pairs: Vec<_> = panel.iter().map(|row| PanelRow(row.map(|right| pair(right, -right)))).collect();
-        // The pairs are `(left, -1)` and `(right, -right)`. Their product is `left * right + right`,
-        // which is `(left + 1) * right`.
+        // The pairs are `(left, -1)` and `(right, -right)`. Their product is `left * right +
+        // right`, which is `(left + 1) * right`.
         let mut expected = [vec![1.0; rows * PANEL], vec![1.0; rows * PANEL]];
         for (row, left) in left.chunks_exact(depth).enumerate() {
             for column in 0..width {

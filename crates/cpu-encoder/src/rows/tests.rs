@@ -17,8 +17,8 @@ fn assert_near(found: &[f32], expected: impl IntoIterator<Item = f64>, tolerance
     }
 }
 
-/// Runs `run` on two copies of `row` with each generation of vector instructions. Returns the result
-/// of each generation, after checking that both copies give the same.
+/// Runs `run` on two copies of `row` with each generation of vector instructions. Returns the
+/// result of each generation, after checking that both copies give the same.
 fn twice<'a>(row: &[f32], run: impl Fn(Level, &mut [f32]) + 'a) -> Vec<Vec<f32>> {
     let compute = |level| {
         let mut rows = [row, row].concat();

@@ -29,7 +29,7 @@ mod network;
 const KINDS: [&str; 3] = ["setosa", "versicolor", "virginica"];
 const MEASURES: usize = 4;
 
-/// `[model.ANY.iris]`.
+/// The settings of `[model.ANY.iris]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -116,7 +116,7 @@ mod tests {
     use super::{Iris, Settings};
 
     #[test]
-    fn agrees_with_onnx_runtime_and_bad_input_fails_alone() {
+    fn each_input_gets_the_result_of_onnx_runtime_or_its_own_error() {
         let mut iris = Iris::load(&Settings { device: Some("cpu".to_owned()) }).unwrap();
         let json = |text: &str| Json::parse(text.as_bytes()).unwrap();
         let batch =

@@ -75,6 +75,11 @@ pub(super) struct AssignmentEnd {
     pub(super) held: usize,
 }
 
+/// Returns the number of records that were handed out and not settled when their assignments ended.
+pub(super) fn handed_out(ended: &[(i32, AssignmentEnd)]) -> usize {
+    ended.iter().map(|(_, end)| end.handed_out).sum()
+}
+
 /// The part of an assignment that can be committed in a transaction.
 #[derive(Debug)]
 pub(super) struct Committable {

@@ -13,29 +13,40 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
 
-use super::assignment::AssignmentEnd;
-use super::handover::Handover;
+use super::assignment::handed_out;
+use super::lists::{partitions, unassign};
 use super::shared::{Shared, after};
 use crate::Error;
 
 pub(super) struct Group {
     pub(super) shared: Arc<Shared>,
     drain_timeout: Duration,
-    handover: Mutex<Option<Handover>>,
+    revoked: Mutex<Option<Revoked>>,
     // Whether the whole source is paused. Partitions assigned meanwhile begin paused.
     paused: AtomicBool,
     // Set by every callback: a poll that serves one returns no record although more may be waiting.
     served: AtomicBool,
 }
 
+/// A revocation that is not answered yet.
+#[derive(Clone, Debug)]
+pub(super) struct Revoked {
+    pub(super) list: TopicPartitionList,
+    pub(super) partitions: Vec<i32>,
+    /// The time at which the partitions are given back even if records are still in flight. The
+    /// next owner reads these records again.
+    pub(super) deadline: Instant,
+}
+
 impl Group {
     pub(super) fn new(shared: Arc<Shared>, drain_timeout: Duration) -> Self {
         let paused = AtomicBool::new(false);
         let served = AtomicBool::new(false);
-        Self { shared, drain_timeout, handover: Mutex::default(), paused, served }
+        Self { shared, drain_timeout, revoked: Mutex::default(), paused, served }
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -131,7 +142,7 @@ impl Group {
         consumer.pause(revoked)?;
         self.shared.set_handing_over(partitions.len());
         let deadline = after(self.drain_timeout);
-        *self.handover.lock() = Some(Handover { list: revoked.clone(), partitions, deadline });
+        *self.revoked.lock() = Some(Revoked { list: revoked.clone(), partitions, deadline });
         Ok(())
     }
 
@@ -148,9 +159,9 @@ impl Group {
         unassign(consumer, lost)
     }
 
-    /// Returns the handover under way, if there is one.
-    pub(super) fn handover(&self) -> MutexGuard<'_, Option<Handover>> {
-        self.handover.lock()
+    /// Returns the revocation that is not answered yet, if there is one.
+    pub(super) fn revoked(&self) -> MutexGuard<'_, Option<Revoked>> {
+        self.revoked.lock()
     }
 
     /// Notes that a commit failed, so that the next one includes its offsets again.
@@ -167,42 +178,6 @@ impl Group {
         self.shared
             .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
     }
-}
-
-/// Answers a revocation: gives the partitions back.
-pub(super) fn unassign(
-    consumer: &BaseConsumer<Group>,
-    revoked: &TopicPartitionList,
-) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(revoked),
-        _ => consumer.unassign(),
-    }
-}
-
-/// Returns a list of offsets to commit.
-pub(super) fn offset_list(
-    topic: &str,
-    offsets: impl Iterator<Item = (i32, i64)>,
-) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in offsets {
-        let offset = rdkafka::Offset::Offset(offset);
-        // This fails only for negative offsets, which no record has.
-        if let Err(error) = list.add_partition_offset(topic, partition, offset) {
-            tracing::error!(topic, partition, %error, "offset not committed");
-        }
-    }
-    list
-}
-
-pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(TopicPartitionListElem::partition).collect()
-}
-
-/// Returns the number of records that were handed out and not settled when their assignments ended.
-pub(super) fn handed_out(ended: &[(i32, AssignmentEnd)]) -> usize {
-    ended.iter().map(|(_, end)| end.handed_out).sum()
 }
 
 impl ClientContext for Group {

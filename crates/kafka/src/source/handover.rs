@@ -1,4 +1,4 @@
-//! `Handover`: gives revoked partitions back once their records in flight are settled, while
+//! The handover: gives revoked partitions back once their records in flight are settled, while
 //! polling goes on.
 //!
 //! The answer to a revocation is a call of [`unassign`], which gives the partitions back.
@@ -15,49 +15,39 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::time::Instant;
 
-use super::assignment::AssignmentEnd;
-use super::group::{Group, handed_out, offset_list, unassign};
+use super::assignment::{AssignmentEnd, handed_out};
+use super::group::{Group, Revoked};
+use super::lists::{offset_list, unassign};
 use super::shared::{Shared, after};
 use crate::error::ClientError;
 use crate::native;
 
-/// A revocation that is not answered yet.
-///
-/// `Group::revoke` begins a handover. Once it [is due](Self::is_due), the poll thread ends it.
-#[derive(Clone, Debug)]
-pub(super) struct Handover {
-    pub(super) list: TopicPartitionList,
-    pub(super) partitions: Vec<i32>,
-    /// The time at which the partitions are given back even if records are still in flight. The
-    /// next owner reads these records again.
-    pub(super) deadline: Instant,
+/// Whether a handover can end: all records that were handed out are settled, or the deadline has
+/// passed.
+pub(super) fn is_due(revoked: &Revoked, shared: &Shared) -> bool {
+    shared.is_drained(&revoked.partitions) || Instant::now() >= revoked.deadline
 }
 
-impl Handover {
-    /// Whether the handover can end: all records that were handed out are settled, or the deadline
-    /// has passed.
-    pub(super) fn is_due(&self, shared: &Shared) -> bool {
-        shared.is_drained(&self.partitions) || Instant::now() >= self.deadline
+/// Ends the assignments, commits their positions, and gives the partitions back.
+pub(super) fn end(
+    revoked: &Revoked,
+    consumer: &BaseConsumer<Group>,
+    shared: &Shared,
+) -> KafkaResult<()> {
+    shared.end_drain();
+    shared.set_handing_over(0);
+    if consumer.assignment_lost() {
+        return consumer.context().lose(consumer, &revoked.list);
     }
-
-    /// Ends the assignments, commits their positions, and gives the partitions back.
-    pub(super) fn end(&self, consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
-        shared.end_drain();
-        shared.set_handing_over(0);
-        if consumer.assignment_lost() {
-            return consumer.context().lose(consumer, &self.list);
-        }
-        let ended = shared.revoke(&self.partitions);
-        let unresolved = handed_out(&ended);
-        tracing::info!(topic = %shared.topic, partitions = ?self.partitions, unresolved, "partitions revoked");
-        if let Err(error) = commit(consumer, shared, &ended) {
-            tracing::warn!(topic = %shared.topic, %error, "the positions of revoked partitions were not committed");
-        }
-        unassign(consumer, &self.list)
+    let ended = shared.revoke(&revoked.partitions);
+    let unresolved = handed_out(&ended);
+    tracing::info!(topic = %shared.topic, partitions = ?revoked.partitions, unresolved, "partitions revoked");
+    if let Err(error) = commit(consumer, shared, &ended) {
+        tracing::warn!(topic = %shared.topic, %error, "the positions of revoked partitions were not committed");
     }
+    unassign(consumer, &revoked.list)
 }
 
 /// Commits the positions of ended assignments and waits up to two seconds for the answer. Within

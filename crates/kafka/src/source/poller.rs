@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::group::{Group, offset_list};
+use super::group::Group;
+use super::handover;
+use super::lists::offset_list;
 use super::partitions::Partitions;
 use super::record::Record;
 use super::rewind::rewind;
@@ -88,7 +90,8 @@ impl Poller {
     /// what is settled in the revoked partitions.
     fn hand_over(&mut self) -> KafkaResult<()> {
         let group = self.consumer.context();
-        let due = group.handover().as_ref().is_some_and(|handover| handover.is_due(&self.shared));
+        let is_due = |revoked| handover::is_due(revoked, &self.shared);
+        let due = group.revoked().as_ref().is_some_and(is_due);
         if !due {
             return Ok(());
         }
@@ -99,8 +102,8 @@ impl Poller {
             }
         }
         self.flush = None;
-        let Some(handover) = group.handover().take() else { return Ok(()) };
-        handover.end(&self.consumer, &self.shared)
+        let Some(revoked) = group.revoked().take() else { return Ok(()) };
+        handover::end(&revoked, &self.consumer, &self.shared)
     }
 
     /// Replaces a transaction worker that is stuck, and rewinds the partitions after a failed
@@ -253,9 +256,9 @@ impl Poller {
         // Leaving the group revokes all partitions. Their assignments end here, so that the
         // revocation has nothing to drain.
         self.shared.revoke(&self.shared.assigned());
-        let handover = self.consumer.context().handover().take();
-        if let Some(handover) = handover
-            && let Err(error) = handover.end(&self.consumer, &self.shared)
+        let revoked = self.consumer.context().revoked().take();
+        if let Some(revoked) = revoked
+            && let Err(error) = handover::end(&revoked, &self.consumer, &self.shared)
         {
             tracing::warn!(%error, "giving partitions back at the end failed");
         }

@@ -7,7 +7,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::group::{Group, partitions};
+use super::group::Group;
+use super::lists::partitions;
 use super::shared::Shared;
 
 /// How long each blocking call may hold up the poll thread.
@@ -25,7 +26,7 @@ const TRY: Duration = Duration::from_secs(2);
 /// again.
 pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
     let group = consumer.context();
-    let leaving = group.handover().as_ref().map(|handover| handover.partitions.clone());
+    let leaving = group.revoked().as_ref().map(|revoked| revoked.partitions.clone());
     let leaving = leaving.unwrap_or_default();
     let owned = partitions(&consumer.assignment()?);
     let void =

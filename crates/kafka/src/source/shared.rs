@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::assignment::{Assignment, AssignmentEnd, Commits};
 use super::in_flight::{InFlight, TotalLoad};
 use super::staged::Output;
-use super::transactions::Transactions;
+use super::wake::Wake;
 use super::{Oldest, Stats};
 use crate::config::{OnUnanswered, SourceConfig};
 use crate::{Delivery, Error};
@@ -43,7 +43,8 @@ pub(crate) struct Shared {
     leaving: AtomicBool,
     // Set when a partition halts, until the poll thread has paused it.
     halted: AtomicBool,
-    transactions: OnceLock<Weak<Transactions>>,
+    /// Wakes the thread that writes transactions, if there is one.
+    pub(super) writer: Arc<Wake>,
 }
 
 impl Shared {
@@ -72,7 +73,7 @@ impl Shared {
             closing: Mutex::new(None),
             leaving: AtomicBool::new(false),
             halted: AtomicBool::new(false),
-            transactions: OnceLock::new(),
+            writer: Arc::default(),
         }
     }
 
@@ -148,13 +149,7 @@ impl Shared {
     /// Releases the load of a record that is done, and wakes the transactions' worker.
     pub(super) fn complete(&self, load: InFlight) {
         self.release(load);
-        if let Some(transactions) = self.transactions.get().and_then(Weak::upgrade) {
-            transactions.wake();
-        }
-    }
-
-    pub(super) fn set_transactions(&self, transactions: &Arc<Transactions>) {
-        self.transactions.set(Arc::downgrade(transactions)).ok();
+        self.writer.wake();
     }
 
     /// Subtracts a load that is no longer in flight. Wakes the poll thread if the load fell to the

@@ -29,6 +29,7 @@ pub(super) use self::worker::Producer;
 use self::worker::{StagedReply, Worker};
 use super::group::Group;
 use super::shared::Shared;
+use super::wake::Wake;
 use crate::Error;
 use crate::sink::ReplyKind;
 
@@ -45,9 +46,8 @@ pub(crate) struct Transactions {
     state: Mutex<State>,
     // Notified when the last worker has ended.
     ended: Condvar,
-    // Whether the worker may be asleep, so that it has to be woken when there is work. Outside the
-    // lock, because it is looked at with each record that is settled.
-    asleep: AtomicBool,
+    // Wakes the worker when a record is settled, so that there may be something to commit.
+    worker: Arc<Wake>,
     // Requests whose results the brokers refused, and why, until their offsets are committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
     // Whether `poison` has entries.
@@ -64,6 +64,7 @@ impl Transactions {
         settings: crate::TransactionSettings,
         id: String,
     ) -> Result<(Arc<Self>, Producer), Error> {
+        let worker = Arc::clone(&shared.writer);
         let transactions = Arc::new(Self {
             shared,
             client,
@@ -74,7 +75,7 @@ impl Transactions {
             consumer: Mutex::default(),
             state: Mutex::default(),
             ended: Condvar::new(),
-            asleep: AtomicBool::new(false),
+            worker,
             poison: Mutex::default(),
             has_poison: AtomicBool::new(false),
         });
@@ -119,21 +120,8 @@ impl Transactions {
                 self.state.lock().end(generation);
                 Error::Thread(error)
             })?;
-        self.state.lock().set_worker(thread.thread().clone());
+        self.worker.register(thread.thread().clone());
         Ok(())
-    }
-
-    /// Wakes the worker if it may be asleep. Called when a record is settled, so that there may be
-    /// something to commit.
-    pub(super) fn wake(&self) {
-        // Pairs with the store in `Worker::run`, which comes before the worker looks for work. If
-        // the worker has looked too early to find the caller's work, this swap sees `true` and
-        // wakes it.
-        if self.asleep.swap(false, Ordering::SeqCst)
-            && let Some(worker) = self.state.lock().worker()
-        {
-            worker.unpark();
-        }
     }
 
     /// Whether the brokers refused results of requests that are not committed yet.
@@ -153,15 +141,8 @@ impl Transactions {
     /// flush for [`is_flushed`](Self::is_flushed).
     pub(super) fn flush(&self) -> u64 {
         let number = self.state.lock().request_flush();
-        self.wake_at_once();
+        self.worker.wake_at_once();
         number
-    }
-
-    /// Wakes the worker even if it waits with an open transaction.
-    fn wake_at_once(&self) {
-        // Pairs with the swap in `wake`.
-        self.asleep.store(true, Ordering::SeqCst);
-        self.wake();
     }
 
     /// Whether a flush is complete: committed or failed.
@@ -206,7 +187,7 @@ impl Transactions {
     pub(super) fn stop(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         self.state.lock().stop();
-        self.wake_at_once();
+        self.worker.wake_at_once();
         let mut state = self.state.lock();
         self.ended.wait_while_for(&mut state, |state| !state.has_ended(), PATIENCE);
         drop(state);

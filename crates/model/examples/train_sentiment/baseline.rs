@@ -1,5 +1,5 @@
-//! The baselines: the majority class, and a logistic regression on TF-IDF of words and pairs of
-//! words.
+//! Simple classifiers to compare the network with: always the more common class, and a logistic
+//! regression on the TF-IDF weights of words and pairs of words.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ pub(crate) fn majority(train: &[Review], test: &[Review]) -> f64 {
     share(test.iter().map(|review| review.positive == positive))
 }
 
-/// Returns the accuracies of a logistic regression on the validation and the test part. Its
-/// features, regularisation, learning rate and number of epochs are those with the highest accuracy
-/// on the validation part.
+/// Returns the accuracy of a logistic regression on the validation part and on the test part. Tries
+/// several features, regularisations, learning rates and numbers of epochs, and takes those with
+/// the highest accuracy on the validation part.
 pub(crate) fn tf_idf(
     train: &[Review],
     validation: &[Review],
@@ -49,8 +49,8 @@ pub(crate) fn tf_idf(
     best
 }
 
-/// The n-grams of one to `longest` words in the training part, each with an index and its inverse
-/// document frequency.
+/// The features: all sequences of one to `longest` words that the training part contains, each with
+/// an index and its inverse document frequency.
 struct Features {
     known: HashMap<String, (usize, f64)>,
     longest: usize,
@@ -95,7 +95,7 @@ impl Features {
     }
 }
 
-/// Counts each n-gram of one to `longest` words.
+/// Counts each sequence of one to `longest` words in a review.
 fn counts(review: &Review, longest: usize) -> HashMap<String, usize> {
     let words: Vec<_> = words(&review.text).collect();
     let mut counts = HashMap::new();
@@ -145,6 +145,7 @@ fn number(count: usize) -> f64 {
     count as f64
 }
 
+/// Returns the share of `true` among `hits`.
 pub(crate) fn share(hits: impl ExactSizeIterator<Item = bool>) -> f64 {
     let all = hits.len();
     number(hits.filter(|&hit| hit).count()) / number(all)

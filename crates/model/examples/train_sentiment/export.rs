@@ -83,13 +83,13 @@ fn collect(network: &Network, tensors: &mut Tensors) -> Result<()> {
     tensors.linear(&["classifier"], &network.head.output)
 }
 
-/// Shapes and f16 bytes of tensors, by name.
+/// The shape of each tensor and its numbers as f16 bytes, by name.
 #[derive(Default)]
 struct Tensors(BTreeMap<String, (Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    /// Splits a layer into its named parts, the inverse of
-    /// [`forebay_model::checkpoint::Weights::linear`].
+    /// Adds a layer that [`forebay_model::checkpoint::Weights::linear`] has made of several
+    /// tensors, and splits it into these tensors again.
     fn linear(&mut self, names: &[&str], layer: &Linear) -> Result<()> {
         let bias = layer.bias.as_ref().map(Param::val).context("every layer has a bias")?;
         let weights = layer.weight.val().transpose().chunk(names.len(), 0);

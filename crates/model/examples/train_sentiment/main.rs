@@ -1,16 +1,18 @@
 //! Trains the sentiment model that ships with Forebay, in `models/sentiment`.
 //!
-//! Several teachers start from all-MiniLM-L6-v2 with a trimmed vocabulary and are fine-tuned on
-//! rated movie-review snippets, each with another seed. Students start from the same weights and
-//! learn from the labels and the mean of the teachers. The validation part chooses epochs and
-//! seeds; the test part is used once, for the network that is written.
+//! The training data are rated snippets of movie reviews. First, several networks, the teachers,
+//! are fine-tuned on them, each with another seed. They start from all-MiniLM-L6-v2. Then other
+//! networks, the students, start from the better teacher, with fewer layers and tokens, and are
+//! fine-tuned on a mix of the labels and the mean prediction of the teachers. Epochs and seeds are
+//! chosen by the accuracy on the validation part. The test part is used only once, for the student
+//! that is written.
 //!
 //! ```sh
 //! cargo run --release --features forebay-model/train --example train_sentiment -- \
 //!     "$(scripts/fetch-minilm.sh)" "$(scripts/fetch-reviews.sh)" models/sentiment
 //! ```
 //!
-//! An optional fourth argument is a directory for the best teacher, for comparison.
+//! If there is a fourth argument, the best teacher is written to that directory, for comparison.
 
 mod baseline;
 mod export;
@@ -29,16 +31,20 @@ use forebay_model::burn;
 use network::Network;
 use reviews::{Reviews, Split};
 use training::{Schedule, Trained};
-use vocabulary::{Example, Vocabulary};
+use vocabulary::Vocabulary;
 
 /// Seed for splitting the reviews.
 const SPLIT: u64 = 20_240_229;
-const TEACHERS: [u64; 3] = [SPLIT, 1, 2];
-const STUDENTS: [u64; 2] = [3, 4];
-const SCHEDULE: Schedule = Schedule { epochs: 3, peak: 5e-5 };
-/// Share of a student's target that comes from the label; the rest comes from the teachers.
+const TEACHERS: [u64; 2] = [SPLIT, 1];
+const STUDENTS: [u64; 2] = [2, 3];
+const TEACHER: Schedule = Schedule { epochs: 3, peak: 5e-5 };
+const STUDENT: Schedule = Schedule { epochs: 4, peak: 1e-4 };
+/// Layers and tokens of a student.
+const LAYERS: usize = 4;
+const TOKENS: usize = 20_000;
+/// Share of a student's target that is the label; the rest is the prediction of the teachers.
 const LABEL: f32 = 0.5;
-/// Divides the teachers' logits, so that their targets are less certain.
+/// The teachers' logits are divided by this number, which makes their predictions less certain.
 const TEMPERATURE: f32 = 2.0;
 
 fn main() -> Result<()> {
@@ -68,55 +74,52 @@ fn main() -> Result<()> {
         percent(on_test)
     );
 
-    let vocabulary = Vocabulary::trim(&minilm.join("tokenizer.json"), &train)?;
-    println!("vocabulary: {} tokens", vocabulary.len());
-    let mut train = vocabulary.encode(&train)?;
-    let [validation, test] = [validation, test].map(|part| vocabulary.encode(&part));
-    let validation = validation?;
-    let test = test?;
-
-    println!("teachers");
+    println!("teachers with all layers and tokens");
+    let file = minilm.join("tokenizer.json");
+    let vocabulary = Vocabulary::trim(&file, &train, usize::MAX)?;
+    let examples = vocabulary.encode(&train)?;
+    let checks = vocabulary.encode(&validation)?;
     let device = Device::flex();
-    let fine_tune = |seed, examples: &[Example]| {
-        // The head starts from random weights.
-        device.seed(seed);
-        let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
-        anyhow::Ok(training::train(&network, examples, &validation, SCHEDULE, seed))
-    };
     let mut teachers = Vec::new();
     let mut margins = vec![0.0; train.len()];
     for seed in TEACHERS {
-        let teacher = fine_tune(seed, &train)?;
-        for (margin, of_teacher) in
-            margins.iter_mut().zip(training::margins(&teacher.network, &train))
-        {
-            *margin += of_teacher;
-        }
+        // For the weights of the head, which are random at first.
+        device.seed(seed);
+        let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
+        let teacher = training::train(&network, &examples, &checks, TEACHER, seed);
+        let of_teacher = training::margins(&teacher.network, &examples);
+        margins.iter_mut().zip(of_teacher).for_each(|(sum, margin)| *sum += margin);
         teachers.push(teacher);
-    }
-    for (example, margin) in train.iter_mut().zip(margins) {
-        let logit = margin / f32::from(u8::try_from(TEACHERS.len())?) / TEMPERATURE;
-        example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-logit).exp());
     }
     let teacher = best(teachers);
 
-    println!("students");
-    let students = STUDENTS.map(|seed| fine_tune(seed, &train));
-    let student = best(students.into_iter().collect::<Result<_>>()?);
+    println!("students with {LAYERS} layers and {TOKENS} tokens");
+    let reduced = Vocabulary::trim(&file, &train, TOKENS)?;
+    let mut examples = reduced.encode(&train)?;
+    for (example, margin) in examples.iter_mut().zip(margins) {
+        let logit = margin / f32::from(u8::try_from(TEACHERS.len())?) / TEMPERATURE;
+        example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-logit).exp());
+    }
+    let checks = reduced.encode(&validation)?;
+    let start = teacher.network.reduced(LAYERS, &reduced)?;
+    let student = STUDENTS.map(|seed| training::train(&start, &examples, &checks, STUDENT, seed));
+    let student = best(Vec::from(student));
+    let test = reduced.encode(&test)?;
     println!(
         "validation: teacher {}, student {}",
         percent(teacher.accuracy),
         percent(student.accuracy)
     );
     println!("test: student {}", percent(training::accuracy(&student.network, &test)));
-    export::write(&output, &student.network, &vocabulary)?;
+    export::write(&output, &student.network, &reduced)?;
     if let Some(teacher_output) = teacher_output {
         export::write(&teacher_output, &teacher.network, &vocabulary)?;
     }
     Ok(())
 }
 
-/// Returns the network with the highest accuracy on the validation part, the first of equals.
+/// Returns the network with the highest accuracy on the validation part. If several are equal,
+/// returns the first one.
 fn best(trained: Vec<Trained>) -> Trained {
     let better = |best: Trained, other: Trained| {
         if other.accuracy > best.accuracy { other } else { best }

@@ -1,4 +1,5 @@
-//! The network: Forebay's own encoder and head, with dropout between their layers while training.
+//! The network: Forebay's own encoder and head. During training there is dropout between the
+//! layers.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use forebay_model::encoder::{Activation, Encoder, Head, Masking, Padded};
 
 use crate::vocabulary::Vocabulary;
 
-/// Number of positions kept from `MiniLM`.
+/// Number of positions that are kept; `MiniLM` has more.
 pub(crate) const POSITIONS: usize = 256;
 pub(crate) const CLASSES: usize = 2;
 
@@ -26,8 +27,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Loads the embeddings of the kept tokens, the first positions and all layers, and adds a new
-    /// head.
+    /// Loads parts of `MiniLM`: the embeddings of the tokens in `vocabulary`, the first positions
+    /// and all layers. Adds a head with random weights.
     pub(crate) fn from_minilm(
         directory: &Path,
         vocabulary: &Vocabulary,
@@ -59,6 +60,24 @@ impl Network {
         Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
     }
 
+    /// Returns this network with `layers` of its layers, evenly spaced and counted from the last,
+    /// and with the tokens of `vocabulary`. The network itself has all tokens of `MiniLM`.
+    pub(crate) fn reduced(&self, layers: usize, vocabulary: &Vocabulary) -> Result<Self> {
+        let mut reduced = self.clone();
+        let all = self.encoder.layers.len();
+        reduced.encoder.layers = (1..=layers)
+            .map(|layer| self.encoder.layers[layer * all / layers - 1].clone())
+            .collect();
+        let words = self.encoder.embeddings.words.weight.val();
+        let [_, width] = words.dims();
+        let device = words.device();
+        let words = words.try_into_vec_as::<f32>().context("the CPU computes")?;
+        let rows = TensorData::new(vocabulary.select(&words, width), [vocabulary.len(), width]);
+        reduced.encoder.embeddings.words =
+            Embedding { weight: Param::from_tensor(Tensor::from_data(rows, &device)) };
+        Ok(reduced)
+    }
+
     /// Returns the logits, `[batch, classes]`.
     pub(crate) fn forward(&self, batch: &Padded) -> Tensor<2> {
         let device = self.encoder.embeddings.device();
@@ -72,7 +91,8 @@ impl Network {
         self.head.forward(self.dropout.forward(hidden).reshape([rows, length, width]))
     }
 
-    /// Returns the layers, hidden size, feed-forward size and number of attention heads.
+    /// Returns the number of layers, the hidden size, the width of the feed-forward network and the
+    /// number of attention heads.
     pub(crate) fn sizes(&self) -> Result<[usize; 4]> {
         let [_, hidden] = self.encoder.embeddings.words.weight.dims();
         let layer = self.encoder.layers.first().context("there are layers")?;

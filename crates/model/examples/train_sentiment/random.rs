@@ -1,4 +1,5 @@
-//! `SplitMix64` (Steele et al., 2014): good enough for shuffling, and the same on every machine.
+//! The random generator `SplitMix64` (Steele et al., 2014). It is good enough for shuffling, and
+//! gives the same numbers on every machine.
 
 /// A stream of random numbers.
 pub(crate) struct Random(u64);

@@ -1,4 +1,4 @@
-//! Rated movie-review snippets: reading, labelling, splitting.
+//! Reading, labelling and splitting the rated snippets of movie reviews.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,22 +7,25 @@ use anyhow::{Context, Result};
 
 use crate::random::Random;
 
-/// Snippets with a smaller absolute rating are dropped as neutral; ratings are from -4 to 4.
+/// Ratings are from -4 to 4. Snippets whose rating is closer to 0 than this are neutral, and are
+/// not used.
 const NEUTRAL: f64 = 0.5;
-/// Snippets that share at least this percentage of their words are treated as duplicates.
+/// Two snippets are duplicates if at least this percentage of all their words is in both.
 const NEAR_DUPLICATE: usize = 80;
 
-/// One snippet, with whether its mean rating is positive.
+/// One snippet.
 #[derive(Clone, Debug)]
 pub(crate) struct Review {
     pub(crate) text: String,
+    /// Whether the snippet's mean rating is positive.
     pub(crate) positive: bool,
 }
 
-/// All snippets that are clearly rated, without near-duplicates.
+/// All snippets that are not neutral, without duplicates.
 pub(crate) struct Reviews(Vec<Review>);
 
-/// 80% for training, 10% for choosing epochs and seeds, and 10% for the reported accuracy.
+/// The snippets in three parts: 80% for training, 10% for choosing epochs and seeds (validation),
+/// and 10% for measuring the accuracy that is reported (test).
 pub(crate) struct Split {
     pub(crate) train: Vec<Review>,
     pub(crate) validation: Vec<Review>,
@@ -73,7 +76,8 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
 fn near_duplicates(one: &BTreeSet<String>, other: &BTreeSet<String>) -> bool {
     let few = one.len().min(other.len());
     let many = one.len().max(other.len());
-    // At most `few` words are shared, and the union has at least `many`.
+    // At most `few` words are in both snippets, and together they have at least `many`. If even
+    // these numbers are below the limit, the words need not be compared.
     if few * 100 < many * NEAR_DUPLICATE {
         return false;
     }

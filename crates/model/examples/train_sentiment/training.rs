@@ -1,4 +1,5 @@
-//! Fine-tuning with `AdamW`, a warm-up, a linear decay, and the best epoch on the validation part.
+//! Fine-tuning with `AdamW`. The learning rate rises during a warm-up and then falls linearly. The
+//! result is the network of the epoch with the highest accuracy on the validation part.
 
 use std::time::SystemTime;
 
@@ -25,7 +26,7 @@ const PADDING: u32 = 0;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     pub(crate) epochs: usize,
-    /// Highest learning rate.
+    /// The highest learning rate, at the end of the warm-up.
     pub(crate) peak: f64,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Trained {
 }
 
 /// Trains on `train` and returns the network of the epoch with the highest accuracy on
-/// `validation`, the first of equals.
+/// `validation`. If several epochs are equal, returns that of the first one.
 pub(crate) fn train(
     network: &Network,
     train: &[Example],
@@ -89,8 +90,8 @@ pub(crate) fn accuracy(network: &Network, examples: &[Example]) -> f64 {
     share(hits.into_iter())
 }
 
-/// Returns, for each example, by how much the logit of `positive` exceeds that of `negative`.
-/// Computes without dropout.
+/// Returns the margin of each example: the logit of `positive` minus that of `negative`. The
+/// network is expected to be one for inference, which has no dropout.
 pub(crate) fn margins(network: &Network, examples: &[Example]) -> Vec<f32> {
     let mut by_length: Vec<_> = (0..examples.len()).collect();
     by_length.sort_by_key(|&example| examples[example].tokens.len());
@@ -106,7 +107,7 @@ pub(crate) fn margins(network: &Network, examples: &[Example]) -> Vec<f32> {
     margins
 }
 
-/// Returns the cross-entropy with the examples' targets.
+/// Returns the mean cross-entropy between the network's predictions and the examples' targets.
 fn loss(network: &Network, batch: &[&Example]) -> Tensor<1> {
     let logits = network.forward(&pad(batch));
     let device: Device = logits.device();
@@ -122,7 +123,8 @@ fn pad(batch: &[&Example]) -> Padded {
     Padded::new(&texts, [texts.len(), longest], PADDING, false)
 }
 
-/// Returns batches of examples with similar lengths, in random order.
+/// Returns the examples in batches. The examples of a batch have similar lengths, and the batches
+/// are in random order.
 fn shuffled_batches<'a>(train: &'a [Example], random: &mut Random) -> Vec<Vec<&'a Example>> {
     let mut order: Vec<_> = train.iter().collect();
     random.shuffle(&mut order);

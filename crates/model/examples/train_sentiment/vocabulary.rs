@@ -1,4 +1,4 @@
-//! `MiniLM`'s vocabulary, trimmed to the tokens of movie reviews and plain English.
+//! `MiniLM`'s vocabulary, reduced to the tokens of movie reviews and the most common other ones.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,11 +9,9 @@ use tokenizers::Tokenizer;
 
 use crate::reviews::Review;
 
-/// Number of tokens that are kept.
-const SIZE: usize = 9_000;
-/// Fewest uses in the training part that make a token preferred.
+/// A token that the training part uses at least this often is kept rather than other tokens.
 const MIN_USES: usize = 2;
-/// Most tokens of a text in training; longer texts are cut.
+/// Most tokens of a text in training. Longer texts are truncated.
 const MAX_TOKENS: usize = 96;
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
@@ -26,19 +24,20 @@ pub(crate) struct Example {
     pub(crate) target: f32,
 }
 
-/// The kept tokens, renumbered in their old order.
+/// The tokens that are kept. Their new ids have the same order as the old ones.
 pub(crate) struct Vocabulary {
-    /// Old ids by new id.
+    /// The old id of each token, by its new id.
     kept: Vec<u32>,
-    /// The rewritten `tokenizer.json`.
+    /// The content of `tokenizer.json`, changed to the new ids.
     json: Value,
     tokenizer: Tokenizer,
 }
 
 impl Vocabulary {
-    /// Keeps the special tokens, every single character, the tokens that the training part uses,
-    /// and the most common tokens (which have the lowest ids) until there are [`SIZE`].
-    pub(crate) fn trim(path: &Path, train: &[Review]) -> Result<Self> {
+    /// Reduces the vocabulary in the `tokenizer.json` at `path` to `size` tokens. Keeps first the
+    /// special tokens and all single characters, then the tokens that the training part uses, then
+    /// the most common tokens of English, which have the lowest ids.
+    pub(crate) fn trim(path: &Path, train: &[Review], size: usize) -> Result<Self> {
         let mut json: Value = serde_json::from_slice(&std::fs::read(path)?)?;
         json["truncation"] = Value::Null;
         json["padding"] = Value::Null;
@@ -56,18 +55,16 @@ impl Vocabulary {
             let bare = token.strip_prefix("##").unwrap_or(token);
             let times = uses.get(&id).copied().unwrap_or(0);
             match () {
-                () if SPECIAL.contains(&token) || bare.chars().count() == 1 => Some(0),
-                () if token.starts_with("[unused") => None,
-                () if times >= MIN_USES => Some(1),
-                () => Some(2),
+                () if SPECIAL.contains(&token) || bare.chars().count() == 1 => 0,
+                () if token.starts_with("[unused") => 3,
+                () if times >= MIN_USES => 1,
+                () => 2,
             }
         };
-        let mut ranked: Vec<_> = old
-            .iter()
-            .filter_map(|(token, &id)| rank(token, id).map(|rank| (rank, id, token)))
-            .collect();
+        let mut ranked: Vec<_> =
+            old.iter().map(|(token, &id)| (rank(token, id), id, token)).collect();
         ranked.sort_unstable();
-        ranked.truncate(SIZE);
+        ranked.truncate(size);
         ranked.sort_unstable_by_key(|&(_, id, _)| id);
 
         let kept: Vec<u32> = ranked.iter().map(|&(_, id, _)| id).collect();
@@ -92,7 +89,7 @@ impl Vocabulary {
         self.kept.len()
     }
 
-    /// Returns the rows of `table` `[old tokens, width]` that are kept.
+    /// Returns the rows of `table`, `[old tokens, width]`, that belong to the tokens kept.
     pub(crate) fn select(&self, table: &[f32], width: usize) -> Vec<f32> {
         self.kept.iter().flat_map(|&id| &table[id as usize * width..][..width]).copied().collect()
     }

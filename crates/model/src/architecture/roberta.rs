@@ -1,4 +1,4 @@
-//! `RoBERTa` (Liu et al., 2019): BERT whose position ids start after the padding token's id.
+//! `RoBERTa` (Liu et al., 2019): BERT whose first position is the padding token's id plus 1.
 
 use super::{Architecture, BERT_LAYER, bert_sizes};
 use crate::Error;
@@ -6,8 +6,7 @@ use crate::checkpoint::JsonFile;
 use crate::encoder::{Activation, EncoderConfig, HeadConfig, TensorNames};
 
 pub(super) fn describe(config: &JsonFile) -> Result<Architecture, Error> {
-    // Position ids count from `padding_idx + 1`. The padding token's id is 1 in every published
-    // model.
+    // If `config.json` leaves out the padding token's id, it is 1, as in every published model.
     let padding = config.get("pad_token_id").map_or(Some(1), serde_json::Value::as_u64);
     let first_position = padding
         .and_then(|id| usize::try_from(id + 1).ok())

@@ -35,7 +35,7 @@ fn the_error_for_an_unknown_architecture_lists_the_supported_ones() {
 }
 
 #[test]
-fn a_missing_size_is_named() {
+fn the_error_for_a_missing_or_invalid_size_names_its_key() {
     for wrong in [json!(null), json!(0), json!(-1), json!("8"), json!(1.5)] {
         let message = error(&with(bert(), "hidden_size", wrong));
         assert!(

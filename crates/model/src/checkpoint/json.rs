@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Error;
 
-/// A parsed JSON file that remembers where it came from.
+/// A parsed JSON file with its path.
 #[derive(Clone, Debug)]
 pub struct JsonFile {
     path: PathBuf,
@@ -28,7 +28,7 @@ impl JsonFile {
         Ok(Self { path: path.into(), value })
     }
 
-    /// Like [`read`](Self::read), with `None` for a file that does not exist.
+    /// Does the same as [`read`](Self::read), but returns `None` if the file does not exist.
     ///
     /// # Errors
     ///
@@ -91,13 +91,13 @@ impl JsonFile {
             .map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.bad(key, "a string")))
     }
 
-    /// Returns the error that `key` is missing or not valid.
+    /// Returns the error for a `key` that is missing or whose value is not valid.
     #[must_use]
     pub fn bad(&self, key: &str, expected: &'static str) -> Error {
         Error::Key { path: self.path.clone(), key: key.to_owned(), expected }
     }
 
-    /// Returns the error that this version does not support the value of `key`.
+    /// Returns the error for a `key` whose value `found` this version does not support.
     #[must_use]
     pub fn unsupported(&self, key: &str, found: &str, supported: impl Into<String>) -> Error {
         Error::Unsupported {

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{Error, Precision};
 
-/// The tensors of a `model.safetensors`, converted to Burn layers on one device as they are taken.
+/// The tensors of a `model.safetensors`. Its methods load them as Burn layers on one device.
 pub struct Weights<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 impl<'a> Weights<'a> {
-    /// Parses the header of the file `bytes`; errors name the file by `path`.
+    /// Parses the header of a file whose content is `bytes`. `path` is used only in errors.
     ///
     /// # Errors
     ///
@@ -62,13 +62,14 @@ impl<'a> Weights<'a> {
         self.device
     }
 
-    /// Whether the file has a tensor called `name`.
+    /// Returns whether the file has a tensor called `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
     }
 
-    /// Returns the elements of a tensor that must have this shape, in row-major order.
+    /// Returns the elements of the tensor `name` in row-major order. The tensor must have this
+    /// shape.
     ///
     /// # Errors
     ///
@@ -111,8 +112,8 @@ impl<'a> Weights<'a> {
 
     /// Loads `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` as a linear layer.
     ///
-    /// Several names give one wider layer, whose outputs follow each other in the order of the
-    /// names.
+    /// Several names become one wider layer, which has the outputs of the first name, then those of
+    /// the second, and so on.
     ///
     /// # Errors
     ///
@@ -139,7 +140,7 @@ impl<'a> Weights<'a> {
     /// Loads `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names
     /// `gamma` and `beta` work too.
     ///
-    /// It stays in f32 whatever the precision, because Burn normalises in f32.
+    /// The layer is in f32 whatever the precision of the others is, because Burn normalises in f32.
     ///
     /// # Errors
     ///

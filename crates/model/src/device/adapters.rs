@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use burn::tensor::DeviceKind;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
-/// An adapter on one graphics API.
+/// A graphics adapter, as one graphics API presents it. A GPU with two APIs is two adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Adapter {
     /// Name as the driver gives it, such as `NVIDIA H100` or `llvmpipe (LLVM 19.1.7, 256 bits)`.
@@ -14,7 +14,8 @@ pub(super) struct Adapter {
     pub(super) kind: Kind,
     /// Name and version of the driver, such as `NVIDIA 580.159.04`; empty if the API does not say.
     pub(super) driver: String,
-    /// Index among the adapters of the same API and kind, which is how Burn identifies it.
+    /// Index among the adapters of the same API and kind. Burn identifies an adapter by these
+    /// three.
     pub(super) index: usize,
     /// Most bytes in one buffer of a kernel.
     pub(super) largest_buffer: u64,
@@ -24,8 +25,8 @@ pub(super) struct Adapter {
     pub(super) has_matrix_units: bool,
 }
 
-/// A graphics API with compute kernels, best first. Vulkan is the one for which kernels are
-/// compiled natively.
+/// A graphics API that can run compute kernels. The best one comes first: on Vulkan, Burn can
+/// compile kernels directly to the API's own format, SPIR-V.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Api {
     Vulkan,
@@ -42,7 +43,7 @@ pub(super) enum Compiler {
     SpirV,
 }
 
-/// The kind of device behind an adapter, best first.
+/// The kind of device behind an adapter. The best one comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Discrete,
@@ -51,11 +52,11 @@ pub(super) enum Kind {
     Software,
 }
 
-/// Returns every adapter of this machine. The list is empty without a Vulkan loader, driver or
-/// device.
+/// Returns every adapter of this machine. On Linux the list is empty if there is no Vulkan loader,
+/// driver or device.
 ///
-/// Enumerated once: the Vulkan loader crashes when several threads create and drop instances at the
-/// same time, so the enumeration has to be over before Burn creates its instance.
+/// Adapters are enumerated only once. The Vulkan loader crashes if several threads create and drop
+/// instances at the same time, so the enumeration has to be over before Burn creates its instance.
 pub(super) fn adapters() -> &'static [Adapter] {
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
     ADAPTERS.get_or_init(enumerate)
@@ -109,7 +110,7 @@ impl Adapter {
 }
 
 impl Compiler {
-    /// Returns the language that this build compiles kernels to for an API.
+    /// Returns the language that this build compiles an API's kernels to.
     pub(super) fn of(api: Api) -> Self {
         if cfg!(feature = "spirv") && api == Api::Vulkan { Self::SpirV } else { Self::Wgsl }
     }

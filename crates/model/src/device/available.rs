@@ -1,4 +1,4 @@
-//! The devices that `forebay devices` lists.
+//! The devices of this machine, which the command `forebay devices` lists.
 
 use std::num::NonZeroUsize;
 
@@ -19,30 +19,30 @@ pub struct AvailableDevice {
     pub name: String,
     /// The kind of device, its graphics API and its driver; for the CPU, its number of threads.
     pub details: String,
-    /// The target that its kernels are compiled to: `SPIR-V`, `WGSL`, or the vector instructions of
-    /// a CPU.
+    /// The language that the device's kernels are compiled to, `SPIR-V` or `WGSL`; for the CPU, the
+    /// vector instructions that they use.
     pub compiler: &'static str,
-    /// Whether it computes in f16.
+    /// Whether the device can compute in f16.
     pub has_f16: bool,
-    /// Whether it multiplies small matrices in one instruction.
+    /// Whether the device can multiply small matrices in one instruction.
     pub has_matrix_units: bool,
     /// Most bytes of one tensor, if there is a limit.
     pub largest_buffer: Option<u64>,
-    /// Why this build cannot use the device, with a remedy.
+    /// Why this build cannot use the device, with a remedy. `None` if it can.
     pub refused: Option<&'static str>,
 }
 
 impl AvailableDevice {
-    /// Whether kernels of this build use the device's matrix instructions, which provide most of a
-    /// GPU's speed.
+    /// Returns whether this build uses the device's instructions for matrices, which provide most
+    /// of a GPU's speed.
     #[must_use]
     pub fn uses_matrix_units(&self) -> bool {
         self.has_matrix_units && self.compiler == SPIR_V
     }
 }
 
-/// Lists the devices of this machine: the GPUs, of which `auto` takes the first, a software GPU if
-/// there is one, and the CPU.
+/// Lists the devices of this machine in this order: the GPUs, of which `auto` selects the first, a
+/// software GPU if there is one, and the CPU.
 #[must_use]
 pub fn available_devices() -> Vec<AvailableDevice> {
     list(adapters(), Compiler::of)
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_gpu_is_listed_first_and_is_automatic() {
+    fn auto_selects_the_gpu_that_is_listed_first() {
         let all = [
             adapter("llvmpipe", Api::Vulkan, Kind::Software, 0),
             adapter("Iris", Api::Vulkan, Kind::Integrated, 0),

@@ -5,15 +5,17 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The device that a model computes on, as a user writes it.
+/// The user's choice of the device that a model computes on, and how it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// `auto`: the best GPU if there is one, otherwise the CPU.
     #[default]
     Auto,
-    /// `gpu` or `gpu:N`: the best GPU or the one with this number; an error if it does not exist.
+    /// `gpu` or `gpu:N`: the best GPU, or the GPU with this number. If there is none, it is an
+    /// error.
     Gpu(Option<usize>),
-    /// `gpu:software`: a GPU emulated by the CPU, such as Mesa's llvmpipe. Slow, for tests.
+    /// `gpu:software`: a GPU that is emulated by the CPU, such as Mesa's llvmpipe. It is slow, and
+    /// meant for tests.
     Software,
     /// `cpu`: the CPU.
     Cpu,

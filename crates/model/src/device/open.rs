@@ -10,10 +10,11 @@ use cubecl_runtime::config::cache::CacheConfig;
 use super::adapters::Adapter;
 use crate::Error;
 
-/// Adapters opened so far. Burn keeps a device until the process ends and refuses to initialise it
-/// twice.
+/// The adapters that this process has opened. They are kept because Burn never closes a device, and
+/// refuses to initialise it twice.
 static OPENED: Mutex<Vec<(Adapter, Device)>> = Mutex::new(Vec::new());
 
+/// Returns the device of an adapter, opening it if this is the first call for it.
 pub(super) fn open(adapter: &Adapter) -> Result<Device, Error> {
     let mut opened = OPENED.lock();
     if let Some((_, device)) = opened.iter().find(|(seen, _)| seen == adapter) {
@@ -41,7 +42,7 @@ fn remember_tuning() {
     let Some(cache) = dirs::cache_dir() else { return };
     let mut config = CubeClRuntimeConfig::default();
     config.environment.path = CacheConfig::Directory(cache.join("forebay/kernels"));
-    // A program that has configured Burn before keeps its configuration.
+    // Setting fails if the program itself has configured Burn before. Its configuration stays.
     if !CubeClRuntimeConfig::try_set(config) {
         tracing::debug!("Burn is configured already; its cache directory is unchanged");
     }

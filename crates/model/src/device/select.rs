@@ -1,4 +1,4 @@
-//! Selecting one Burn device for a choice, with the reason in words.
+//! Selecting one Burn device for the user's choice, with the reason in words.
 
 use burn::tensor::Device;
 
@@ -23,7 +23,8 @@ impl DeviceChoice {
     /// [`Error::NoDevice`] if this machine has no such device, or this build cannot use it;
     /// [`Error::OpenDevice`] if its driver fails to open it.
     pub fn select(self) -> Result<SelectedDevice, Error> {
-        // A model on the CPU needs no graphics driver, so it does not wait for the enumeration.
+        // For the CPU, the graphics adapters are not enumerated, because that takes time and may
+        // need a working graphics driver.
         let adapters = if self == Self::Cpu { &[] } else { adapters::adapters() };
         let Some((adapter, reason)) = pick(self, adapters)? else {
             let reason = reason_for_cpu(self, adapters);
@@ -50,13 +51,13 @@ impl SelectedDevice {
         &self.device
     }
 
-    /// Whether kernels run through wgpu, which compiles them for every new shape.
+    /// Returns whether the device is a GPU. A GPU's kernels are compiled for every new shape.
     #[must_use]
     pub fn is_gpu(&self) -> bool {
         self.gpu.is_some()
     }
 
-    /// Whether the GPU is emulated by the CPU.
+    /// Returns whether the device is a GPU that is emulated by the CPU.
     #[must_use]
     pub fn is_software(&self) -> bool {
         self.gpu == Some(Kind::Software)
@@ -107,7 +108,8 @@ fn pick(choice: DeviceChoice, adapters: &[Adapter]) -> Result<Option<(&Adapter, 
     }
 }
 
-/// Returns the real GPUs, best first. A GPU on several APIs is listed on the best one only.
+/// Returns the GPUs that are not emulated, best first. Only those of the best API are returned,
+/// because a GPU is usually listed once for each API.
 pub(super) fn gpus(adapters: &[Adapter]) -> Vec<&Adapter> {
     let mut gpus: Vec<_> =
         adapters.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
@@ -122,7 +124,8 @@ pub(super) fn software(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     adapters.iter().filter(|adapter| adapter.kind == Kind::Software)
 }
 
-/// Returns why an adapter cannot run kernels of this compiler, with a remedy, or `None` if it can.
+/// Returns why an adapter cannot run kernels that are compiled in this way, with a remedy. `None`
+/// if it can.
 pub(super) fn refusal(adapter: &Adapter, compiler: Compiler) -> Option<&'static str> {
     let refused = adapter.kind == Kind::Software && compiler == Compiler::SpirV;
     refused.then_some(
@@ -154,7 +157,7 @@ fn reason_for_cpu(choice: DeviceChoice, adapters: &[Adapter]) -> String {
     }
 }
 
-/// Describes the machine's devices for reasons and errors, such as `no GPU found, software ignored
+/// Describes the machine's GPUs in a few words, such as `no GPU found, software ignored
 /// (llvmpipe)`.
 fn summary(adapters: &[Adapter]) -> String {
     let gpus = gpus(adapters);
@@ -194,7 +197,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn auto_takes_the_best_real_gpu() {
+    fn auto_selects_the_best_gpu_that_is_not_emulated() {
         let adapters = [
             adapter("llvmpipe", Api::Vulkan, Kind::Software, 0),
             adapter("Iris", Api::Vulkan, Kind::Integrated, 0),
@@ -211,7 +214,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn auto_ignores_software_adapters_and_reports_it() {
+    fn auto_reports_the_software_adapters_that_it_ignores() {
         let adapters = [adapter("llvmpipe", Api::Vulkan, Kind::Software, 0)];
         assert_eq!(picked(DeviceChoice::Auto, &adapters), None);
         assert_eq!(
@@ -245,7 +248,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_cpu_is_always_available() {
+    fn the_cpu_can_be_selected_on_every_machine() {
         let cpu = DeviceChoice::Cpu.select().unwrap();
         assert_eq!((cpu.is_gpu(), cpu.reason()), (false, "cpu: as asked"));
     }

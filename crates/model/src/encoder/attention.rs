@@ -10,17 +10,17 @@ use super::{AttentionMask, EncoderConfig, LayerNames};
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// Multi-head attention: `softmax(query keyᵗ / √width) value` in every head, without padding, and
-/// the heads joined.
+/// Multi-head attention. Each head computes `softmax(query keyᵗ / √width) value`, leaving out
+/// padding, and a projection combines the outputs of all heads.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Query, key and value in one matrix product, `[hidden, 3 * hidden]`.
     ///
     /// One wide product is faster than three narrow ones: on an H100, a product four times as wide
-    /// took two thirds of the time per column, a gain larger than the cost of copying the three
-    /// parts out.
+    /// took only two thirds of the time per column. This gains more than it costs to copy the three
+    /// parts out of the result.
     pub query_key_value: Linear,
-    /// The projection that joins the heads, `[hidden, hidden]`.
+    /// The projection of the heads' outputs, which are side by side, `[hidden, hidden]`.
     pub output: Linear,
     heads: usize,
 }
@@ -48,8 +48,8 @@ impl Attention {
         self.heads
     }
 
-    /// Maps `[batch * tokens, hidden]` to the same shape, ignoring the tokens that `mask` leaves
-    /// out.
+    /// Maps `[batch * tokens, hidden]` to the same shape. Pays no attention to the tokens that
+    /// `mask` marks as padding.
     #[must_use]
     pub fn forward(
         &self,
@@ -70,7 +70,8 @@ impl Attention {
                 (Some(padding.clone().expand([batch, self.heads, tokens, tokens])), None)
             }
         };
-        // Burn uses its fused kernels only with default options and without a bias.
+        // Burn uses its fused kernels ("flash attention") only with default options and without a
+        // bias.
         let options = AttentionModuleOptions::default();
         let mixed = attention(part(0), part(1), part(2), boolean, bias, options);
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch * tokens, width]))

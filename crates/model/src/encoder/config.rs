@@ -13,7 +13,7 @@ pub struct EncoderConfig {
     pub first_position: usize,
     /// Rows of the token type embedding; 0 if the architecture has none.
     pub token_types: usize,
-    /// Width of the embeddings. If it is not `hidden`, a projection to `hidden` follows.
+    /// Width of the embeddings. If it differs from `hidden`, a projection to `hidden` follows.
     pub embedding: usize,
     /// Width of a token's vector.
     pub hidden: usize,
@@ -23,7 +23,7 @@ pub struct EncoderConfig {
     pub heads: usize,
     /// Number of transformer layers.
     pub layers: usize,
-    /// Added by the layer normalisation, so that it does not divide by zero.
+    /// Added to the variance by each layer normalisation, so that it never divides by zero.
     pub norm_epsilon: f64,
     /// The feed-forward network's activation.
     pub activation: Activation,
@@ -53,11 +53,12 @@ pub struct HeadConfig {
 /// Names of an encoder's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorNames {
-    /// Prefix of every name, with its dot; files of the bare encoder have no prefix.
+    /// Prefix of every name, including the dot at its end. In files that contain only the encoder,
+    /// names have no prefix.
     pub prefix: &'static str,
-    /// Name before a layer's number.
+    /// The part of a layer's name before its number.
     pub layers: &'static str,
-    /// Names within a layer.
+    /// Names of the tensors of one layer, without the layer's own name.
     pub layer: LayerNames,
 }
 
@@ -66,7 +67,7 @@ pub struct TensorNames {
 pub struct LayerNames {
     /// Query, key and value projections.
     pub query_key_value: [&'static str; 3],
-    /// The projection that joins the heads.
+    /// The projection of the heads' outputs.
     pub attention_output: &'static str,
     /// The normalisation after the attention.
     pub attention_norm: &'static str,

@@ -8,8 +8,8 @@ use super::EncoderConfig;
 use crate::Error;
 use crate::checkpoint::Weights;
 
-/// The embeddings: the normalised sum of the token's, its position's and its type's vector,
-/// projected if the widths differ.
+/// The embeddings. A token's embedding is the normalised sum of the vectors of the token, its
+/// position and its type, projected to the encoder's width if the embeddings have another one.
 #[derive(Module, Debug)]
 pub struct Embeddings {
     /// One vector per token of the vocabulary.
@@ -58,7 +58,7 @@ impl Embeddings {
         self.words.weight.device()
     }
 
-    /// Maps `[batch, tokens]` to `[batch, tokens, hidden]`.
+    /// Maps token ids, `[batch, tokens]`, to vectors, `[batch, tokens, hidden]`.
     #[must_use]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [_, length] = tokens.dims();

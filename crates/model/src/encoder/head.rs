@@ -11,16 +11,17 @@ use crate::checkpoint::Weights;
 /// A classification head, which maps the first token's vector to one logit per class.
 #[derive(Module, Debug)]
 pub struct Head {
-    /// `[hidden, hidden]`.
+    /// The hidden layer, `[hidden, hidden]`.
     pub dense: Linear,
-    /// `[hidden, classes]`.
+    /// The output layer, `[hidden, classes]`.
     pub output: Linear,
     #[module(skip)]
     activation: Activation,
 }
 
 impl Head {
-    /// Loads the head's tensors; `prefix` is the encoder's.
+    /// Loads the head's tensors. `prefix` is the prefix of the encoder's tensors, among which some
+    /// architectures store the head's hidden layer.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl Head {
         self.dense.weight.device()
     }
 
-    /// Maps `[batch, tokens, hidden]` to logits, `[batch, classes]`.
+    /// Maps the encoder's vectors, `[batch, tokens, hidden]`, to logits, `[batch, classes]`.
     #[must_use]
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         let [batch, _, width] = hidden.dims();

@@ -46,7 +46,8 @@ impl Layer {
         })
     }
 
-    /// Maps `[batch * tokens, hidden]` to the same shape; `mask` as in [`Attention::forward`].
+    /// Maps `[batch * tokens, hidden]` to the same shape. `rectangle` is `[batch, tokens]`; `mask`
+    /// marks padding.
     #[must_use]
     pub fn forward(
         &self,

@@ -9,7 +9,9 @@ use tokio::sync::{Semaphore, mpsc};
 use super::ModelHandle;
 use crate::{Error, Launched, Model, WarmUp};
 
-/// Doubles numbers. Panics on 13, fails 7, and leaves one result out if the batch holds 99.
+/// A model that doubles numbers. It panics on 13, fails the input 7, and leaves out one result if
+/// the batch contains 99. Each result also has the model's `generation`: the number of earlier
+/// builds.
 struct Doubler {
     generation: usize,
 }
@@ -38,7 +40,7 @@ impl Model for Doubler {
     }
 }
 
-/// Spawns a doubler that reports how often it was built before; the first `builds` builds succeed.
+/// Spawns a doubler that can be built `builds` times; further builds fail.
 async fn doubler(builds: usize) -> ModelHandle<Doubler> {
     let count = AtomicUsize::new(0);
     let build = move || match count.fetch_add(1, Ordering::Relaxed) {
@@ -59,7 +61,7 @@ async fn every_member_gets_its_own_result() {
 }
 
 #[tokio::test]
-async fn a_panic_fails_only_its_batch_and_the_model_is_rebuilt() {
+async fn the_batch_after_a_panic_is_computed_by_a_rebuilt_model() {
     let handle = doubler(2).await;
     let failure = handle.call(Batch::from(vec![1, 13])).await.unwrap_err();
     assert_eq!(failure.code(), "model_panicked");
@@ -67,7 +69,8 @@ async fn a_panic_fails_only_its_batch_and_the_model_is_rebuilt() {
     assert_eq!(handle.call(Batch::from(vec![1])).await, Ok(vec![Ok((2, 1))]));
 }
 
-/// Loses its device on 13. Results are the number of builds before this one.
+/// A model that loses its device on the input 13. Its results are its `generation`: the number of
+/// earlier builds.
 struct Fragile {
     generation: usize,
     is_lost: bool,
@@ -92,7 +95,7 @@ impl Model for Fragile {
 }
 
 #[tokio::test]
-async fn only_the_input_that_loses_the_device_fails_and_the_model_is_rebuilt() {
+async fn only_the_input_that_loses_the_device_fails() {
     let times_built = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&times_built);
     let build = move || {
@@ -109,12 +112,13 @@ async fn only_the_input_that_loses_the_device_fails_and_the_model_is_rebuilt() {
     seen.sort();
     let lost = Some(("device_failed".to_owned(), 13));
     assert_eq!(seen, [None, None, None, None, lost]);
-    // The whole batch twice, the half with 13, and 13 alone.
+    // The first build, and one after each call that lost the device: two with the whole batch, one
+    // with the half that contains 13, and one with 13 alone.
     assert_eq!(times_built.load(Ordering::Relaxed), 1 + 2 + 1 + 1);
 }
 
 #[tokio::test]
-async fn a_missing_result_fails_the_whole_batch() {
+async fn a_batch_fails_if_the_model_returns_too_few_results() {
     let handle = doubler(1).await;
     let failure = handle.call(Batch::from(vec![1, 99])).await.unwrap_err();
     assert_eq!(failure.code(), "wrong_result_count");
@@ -153,8 +157,8 @@ async fn the_warm_up_is_reported_before_the_handle_is_ready() {
 
 #[tokio::test]
 async fn the_thread_ends_with_the_last_handle() {
-    // The thread owns the build function, which owns this sender, so the channel closes when the
-    // thread has ended.
+    // The thread owns `build`, which owns the channel's only sender. So the channel closes when the
+    // thread ends.
     let (alive, mut until_end) = tokio::sync::mpsc::channel::<()>(1);
     let build = move || {
         let _owned = &alive;
@@ -171,15 +175,20 @@ async fn the_thread_ends_with_the_last_handle() {
     assert_eq!(until_end.recv().await, None);
 }
 
-/// Reports each batch that it is given, and for `watch` also that its results are being awaited.
-/// The results are ready once there is a permit. The batch's first member says whether it then
-/// panics, loses its device or returns too few results.
+/// A model that overlaps batches, and that finishes a batch only when the test allows it.
+///
+/// The first member of a batch decides how it ends: with `panic` the model panics, with `lose` it
+/// loses its device, and with `forget` it returns too few results. With `watch` the model reports
+/// when the results begin to be awaited.
 struct Device {
     generation: u32,
+    /// Receives the first member of each batch when it is launched.
     given: mpsc::UnboundedSender<&'static str>,
+    /// Has one permit for each batch that may be finished.
     may_end: Arc<Semaphore>,
     is_lost: Arc<AtomicBool>,
-    // Cloned for each batch, so that its count is the number of running batches plus one.
+    /// Each running batch has a clone, so the reference count is the number of running batches plus
+    /// one.
     running: Arc<()>,
 }
 
@@ -249,7 +258,7 @@ async fn device(permits: usize) -> (ModelHandle<Device>, Given, Arc<Semaphore>) 
 }
 
 #[tokio::test]
-async fn the_device_gets_a_second_batch_while_it_computes_and_no_third() {
+async fn the_device_has_at_most_two_batches_at_a_time() {
     let (handle, mut given, may_end) = device(0).await;
     let call = |what| {
         let handle = handle.clone();
@@ -257,7 +266,7 @@ async fn the_device_gets_a_second_batch_while_it_computes_and_no_third() {
     };
     let first = call("watch");
     assert_eq!(given.recv().await, Some("watch"));
-    // Its results are being awaited, so it is first in line for a permit.
+    // The results of the first batch are being awaited, so it will get the first permit.
     assert_eq!(given.recv().await, Some("is being awaited"));
     let second = call("second");
     assert_eq!(given.recv().await, Some("second"), "the first batch has no permit to end");
@@ -287,7 +296,7 @@ async fn a_failure_while_results_are_awaited_rebuilds_the_model_before_the_next_
 }
 
 #[tokio::test]
-async fn a_batch_whose_caller_gave_up_is_still_in_hand() {
+async fn a_batch_whose_caller_gave_up_counts_as_in_hand_until_it_is_finished() {
     let (handle, mut given, may_end) = device(0).await;
     let call = tokio::spawn({
         let handle = handle.clone();

@@ -1,9 +1,10 @@
-//! The cache that all clients of the Hub share: `models--ORG--NAME` with `refs`, `blobs` and
-//! `snapshots`, laid out as by `huggingface_hub`.
+//! The cache that all clients of the Hub share, in the layout of the Python library
+//! `huggingface_hub`. Each model has a folder `models--ORG--NAME` with three folders:
 //!
-//! A blob holds a file's bytes and is named after the file's `ETag`. A snapshot is one commit:
-//! links to blobs under the files' names. A ref holds the commit that a branch or tag pointed to
-//! when it was last fetched.
+//! - `blobs` has the bytes of files. A blob is named after the file's `ETag`.
+//! - `snapshots` has a folder for each commit. It contains links to blobs under the files' names.
+//! - `refs` has a file for each branch or tag. It contains the commit that the branch or tag
+//!   pointed to when it was last fetched.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -22,8 +23,8 @@ impl ModelCache {
         Self(cache.join(format!("models--{}", model.repo.replace('/', "--"))))
     }
 
-    /// Returns the commit that the model's revision pointed to when it was last fetched; a commit
-    /// is returned as it is.
+    /// Returns the commit that the model's revision pointed to when it was last fetched. If the
+    /// revision is itself a commit, returns it.
     pub(super) fn commit(&self, model: &HubModel) -> Option<String> {
         if model.is_pinned() {
             return Some(model.revision.clone());
@@ -49,19 +50,19 @@ impl ModelCache {
         self.0.join("blobs").join(etag).is_file()
     }
 
-    /// Creates a file to download into. It becomes a blob by [`ModelCache::keep`], and is removed
-    /// when it is dropped before.
+    /// Creates a temporary file for a download. [`ModelCache::keep`] turns it into a blob; if it is
+    /// dropped before that, it is removed.
     pub(super) fn incomplete(&self) -> io::Result<NamedTempFile> {
         let blobs = self.0.join("blobs");
         fs::create_dir_all(&blobs)?;
-        // The usual mode of new files (less the umask), so that other users of a shared cache can
-        // read it.
+        // The usual permissions of new files (0666 without the bits of the umask), so that other
+        // users of a shared cache can read the blob.
         let permissions = Permissions::from_mode(0o666);
         tempfile::Builder::new().suffix(".incomplete").permissions(permissions).tempfile_in(blobs)
     }
 
-    /// Turns a finished download into the blob `etag`. Replaces the blob of a process that was
-    /// faster, which has the same bytes.
+    /// Turns a finished download into the blob `etag`. If another process has stored this blob in
+    /// the meantime, it is replaced, which is harmless because it has the same bytes.
     pub(super) fn keep(&self, download: NamedTempFile, etag: &str) -> io::Result<()> {
         download.persist(self.0.join("blobs").join(etag))?;
         Ok(())
@@ -71,12 +72,12 @@ impl ModelCache {
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<()> {
         let link = self.snapshot(commit).join(file);
         fs::create_dir_all(link.parent().unwrap_or(&link))?;
-        // From `snapshots/COMMIT/` to the model's folder, and one level more for each folder in the
-        // file's name.
+        // The model's folder is two levels above `snapshots/COMMIT`, and one level more for each
+        // folder in the file's name.
         let up = "../".repeat(file.matches('/').count() + 2);
         match symlink(format!("{up}blobs/{etag}"), &link) {
-            // The caller found no file behind this link, so its blob was removed. It is replaced by
-            // a link to the new blob.
+            // There is a link, but the caller found no file behind it, so its blob must have been
+            // removed. The link is replaced by one to the new blob.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&link)?;
                 symlink(format!("{up}blobs/{etag}"), link)

@@ -11,13 +11,14 @@ use ureq::{Agent, Body};
 
 use super::HubModel;
 
-/// Attempts for one request, if the connection breaks or the Hub is overloaded.
+/// Most attempts for one request. It is tried again if the connection breaks or the Hub is
+/// overloaded.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// Longest wait for a connection, a response's headers, or more bytes of a body.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Most redirects of one request: a renamed model redirects to its new name, and a large file to
-/// the store that has its bytes.
+/// Most redirects of one request. The Hub redirects the old name of a renamed model to its new
+/// name, and a large file to the store that has its bytes.
 const MAX_REDIRECTS: usize = 5;
 
 /// A failed request to the Hub.
@@ -36,7 +37,7 @@ pub(super) enum RemoteError {
 }
 
 impl RemoteError {
-    /// Whether another attempt may succeed.
+    /// Returns whether another attempt may succeed.
     fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => *status == 429 || *status >= 500,
@@ -77,11 +78,11 @@ impl Listing {
 pub(super) struct Incoming {
     /// The Hub's identifier of the file's content, which is a valid file name.
     pub(super) etag: String,
-    /// Bytes in total, if the Hub says so.
+    /// The file's size in bytes, if it is known.
     pub(super) size: Option<u64>,
 }
 
-/// A response and its address.
+/// A response, which may be a redirect, and the URL that was requested.
 struct Hop {
     url: String,
     response: Response<Body>,
@@ -92,8 +93,8 @@ impl<'a> Remote<'a> {
         let agent = Agent::config_builder()
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            // Redirects are followed in `follow`: the first response's headers identify the file,
-            // and the token must not be sent to another host.
+            // Redirects are followed by `Remote::follow` instead. It can stop at the redirect whose
+            // headers identify the file, and it sends the token only to the Hub.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(TIMEOUT))
@@ -123,11 +124,11 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Downloads a file of a commit, again from the start if a transfer breaks.
+    /// Downloads a file of a commit. If the transfer breaks, begins again from the start.
     ///
-    /// `start` gets the file's properties and returns the writer for its bytes, or `None` to skip
-    /// them. `progress` gets the number of bytes received and the total. Returns the file's `ETag`
-    /// and the writer.
+    /// `start` gets the file's properties and returns a writer for its bytes, or `None` if they are
+    /// not needed. `progress` gets the number of bytes received and the total. Returns the file's
+    /// `ETag`, and the writer with all bytes.
     pub(super) fn download<W: Write>(
         &self,
         (repo, commit, file): (&str, &str, &str),
@@ -135,8 +136,8 @@ impl<'a> Remote<'a> {
         mut progress: impl FnMut(u64, Option<u64>),
     ) -> Result<(String, Option<W>), RemoteError> {
         with_retries(|| {
-            // The redirect to the store carries the Hub's `ETag`; the store's own `ETag` is a
-            // different one.
+            // Stops at the redirect to the store, because only its headers have the Hub's `ETag`.
+            // The store's response has a different one.
             let hop = self.request(&format!("/{repo}/resolve/{commit}/{file}"))?;
             let hop = self.follow(hop, |response| is_success(response) || is_linked(response))?;
             let incoming = Incoming::new(hop.response.headers())?;
@@ -170,7 +171,7 @@ impl<'a> Remote<'a> {
         self.get(format!("{}{path}", self.endpoint))
     }
 
-    /// Follows redirects until a response `is_wanted`.
+    /// Follows redirects until `is_wanted` is true for a response, and returns that response.
     fn follow(
         &self,
         mut hop: Hop,
@@ -220,21 +221,23 @@ impl Incoming {
         let etag = etag.filter(|etag| is_file_name(etag)).ok_or_else(|| {
             RemoteError::InvalidResponse("no ETag that is usable as a file name".to_owned())
         })?;
-        // The length of a redirect's own body is not the file's. With a compressed body, the client
-        // removes the `content-length` header because it unpacks the body.
+        // A redirect to the store has the file's size in a header of its own, because its
+        // `content-length` is the length of the redirect's body. If a file is sent compressed, the
+        // HTTP client decompresses it and removes `content-length`, so the size is not known.
         let size =
             if headers.contains_key(LINKED_ETAG) { "x-linked-size" } else { "content-length" };
         Ok(Self { etag, size: text(size).and_then(|size| size.parse().ok()) })
     }
 }
 
-/// The header with the `ETag` of a file whose content is in the Hub's store.
+/// A header of the redirect to the Hub's store: the `ETag` of the file.
 const LINKED_ETAG: &str = "x-linked-etag";
 
 fn is_success(response: &Response<Body>) -> bool {
     response.status().is_success()
 }
 
+/// Returns whether a response is the redirect to the Hub's store.
 fn is_linked(response: &Response<Body>) -> bool {
     response.headers().contains_key(LINKED_ETAG)
 }
@@ -247,7 +250,8 @@ fn invalid_url(url: &str) -> RemoteError {
     RemoteError::InvalidResponse(format!("{url:?} is not a valid URL"))
 }
 
-/// Retries transient errors after pauses that double.
+/// Calls `attempt` up to [`ATTEMPTS`] times, until it succeeds or returns an error that is not
+/// transient. Pauses in between; each pause is twice as long as the one before.
 #[expect(clippy::disallowed_methods, reason = "downloads run on a blocking thread")]
 fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Result<T, RemoteError> {
     let mut pause = FIRST_PAUSE;
@@ -264,7 +268,8 @@ fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, RemoteError>) -> Resul
     attempt()
 }
 
-/// Whether `text` is usable as the name of a file in the cache.
+/// Returns whether `text` is usable as the name of a file in the cache. A response with a path in
+/// its place must not lead out of the cache.
 fn is_file_name(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(known)

@@ -23,12 +23,12 @@ pub(super) enum Backbone {
     Cpu(Box<CpuEncoder>),
 }
 
-/// The future result of a run: its numbers, row by row, and the width of a row. There is one row for
-/// each text, followed by one for each row of the rectangle that holds only padding.
+/// The future result of a run: its numbers, row by row, and the width of a row. There is one row
+/// for each text, followed by one for each row of the rectangle that holds only padding.
 pub(super) type Rows = BoxFuture<'static, Result<(Vec<f32>, usize), Failure>>;
 
 impl Backbone {
-    /// Whether [`launch`](Self::launch) returns before the rows are computed.
+    /// Returns whether [`launch`](Self::launch) returns before the rows are computed.
     pub(super) fn overlaps(&self) -> bool {
         matches!(self, Self::Padded { .. })
     }

@@ -159,8 +159,8 @@ async fn spawn_one<P: FnMut(WarmUp) + Send + 'static>(
     Ok((frontend, handle))
 }
 
-/// Returns how many threads each replica computes with on the CPU: its share of the cores. `None` if
-/// there is only one replica, which uses all cores.
+/// Returns how many threads each replica computes with on the CPU: its share of the cores. `None`
+/// if there is only one replica, which uses all cores.
 fn threads_each(replicas: usize) -> Option<NonZeroUsize> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if replicas > 1 { NonZeroUsize::new((cores / replicas).max(1)) } else { None }

@@ -25,8 +25,8 @@ pub struct TextModelOptions {
     /// Most tokens in one text, including the special tokens; by default the limit in the model's
     /// files.
     pub max_tokens: Option<NonZeroUsize>,
-    /// Most texts that a GPU computes in one run. The warm-up compiles kernels for up to this number
-    /// of texts, and a larger batch is computed in several runs.
+    /// Most texts that a GPU computes in one run. The warm-up compiles kernels for up to this
+    /// number of texts, and a larger batch is computed in several runs.
     pub max_batch: NonZeroUsize,
     /// Number of threads that compute on the CPU; by default one for each core.
     pub threads: Option<NonZeroUsize>,
@@ -49,8 +49,8 @@ pub enum Precision {
     /// `f32`: supported by every device.
     #[default]
     F32,
-    /// `f16`: only for GPUs. Takes half the memory of f32 and is up to twice as fast; results differ
-    /// in the fourth digit.
+    /// `f16`: only for GPUs. Takes half the memory of f32 and is up to twice as fast; results
+    /// differ in the fourth digit.
     F16,
     /// `bf16`: only for the CPU, which uses it for products with weights. Faster than f32 on AMD
     /// processors with AVX512-BF16, and slower on others; results differ in the third digit.
@@ -60,8 +60,8 @@ pub enum Precision {
 impl Precision {
     pub(crate) fn dtype(self) -> FloatDType {
         match self {
-            // If the precision is bf16, Burn still loads the weights in f32, because the CPU encoder
-            // converts them itself.
+            // If the precision is bf16, Burn still loads the weights in f32, because the CPU
+            // encoder converts them itself.
             Self::F32 | Self::Bf16 => FloatDType::F32,
             Self::F16 => FloatDType::F16,
         }

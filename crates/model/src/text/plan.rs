@@ -52,7 +52,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Returns whether the largest intermediate result of a run with this shape is within the limit.
+    /// Returns whether the largest intermediate result of a run with this shape is within the
+    /// limit.
     fn holds(self, [rows, length]: [u64; 2]) -> bool {
         let tokens = rows.saturating_mul(length);
         let scores = tokens.saturating_mul(length).saturating_mul(self.pair);
@@ -62,8 +63,8 @@ impl Memory {
 }
 
 /// Returns the shapes that a GPU computes: each of the `SIZES` up to `max_batch` with each of the
-/// `LENGTHS` up to `max_tokens`, if it fits into memory. There are few, because kernels are compiled
-/// and tuned for each shape.
+/// `LENGTHS` up to `max_tokens`, if it fits into memory. There are few, because kernels are
+/// compiled and tuned for each shape.
 pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let max_batch = max_batch.get() as u64;
     let max_tokens = max_tokens as u64;
@@ -103,8 +104,8 @@ mod tests {
         lengths.iter().copied().enumerate().collect()
     }
 
-    /// Returns the cost model of a device on which each run costs as much as 100 tokens, in addition
-    /// to its tokens.
+    /// Returns the cost model of a device on which each run costs as much as 100 tokens, in
+    /// addition to its tokens.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 16), (8, 16), (1, 256), (8, 256)] {

@@ -101,7 +101,8 @@ impl Tokenizer {
 
 /// Returns the most tokens that one text may have.
 ///
-/// If the user `asked` for a limit, it is that one, and an error if the model has fewer positions.
+/// If the user `asked` for a limit, it is that one, which must be at least [`MIN_TOKENS`] and at
+/// most the number of the model's positions.
 /// Otherwise it is `max_seq_length` in `sentence_bert_config.json`, or `model_max_length` in
 /// `tokenizer_config.json` if there is no `max_seq_length`, but at most the number of positions.
 fn max_tokens(

@@ -1,11 +1,11 @@
 //! Checking that a device computes the same results as the CPU.
 //!
-//! Some graphics drivers run a kernel without an error although its results are wrong. Which kernels
-//! run depends on the rectangle (the number of texts in a batch and their length in tokens), because
-//! Burn tunes its kernels for each one. A wrong result that nobody notices is worse than none, so
-//! the warm-up computes every rectangle once and compares the results with the CPU's. If they
-//! differ, the model is loaded again with simpler kernels. If the simplest kernels give wrong
-//! results too, the model does not start.
+//! Some graphics drivers run a kernel without an error although its results are wrong. Which
+//! kernels run depends on the rectangle (the number of texts in a batch and their length in
+//! tokens), because Burn tunes its kernels for each one. A wrong result that nobody notices is
+//! worse than none, so the warm-up computes every rectangle once and compares the results with the
+//! CPU's. If they differ, the model is loaded again with simpler kernels. If the simplest kernels
+//! give wrong results too, the model does not start.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -125,7 +125,7 @@ fn compare(
     Ok(())
 }
 
-/// A model on the CPU, whose results those of another device are compared with.
+/// A model on the CPU. The results of another device are compared with its results.
 pub struct CpuReference {
     model: TextModel,
     /// The results that were computed so far, for the texts of [`sample_texts`], by the length of
@@ -209,8 +209,8 @@ pub(super) fn sample_text(length: usize, vocabulary: usize) -> Vec<u32> {
     (0..length).map(|index| u32::try_from(index * 7919 % vocabulary).unwrap_or_default()).collect()
 }
 
-/// Returns up to four texts of different lengths: `length` tokens, about half and about a quarter of
-/// it, and 1.
+/// Returns up to four texts of different lengths: `length` tokens, about half and about a quarter
+/// of it, and 1.
 fn sample_texts(length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
     let mut lengths = vec![length, length / 2 + 1, length / 4 + 1, 1];
     lengths.dedup();
@@ -220,9 +220,9 @@ fn sample_texts(length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
 /// Assigns sample texts to the rows of runs, so that every text is computed. Returns a list for
 /// each run, with the index of the text in each row.
 ///
-/// If all `texts` do not fit into `rows` rows, there are several runs. If there are more rows than
-/// texts, there is one run in which texts are repeated, and the last quarter of its rows is left to
-/// padding.
+/// If the texts do not all fit into `rows` rows, there are several runs. If there are more rows
+/// than texts, there is one run in which texts are repeated, and the last quarter of its rows is
+/// left to padding.
 fn runs(texts: usize, rows: usize) -> Vec<Vec<usize>> {
     if rows <= texts {
         return (0..texts).collect::<Vec<_>>().chunks(rows).map(<[_]>::to_vec).collect();

@@ -1,4 +1,5 @@
-//! Compares embeddings and scores under every option with those of transformers.
+//! Compares embeddings and scores with those that the library transformers computes, for every
+//! option of a text model.
 
 use std::collections::BTreeMap;
 use std::fs;

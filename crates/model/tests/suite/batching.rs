@@ -1,4 +1,4 @@
-//! A text's result does not depend on the batch, the threads or the devices.
+//! Tests that a text's result does not depend on its batch, on the threads or on the devices.
 
 use std::num::NonZeroUsize;
 
@@ -16,7 +16,7 @@ fn embedder(device: DeviceChoice) -> TextModel {
     TextModel::load(&TextModelOptions { task, ..common::options(&path, device, 4) }).unwrap()
 }
 
-/// Returns texts of many lengths, in no order.
+/// Returns 40 texts of different lengths, in an order that is not by length.
 fn texts() -> Vec<String> {
     (0..40).map(|n| "the movie was not so great ".repeat((n * 7) % 8) + "boring").collect()
 }
@@ -57,8 +57,8 @@ fn the_number_of_threads_does_not_change_vectors() {
             .flat_map(|output| vector(output.as_ref().unwrap()).to_vec())
             .collect::<Vec<_>>()
     };
-    // Many texts are distributed over the threads; a single text is computed by all threads
-    // together.
+    // Many texts are distributed over the threads, but a single text is computed by all threads
+    // together. Both ways are tested.
     let long = "not so great ".repeat(30);
     for batch in [texts(), vec!["boring".to_owned()], vec![long]] {
         let alone = vectors(1, &batch);
@@ -72,7 +72,7 @@ fn the_number_of_threads_does_not_change_vectors() {
 }
 
 #[test]
-fn no_texts_give_no_results() {
+fn an_empty_batch_has_no_results() {
     assert_eq!(embedder(DeviceChoice::Cpu).answer(&[""; 0]), Ok(vec![]));
 }
 
@@ -146,7 +146,7 @@ async fn replicas_on_several_devices_give_the_same_answers() {
     let model = TextHandle::spawn_on("tiny", &options, &devices, twice, |_| {}).await.unwrap();
     assert!(model.describe().contains(", 2 times"), "{}", model.describe());
     let expected = embedder(DeviceChoice::Cpu).answer(&texts()).unwrap();
-    // As many concurrent batches as texts, so that each replica gets some.
+    // Each text is a batch, and all batches are concurrent, so that each replica gets some.
     let calls = texts().into_iter().map(|text| model.call(Batch::from(vec![text])));
     for (found, expected) in join_all(calls).await.into_iter().zip(expected) {
         let found = found.unwrap().remove(0).unwrap();

@@ -1,5 +1,5 @@
-//! Compares every architecture with the probabilities that transformers computes for a tiny random
-//! classifier.
+//! Compares the results of a tiny random classifier of every architecture with those that the
+//! library transformers computes.
 
 use std::fs;
 

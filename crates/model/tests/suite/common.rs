@@ -10,7 +10,8 @@ pub(crate) fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
-/// Returns a test's options: one device, at most `max_batch` texts in one run.
+/// Returns the options for the model at `path` on one device, with at most `max_batch` texts in one
+/// run.
 pub(crate) fn options(path: &Path, device: DeviceChoice, max_batch: usize) -> TextModelOptions {
     let max_batch = NonZeroUsize::new(max_batch).unwrap();
     TextModelOptions { device, max_batch, ..TextModelOptions::new(path) }
@@ -28,7 +29,7 @@ pub(crate) fn devices() -> Vec<DeviceChoice> {
     }
 }
 
-/// Reports that something is not tested; panics in CI, where everything must be tested.
+/// Prints that `what` is missing and not tested. Panics in CI, where everything must be tested.
 pub(crate) fn skip(what: &str) {
     assert!(
         std::env::var_os("CI").is_none(),

@@ -1,5 +1,6 @@
-//! Fetching models from a server that responds as the Hub does: it lists files by revision,
-//! compresses small files, redirects weights to another address, and ignores range requests.
+//! Tests of fetching models, from a server that behaves like the Hub: it lists the files of a
+//! revision, compresses small files, redirects requests for weights to another address, and ignores
+//! range requests.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ const OLD: &str = "0000000000000000000000000000000000000001";
 const NEW: &str = "0000000000000000000000000000000000000002";
 const SECRET: &str = "Bearer hf_secret";
 
-/// A Hub with one model, the tiny BERT classifier.
+/// A server in place of the Hub, with one model, the tiny BERT classifier.
 struct FakeHub {
     address: String,
     state: Shared,
@@ -43,9 +44,9 @@ struct Repository {
     is_private: bool,
     /// Address of the store that requests for the weights are redirected to.
     store: String,
-    /// The commit in listings, if it is not the requested one.
+    /// The commit that listings contain instead of the requested one, if it is set.
     listed: Option<&'static str>,
-    /// Faults of the next responses.
+    /// Faults of the next responses, one for each.
     faults: Vec<Fault>,
     requests: Vec<String>,
 }
@@ -172,7 +173,7 @@ async fn file(
     admit(&state, &headers, format!("get {file}"))?;
     let mut repository = state.lock();
     let bytes = repository.files.get(&file).ok_or(StatusCode::NOT_FOUND)?.clone();
-    // Like the Hub's, it depends only on the content (and here on the name).
+    // Like the Hub's `ETag`, this one does not depend on the commit, only on the file.
     let mut etag = format!("\"{}-{}\"", file.replace('/', "-"), bytes.len());
     if file == "model.safetensors" {
         let store = format!("{}/store/{file}", repository.store);
@@ -192,7 +193,8 @@ async fn file(
     Ok((headers, compressed(&bytes)).into_response())
 }
 
-/// Serves the weights from the store, which refuses tokens and has its own `ETag`s.
+/// Serves the weights as the Hub's store does: refuses requests with a token, and sends an `ETag`
+/// that differs from the Hub's.
 async fn weights(
     State(state): State<Shared>,
     UrlPath(file): UrlPath<String>,
@@ -311,7 +313,7 @@ fn a_transfer_that_keeps_failing_leaves_no_partial_file() {
 }
 
 #[test]
-fn names_that_would_lead_out_of_the_cache_are_refused() {
+fn file_names_that_lead_out_of_the_cache_are_refused() {
     let server = FakeHub::start();
     server.change(|it| it.faults = vec![Fault::Etag]);
     let error = server.hub().fetch(&tiny(), &mut |_| {}).unwrap_err();
@@ -323,7 +325,7 @@ fn names_that_would_lead_out_of_the_cache_are_refused() {
 }
 
 #[test]
-fn a_commit_is_fetched_once_and_a_branch_is_followed() {
+fn a_cached_commit_is_not_requested_again_but_a_branch_is() {
     let server = FakeHub::start();
     let pinned = HubModel { revision: OLD.to_owned(), ..tiny() };
     let old = fetch(&server.hub(), &pinned).unwrap();
@@ -340,7 +342,7 @@ fn a_commit_is_fetched_once_and_a_branch_is_followed() {
 }
 
 #[test]
-fn without_the_hub_the_cached_copy_is_used() {
+fn the_cached_copy_is_used_if_the_hub_cannot_be_reached() {
     let mut server = FakeHub::start();
     let hub = server.hub();
     let offline = Hub { offline: true, ..hub.clone() };
@@ -378,7 +380,7 @@ fn a_private_model_needs_a_token() {
 }
 
 #[test]
-fn a_revision_without_a_model_is_refused_and_not_cached() {
+fn a_revision_that_is_unknown_or_lacks_a_file_is_refused() {
     let server = FakeHub::start();
     let unknown = HubModel { revision: "v9".to_owned(), ..tiny() };
     let message = fetch(&server.hub(), &unknown).unwrap_err();

@@ -1,4 +1,4 @@
-//! Error messages about model directories that cannot be loaded.
+//! Tests of loading model directories, mostly of the errors about directories that are not valid.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common;
 
-/// Copies the tiny BERT classifier, for a test to damage.
+/// Returns a copy of the tiny BERT classifier, which a test may change.
 fn copy() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let original = common::reference("tiny-bert-classifier");
@@ -21,7 +21,7 @@ fn copy() -> TempDir {
     directory
 }
 
-/// Copies the model and changes its JSON `file`.
+/// Returns a copy of the tiny BERT classifier with a change of one of its JSON files.
 fn with(file: &str, change: impl FnOnce(&mut Value)) -> TempDir {
     let directory = copy();
     let path = directory.path().join(file);
@@ -35,7 +35,8 @@ fn options(directory: &TempDir) -> TextModelOptions {
     common::options(directory.path(), DeviceChoice::Cpu, 4)
 }
 
-/// Returns the error about the directory with its cause, without the directory's path.
+/// Loads the model in a directory, and returns the error with its causes. File names in it are
+/// without the directory's path.
 fn error_message(directory: &TempDir) -> String {
     error_message_for(&options(directory))
 }
@@ -47,7 +48,7 @@ fn error_message_for(options: &TextModelOptions) -> String {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn the_error_for_a_missing_file_names_it() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         let directory = copy();
         fs::remove_file(directory.path().join(file)).unwrap();
@@ -61,7 +62,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn invalid_json_is_located() {
+fn the_error_for_invalid_json_names_the_file_and_the_line() {
     let directory = copy();
     fs::write(directory.path().join("config.json"), "{\n  \"model_type\": bert\n}").unwrap();
     let message = error_message(&directory);
@@ -73,7 +74,7 @@ fn invalid_json_is_located() {
 }
 
 #[test]
-fn an_unknown_architecture_is_named() {
+fn the_error_for_an_unknown_architecture_names_it() {
     let message =
         error_message(&with("config.json", |config| config["model_type"] = json!("gpt2")));
     assert_eq!(
@@ -83,7 +84,7 @@ fn an_unknown_architecture_is_named() {
 }
 
 #[test]
-fn a_missing_tensor_and_a_wrong_shape_are_named() {
+fn the_error_for_a_missing_or_wrong_tensor_names_it() {
     let message =
         error_message(&with("config.json", |config| config["num_hidden_layers"] = json!(3)));
     assert!(
@@ -100,7 +101,7 @@ fn a_missing_tensor_and_a_wrong_shape_are_named() {
 }
 
 #[test]
-fn a_damaged_weights_file_is_named() {
+fn the_error_for_a_damaged_weights_file_names_it() {
     let directory = copy();
     fs::write(directory.path().join("model.safetensors"), b"not a safetensors file").unwrap();
     let message = error_message(&directory);
@@ -129,7 +130,7 @@ fn a_classifier_without_labels_is_refused() {
 }
 
 #[test]
-fn the_task_is_inferred_or_must_be_set() {
+fn a_task_that_cannot_be_inferred_must_be_set() {
     let masked = json!(["BertForMaskedLM"]);
     let directory = with("config.json", |config| config["architectures"] = masked);
     let message = error_message(&directory);
@@ -179,7 +180,7 @@ fn truncation_and_padding_in_the_tokenizer_file_are_ignored() {
     assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().ids().len(), 12);
 }
 
-/// Converts every tensor of the weights.
+/// Converts every tensor of the weights to another type.
 fn convert(directory: &TempDir, dtype: Dtype, element: impl Fn(f32) -> Vec<u8>) {
     let path = directory.path().join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
@@ -200,7 +201,7 @@ fn convert(directory: &TempDir, dtype: Dtype, element: impl Fn(f32) -> Vec<u8>) 
 }
 
 #[test]
-fn half_precision_weights_are_read_and_others_are_refused() {
+fn weights_in_other_formats_than_f32_f16_and_bf16_are_refused() {
     let f16 = copy();
     convert(&f16, Dtype::F16, |value| half::f16::from_f32(value).to_le_bytes().to_vec());
     TextModel::load(&options(&f16)).unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the models against reference values, through the public API.
 
-// Always enabled here. It makes clippy treat helpers as test code, which may unwrap.
+// The condition is always true for this crate. With it, clippy treats helper functions as test
+// code, which may unwrap.
 #![cfg(test)]
 
 mod answers;

@@ -1,5 +1,5 @@
-//! Compares all-MiniLM-L6-v2 with the vectors that sentence-transformers computes. The model is
-//! fetched by `scripts/fetch-minilm.sh`.
+//! Compares the vectors of the model all-MiniLM-L6-v2 with those that sentence-transformers
+//! computes. `scripts/fetch-minilm.sh` fetches the model; without it, the tests are skipped.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -29,7 +29,8 @@ fn minilm() -> Option<PathBuf> {
     path.join("model.safetensors").exists().then_some(path)
 }
 
-/// The smallest cosine and the largest difference of one number that are accepted.
+/// The limits within which two vectors agree: the smallest cosine, and the largest difference of
+/// one component.
 type Tolerance = (f32, f32);
 
 fn agrees_with_sentence_transformers(
@@ -59,7 +60,7 @@ fn agrees_with_sentence_transformers(
             item.sentence
         );
         let Ok(TextOutput::Embedding { embedding }) = output else { panic!("{output:?}") };
-        // Both have length 1, so their product is the cosine.
+        // Both vectors have length 1, so their dot product is the cosine.
         let cosine: f32 = embedding.iter().zip(&item.embedding).map(|(a, b)| a * b).sum();
         assert!(cosine >= least, "{}: {cosine} on {device}", item.sentence);
         let differences = embedding.iter().zip(&item.embedding).map(|(a, b)| (a - b).abs());

@@ -27,7 +27,8 @@ fn the_shipped_model_tells_positive_from_negative_reviews() {
     }
 }
 
-/// Everyone who clones the repository or pulls the image downloads the model.
+/// The model must be small, because everyone who clones the repository or pulls the container image
+/// downloads it.
 #[test]
 fn the_shipped_model_has_at_most_30_megabytes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");

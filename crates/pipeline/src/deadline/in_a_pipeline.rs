@@ -31,8 +31,9 @@ topic = "replies"
 path = "m"
 "#;
 
-/// A clock that advances by a millisecond whenever it is read: once for each request with a
-/// deadline when it arrives, and once when it is handed to the model.
+/// A clock that advances by a millisecond each time it is read. The pipeline reads it twice for a
+/// request with a deadline: when the request arrives, and before the request is handed to the
+/// model.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 
 fn now() -> SystemTime {
@@ -48,21 +49,21 @@ fn request(number: u8, deadline: Option<&'static str>) -> Event<Record> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_request_costs_no_model_time_and_gets_an_error() {
+async fn a_late_request_gets_an_error_without_a_call_of_the_model() {
     let mut plan = Plan::parse(Path::new("test.toml"), FILE, &|_| None).unwrap();
     plan.deadlines.now = now;
     let requests = [
         request(0, None),
-        // Arrives at 1 and is handed to the model at 3.
+        // Arrives at 1 and would be handed to the model at 3. That is its deadline, so it is late.
         request(1, Some("3")),
-        // Arrives at 2 and is handed to the model at 4.
+        // Arrives at 2 and is handed to the model at 4, before its deadline.
         request(2, Some("5")),
-        // A whole batch that arrives in time, from 5 to 7, and would be handed to the model late,
-        // from 8 to 10.
+        // The three requests of a batch. They arrive in time, at 5 to 7, but would be handed to the
+        // model at 8 to 10, which is too late for all of them.
         request(3, Some("6")),
         request(4, Some("7")),
         request(5, Some("8")),
-        // Late on arrival.
+        // Arrives at 11. That is its deadline, so it is late.
         request(6, Some("11")),
         request(7, Some("tomorrow")),
         request(8, Some("99999999999999999999999")),

@@ -14,7 +14,7 @@ use crate::json::Json;
 pub(crate) struct Path(Vec<String>);
 
 impl Path {
-    /// The path that ends in `NAME_error` where this one ends in `NAME`.
+    /// Returns the path with `_error` added to the name of its last field.
     pub(super) fn with_error_suffix(&self) -> Self {
         let mut fields = self.0.clone();
         if let Some(last) = fields.last_mut() {
@@ -23,8 +23,8 @@ impl Path {
         Self(fields)
     }
 
-    /// Fails if a value on the way is neither an object nor null, because then nothing can be put
-    /// below it.
+    /// Fails if `value` has, above the last field of the path, a value that is neither an object
+    /// nor null, because nothing can be put below it.
     pub(super) fn check(&self, value: &Json) -> Result<(), Failure> {
         let mut value = &value.0;
         for (depth, field) in self.0.iter().enumerate() {
@@ -49,7 +49,8 @@ impl Path {
         Ok(())
     }
 
-    /// Puts `result` into `value`, in place of anything that is there. Missing objects are created.
+    /// Puts `result` at the path in `value`, and replaces the value that is there. Missing objects
+    /// on the path are created.
     pub(super) fn put(&self, value: Json, result: Json) -> Result<Json, Failure> {
         self.check(&value)?;
         let Json(mut root) = value;
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_put_below_what_is_not_an_object() {
+    fn a_result_cannot_be_put_below_a_value_that_is_not_an_object() {
         assert_eq!(
             put(".a.b", "{\"a\": \"text\"}"),
             "invalid_type: the result cannot be put at `.a.b`: `.a` is a string"
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_fields_make_a_path() {
+    fn a_path_of_anything_but_fields_is_refused() {
         for wrong in
             ["", ".", "a", "a.b", ".a b", ".[0]", ".a | .b", ".a[]", "..a", ".9", ".[\"a\"", ".a."]
         {
@@ -169,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_path_is_read_as_it_is_shown(fields in prop::collection::vec(".*", 1..4)) {
+        fn a_displayed_path_is_parsed_to_the_same_path(fields in prop::collection::vec(".*", 1..4)) {
             let path = Path(fields);
             prop_assert_eq!(path.to_string().parse::<Path>(), Ok(path));
         }

@@ -1,5 +1,6 @@
-//! Division and remainder as in jq: a divisor of zero is an error, and a remainder is of integers.
-//! `jaq` computes both with floats, which gives infinities and NaN.
+//! Division and remainder as in jq: a divisor of zero is an error, and `%` first cuts both numbers
+//! to integers. `jaq` computes both with floats, so that a divisor of zero gives an infinity or
+//! NaN.
 
 use jaq_core::data::JustLut;
 use jaq_core::native::{self, Fun, bome, v};
@@ -8,6 +9,7 @@ use jaq_json::{Num, Val};
 
 type Data = JustLut<Val>;
 
+/// Returns the functions that `definitions.jq` calls for `/` and `%`.
 pub(super) fn functions() -> impl Iterator<Item = Fun<Data>> {
     let functions: [(&'static str, RunPtr<Data>); 2] = [
         ("forebay_quotient", |cv| bome(quotient(cv))),
@@ -55,7 +57,8 @@ fn float(number: &Num) -> f64 {
     }
 }
 
-/// The number without its fraction, and the nearest integer of a machine word if it is larger.
+/// Returns the number without its fraction. If it does not fit an `isize`, the nearest `isize` is
+/// returned.
 fn integer(number: &Num) -> isize {
     match number {
         Num::Int(value) => *value,

@@ -1,6 +1,10 @@
-# Filters of jq that jaq lacks, or has with other results. `rewrite.rs` has operators call those whose
-# names begin with `forebay_`. The right side of an operator comes first, as in jq.
+# Filters that jaq lacks, or for which it gives other results than jq.
+#
+# `rewrite.rs` replaces `/`, `%` and the assignments by calls of `forebay_divide`, `forebay_modulo`
+# and `forebay_update`. `arithmetic.rs` and `paths.rs` define the other filters `forebay_*` that are
+# called here.
 
+# Evaluate the right side first, as jq does.
 def forebay_divide(left; right): right as $r | left as $l | forebay_quotient($l; $r);
 def forebay_modulo(left; right): right as $r | left as $l | forebay_remainder($l; $r);
 
@@ -9,6 +13,7 @@ def delpaths($paths): forebay_delete($paths);
 def del(f): delpaths([path(f)]);
 def pick(f): . as $dot | reduce path(f) as $p (null; setpath($p; $dot | getpath($p)));
 
+# Updates as jq does: each path gets the first result of `f`, or is deleted if there is none.
 def forebay_modify(paths; f):
   reduce path(paths) as $p ([., []];
     . as [$value, $deleted]
@@ -17,7 +22,8 @@ def forebay_modify(paths; f):
       else [($value | setpath($p; $new[0])), $deleted] end)
   | . as [$value, $deleted] | $value | delpaths($deleted);
 
-# jaq's own update is the fast one, but it does not create what is missing on the way.
+# jaq's own update is faster, but it fails if a path leads through a field or member that does not
+# exist. `forebay_modify` creates it.
 def forebay_update(paths; f): . as $dot | try (paths |= f) catch ($dot | forebay_modify(paths; f));
 
 def join($separator):

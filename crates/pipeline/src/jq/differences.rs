@@ -1,4 +1,5 @@
-//! Compares expressions with the real jq, and the list of differences in `docs/operators.md`.
+//! Compares the results of expressions with those of the real jq. `docs/operators.md` must list
+//! every difference.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,13 @@ use serde_json::Value;
 use super::Jq;
 use crate::json::Json;
 
-/// Written by `tests/jq/generate.py`.
+/// Inputs, expressions, and the results of the real jq. Written by `tests/jq/generate.py`.
 const CASES: &str = include_str!("../../tests/jq/cases.jsonl");
 
 const PAGE: &str = include_str!("../../../../docs/operators.md");
 
-/// Describes the results of an expression: its only result, or that there is none or an error.
+/// Describes the results of the real jq: its only result, or that there is not exactly one, or that
+/// there is an error (`None`).
 fn shown(results: Option<&[String]>) -> String {
     match results {
         Some([result]) => result.clone(),
@@ -21,6 +23,7 @@ fn shown(results: Option<&[String]>) -> String {
     }
 }
 
+/// Describes the results of Forebay in the same way.
 fn of_forebay(expression: &str, input: &Json) -> String {
     match Jq::compile(expression, &[]).map(|jq| jq.of(input)) {
         Ok(Ok(result)) => match result.to_bytes() {
@@ -32,7 +35,7 @@ fn of_forebay(expression: &str, input: &Json) -> String {
     }
 }
 
-/// Whether two texts are the same JSON, with numbers compared as floats.
+/// Returns whether two texts are the same JSON, with numbers compared as floats.
 fn is_same(left: &str, right: &str) -> bool {
     fn same(left: &Value, right: &Value) -> bool {
         match (left, right) {
@@ -54,7 +57,7 @@ fn is_same(left: &str, right: &str) -> bool {
 }
 
 #[test]
-fn an_expression_gives_what_jq_gives_or_the_page_lists_it() {
+fn docs_operators_md_lists_every_difference_from_jq() {
     let mut input = String::new();
     let mut count = 0;
     let mut differences = BTreeMap::new();

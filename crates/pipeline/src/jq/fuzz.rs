@@ -1,9 +1,10 @@
-//! Random expressions on random values give a result or a failure, and never a panic, not even a
-//! caught one.
+//! Random expressions on random values give a result or a failure. They never panic, not even with
+//! a panic that `Jq::call` catches and reports as "jq itself failed".
 //!
 //! Expressions that can run for ever or use up all memory are left out: `repeat`, `range` without
-//! an end, states that double in a `reduce`, and strings multiplied by large numbers. A pipeline's
-//! owner writes its file, so there is no defence against them.
+//! an end, states that double in a `reduce`, and strings multiplied by large numbers. The program
+//! does not guard against such expressions, because they can only come from the pipeline's file,
+//! whose author is trusted.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -141,7 +142,8 @@ proptest! {
         let jq = Arc::new(jq);
         for input in inputs {
             let json = Json::parse(input.as_bytes()).unwrap();
-            // Some expressions multiply their results without end, and nothing can interrupt them.
+            // Some random combinations still run for ever. They cannot be interrupted, so the case
+            // is given up after a time limit.
             let Some(result) = call_in_time(&jq, json) else { return Ok(()) };
             match result {
                 Ok(result) => {
@@ -149,7 +151,8 @@ proptest! {
                     match result.to_bytes() {
                         Ok(bytes) => {
                             let parsed = serde_json::from_slice::<serde_json::Value>(&bytes);
-                            // serde_json refuses numbers that no float holds; jq keeps them.
+                            // serde_json refuses numbers beyond the range of floats, which
+                            // expressions keep as text.
                             let is_json = match &parsed {
                                 Ok(_) => true,
                                 Err(error) => error.to_string().contains("out of range"),

@@ -1,5 +1,6 @@
-//! `setpath` and `delpaths` as in jq: missing objects and arrays are created, arrays are filled up with
-//! nulls, and several paths are deleted as if at once.
+//! `setpath` and `delpaths` as in jq. `setpath` creates missing objects and arrays, and fills
+//! arrays up with nulls. `delpaths` deletes its paths as if at once: no deletion moves the target
+//! of another.
 
 use jaq_core::data::JustLut;
 use jaq_core::native::{self, Fun, bome, v};
@@ -8,10 +9,11 @@ use jaq_json::{Map, Num, Rc, Val};
 
 type Data = JustLut<Val>;
 
-/// The largest array that an assignment creates. An index may come from a request, and jq's own bound
-/// would let a few bytes take gigabytes.
+/// The largest array that an assignment may create, in members. The index may come from a request,
+/// and jq's own, higher bound would let a small request take gigabytes of memory.
 const MAX_LENGTH: usize = 1 << 20;
 
+/// Returns the functions that `definitions.jq` calls for `setpath` and `delpaths`.
 pub(super) fn functions() -> impl Iterator<Item = Fun<Data>> {
     let functions: [(&'static str, usize, RunPtr<Data>); 2] = [
         ("forebay_set", 2, |cv| bome(set_path(cv))),
@@ -30,7 +32,7 @@ fn delete_paths(mut cv: Cv<'_, Data>) -> ValR<Val> {
     let paths = members(&cv.0.pop_var(), "Paths must be specified as an array")?;
     let paths = paths.iter().map(|path| members(path, "Path must be specified as an array"));
     let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
-    // From the last to the first, so that no deletion moves what another path points to.
+    // From the last to the first, so that no deletion moves the target of a later one.
     paths.sort();
     paths.iter().rev().try_fold(cv.1, |value, path| delete(value, path))
 }
@@ -80,7 +82,7 @@ fn set(value: Val, path: &[Val], new: Val) -> ValR<Val> {
     }
 }
 
-/// Removes what is at `path` in `value`, if anything is.
+/// Removes the field, member or slice at `path` from `value`, if it exists.
 fn delete(value: Val, path: &[Val]) -> ValR<Val> {
     let Some((step, rest)) = path.split_first() else { return Ok(Val::Null) };
     match (value, step) {
@@ -126,7 +128,8 @@ fn delete(value: Val, path: &[Val]) -> ValR<Val> {
     }
 }
 
-/// The position that an index means in an array. `None` if a negative one lies before the start.
+/// Returns the position in an array for an index. A negative index counts from the end; `None` if
+/// it lies before the start.
 fn position(index: &Num, length: usize) -> Option<usize> {
     let index = match index {
         Num::Int(index) => *index,
@@ -136,7 +139,7 @@ fn position(index: &Num, length: usize) -> Option<usize> {
     if index >= 0 { Some(index.unsigned_abs()) } else { length.checked_sub(index.unsigned_abs()) }
 }
 
-/// The range that a slice, `{"start": .., "end": ..}`, means in an array.
+/// Returns the range of positions in an array for a slice, `{"start": .., "end": ..}`.
 fn slice(step: &Val, length: usize) -> Result<std::ops::Range<usize>, Error<Val>> {
     let bound = |name: &str, otherwise: usize| match step {
         Val::Obj(fields) => match fields.get(&Val::utf8_str(name.to_owned())) {

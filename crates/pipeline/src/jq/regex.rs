@@ -1,7 +1,8 @@
-//! jq's regular expressions: Unicode, look-around and back-references, as Oniguruma has them.
+//! Regular expressions as in jq, whose engine is Oniguruma: with Unicode, look-around and
+//! back-references.
 //!
-//! Replaces the natives of `jaq-std` on which `test`, `match`, `capture`, `scan`, `split`, `sub` and
-//! `gsub` are built, because their engine knows ASCII only.
+//! Replaces the native functions of `jaq-std` on which `test`, `match`, `capture`, `scan`, `split`,
+//! `sub` and `gsub` are built, because their engine supports ASCII only.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,14 +16,14 @@ use jaq_json::Val;
 
 type Data = JustLut<Val>;
 
-/// Steps of backtracking after which an expression fails instead of running on.
+/// The number of backtracking steps after which a match fails, so that none runs for ever.
 const MAX_BACKTRACKS: usize = 1_000_000;
 
-/// Compiled expressions that a thread keeps. Expressions are nearly always literals of the pipeline
-/// file; the bound is for those that are made from values.
+/// The most compiled expressions that a thread caches. Nearly all expressions are literals of the
+/// pipeline file. The bound is needed because an expression can also be computed from a value.
 const MAX_COMPILED: usize = 64;
 
-/// The natives, by the names that `jaq-std` gives them.
+/// Returns the native functions, under the names of those in `jaq-std` that they replace.
 pub(super) fn functions() -> impl Iterator<Item = Fun<Data>> {
     let functions: [(&'static str, RunPtr<Data>); 3] = [
         ("matches", |cv| bome(parts(cv, Parts { mismatches: false, matches: true }))),
@@ -32,7 +33,7 @@ pub(super) fn functions() -> impl Iterator<Item = Fun<Data>> {
     functions.into_iter().map(|(name, run)| native::run::<Data>((name, v(2), run)))
 }
 
-/// The parts of a text that a native returns.
+/// The parts of a text that a native function returns.
 #[derive(Clone, Copy)]
 struct Parts {
     /// The texts between matches.
@@ -41,6 +42,7 @@ struct Parts {
     matches: bool,
 }
 
+/// Matches the text with a pattern, and returns an array of the wanted parts of the text.
 fn parts(mut cv: Cv<'_, Data>, wanted: Parts) -> ValR<Val> {
     let flags = cv.0.pop_var();
     let pattern = cv.0.pop_var();
@@ -132,7 +134,8 @@ fn text_of(text: &str) -> Val {
     Val::utf8_str(text.to_owned())
 }
 
-/// Counts the characters before growing offsets without starting over.
+/// Counts the characters before byte offsets. Each offset must be at least as large as the last
+/// one, because the count continues from there.
 struct Characters<'a> {
     text: &'a str,
     bytes: usize,
@@ -153,7 +156,7 @@ struct Flags {
     ignores_empty: bool,
     ignores_case: bool,
     is_extended: bool,
-    /// `.` matches the end of a line too.
+    /// Whether `.` also matches the end of a line.
     dot_matches_newline: bool,
 }
 
@@ -168,7 +171,8 @@ impl Flags {
                 'i' => parsed.ignores_case = true,
                 'x' => parsed.is_extended = true,
                 'p' => parsed.dot_matches_newline = true,
-                // `^` and `$` match at the ends of the text in any case.
+                // The flag makes `^` and `$` match at the ends of the text only. Here they always
+                // do.
                 's' => {}
                 'l' => {
                     return Err(Error::str("the flag `l` (longest match) is not supported here"));
@@ -207,15 +211,16 @@ fn compiled(pattern: &str, flags: Flags) -> Result<Rc<Regex>, Error<Val>> {
     })
 }
 
-/// Rewrites what Oniguruma reads in another way than `fancy-regex`: `$`, which matches before a
-/// newline at the end of the text too, and POSIX brackets, which are Unicode.
+/// Rewrites the parts of a pattern that mean something else in `fancy-regex` than in Oniguruma.
+/// In Oniguruma, `$` also matches before a newline at the end of the text, POSIX brackets include
+/// Unicode characters, and `\h` is the letter h.
 fn translated(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
     let mut rest = pattern;
     let mut depth = 0_u32;
     while let Some(next) = rest.chars().next() {
         let taken = match next {
-            // Not the class of hexadecimal digits that it is for `fancy-regex`.
+            // `fancy-regex` would read `\h` as a hexadecimal digit.
             '\\' if rest.starts_with(r"\h") || rest.starts_with(r"\H") => {
                 translated.push_str(&rest[1..2]);
                 rest = &rest[2..];
@@ -254,7 +259,8 @@ fn translated(pattern: &str) -> String {
     translated
 }
 
-/// The Unicode classes of a POSIX bracket at the start of `text`, and the bracket's length.
+/// Returns the Unicode classes for the POSIX bracket, such as `[:alpha:]`, at the start of `text`,
+/// and the bracket's length in bytes.
 fn posix_bracket(text: &str) -> Option<(&'static str, usize)> {
     const CLASSES: [(&str, &str); 14] = [
         ("alnum", r"\p{L}\p{M}\p{Nd}"),

@@ -1,6 +1,6 @@
-//! Rewrites the operators of an expression that `jaq` computes in another way than jq.
+//! Rewrites the operators of an expression for which `jaq` gives other results than jq.
 //!
-//! Operators cannot be replaced in `jaq`, so `/`, `%` and the assignments become calls of the filters
+//! `jaq` has no way to replace an operator, so `/`, `%` and the assignments become calls of filters
 //! in `definitions.jq`.
 
 use jaq_core::load::lex::StrPart;
@@ -11,13 +11,14 @@ use jaq_core::path::{Part, Path};
 
 const DEFINITIONS: &str = include_str!("definitions.jq");
 
-/// The name of the rewritten expression.
+/// The name of the filter whose body is the rewritten expression.
 pub(super) const EXPRESSION: &str = "forebay_expression";
 
 /// The variable that holds the right side of a rewritten assignment.
 const OPERAND: &str = "$forebay_operand";
 
-/// Defines the rewritten expression as a function of its variables. `None` if it is not valid jq.
+/// Returns the filters of `definitions.jq`, and a filter with the rewritten expression as its body
+/// and the variables as its arguments. `None` if the expression is not valid jq.
 pub(super) fn definitions<'a>(text: &'a str, variables: &[&'a str]) -> Option<Vec<Def<&'a str>>> {
     let mut definitions = load::parse(DEFINITIONS, |parser| parser.defs())?;
     let body = rewritten(load::parse(text, |parser: &mut parse::Parser<'a, '_>| parser.term())?);
@@ -93,12 +94,12 @@ fn rewritten(term: Term<&str>) -> Term<&str> {
     }
 }
 
-/// `. OPERATOR $operand`.
+/// Returns the term `. OPERATOR $forebay_operand`.
 fn on_operand(operator: BinaryOp<&'static str>) -> Term<&'static str> {
     Term::BinOp(Box::default(), operator, Box::new(Term::Var(OPERAND)))
 }
 
-/// `right as $operand | forebay_update(left; VALUE)`.
+/// Returns the term `right as $forebay_operand | forebay_update(left; value)`.
 fn update<'a>(left: Term<&'a str>, right: Term<&'a str>, value: Term<&'a str>) -> Term<&'a str> {
     let update = Term::Call("forebay_update", vec![left, value]);
     let bind = BinaryOp::Pipe(Some(Pattern::Var(OPERAND)));

@@ -6,14 +6,15 @@ use hifijson::token::{Expect, Lex as _};
 use hifijson::{Error, SliceLexer};
 use jaq_json::{Map, Num, Val};
 
-/// Levels of arrays and objects, the bound of `serde_json`.
+/// The largest number of nested arrays and objects, the same as in `serde_json`.
 const MAX_DEPTH: usize = 127;
 
-/// Digits of an integer that expressions compute with exactly. A longer one is kept as text and
-/// computed with as a float, because reading an integer takes time quadratic in its length.
+/// The most digits of an integer that is parsed, so that expressions compute with it exactly. A
+/// longer integer is kept as text, and expressions compute with the nearest float, because parsing
+/// takes time quadratic in the number of digits.
 const MAX_DIGITS: usize = 1000;
 
-/// Reads one value that takes up the whole text.
+/// Reads a text that is exactly one value.
 pub(super) fn read(text: &str) -> Result<Val, Error> {
     let lexer = &mut SliceLexer::new(text.as_bytes());
     lexer.exactly_one(|lexer| lexer.ws_peek(), |next, lexer| value(next, lexer, MAX_DEPTH))
@@ -62,6 +63,7 @@ fn value<'a>(next: u8, lexer: &mut SliceLexer<'a>, depth: usize) -> Result<Val, 
 
 fn number(lexer: &mut SliceLexer<'_>) -> Result<Num, Error> {
     let (text, parts) = lexer.num_string().validated()?;
+    // An integer has no negative zero, so `-0` is kept as text.
     let digits = if parts.is_int() && text.len() <= MAX_DIGITS && text != "-0" {
         Num::from_str_radix(text, 10)
     } else {

@@ -1,4 +1,5 @@
-//! Writes a value as compact JSON: numbers that no expression changed leave as they came.
+//! Writes a value as compact JSON. A number that no expression has changed is written as it was
+//! read.
 
 use std::io::Write as _;
 
@@ -39,7 +40,7 @@ pub(super) fn write(value: &Val, out: &mut Vec<u8>) -> Result<(), Failure> {
                     Val::TStr(text) | Val::BStr(text) => {
                         write_text(&String::from_utf8_lossy(text), out);
                     }
-                    // An object that an expression made may have any key.
+                    // In jaq, an expression can create an object with keys that are not strings.
                     key => write_text(&key.to_string(), out),
                 }
                 out.push(b':');
@@ -60,7 +61,7 @@ fn write_number(number: &Num, out: &mut Vec<u8>) -> Result<(), Failure> {
         Num::Int(value) => write!(out, "{value}").expect("memory can be written to"),
         Num::BigInt(value) => write!(out, "{value}").expect("memory can be written to"),
         Num::Dec(text) if is_json(text) => out.extend_from_slice(text.as_bytes()),
-        // Made by an expression, for example by `tonumber`.
+        // A number in a form that JSON lacks. Only expressions create it, for example `tonumber`.
         Num::Dec(text) => write_float(text.parse().unwrap_or(f64::NAN), out)?,
         Num::Float(value) => write_float(*value, out)?,
     }
@@ -70,7 +71,8 @@ fn write_number(number: &Num, out: &mut Vec<u8>) -> Result<(), Failure> {
 fn write_float(value: f64, out: &mut Vec<u8>) -> Result<(), Failure> {
     if !value.is_finite() {
         let kind = if value.is_nan() { "not a number (NaN)" } else { "infinite" };
-        let message = format_args!("the result holds a number that is {kind}, which JSON lacks");
+        let message =
+            format_args!("the result holds a number that is {kind}, which JSON cannot represent");
         return Err(Failure::new("not_finite", message));
     }
     serde_json::to_writer(out, &value).expect("a number can be written to memory");

@@ -61,8 +61,8 @@ pub(super) fn on_failure(
     let policy = match policy {
         file::Policy::Reply => Policy::Reply,
         file::Policy::Stop => {
-            // `run/stop.rs` stops the sources. The source of the failed record must not end with an
-            // error of its own, so that the requests in flight are still answered.
+            // `run/stop.rs` stops all sources. The source of the failed record must not end with an
+            // error before that, so that the requests in flight are still answered.
             halt_at_failures(sources);
             Policy::Stop
         }
@@ -190,9 +190,9 @@ pub(super) fn delivery(
 
 /// Refuses operators whose results depend on several requests.
 ///
-/// With exactly-once delivery, an answer must depend on its own request alone. After a crash the requests
-/// are processed again in a new run, and an operator that combines requests, or remembers earlier
-/// ones, would give another result.
+/// With exactly-once delivery, an answer must depend on its own request alone. After a crash the
+/// requests are processed again in a new run, and an operator that combines requests, or remembers
+/// earlier ones, would give another result.
 fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
     const OF_SEVERAL: [&str; 9] = [
         "accumulate",

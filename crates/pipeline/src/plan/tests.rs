@@ -40,7 +40,8 @@ fn kafka(rest: &str) -> String {
     format!("[source.kafka]\nbrokers = \"a:9092\"\ntopic = \"in\"\ngroup = \"g\"\n{rest}")
 }
 
-/// Files with a mistake in a source, a sink, a model or a setting, and the names of their snapshots.
+/// Files with a mistake in a source, a sink, a model or a setting, and the names of their
+/// snapshots.
 fn wrong_files() -> Vec<(&'static str, String)> {
     vec![
         ("not_toml", "[source.stdin\n".to_owned()),

@@ -287,10 +287,8 @@ impl Wiring<'_> {
             None => Ok(order),
             Some(step) => {
                 let draft = &self.drafts[*step];
-                let problem = Problem::new(
-                    "this step takes from itself, through other steps",
-                    draft.span.clone(),
-                );
+                let problem =
+                    Problem::new("this step takes from a circle of steps", draft.span.clone());
                 Err(problem.help("close the loop with a `feedback` step, which bounds the number of values in it"))
             }
         }

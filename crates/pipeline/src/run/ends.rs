@@ -23,10 +23,10 @@ use crate::plan::{Plan, Policy, SinkEnd, SourcePlan};
 use crate::record::{Record, Until};
 use crate::registry::AttachSink;
 
-/// An open source, as it is closed when its pipeline has ended.
+/// A handle of an open source, by which the source is closed when its pipeline has ended.
 pub(super) enum OpenSource {
     Kafka(SourceHandle),
-    /// Lines cannot be read again, so closing only reports failures that no answer reported.
+    /// Lines have no position to commit, so closing only reports lines without an answer.
     Lines(Arc<Unanswered>),
     Http(HttpHandle),
     /// A source that needs no closing.
@@ -111,7 +111,8 @@ impl<S: Sink<KafkaReply>> Sink<Failed<Record>> for DeadLetters<S> {
     }
 }
 
-/// Opens a sink, so that a sink that cannot take answers fails before any source is read.
+/// Opens a sink. It is called before any source is read, so that no request is taken if its answer
+/// cannot be written.
 pub(super) async fn open_sink(
     plan: &Plan,
     sink: &SinkEnd,
@@ -119,9 +120,10 @@ pub(super) async fn open_sink(
     connected: &mut [Option<KafkaSource>],
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
-    // Lines that come from standard input or a finished file cannot be read again, so a buffered
-    // answer counts as delivered. This also lets the flow keep answers in order, because a line's
-    // receipt is done before the next line is sent.
+    // Standard input and a file that is not followed keep no position, and a restart begins with
+    // the first line. A receipt that waits for the flush would protect nothing, so a buffered
+    // answer counts as delivered. This also keeps error replies in order, because a line's receipt
+    // is done before the next line is sent.
     let from_lines = plan
         .sources
         .iter()
@@ -143,8 +145,8 @@ pub(super) async fn open_sink(
             Box::new(|answers| answers.sink(name, sink))
         }
         SinkEnd::File(path) => {
-            // A file is truncated only if a restart reads all input again. Otherwise answers are
-            // appended, because answers from before a restart are not made again.
+            // The file is truncated only if a restart reads all input again. Otherwise answers are
+            // appended, because a restarted pipeline does not repeat the answers in the file.
             let mut options = OpenOptions::new();
             options.create(true).write(true).append(!from_lines).truncate(from_lines);
             let file = options.open(path).await;
@@ -236,9 +238,9 @@ fn bytes<E>(item: Result<Event<Option<bytes::Bytes>>, E>) -> Result<Event<Record
 }
 
 impl OpenSource {
-    /// Closes the source: commits what is settled, and waits up to `patience` for what is in
-    /// flight. `None` closes it after a failure: nothing is waited for, and records left in flight
-    /// are no error.
+    /// Closes the source: waits up to `patience` for the requests in flight, and commits those that
+    /// are settled. `None` closes it after a failure: without waiting, and without an error if
+    /// requests are left in flight.
     pub(super) async fn close(self, patience: Option<Duration>) -> Result<(), RunError> {
         let orderly = patience.is_some();
         let patience = patience.unwrap_or_default();
@@ -253,7 +255,7 @@ impl OpenSource {
                 if abandoned > 0 {
                     tracing::warn!(
                         lines = abandoned,
-                        "lines were read that no step passed on or discarded"
+                        "some lines got no answer, because no step passed them on or discarded them"
                     );
                 }
                 return match unanswered.failure.get() {

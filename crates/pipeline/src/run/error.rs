@@ -55,7 +55,7 @@ pub enum RunError {
         #[source]
         failure: Failure,
     },
-    /// A request failed for good, and the pipeline's policy is to stop then.
+    /// A request failed after its retries, and the pipeline's policy is to stop.
     #[error("stopped by policy = \"stop\": the request at {origin} failed")]
     StoppedAtFailure {
         /// The source and the position of the request.
@@ -64,10 +64,10 @@ pub enum RunError {
         #[source]
         failure: Failure,
     },
-    /// Requests that were in flight when the pipeline was stopped took too long. Those from Kafka
-    /// will be read again.
+    /// Requests that were in flight when the pipeline was stopped took too long. Requests from
+    /// Kafka will be read again.
     #[error(
-        "what was in flight could not be answered within {after:?}; what came from Kafka will be read again"
+        "the requests in flight could not be answered within {after:?}; those from Kafka will be read again"
     )]
     Overdue {
         /// The shutdown timeout.
@@ -80,16 +80,14 @@ pub enum RunError {
         #[source]
         failure: Failure,
     },
-    /// Some requests were not settled at the end. Those from Kafka will be read again.
-    #[error(
-        "{count} requests were left without an answer; what came from Kafka will be read again"
-    )]
+    /// Some requests were not settled at the end. Requests from Kafka will be read again.
+    #[error("{count} requests were left without an answer; those from Kafka will be read again")]
     Unresolved {
         /// The number of requests that were not settled.
         count: usize,
     },
     /// The last offsets could not be committed. The records that they cover will be read again.
-    #[error("cannot close the Kafka source in order")]
+    #[error("cannot commit the last offsets of the Kafka source")]
     Close(#[source] forebay_kafka::Error),
 }
 

@@ -1,4 +1,5 @@
-//! `policy = "stop"`: the first failure stops the sources, and what is in flight is still answered.
+//! `policy = "stop"`: the first failure stops the sources, and the requests in flight are still
+//! answered.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::RunError;
 use crate::record::Record;
 
-/// Takes the failed requests of a pipeline.
+/// A sink for the failed requests of a pipeline. The first one stops the pipeline.
 pub(super) struct StopSink {
     /// Cancelled at the first failure, so that no source reads anything new.
     pub(super) intake: CancellationToken,
@@ -34,10 +35,10 @@ impl Sink<Failed<Record>> for StopSink {
         let failure = event.value.failure;
         let origin = event.meta.origin.clone();
         tracing::error!(%origin, %failure, "a request failed, and the policy is to stop");
-        // Fails only after the first failure, which is the one to report.
+        // `set` has no effect if an earlier failure is stored, because the first one is reported.
         let _ = self.first.0.set((origin, failure.clone()));
         self.intake.cancel();
-        // Leaves the input uncommitted if the source can read it again.
+        // Leaves a record of Kafka uncommitted, so that it is read again.
         event.receipt.fail(failure);
         Ok(())
     }

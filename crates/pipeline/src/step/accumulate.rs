@@ -1,4 +1,4 @@
-//! `accumulate`: replaces each value by the state after it.
+//! `accumulate`: keeps a state, updates it with each value, and emits the new state.
 
 use forebay_stream::Flow;
 use serde::Deserialize;

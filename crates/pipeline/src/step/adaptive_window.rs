@@ -25,8 +25,8 @@ struct Settings {
     /// The most values in one window.
     #[serde(default = "super::default_queue")]
     max_size: NonZeroUsize,
-    /// The longest time that a window's first value waits for others after the next step could take
-    /// it.
+    /// The longest time that a window's first value waits for further values after the next step
+    /// has become free.
     #[serde(default, with = "humantime_serde")]
     max_wait: Duration,
     /// The cost of a value, a number; 1 by default.
@@ -43,9 +43,11 @@ impl TryFrom<Settings> for AdaptiveWindow {
     fn try_from(settings: Settings) -> Result<Self, Self::Error> {
         match (&settings.cost, settings.max_cost) {
             (Some(_), None) => Err("`cost` has no effect without `max_cost`"),
-            (None, Some(_)) => Err("`max_cost` needs a `cost`: what one value costs"),
+            (None, Some(_)) => {
+                Err("`max_cost` needs `cost`, an expression that gives the cost of one value")
+            }
             (Some(_), _) if settings.max_tokens.is_some() => {
-                Err("`cost` and `max_tokens` exclude each other: one unit or the other")
+                Err("`cost` and `max_tokens` exclude each other: a window is limited in one unit")
             }
             (Some(_), Some(0)) => Err("`max_cost` must be 1 or more"),
             _ => Ok(Self(settings)),

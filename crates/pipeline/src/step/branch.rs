@@ -8,12 +8,12 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Branch {
-    /// The most values that one taker may be behind the others.
+    /// The most values by which one of these steps may be behind the others.
     #[serde(default = "super::default_queue")]
     pub(crate) capacity: NonZeroUsize,
 }
 
-/// Applies to every step that several others name in `from`.
+/// The default applies to any other step that several steps name in `from`.
 impl Default for Branch {
     fn default() -> Self {
         Self { capacity: super::default_queue() }

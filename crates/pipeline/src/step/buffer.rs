@@ -12,7 +12,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Buffer {
-    /// The most values that wait.
+    /// The most values in the buffer.
     size: NonZeroUsize,
     /// The handling of a value that arrives while the buffer is full.
     #[serde(default)]

@@ -1,4 +1,5 @@
-//! `collect`: gathers values until another step signals.
+//! `collect`: gathers values into a batch, which is emitted when another step emits a value as a
+//! signal.
 
 use std::num::NonZeroUsize;
 
@@ -18,7 +19,7 @@ pub(crate) struct Collect {
     /// The most values in one batch.
     #[serde(default = "super::default_window")]
     pub(crate) max_size: NonZeroUsize,
-    /// Whether a signal emits an empty batch if no value has arrived since the last one.
+    /// Whether a signal emits an empty batch if no value has arrived since the last signal.
     #[serde(default)]
     emit_empty: bool,
 }

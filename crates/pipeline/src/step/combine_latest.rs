@@ -1,5 +1,4 @@
-//! `combine_latest`: gives the newest value of each of several flows, as an array, when one
-//! changes.
+//! `combine_latest`: when a flow has a new value, emits an array of the newest values of all flows.
 
 use forebay_stream::{EmitOn, Flow};
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use crate::json::Json;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CombineLatest {
-    /// The steps in `from` whose values emit an array; all of them by default.
+    /// The names in `from` for which a new value emits an array; by default all.
     emit_on: Option<Vec<Spanned<String>>>,
 }
 
@@ -27,8 +26,8 @@ impl CombineLatest {
 
 impl Join for CombineLatest {
     fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>> {
-        // The flows that emit are combined first, then the quiet ones; afterwards the members are
-        // sorted into the order of `from`.
+        // First combines the flows in `emit_on` (`loud`), then the others (`quiet`). Finally sorts
+        // the members into the order of `from`.
         let flows = flows.into_iter().zip(from).enumerate();
         let (loud, quiet): (Vec<_>, Vec<_>) = flows.partition(|(_, (_, from))| self.emits(from));
         let positions: Vec<usize> =

@@ -1,4 +1,4 @@
-//! `filter` and `remove`: pass the values for which an expression is true, or is not.
+//! `filter` passes the values for which an expression is true; `remove` passes the others.
 
 use forebay_stream::Flow;
 use serde::Deserialize;

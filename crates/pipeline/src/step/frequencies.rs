@@ -20,7 +20,7 @@ pub(super) struct Frequencies {
 impl OnValues for Frequencies {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.frequencies(self.capacity).map(|counts| {
-            // Sorted, so that equal counts are equal lines.
+            // Sorted, so that equal counts give equal JSON texts.
             let mut counts: Vec<_> = counts.into_iter().collect();
             counts.sort_unstable();
             // A string is its own key, unless it is also the JSON text of another value: then it is

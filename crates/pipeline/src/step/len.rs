@@ -13,7 +13,6 @@ pub(super) struct Len {}
 
 impl OnBatches for Len {
     fn of_batches(&self, batches: Batches<Json>) -> Flow<Json> {
-        // A fold, so that the step is one operator.
         batches.fold(0_usize, |count, _| Ok(count + 1)).map(Json::from)
     }
 

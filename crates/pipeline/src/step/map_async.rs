@@ -17,7 +17,7 @@ use crate::json::Json;
 pub(super) struct MapAsync {
     /// Computes the new value.
     jq: Jq,
-    /// The number of values processed at once, each on a thread.
+    /// The number of values processed at once, each on its own thread.
     parallelism: NonZeroUsize,
 }
 

@@ -33,12 +33,14 @@ pub(crate) enum Call {
 struct Settings {
     model: Option<Spanned<String>>,
     jq: Option<Jq>,
-    /// The part of each value that the model gets; the whole value if it is not set.
+    /// Selects the part of each value that is passed to the model or the expression; the whole
+    /// value if it is not set.
     input: Option<Jq>,
     /// The place in each value that gets the result; if it is not set, the result replaces the
     /// value.
     output: Option<Path>,
-    /// Passes a value on although its result failed.
+    /// The fallback that is put into a value for which the model or the expression fails, so that
+    /// the value is passed on and does not fail.
     on_error: Option<Fallback>,
 }
 
@@ -54,14 +56,14 @@ impl TryFrom<Settings> for MapBatch {
             (Some(_), Some(_)) => return Err("`model` and `jq` exclude each other"),
         };
         if on_error.is_some() && output.is_none() {
-            return Err("`on_error` needs an `output`: the place that gets its value");
+            return Err("`on_error` needs `output`, the place where its `value` is put");
         }
         Ok(Self { call, enrich: Arc::new(Enrich { input, output, on_error }) })
     }
 }
 
 impl MapBatch {
-    /// The name of the model, if the function is a model.
+    /// Returns the name of the model, or `None` if the batch is passed through an expression.
     pub(crate) fn model(&self) -> Option<&Spanned<String>> {
         match &self.call {
             Call::Model(name) => Some(name),

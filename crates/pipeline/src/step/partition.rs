@@ -16,10 +16,12 @@ use crate::json::Json;
 pub(super) struct Partition {
     /// The number of values in a batch.
     size: NonZeroUsize,
-    /// The longest wait of a batch's first value. Without it a batch waits until it is full.
+    /// The longest time that a batch's first value waits for the batch to be full. Without it, a
+    /// batch waits until it is full.
     #[serde(default, with = "humantime_serde::option")]
     timeout: Option<Duration>,
-    /// The key that all values of a batch share. Without it there is one batch for all values.
+    /// Computes a value's key. All values of a batch have the same key. Without it, all values are
+    /// gathered together.
     key: Option<Jq>,
 }
 

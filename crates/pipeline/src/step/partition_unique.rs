@@ -16,7 +16,7 @@ use crate::json::Json;
 pub(super) struct PartitionUnique {
     /// The number of values in a batch.
     size: NonZeroUsize,
-    /// The key that values of a batch are distinguished by; the whole value by default.
+    /// Computes a value's key, which occurs once in a batch; by default the whole value is the key.
     key: Option<Jq>,
     /// The value that is kept if several have the same key.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! `scan`: replaces each value by a result, and carries a state along.
+//! `scan`: keeps a state, and computes the next state and a result from each value.
 
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;

@@ -15,7 +15,7 @@ pub(super) struct Slice {
     /// The position of the first value that passes, counted from 0.
     #[serde(default)]
     start: usize,
-    /// The position after the last value that may pass; without it there is no end.
+    /// The position before which the last value passes; without it there is no end.
     end: Option<usize>,
     /// The distance between two values that pass.
     #[serde(default = "super::default_one")]

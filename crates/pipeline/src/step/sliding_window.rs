@@ -14,7 +14,7 @@ use crate::json::Json;
 pub(super) struct SlidingWindow {
     /// The number of values in a window.
     size: NonZeroUsize,
-    /// The distance between the beginnings of two windows, in values.
+    /// The distance between the beginnings of consecutive windows, in values.
     #[serde(default = "super::default_one")]
     step: NonZeroUsize,
     /// Whether windows that are not full are emitted, at the beginning and at the end of the input.

@@ -59,8 +59,7 @@ impl OnValues for Starmap {
             let members = array.clone().into_members()?;
             if members.len() != arity {
                 let got = members.len();
-                let message =
-                    format_args!("the array has {got} members where `args` names {arity}");
+                let message = format_args!("the array has {got} members, but `args` names {arity}");
                 return Err(Failure::new("wrong_length", message));
             }
             jq.call(array, members)

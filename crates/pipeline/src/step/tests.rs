@@ -1,5 +1,5 @@
-//! Runs every operator of a pipeline file on lines, and compares the answers with a model of the
-//! operator.
+//! Runs every operator of a pipeline file on lines, and compares the answers with those of a few
+//! lines of Rust that do the same.
 
 use parking_lot::Mutex;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::assemble::{Counts, Taps, assemble};
 use crate::lines::lines;
 use crate::plan::Plan;
 
-/// Returns the answers of a pipeline with the steps, on a paused clock. Errors are replaced by
-/// their codes.
+/// Returns the answers of a pipeline with the given steps, on a paused clock. Errors are replaced
+/// by their codes.
 fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
     let text = format!("[source.stdin]\n{steps}\n[sink.stdout]\n");
     let plan = Plan::parse(Path::new("test.toml"), &text, &|_| None);
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn sliding_windows_overlap_and_partial_ones_can_be_left_out(values: Vec<i64>, size in 1_usize..6) {
+    fn sliding_windows_overlap_and_can_be_partial(values: Vec<i64>, size in 1_usize..6) {
         let full = lists(values.windows(size).map(<[i64]>::to_vec));
         let settings = format!("sliding_window = {{ size = {size}, partial = false }}");
         prop_assert_eq!(step(&settings, &numbers(&values)), full);
@@ -227,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn an_expression_in_map_batch_fails_single_values_alone(values in mixed(), size in 1_usize..9) {
+    fn a_value_that_fails_in_map_batch_does_not_fail_its_batch(values in mixed(), size in 1_usize..9) {
         let steps = format!("[[step]]\npartition = {size}\n[[step]]\nmap_batch = \"map(. * 2 - 1)\"\n");
         let expected: Vec<Value> = values
             .iter()
@@ -269,8 +269,8 @@ proptest! {
 
     #[test]
     fn every_value_leaves_the_loop(values in prop::collection::vec(1_i64..300, 0..30), capacity in 1_usize..9) {
-        // Counts the steps of the Collatz sequence down to 1 in a loop, and gathers the counts
-        // behind it.
+        // The loop counts the steps of a number's Collatz sequence down to 1. The window after the
+        // loop gathers the counts.
         let steps = format!("
             [[step]]
             map = \"{{start: ., at: ., steps: 0}}\"
@@ -364,7 +364,7 @@ fn unique_forgets_the_least_recently_seen_key() {
 }
 
 #[test]
-fn operators_that_only_wait_change_no_value() {
+fn operators_that_only_pass_values_on_do_not_change_them() {
     let values = numbers(&[1, 2, 3]);
     for operator in [
         "buffer = 2",
@@ -389,7 +389,7 @@ fn frequencies_count_a_string_and_a_number_with_the_same_text_separately() {
 }
 
 #[test]
-fn a_step_that_a_loop_leads_to_may_come_before_it_in_the_file() {
+fn a_step_that_takes_from_a_loop_may_come_before_the_loop_in_the_file() {
     let steps = "
         [[step]]
         from = \"over.true\"
@@ -458,7 +458,8 @@ fn collect_gathers_every_value_with_and_without_signals() {
 
 #[test]
 fn combine_latest_and_zip_latest_keep_the_order_of_from() {
-    // The order of the sides at one instant is unspecified, except for the last pair.
+    // The three flows get their values at the same instant, so the order in which they reach the
+    // step is unspecified.
     let steps = "
         [[step]]
         name = \"a\"
@@ -514,8 +515,9 @@ fn a_loop_that_multiplies_its_values_fails_those_beyond_its_capacity() {
 }
 
 #[test]
-fn no_error_is_lost_behind_a_value_that_is_answered_late() {
-    // More failures than the buffer holds, behind a value that is not answered before the end.
+fn no_error_is_lost_while_an_earlier_value_waits_for_its_answer() {
+    // The first value is not answered before the end. More failures than the buffer holds follow
+    // it.
     let mut values = vec![json!(0)];
     values.extend((0..10_000).map(|_| json!("x")));
     let seen = step("partition = { size = 2, key = \". % 1\" }", &values);

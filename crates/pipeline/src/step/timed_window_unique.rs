@@ -19,7 +19,8 @@ pub(super) struct TimedWindowUnique {
     /// The most values in one window.
     #[serde(default = "super::default_window")]
     max_size: NonZeroUsize,
-    /// The key that values of a window are distinguished by; the whole value by default.
+    /// Computes a value's key, which occurs once in a window; by default the whole value is the
+    /// key.
     key: Option<Jq>,
     /// The value that is kept if several have the same key.
     #[serde(default)]
@@ -29,10 +30,10 @@ pub(super) struct TimedWindowUnique {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WhichToKeep {
-    /// The first, at its position.
+    /// The first value, at its position.
     #[default]
     First,
-    /// The last, at the end.
+    /// The last value, at the end of the batch.
     Last,
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes what the real jq makes of the expressions below, for the tests of src/jq.rs.
+"""Runs the expressions below with the real jq, and writes its results for src/jq/differences.rs.
 
     generate.py            writes cases.jsonl beside this file
-    generate.py --check    fails if cases.jsonl is not what jq says
+    generate.py --check    fails if cases.jsonl differs from the results of jq
 
 Needs the Python package jq 1.13.0, which embeds jq 1.8.
 """
@@ -31,7 +31,7 @@ PEOPLE = [
 
 
 class Raw(str):
-    """An input as JSON text, with numbers that Python does not keep."""
+    """An input as JSON text, because Python would change its numbers."""
 
 
 # An input, and the expressions that are run on it.
@@ -629,7 +629,7 @@ def lines():
         for expression in expressions.strip("\n").split("\n"):
             case = {"jq": expression}
             try:
-                # As text, so that numbers stay as they are written.
+                # Results as text, because Python would change their numbers.
                 results = jq.compile(expression).input_text(text).text()
                 case["results"] = results.split("\n") if results else []
             except ValueError as error:
@@ -642,8 +642,8 @@ def main():
     text = "\n".join(lines()) + "\n"
     if sys.argv[1:] == ["--check"]:
         if path.read_text() != text:
-            sys.exit(f"{path} is not what jq says; run {__file__}")
-        print("cases.jsonl is what jq says")
+            sys.exit(f"{path} differs from the results of jq; run {__file__}")
+        print("cases.jsonl agrees with jq")
     else:
         path.write_text(text)
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::{BatchLoad, Shapes};
 
-/// Predicts the time of a batch as `A + B * elements + C * pairs`, fitted while it is used.
+/// Predicts how long a device takes for a batch as `A + B * elements + C * pairs`. The coefficients
+/// are fitted to the times of earlier batches.
 ///
-/// `A` is the cost of a call, `B` that of an element, and `C` that of a pair of elements of one
-/// member, as in attention. None is ever negative. The code that runs batches passes their times to
+/// `A` is the time for a call, `B` the time for an element (such as a token), and `C` the time for
+/// a pair of elements of the same member, as attention computes them. Elements and pairs include
+/// padding. No coefficient is ever negative. The code that runs batches passes their times to
 /// [`observe`](Self::observe).
 ///
 /// ```
@@ -38,7 +40,9 @@ const UNKNOWN: Coefficients = [1e-3, 1e-3, 0.0];
 
 #[derive(Debug)]
 struct Fit {
+    // The trial runs.
     seeds: Sums,
+    // The batches after them. Each new batch lowers the weight of the earlier ones.
     recent: Sums,
     coefficients: Coefficients,
 }
@@ -57,14 +61,15 @@ impl CostModel {
         &self.shapes
     }
 
-    /// Learns from a trial run, which is never forgotten, because later batches may be all alike
-    /// and say nothing about others.
+    /// Learns from a trial run. Trial runs are never forgotten, because later batches may all have
+    /// the same shape and say nothing about other shapes.
     pub fn seed(&self, load: BatchLoad, took: Duration) {
         self.learn(load, took, |fit, row, seconds| fit.seeds.add(row, seconds));
     }
 
     /// Learns from a batch. Only the last few hundred batches count.
     pub fn observe(&self, load: BatchLoad, took: Duration) {
+        // The weight that earlier batches keep when a batch is added.
         const MEMORY: f64 = 0.99;
         self.learn(load, took, |fit, row, seconds| {
             fit.recent.scale(MEMORY);
@@ -74,6 +79,7 @@ impl CostModel {
 
     fn learn(&self, load: BatchLoad, took: Duration, add: impl FnOnce(&mut Fit, [f64; 3], f64)) {
         const SHORTEST: f64 = 1e-6;
+        // The weight of a trial run once other batches have been observed.
         const SHARE_OF_SEEDS: f64 = 0.1;
         let row = self.row(load);
         let mut fit = self.fit.lock();
@@ -93,7 +99,7 @@ impl CostModel {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// Returns a copy of the current fit, for many predictions at once.
+    /// Returns a copy of the current fit, so that many predictions take the lock only once.
     pub(super) fn prices(&self) -> Prices<'_> {
         let fit = self.fit.lock();
         Prices { shapes: &self.shapes, coefficients: fit.coefficients }
@@ -125,9 +131,9 @@ fn dot(left: [f64; 3], right: [f64; 3]) -> f64 {
     left.into_iter().zip(right).map(|(left, right)| left * right).sum()
 }
 
-/// The normal equations of a least-squares fit of relative errors. A batch that took ten times as
-/// long as expected, for example because of another process, counts no more than one that took a
-/// tenth.
+/// The normal equations of a least-squares fit. An error is divided by the time that the batch
+/// took. If a batch took much longer than predicted, for example because of another process, its
+/// error is therefore less than 1 and changes the fit only a little.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     matrix: [[f64; 3]; 3],
@@ -169,8 +175,8 @@ impl Sums {
         self.weight = self.weight * by + other.weight;
     }
 
-    /// Returns the coefficients with the least error, none of them negative: the best of all fits
-    /// in which some coefficients are left out.
+    /// Returns the coefficients with the least error of which none is negative: the best of the
+    /// fits with each choice of coefficients, in which the others are 0.
     fn solve(&self) -> Coefficients {
         let candidates = (1_u8..8).filter_map(|used| {
             let found = self.solve_with([0, 1, 2].map(|index| used & (1 << index) != 0))?;
@@ -180,8 +186,8 @@ impl Sums {
         best.map_or(UNKNOWN, |(_, coefficients)| coefficients)
     }
 
-    /// Fits the coefficients in `used` by Gaussian elimination; `None` if one of them would be
-    /// negative.
+    /// Fits the coefficients for which `used` is true by Gaussian elimination, and sets the others
+    /// to 0; `None` if one would be negative.
     fn solve_with(&self, used: [bool; 3]) -> Option<Coefficients> {
         // Keeps the equations solvable if the data does not distinguish two coefficients.
         const RIDGE: f64 = 1e-9;
@@ -274,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_a_device_that_has_become_slower() {
+    fn predictions_follow_a_device_that_has_become_slower() {
         let costs = CostModel::new(Shapes::padded());
         for factor in [1, 3] {
             for n in 0..1000 {

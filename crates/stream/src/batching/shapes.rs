@@ -2,36 +2,40 @@
 
 use super::BatchLoad;
 
-/// The rectangles of `size` x `length` that a device is given.
+/// The rectangles that a device is given: `size` members of a batch, each padded to `length`
+/// elements.
 ///
-/// A device that takes rectangles pads every member of a batch to the longest. A device that
-/// compiles and tunes its kernels for every new rectangle should be given few different ones: sizes
-/// and lengths are rounded up to the rungs of two ladders.
+/// A device that takes rectangles needs every member of a batch padded to the length of the
+/// longest. A device that also compiles and tunes its kernels for every new rectangle should be
+/// given few different ones. For it, sizes and lengths are rounded up to the values of two fixed
+/// lists: the rungs of two ladders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
     pads: bool,
-    // The rungs of both ladders, ascending. A ladder without rungs rounds nothing, and neither does
-    // any beyond its last rung. Each length has the largest size that fits with it.
+    // The rungs of both ladders, ascending. A value above the last rung is not rounded; a ladder
+    // without rungs rounds nothing. Each length stands together with the largest size that a
+    // rectangle of that length may have.
     sizes: Vec<u64>,
     lengths: Vec<(u64, u64)>,
 }
 
 impl Shapes {
-    /// Shapes of a device that takes members of different lengths without padding.
+    /// Returns the shapes of a device that takes members of different lengths without padding.
     #[must_use]
     pub fn ragged() -> Self {
         Self { pads: false, sizes: Vec::new(), lengths: Vec::new() }
     }
 
-    /// Shapes of a device that pads to the longest member: rectangles as small as the batch allows.
+    /// Returns the shapes of a device that pads to the longest member: each batch has the smallest
+    /// rectangle that contains it.
     #[must_use]
     pub fn padded() -> Self {
         Self { pads: true, ..Self::ragged() }
     }
 
-    /// Shapes whose sides are rounded up to the next of `sizes` and of `lengths`, limited to those
-    /// that `fits` accepts; a single member may have any. `fits` must not accept a rectangle with a
-    /// longer side than one that it refuses.
+    /// Returns shapes that are rounded up: the size to the next of `sizes`, the length to the next
+    /// of `lengths`. `fits` says whether the device can take a rectangle `[size, length]`; a single
+    /// member is not checked. If `fits` refuses a rectangle, it must refuse all that are larger.
     #[must_use]
     pub fn ladder(
         mut sizes: Vec<u64>,
@@ -47,7 +51,7 @@ impl Shapes {
         Self { pads: true, lengths: lengths.collect(), sizes }
     }
 
-    /// Whether members are padded, so that members of different lengths cost more together.
+    /// Whether members are padded. If so, every member of a batch costs as much as the longest one.
     #[must_use]
     pub fn pads(&self) -> bool {
         self.pads
@@ -94,7 +98,8 @@ impl Shapes {
         size.saturating_mul(length).saturating_mul(length)
     }
 
-    /// Returns every rectangle that can occur, smallest first; none if nothing is rounded.
+    /// Returns every rectangle that fits and whose sides are rungs, the smallest first; none if
+    /// there are no ladders.
     #[must_use]
     pub fn all(&self) -> Vec<[u64; 2]> {
         let lengths = self.lengths.iter().flat_map(|&(length, most)| {
@@ -125,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_ladder_admits_a_batch_if_its_shape_is_one_of_all_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
+        fn a_ladder_admits_exactly_the_batches_whose_shape_is_one_of_all_shapes(lengths in prop::collection::vec(1_u64..300, 1..9)) {
             let fits = |[size, length]: [u64; 2]| size * length <= 1024;
             let shapes = Shapes::ladder(vec![1, 2, 4, 8], vec![16, 64, 300], fits);
             let load: BatchLoad = lengths.iter().copied().collect();

@@ -18,16 +18,16 @@ pub fn split(
     max_elements: u64,
     costs: &CostModel,
 ) -> Vec<Range<usize>> {
-    // Seconds that are added for each batch, so that of two divisions with the same cost the one
-    // with fewer batches wins. If the number of batches is the same, the first batches are the
-    // larger ones.
+    // Seconds that are added for each batch, so that the one with fewer batches wins if two
+    // divisions have the same cost. If they have the same number of batches as well, the one with
+    // the smaller last batch wins, because the loop below tries it first.
     const FEWER: f64 = 1e-6;
     let prices = costs.prices();
     if !prices.shapes.pads() {
         return fill(lengths, max_size, max_elements, &prices);
     }
-    // At each index, the cost of the cheapest division of that many members, and the size of its
-    // last batch.
+    // `best[n]` holds the cost of the cheapest division of the first `n` members, and the size of
+    // its last batch.
     let mut best: Vec<(f64, usize)> = vec![(0.0, 0)];
     for end in 1..=lengths.len() {
         let mut load = BatchLoad::default();
@@ -60,7 +60,8 @@ pub(super) fn fits(load: BatchLoad, max_elements: u64, prices: &Prices<'_>) -> b
     prices.shapes.elements(load) <= max_elements && prices.shapes.admits(load)
 }
 
-/// Fills one batch after the other. Without padding, the fewest batches are the cheapest.
+/// Fills one batch after the other up to the limits. Without padding, the division with the fewest
+/// batches is the cheapest.
 fn fill(
     lengths: &[u64],
     max_size: usize,
@@ -93,7 +94,7 @@ mod tests {
     use super::super::{BatchLoad, CostModel, Shapes};
     use super::split;
 
-    /// A call costs 3 ms, an element 2 us.
+    /// Returns costs of 3 ms for a call and 2 us for an element.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for size in [1, 4, 16, 64] {

@@ -72,7 +72,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Replaces the state and never changes it in place, so that a failed step leaves it unchanged.
+/// Emits the results of `f`. `f` returns a new state and does not change the old one, so that a
+/// failed step leaves the state unchanged.
 fn steps<T: Send + 'static, S: Send + 'static, U: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
     name: Arc<str>,

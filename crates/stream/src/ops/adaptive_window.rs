@@ -19,8 +19,8 @@ use crate::{Batches, Event, Failure, Flow, NodeKind};
 pub struct AdaptiveWindow {
     /// The maximum number of events in a batch.
     pub max_size: NonZeroUsize,
-    /// The longest time that a batch waits for more events, from when its first event was taken.
-    /// With zero, a batch has the events that are ready.
+    /// The longest time that a batch waits for more events, from when its first event was taken. If
+    /// it is zero, a batch has only the events that are ready.
     pub max_wait: Duration,
     /// The maximum cost of a batch's events together, in the unit of the cost function (tokens,
     /// bytes); [`u64::MAX`] for no such limit.
@@ -28,19 +28,19 @@ pub struct AdaptiveWindow {
 }
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers the events that are ready when downstream asks: single events while it is idle,
-    /// larger batches the busier it is. This is the window for inference. To gather at a fixed
-    /// interval instead, see [`timed_window`](Flow::timed_window); to fill batches up,
+    /// Gathers the events that are ready when downstream asks: single events while downstream is
+    /// idle, and larger batches the busier it is. This is the window for inference. To gather at a
+    /// fixed interval instead, see [`timed_window`](Flow::timed_window); to fill batches up,
     /// [`partition`](Flow::partition).
     ///
     /// - **Emits**, when downstream asks, the events that upstream has ready, up to the limits. If
     ///   `max_wait` is not zero, it gathers until that time has passed since the first event (a
-    ///   later event does not extend it) or a limit is reached. A batch is never empty. The event
-    ///   that would exceed `max_cost` starts the next batch, and an event that exceeds it by itself
-    ///   goes alone.
-    /// - **Backpressures** when downstream does, and takes no events then, so that those that come
-    ///   meanwhile gather upstream: put a [`buffer`](Flow::buffer) before it if upstream keeps
-    ///   nothing ready by itself. Holds at most `max_size` events.
+    ///   later event does not extend it) or a limit is reached. A batch is never empty. An event
+    ///   with which the batch would exceed `max_cost` starts the next batch. An event whose cost
+    ///   alone exceeds `max_cost` is a batch by itself.
+    /// - **Backpressures** when downstream does. Events then gather upstream: put a
+    ///   [`buffer`](Flow::buffer) before this operator if upstream keeps no events ready by itself.
+    ///   Holds at most `max_size` events.
     /// - **Completes** when upstream completes, after the events it holds.
     ///
     /// ```
@@ -122,7 +122,7 @@ impl<T, F> Unpin for Gathering<T, F> {}
 
 impl<T, F: FnMut(&T) -> Result<u64, Failure>> Gathering<T, F> {
     /// Takes the events that upstream has ready. Ready when the window is closed, with the event
-    /// that did not fit if there is one.
+    /// that did not fit and its cost, if there is such an event.
     fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event<T>, u64)>> {
         while !self.is_full() {
             let Some(event) = ready!(self.upstream.poll_next_unpin(cx)) else { break };
@@ -195,7 +195,8 @@ mod tests {
         AdaptiveWindow { max_size: size(max_size), max_wait, max_cost }
     }
 
-    /// Returns the batches of numbers that come at these milliseconds, and when each batch left.
+    /// Sends a number at each of the milliseconds in `at`. Returns the batches, each with the
+    /// millisecond at which it left.
     async fn batches(
         at: &[u64],
         limits: AdaptiveWindow,
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_costs_too_much_closes_the_batch_and_waits_from_when_it_came() {
+    async fn the_wait_of_an_event_that_did_not_fit_runs_from_when_it_came() {
         let seen = batches(&[0, 50, 900], limits(9, 100, 5), |_| 3).await;
         assert_eq!(seen, [(vec![0], 50), (vec![50], 150), (vec![900], 900)]);
     }
@@ -297,7 +298,8 @@ mod tests {
             gaps in prop::collection::vec(1_u64..30, 0..40),
             max_size in 1_usize..6, max_cost in 1_u64..20, wait in prop_oneof![Just(0), (0_u64..50).prop_map(|n| 2 * n + 1)],
         ) {
-            // Events at even times and waits of odd length, so that none coincide.
+            // Events come at even times and a wait has an odd length or none, so that no event
+            // comes at the end of a wait.
             let at: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now) }).collect();
             let cost = |at: &u64| at % 7;
             let mut expected = Vec::new();

@@ -22,7 +22,8 @@ use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind};
 /// that it does not wait for ever behind events with deadlines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The maximum number of events among which a batch is chosen, unless a batch may be larger.
+/// The maximum number of events among which a batch is chosen. If `max_size` is larger, it takes
+/// the place of this limit.
 const LOOKAHEAD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
 impl<T: Send + 'static> Flow<T> {
@@ -30,25 +31,26 @@ impl<T: Send + 'static> Flow<T> {
     /// downstream can take it. This is the window for a model whose device pads its batches; to
     /// take events in the order in which they came, see [`adaptive_window`](Flow::adaptive_window).
     ///
-    /// `costs` predicts how long the device takes for a batch, whose elements are counted by
-    /// `length`. `limits.max_cost` is the maximum number of elements, including padding. `deadline`
-    /// returns the time until which an event is of use, or the failure of an event that is of no
-    /// use.
+    /// `length` returns the number of elements of a value. `costs` predicts how long the device
+    /// takes for a batch. `limits.max_cost` is the maximum number of elements in a batch, including
+    /// padding. `deadline` returns the time until which an event is useful, if there is one, or a
+    /// failure if the event is already useless.
     ///
     /// - **Emits** a batch as soon as downstream asks. The waiting events are divided into the
     ///   batches that take the device the least time in total, and the batch with the most urgent
-    ///   event is emitted: the one with the earliest deadline. An event without a deadline is as
-    ///   urgent as if it had a deadline one second after it came. If nothing is padded, the batch
-    ///   has the most urgent events, up to the limits. A `max_wait` that is not zero runs from when
-    ///   the oldest event came, whether or not downstream was busy, and is cut short if a deadline
-    ///   would be missed.
-    /// - **Backpressures** when there are 1024 events (or `max_size`, if that is more) to choose
-    ///   from and as many more wait. A separate task takes them from upstream while downstream is
-    ///   busy.
+    ///   event is emitted. The most urgent event is the one with the earliest deadline. An event
+    ///   without a deadline is as urgent as if it had a deadline one second after it came. If
+    ///   nothing is padded, the batch has the most urgent events, up to the limits. If `max_wait`
+    ///   is not zero, the operator waits for more events until that time has passed since the
+    ///   oldest event came (also if downstream was busy meanwhile). It waits for less time if a
+    ///   deadline would otherwise be missed.
+    /// - **Backpressures** when 1024 events (or `max_size`, if that is more) can be chosen from and
+    ///   as many more wait in a queue. A separate task takes events from upstream into the queue
+    ///   while downstream is busy.
     /// - **Completes** when upstream completes, after the events it holds.
-    /// - **On failure** of `deadline`, before an event is taken or when its deadline has passed,
-    ///   that event's receipt fails, with this stage's name; other events are not affected. A panic
-    ///   upstream ends the flow, after the events it holds.
+    /// - **On failure** of `deadline`, that event's receipt fails, with this stage's name; other
+    ///   events are not affected. `deadline` is called when an event comes, and again when its
+    ///   deadline has passed. A panic upstream ends the flow, after the events it holds.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -73,7 +75,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     pub fn adaptive_window_by_length(
         self,
         limits: AdaptiveWindow,
@@ -118,7 +120,7 @@ async fn carry<T>(mut events: BoxStream<'static, Event<T>>, queue: Arc<Queue<Arr
     loop {
         queue.room().await;
         let Some(event) = events.next().await else { break };
-        // There is room, and no other task adds events.
+        // `try_push` succeeds: there is room, and no other task adds events.
         drop(queue.try_push((Instant::now(), event)));
         // An upstream that is always ready must not keep downstream from running.
         tokio::task::consume_budget().await;
@@ -160,9 +162,9 @@ where
     L: Fn(&T) -> u64,
     D: Fn(&Meta) -> Result<Option<Instant>, Failure>,
 {
-    /// Returns the next batch; `None` once there are no more. While no event waits, it waits for
-    /// one. Otherwise it dispatches a batch if upstream has ended or the batch need not gather any
-    /// longer, and waits for the next event or the end of the gathering if not.
+    /// Returns the next batch; `None` once there are no more. Waits while there is no event.
+    /// Dispatches a batch when upstream has ended or the time to gather events is over. Until then,
+    /// waits for the next event or the end of that time.
     async fn next(&mut self) -> Option<Vec<Event<T>>> {
         loop {
             self.take_arrivals();
@@ -226,8 +228,8 @@ where
             if one.deadline.is_none_or(|deadline| now < deadline) {
                 return false;
             }
-            // `deadline` decides by its own clock, such as the wall clock, whether the deadline has
-            // passed.
+            // `deadline` is asked again, because it may use another clock, such as the wall clock,
+            // by which the deadline has not passed.
             match (self.deadline)(&one.event.meta) {
                 Ok(deadline) => {
                     one.deadline = deadline;
@@ -245,8 +247,8 @@ where
         }
     }
 
-    /// Returns until when a batch may gather events although downstream could take it, and the
-    /// reason why no longer.
+    /// Returns the time until which more events are gathered before a batch is dispatched, and the
+    /// reason why the batch is dispatched then.
     fn wait_until(&self) -> (Instant, Reason) {
         let now = Instant::now();
         let AdaptiveWindow { max_wait, max_size, max_cost } = self.limits;
@@ -262,7 +264,7 @@ where
         }
         let patient = (later(oldest.came, max_wait), Reason::Wait);
         let deadline = self.waiting.iter().filter_map(|one| one.deadline).min();
-        // Timers fire up to a millisecond late.
+        // A millisecond is added, because timers fire up to a millisecond late.
         let takes = self.costs.predict(load).saturating_add(Duration::from_millis(1));
         let in_time = |deadline: Instant| deadline.checked_sub(takes);
         let in_time = deadline.map(|deadline| (in_time(deadline).unwrap_or(now), Reason::Deadline));

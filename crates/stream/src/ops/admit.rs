@@ -8,8 +8,8 @@ use futures::stream::StreamExt as _;
 use crate::{Batches, Event, Failure, Flow, Meta, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets events pass if `check` accepts their metadata: a key, a header, a time. To judge by the
-    /// value, see [`try_filter`](Flow::try_filter).
+    /// Lets an event pass if `check` accepts its metadata, such as a key, a header or a time. To
+    /// judge by the value, see [`try_filter`](Flow::try_filter).
     ///
     /// - **Emits** the events that pass, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -41,8 +41,8 @@ impl<T: Send + 'static> Flow<T> {
 }
 
 impl<T: Send + 'static> Batches<T> {
-    /// Lets the members of each batch pass if `check` accepts their metadata at the moment at which
-    /// downstream takes the batch.
+    /// Lets a member of a batch pass if `check` accepts its metadata. `check` is called when
+    /// downstream takes the batch, so it can reject members that have become too old.
     ///
     /// - **Emits** the batches with the members that pass, in order. A batch of which no member
     ///   passes is not emitted.

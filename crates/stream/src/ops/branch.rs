@@ -21,7 +21,7 @@ impl<T: Send + 'static> Flow<T> {
     ///   done when it is done in all branches.
     /// - **Backpressures** when a branch is `capacity` events behind; holds at most that many for
     ///   each branch, and one more. All branches must therefore be run at the same time. If a
-    ///   branch is dropped, its inputs stay unresolved, and the others go on.
+    ///   branch is dropped, the inputs of its events are abandoned, and the other branches go on.
     /// - **Completes** when upstream completes.
     /// - **On failure** as in [`buffer`](Flow::buffer), because upstream runs in a separate task.
     ///
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     #[must_use = "a flow does nothing until it ends in a sink that is run"]
     pub fn branch<const N: usize>(self, capacity: NonZeroUsize) -> [Self; N]
     where
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     #[must_use = "a flow does nothing until it ends in a sink that is run"]
     pub fn branches(self, count: NonZeroUsize, capacity: NonZeroUsize) -> Vec<Self>
     where
@@ -93,7 +93,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     pub fn split(
         self,
         first: impl FnMut(&T) -> bool + Send + 'static,
@@ -102,15 +102,15 @@ impl<T: Send + 'static> Flow<T> {
         self.try_split(infallible(first), capacity)
     }
 
-    /// Sends each event to one of two flows as [`split`](Flow::split) does, by a function that can
-    /// fail.
+    /// Sends each event to one of two flows as [`split`](Flow::split) does, with a function that
+    /// can fail.
     ///
     /// - **On failure** of `first` that event's receipt fails, with this stage's name; other events
     ///   are not affected.
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     pub fn try_split(
         self,
         mut first: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
@@ -126,7 +126,8 @@ impl<T: Send + 'static> Flow<T> {
                         continue;
                     }
                 };
-                // An event for a flow that was dropped stays unresolved.
+                // If the event's flow was dropped, the event is dropped unresolved, and its input
+                // is abandoned.
                 drop(sender.send(event).await);
             }
         };
@@ -138,8 +139,8 @@ impl<T: Send + 'static> Flow<T> {
 
 type Senders<T> = Arc<[mpsc::Sender<Event<T>>]>;
 
-/// Sends a copy of each event to every branch. A branch gets it as soon as it has room, however
-/// full the others are.
+/// Sends a copy of each event to every branch. A branch gets its copy as soon as it has room, even
+/// if other branches are full.
 async fn copy<T: Clone + Send + 'static>(
     mut events: BoxStream<'static, Event<T>>,
     senders: Senders<T>,
@@ -149,7 +150,7 @@ async fn copy<T: Clone + Send + 'static>(
         let mut copies: Vec<_> =
             senders.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
         copies.push(event);
-        // A copy for a branch that was dropped stays unresolved.
+        // A copy for a branch that was dropped is dropped unresolved, and its input is abandoned.
         drop(join_all(senders.iter().zip(copies).map(|(sender, copy)| sender.send(copy))).await);
     }
 }
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_returns_a_panic_upstream() {
+    async fn a_run_returns_a_panic_that_happened_upstream_of_the_branches() {
         let (flow, _outcomes) = Tracked::flow(0..3);
         let [left, right] = flow.inspect(|number| assert!(*number < 2)).branch(size(9));
         let both = left.union(right).collect().await;
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_task_ends_with_the_last_branch() {
+    async fn the_task_ends_when_all_branches_are_dropped() {
         let (flow, outcomes) = Tracked::flow(0..100);
         let [left, right] = flow.branch(size(2));
         let mut left = left.0.stream;

@@ -1,4 +1,5 @@
-//! `breaker`: ends the flow when too many inputs fail, before all of them are answered.
+//! `breaker`: ends the flow when too many inputs fail, so that the rest of them are not answered
+//! with errors.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -13,13 +14,13 @@ use crate::{Event, Flow, NodeKind, Outcome, PipelineError, Receipt, Settle};
 /// The conditions under which [`Flow::breaker`] trips.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Breaker {
-    /// The share of failures among the last inputs at which it trips.
+    /// The share of failures among the last `of` inputs at which the breaker trips.
     pub ratio: Ratio,
-    /// The number of last inputs that `ratio` refers to; it is not checked before there are that
-    /// many.
+    /// The number of inputs, the most recent ones, that `ratio` refers to. `ratio` is not checked
+    /// before that many inputs have an outcome.
     pub of: NonZeroUsize,
-    /// The number of consecutive failures at which it trips, however many inputs there have been;
-    /// `None` for no such limit.
+    /// The number of consecutive failures at which the breaker trips; `None` for no such limit. It
+    /// is checked from the first input on.
     pub run: Option<NonZeroUsize>,
 }
 
@@ -28,7 +29,7 @@ pub struct Breaker {
 pub struct Ratio(f64);
 
 impl Ratio {
-    /// Returns `None` if `ratio` is not more than 0 and at most 1.
+    /// Creates a ratio; `None` unless `ratio` is more than 0 and at most 1.
     #[must_use]
     pub fn new(ratio: f64) -> Option<Self> {
         (ratio > 0.0 && ratio <= 1.0).then_some(Self(ratio))
@@ -102,6 +103,7 @@ struct Seen {
     last: VecDeque<bool>,
     // The number of failures in `last`.
     failed: usize,
+    // The number of failures since the last input that did not fail.
     run: usize,
     tripped: bool,
 }
@@ -116,7 +118,7 @@ impl Seen {
         self.run = if failed { self.run + 1 } else { 0 };
     }
 
-    /// Returns the numbers of the condition that is met, if one is.
+    /// Returns how many inputs failed, and of how many, if that is a reason to trip.
     fn excess(&self, breaker: &Breaker) -> Option<Excess> {
         let of = breaker.of.get();
         #[expect(clippy::cast_precision_loss, reason = "2^52 inputs do not fit in memory")]
@@ -129,6 +131,7 @@ impl Seen {
     }
 }
 
+/// `failed` of the last `of` inputs failed, which makes the breaker trip.
 struct Excess {
     failed: usize,
     of: usize,
@@ -203,7 +206,8 @@ mod tests {
         if good { Ok(good) } else { Err(Failure::new("bad", "it is")) }
     }
 
-    /// Returns after how many outcomes the breaker trips, if it does.
+    /// Returns the number of outcomes after which the breaker has to trip; `None` if it must not
+    /// trip.
     fn trips_at(inputs: &[bool], percent: usize, of: usize, run: Option<usize>) -> Option<usize> {
         let mut last = VecDeque::new();
         let failures =
@@ -234,7 +238,7 @@ mod tests {
                 false if Some(index + 1) == trips_at => "abandoned",
                 false => "bad",
             });
-            // No input is read after that.
+            // No input is read after the breaker has tripped.
             prop_assert_eq!(outcomes.codes(), codes.take(trips_at.unwrap_or(usize::MAX)).collect::<Vec<_>>());
         }
     }

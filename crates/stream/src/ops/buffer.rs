@@ -50,13 +50,13 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     pub fn buffer(self, capacity: NonZeroUsize, overflow: Overflow) -> Self {
         self.buffered("buffer", capacity, overflow)
     }
 
     /// Keeps the newest event only: a slow consumer gets the event that is newest when it asks, and
-    /// always the last one. To keep more than one, see [`buffer`](Flow::buffer).
+    /// in the end always the last event. To keep more than one, see [`buffer`](Flow::buffer).
     ///
     /// - **Emits** the newest event that has not been emitted.
     /// - **Backpressures** never, because upstream runs in a separate task; holds at most one
@@ -77,7 +77,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// When the flow is run outside of a tokio runtime.
     pub fn latest(self) -> Self {
         self.buffered("latest", NonZeroUsize::MIN, Overflow::DropOldest)
     }
@@ -103,7 +103,8 @@ impl<T: Send + 'static> Flow<T> {
             let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
             stream::unfold((queue, pump), |(queue, pump)| async move {
                 pump.start();
-                // If upstream keeps up, downstream must not keep other tasks from running either.
+                // If the queue always has an event, downstream must not keep other tasks from
+                // running.
                 tokio::task::consume_budget().await;
                 Some((queue.pop().await?, (queue, pump)))
             })
@@ -112,8 +113,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Adds an event, and resolves the receipt of an event that is discarded. This runs outside of the
-/// queue's lock, because it settles other receipts.
+/// Adds an event, and resolves the receipt of an event that is discarded. The receipt is resolved
+/// outside of the queue's lock, because that can settle other receipts.
 fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
     let discarded = match overflow {
         Overflow::DropOldest => queue.force_push(event),
@@ -147,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_burst_ahead_of_a_slow_consumer_agrees_with_a_list(
+        fn a_full_buffer_keeps_the_events_of_a_burst_that_its_mode_says(
             count in 0_usize..30, capacity in 1_usize..8, mode in 0_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(0..count);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_run_returns_a_panic_upstream() {
+    async fn the_run_returns_a_panic_that_happened_upstream_of_the_buffer() {
         let (flow, outcomes) = Tracked::flow(0..9);
         let flow = flow.map(|number| {
             assert!(number < 2, "number {number} is too much");

@@ -1,4 +1,4 @@
-//! `catch`: makes the failures of everything downstream a second flow.
+//! `catch`: sends the failures of everything downstream to a second flow.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,19 +23,20 @@ pub struct Failed<T> {
 pub enum Release {
     /// As soon as it is known.
     AtOnce,
-    /// When every input before it is resolved, so that its answer comes in input order. If one
-    /// input stays unresolved for so long that more failures than the capacity wait behind it, they
-    /// leave before it.
+    /// When all earlier inputs are resolved, so that answers come in input order. If more failures
+    /// than the capacity wait behind an input that stays unresolved, they leave before that input
+    /// is resolved.
     InOrder,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flow<T> {
-    /// Splits the flow in two: all events, and the failures of those that fail anywhere downstream.
+    /// Splits the flow in two: the first flow has all events, the second has the failures of those
+    /// events that fail anywhere downstream of the first.
     ///
     /// The receipt of a failed event goes to the second flow unresolved: the input is done when its
     /// failure has been handled (by an error reply or a dead letter). Afterwards,
-    /// [`rejoin`](Flow::rejoin) merges both flows. Each input is so answered once, by a result or
-    /// by its failure.
+    /// [`rejoin`](Flow::rejoin) merges both flows. In this way, each input is answered once, by a
+    /// result or by its failure.
     ///
     /// - **Emits** every event; in the second flow one [`Failed`] for each event that failed.
     /// - **Backpressures** when downstream does, and while `capacity` failures wait to be taken
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failures_end_when_the_flow_ends_before_its_input() {
+    fn the_second_flow_ends_when_slice_ends_the_first_flow_before_its_input() {
         let (flow, failures) = Flow::from_iter(0..).catch(size(9), Release::InOrder);
         let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
         let some = flow.slice(0, Some(4), size(1)).try_map(odd).map(|value| value.to_string());

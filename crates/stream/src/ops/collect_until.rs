@@ -10,14 +10,16 @@ use tokio::task::coop;
 use crate::{Batches, Empty, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Gathers events until one comes in `flush`. To collect the whole input at its end, see
-    /// [`collect`](Flow::collect); to flush by time, [`timed_window`](Flow::timed_window).
+    /// Gathers events until an event comes in the flow `flush`. To collect the whole input at its
+    /// end, see [`collect`](Flow::collect); to flush by time, [`timed_window`](Flow::timed_window).
     ///
-    /// - **Emits** the events it has at each event of `flush`, and when it has `max_size` events.
+    /// - **Emits** the gathered events at each event of `flush`, and when there are `max_size` of
+    ///   them. If there are none, an event of `flush` emits an empty batch only with
+    ///   [`Empty::Emit`].
     /// - **Backpressures** both when downstream does; holds at most `max_size` events.
     /// - **Completes** when upstream completes, after the events it holds. When `flush` completes
     ///   first, upstream is still gathered to its end.
-    /// - An event of `flush` is done as soon as it was taken into account.
+    /// - An event of `flush` is done as soon as this operator has taken it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -81,14 +83,14 @@ impl<T, S> CollectUntil<T, S> {
         Poll::Ready(Some(std::mem::take(&mut self.window)))
     }
 
-    /// Whether a batch is due because of a flush.
+    /// Takes an event of `flush` if one is ready. Returns whether a batch is due because of it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(Some(flush)) = self.flush.poll_next_unpin(cx) else { return false };
         flush.receipt.done();
         let due = !self.window.is_empty() || self.empty == Empty::Emit;
         if !due {
-            // The next flush is polled in another turn, because a flush that is always ready must
-            // not spin here.
+            // The next event of `flush` is taken in another poll, because a `flush` that is always
+            // ready must not keep this task from yielding.
             cx.waker().wake_by_ref();
         }
         due
@@ -101,7 +103,9 @@ impl<T, S> Stream for CollectUntil<T, S> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.just_full {
-            // If upstream has used up the task's budget, the flush would only seem not to be ready.
+            // If upstream has used up the budget that tokio gives a task before it has to yield,
+            // `flush` is pending although it has an event. The operator therefore waits for new
+            // budget first.
             drop(ready!(coop::poll_proceed(cx)));
             this.just_full = false;
             if this.poll_flush(cx) {
@@ -164,12 +168,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batches_lose_nothing_reorder_nothing_and_agree_with_a_list(
+        fn batches_agree_with_a_list_that_is_cut_at_each_flush_and_at_the_maximum_size(
             gaps in prop::collection::vec(1_u64..20, 0..40),
             flush_gaps in prop::collection::vec(1_u64..30, 0..20),
             max_size in 1_usize..8,
         ) {
-            // Events at even and flushes at odd times, so that none coincide.
+            // Events come at even times and flushes at odd times, so that no two come at the same
+            // time.
             let times = |gaps: Vec<u64>, offset| -> Vec<u64> {
                 gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now + offset) }).collect()
             };

@@ -13,8 +13,8 @@ use crate::clock::{later, poll_until};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets every event pass `wait` after it came, the first one too. To space events out instead,
-    /// see [`rate_limit`](Flow::rate_limit).
+    /// Lets every event pass after a delay of `wait`, also the first one. To space events out
+    /// instead, see [`rate_limit`](Flow::rate_limit).
     ///
     /// - **Emits** each event `wait` after it was taken from upstream, unchanged and in order.
     /// - **Backpressures** when downstream does, and while `capacity` events wait; holds at most
@@ -96,7 +96,8 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(50);
 
-    /// Returns the milliseconds at which each event came and left, and the outcomes.
+    /// Sends an event at each of the milliseconds in `at`. Returns the milliseconds at which each
+    /// event came and left, and the outcomes.
     async fn delayed(at: Vec<u64>, capacity: usize) -> (Vec<(u64, u64)>, Vec<Outcome>) {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(stream::iter(at).then(move |at| async move {

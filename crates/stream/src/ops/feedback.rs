@@ -16,23 +16,25 @@ use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Opens a loop: the returned flow has this flow's events and those that [`Feedback::connect`]
-    /// sends back to it. For a retry, send back the failures of [`catch`](Flow::catch).
+    /// sends back to it. To retry failed events, send back the failures of [`catch`](Flow::catch).
+    ///
+    /// An event is inside the loop from when the returned flow emits it until its receipt is
+    /// resolved, or until it passes an exit that [`Feedback::connect`] or [`Feedback::leave`] made.
+    /// If an operator inside makes several events of one, each of them counts. Exception: if a
+    /// `catch` is inside the loop, an event that has passed it counts as inside until its receipt
+    /// is resolved, even after it has left through an exit, because its failure may come back.
     ///
     /// - **Emits** this flow's events and those that have come back, unchanged. Events that have
     ///   come back go first.
-    /// - **Backpressures** when downstream does, and while `capacity` events are inside the loop:
-    ///   from here until they are resolved, or pass an exit that [`Feedback::connect`] or
-    ///   [`Feedback::leave`] made. If an operator inside makes several events of one, each of them
-    ///   counts. An event that comes back never waits for room, because a loop that multiplies its
-    ///   events would then stand still; up to `capacity` of these events are queued.
+    /// - **Backpressures** when downstream does, and while `capacity` events are inside the loop.
+    ///   An event that comes back never waits for room: if it did, a loop that multiplies its
+    ///   events would block itself. Up to `capacity` events that have come back are queued.
     /// - **Completes** when this flow has completed and no event is inside the loop. An operator
     ///   inside must therefore emit the events that it holds without waiting for more: a window
     ///   needs a timeout, and an operator that keeps its newest event, such as
-    ///   [`combine_latest`](Flow::combine_latest), must not be inside. If a `catch` is inside, an
-    ///   event that has passed it counts as inside until it is resolved, even after it has left the
-    ///   loop, because its failure may come back.
-    /// - **On failure**: an event that comes back while `capacity` such events are queued fails,
-    ///   with `feedback_full`.
+    ///   [`combine_latest`](Flow::combine_latest), must not be inside.
+    /// - **On failure**: an event that comes back while `capacity` events are queued fails, with
+    ///   `feedback_full`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -53,7 +55,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it is run outside of a tokio runtime.
+    /// The returned flow panics when it is run outside of a tokio runtime.
     #[must_use = "a loop that is not connected sends nothing back"]
     pub fn feedback(self, capacity: NonZeroUsize) -> (Self, Feedback<T>) {
         let the_loop = Loop::new(capacity.get());
@@ -77,8 +79,9 @@ pub struct Feedback<T> {
     queue: Arc<Queue<Event<T>>>,
     stage: Arc<str>,
     head: NodeId,
-    // The task that sends events back. The exits own it, because it may itself own everything
-    // inside the loop.
+    // The task that sends events back. It owns the flow `again`, and with it the operators inside
+    // the loop. The exits own the task: if an operator inside owned it, the two would own each
+    // other, and neither would ever be dropped.
     carrier: Arc<OnceLock<Pump>>,
 }
 
@@ -89,8 +92,8 @@ impl<T> fmt::Debug for Feedback<T> {
 }
 
 impl<T: Send + 'static> Feedback<T> {
-    /// Closes the loop: a task sends the events of `again` back to its beginning, and those of
-    /// `out` leave it. Both flows must come out of the loop, for example from a
+    /// Closes the loop: a task sends the events of `again` back to the beginning of the loop, and
+    /// the events of `out` leave the loop. Both flows must come out of the loop, for example from a
     /// [`split`](Flow::split).
     ///
     /// Dropping all exits ends the task.
@@ -117,8 +120,8 @@ impl<T: Send + 'static> Feedback<T> {
         Flow(out)
     }
 
-    /// Makes a further exit of the loop: the events of `exit` leave the loop, which no longer waits
-    /// for them.
+    /// Makes a further exit of the loop: the events of `exit` leave the loop, and no longer count
+    /// as inside.
     pub fn leave<U: Send + 'static>(&self, exit: Flow<U>) -> Flow<U> {
         let mut exit = exit.0;
         let mut events = std::mem::replace(&mut exit.stream, stream::empty().boxed());
@@ -139,7 +142,7 @@ impl<T: Send + 'static> Feedback<T> {
     }
 }
 
-/// The head of the loop: emits events that have come back before new ones.
+/// The head of the loop. It emits new events only when no event that has come back is waiting.
 fn admit<T: Send + 'static>(
     upstream: BoxStream<'static, Event<T>>,
     queue: Arc<Queue<Event<T>>>,
@@ -147,7 +150,9 @@ fn admit<T: Send + 'static>(
 ) -> impl stream::Stream<Item = Event<T>> + Send + 'static {
     let mut upstream = upstream.fuse();
     stream::poll_fn(move |cx| {
-        // Uses the task's budget, because a loop can be busy for ever without its sources.
+        // Counts against tokio's budget, so that the task yields: events that go round and round
+        // can keep a loop busy for ever, and they do not pass a source, which would use budget for
+        // them.
         let progress = ready!(coop::poll_proceed(cx));
         the_loop.register(cx);
         if let Some(event) = queue.try_pop() {
@@ -174,7 +179,8 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Failed, Failure, Flow, PipelineError, Release};
 
-    /// The number that was started with, the current number, and the steps taken so far.
+    /// A Collatz sequence under way: its first number, its current number, and the number of its
+    /// steps.
     type Way = (u64, u64, u32);
 
     fn step((first, number, steps): Way) -> Way {
@@ -185,7 +191,8 @@ mod tests {
         *number != 1
     }
 
-    /// Each number with the number of steps of Collatz's sequence from it to 1, at least one.
+    /// Pairs each number with the number of steps that its Collatz sequence takes to reach 1; at
+    /// least one step.
     fn expected(numbers: &[u64]) -> Vec<(u64, u32)> {
         let steps = |number: &u64| {
             let mut way = step((*number, *number, 0));
@@ -210,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn results_agree_with_a_while_loop_per_number_and_a_window_after_the_loop_is_flushed(
+        fn results_agree_with_a_while_loop_per_number(
             numbers in prop::collection::vec(1_u64..60, 0..30),
             capacity in 1_usize..6, ways in 1_usize..4, window in 1_usize..40,
         ) {
@@ -218,6 +225,7 @@ mod tests {
             let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
             let (again, out) = flow.map(step).split(is_on_its_way, size(ways));
             let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
+            // A window without a timeout: it emits its last batch only if the loop completes.
             let lists = block_on(in_time(out.partition(size(window), None).into_lists().collect()));
             prop_assert!(lists.iter().rev().skip(1).all(|list| list.len() == window));
             prop_assert_eq!(sorted(lists.concat()), expected(&numbers));
@@ -225,7 +233,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_with_a_timeout_inside_loses_nothing(
+        fn a_window_inside_the_loop_with_a_timeout_loses_nothing(
             numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6,
             window in 1_usize..9, detached: bool,
         ) {
@@ -263,26 +271,28 @@ mod tests {
         }
 
         #[test]
-        fn a_loop_that_multiplies_its_events_fails_those_that_do_not_fit_and_ends(
+        fn a_loop_that_multiplies_its_events_fails_the_events_that_do_not_fit(
             numbers in prop::collection::vec(0_u32..8, 1..8), capacity in 1_usize..5, ways in 1_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(numbers.clone());
             let (flow, feedback) = flow.feedback(size(capacity));
+            // Each event of a number above 0 becomes two events of the next smaller number. If all
+            // fit, `number` becomes `2^number` results.
             let twice = flow.map(|number| vec![number; if number == 0 { 1 } else { 2 }]).flatten();
             let (again, out) = twice.split(|number| *number > 0, size(ways));
             let out = feedback.connect(again.map(|number| number - 1), out);
-            let leaves = block_on(in_time(out.collect())).len();
+            let results = block_on(in_time(out.collect())).len();
             let whole: usize = numbers.iter().map(|number| 1 << number).sum();
             let codes = outcomes.codes();
             prop_assert!(codes.iter().all(|code| code == "done" || code == "feedback_full"));
-            prop_assert_eq!(leaves == whole, codes.iter().all(|code| code == "done"));
+            prop_assert_eq!(results == whole, codes.iter().all(|code| code == "done"));
             let most = *numbers.iter().max().unwrap();
-            prop_assert!(most < 7 || leaves < whole, "128 leaves do not fit");
+            prop_assert!(most < 7 || results < whole, "128 events do not fit");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_most_capacity_events_are_let_in_and_the_loop_ends_when_its_exit_is_dropped() {
+    async fn at_most_capacity_events_enter_and_they_are_abandoned_when_the_exit_is_dropped() {
         let (flow, outcomes) = Tracked::flow(0..100);
         let (flow, feedback) = flow.feedback(size(3));
         let slow = flow.delay(Duration::from_millis(1), size(9));
@@ -350,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_run_returns_a_panic_on_the_way_back() {
+    async fn a_panic_in_the_flow_that_goes_back_fails_the_run() {
         let (flow, outcomes) = Tracked::flow([1]);
         let (flow, feedback) = flow.feedback(size(4));
         let (again, out) = flow.split(|_| true, size(1));
@@ -363,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_shows_the_way_back() {
+    fn the_graph_shows_the_edge_that_goes_back() {
         let (flow, feedback) = Flow::from_iter([1]).named("retry").feedback(size(1));
         let (again, out) = flow.split(|_| false, size(1));
         let flow = feedback.connect(again.map(|number| number + 1), out).inspect(|_| ());

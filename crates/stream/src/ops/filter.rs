@@ -29,7 +29,7 @@ impl<T: Send + 'static> Flow<T> {
         self.try_filter(infallible(keep))
     }
 
-    /// Lets values pass as [`filter`](Flow::filter) does, by a function that can fail.
+    /// Lets values pass as [`filter`](Flow::filter) does, with a function that can fail.
     ///
     /// - **On failure** that event's receipt fails, with this stage's name; other events are not
     ///   affected.
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn results_agree_with_iterators_and_dropped_events_are_done(values: Vec<u8>) {
+        fn results_agree_with_iterators_and_discarded_events_are_done(values: Vec<u8>) {
             let expected: Vec<_> = values.iter().copied().filter(|value| value % 3 == 0).collect();
             let (flow, outcomes) = Tracked::flow(values.clone());
             let kept = block_on(flow.filter(|value| value % 3 == 0).collect()).unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graph_tells_remove_from_filter() {
+    fn remove_and_filter_have_different_names_in_the_graph() {
         let flow = Flow::from_iter([1]).remove(|_| true).filter(|_| true);
         let names: Vec<_> = flow.graph().nodes().iter().map(|node| &**node.name()).collect();
         assert_eq!(names, ["from_iter", "remove", "filter"]);

@@ -52,7 +52,7 @@ where
     C: IntoIterator<Item = T> + Send + 'static,
     C::IntoIter: Send + 'static,
 {
-    /// Makes one event of each member of a value that is a collection.
+    /// Replaces each value, which is a collection, by its members: one event for each.
     ///
     /// - **Emits** every member, in order, under its input's key. An empty collection emits
     ///   nothing, and is done.
@@ -100,7 +100,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_input_is_done_when_all_its_parts_are(values: Vec<Vec<u8>>) {
+        fn an_input_is_done_when_all_its_members_are_done(values: Vec<Vec<u8>>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             prop_assert_eq!(block_on(flow.flatten().collect()).unwrap(), values.concat());
             prop_assert_eq!(outcomes.all(), vec![Outcome::Done; values.len()]);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failed_part_fails_its_input() {
+    fn one_failed_member_fails_its_input() {
         let (flow, outcomes) = Tracked::flow([vec![1, 2], vec![3]]);
         let odd = |value| if value % 2 == 1 { Ok(value) } else { Err(Failure::new("even", value)) };
         assert_eq!(block_on(flow.flatten().try_map(odd).collect()).unwrap(), [1, 3]);

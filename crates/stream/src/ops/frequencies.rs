@@ -10,8 +10,8 @@ use futures::stream::StreamExt as _;
 use crate::{Failure, Flow, NodeKind};
 
 impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
-    /// Replaces each value by the counts of all values so far, its own included. For other running
-    /// results, see [`accumulate`](Flow::accumulate).
+    /// Replaces each value by the counts of all values that have come, including this one. For
+    /// other running results, see [`accumulate`](Flow::accumulate).
     ///
     /// - **Emits** the counts for each event, with its key and receipt. Each is a copy with one
     ///   entry per distinct value.

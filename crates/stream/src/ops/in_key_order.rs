@@ -21,11 +21,11 @@ impl<T: Send + 'static> Flow<T> {
     /// `inner` do: batches, [`map_async_unordered`](Flow::map_async_unordered),
     /// [`retry`](Flow::retry), branches. The key is the key of the record.
     ///
-    /// A result leaves when all inputs that came before it under its key have left `inner`: as
-    /// results, discarded, or failed. Other keys are not held up, and records without a key are not
-    /// ordered. A result that is made of several inputs takes the place of the oldest of them: it
-    /// leaves when, under each of its keys, all inputs that came before the oldest one have left. A
-    /// result that `inner` [detached](Flow::detach) has no place in the order, and leaves at once.
+    /// A result leaves when all older inputs of its key have left `inner`: as results, discarded,
+    /// or failed. Other keys are not held up, and records without a key are not ordered. A result
+    /// that is made of several inputs takes the place of the oldest of them: it leaves when, for
+    /// each of its keys, all inputs that are older than its oldest input have left. A result that
+    /// `inner` [detached](Flow::detach) has no place in the order, and leaves at once.
     ///
     /// A failure is passed on in its input's turn too. With [`catch`](Flow::catch) before this
     /// operator and [`rejoin`](Flow::rejoin) after it, answers to failures are in their key's
@@ -34,9 +34,9 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Emits** the events that `inner` emits, in order.
     /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are in
-    ///   `inner`, or wait behind an input of their key that is. Holds the results of at most that
-    ///   many inputs. Operators in `inner` that wait for more inputs than `capacity`, such as a
-    ///   window without a timeout, wait for ever.
+    ///   `inner`, or wait behind an older input of their key that is. Holds the results of at most
+    ///   that many inputs. Operators in `inner` that wait for more inputs than `capacity`, such as
+    ///   a window without a timeout, wait for ever.
     /// - **Completes** when `inner` does, after the events it holds.
     /// - **On failure** in `inner`, the original receipt of the event fails in its turn.
     ///
@@ -67,8 +67,8 @@ impl<T: Send + 'static> Flow<T> {
         self.ordered(capacity, |event| event.meta.key.clone(), inner)
     }
 
-    /// Keeps the order of a computed key; otherwise the same as
-    /// [`in_key_order`](Flow::in_key_order).
+    /// The same as [`in_key_order`](Flow::in_key_order), with the key that `key` computes from the
+    /// value.
     pub fn in_order_by<K, U>(
         self,
         capacity: NonZeroUsize,
@@ -120,7 +120,7 @@ impl<T: Send + 'static> Flow<T> {
 /// State shared by the entrance, the exit and the receipts between them.
 struct Shared<K, U> {
     // The number of inputs that have entered and not passed. Changed under the lock of `state`, so
-    // reads without the lock are hints.
+    // a read without the lock may be out of date.
     inside: AtomicUsize,
     capacity: usize,
     state: Mutex<State<K, U>>,
@@ -133,7 +133,7 @@ struct State<K, U> {
     tail: Option<Waker>,
 }
 
-/// Receives the outcome of an input inside.
+/// Receives the outcome of an input while it is inside, that is, between the entrance and the exit.
 struct Position<K: Hash + Eq + Clone + Send + Sync + 'static, U: Send + 'static> {
     key: K,
     entered: Entered,
@@ -180,7 +180,8 @@ where
         Arc::ptr_eq(&position.shared, self).then_some(position)
     }
 
-    /// Adds an output of `inner` to the lines; returns it if it can leave without them.
+    /// Adds an output of `inner` to the lines. Returns the output instead if it can leave at once,
+    /// without waiting in a line.
     fn take_in(self: &Arc<Self>, event: Event<U>) -> Option<Event<U>> {
         let output = match event.receipt.receiver().and_then(|receiver| self.position(receiver)) {
             Some(position) if position.entered.is_first => return Some(event),
@@ -216,6 +217,7 @@ where
         debug_assert!(walked.is_continue(), "the visitor never breaks");
     }
 
+    /// Whether the receipt stands for an input of this operator.
     fn leads_here(self: &Arc<Self>, receipt: &Receipt) -> bool {
         let walked = receipt.walk(&mut |_, receiver| match self.position(receiver) {
             Some(_) => ControlFlow::Break(()),
@@ -241,7 +243,7 @@ where
             if let Some(position) = self.position(receiver) {
                 outside.push(position.receipt.share());
             } else if self.leads_here(receipt) {
-                // A join, or a receipt that an operator inside gave out.
+                // An operator inside joined receipts, or wrapped one.
                 rest.extend(receiver.stands_for().iter().rev());
             } else {
                 // This receipt belongs to another flow that was joined inside.
@@ -251,16 +253,16 @@ where
         Receipt::join(outside)
     }
 
-    /// Records that the work inside on an input is over. If it is the input's turn, passes the
-    /// input on, and then those behind it whose work is over as well.
+    /// Records that the work on an input inside is over. If the input is the first of its line,
+    /// lets it pass, and after it the inputs behind it whose work is over as well.
     fn end(&self, key: K, number: u64, over: Over) {
         let mut state = self.lock();
         let Some(over) = state.lines.end(&key, number, over) else { return };
         let mut passing = Some((key, over));
         while let Some((key, over)) = passing {
             if let Some((receipt, failure)) = over {
-                // Comes before anything behind it can leave. Runs without the lock, because that
-                // settles other receipts.
+                // The failure is passed on before any output behind this input can leave. The lock
+                // is released meanwhile, because `fail` can settle other receipts.
                 drop(state);
                 receipt.fail(failure);
                 state = self.lock();
@@ -284,7 +286,7 @@ where
         let Self { key, entered, receipt, shared } = *self;
         let over = match outcome {
             Outcome::Failed(failure) => Some((receipt, failure)),
-            // These outcomes are not answered, so they need not wait for their turn.
+            // No answer is sent for these outcomes, so they are passed on at once.
             Outcome::Done | Outcome::Abandoned => {
                 receipt.resolve(outcome);
                 None
@@ -493,7 +495,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn answers_are_in_their_keys_order_and_so_are_those_to_failures(
+        fn results_and_answers_to_failures_are_in_the_order_of_their_key(
             inputs in inputs(), capacity in 1_usize..20, window in 1_usize..6, parallelism in 1_usize..9,
         ) {
             let (flow, outcomes) = Tracked::flow(inputs.clone());
@@ -647,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_leads_to_the_offsets_of_its_inputs_inside_and_outside() {
+    fn the_offsets_of_an_outputs_inputs_are_found_from_its_receipt_inside_and_outside() {
         let look = |event: &Event<Vec<usize>>| {
             let values = event.value.iter().map(|value| u32::try_from(*value).unwrap());
             assert_eq!(offsets(&event.receipt), values.collect::<Vec<_>>());
@@ -677,7 +679,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_input_that_takes_another_way_inside_is_waited_for() {
+    async fn results_wait_for_an_older_input_that_went_to_another_flow_inside() {
         let start = Instant::now();
         let inner = |flow: Flow<u64>| {
             let (side, rest) = flow.split(|number| *number == 0, size(9));

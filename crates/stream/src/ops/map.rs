@@ -5,7 +5,7 @@ use futures::stream::StreamExt as _;
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by `f` of it. For a function that can fail, see
+    /// Replaces each value by the result of `f`. For a function that can fail, see
     /// [`try_map`](Flow::try_map).
     ///
     /// - **Emits** one event for each event, with the same key and receipt.

@@ -1,4 +1,5 @@
-//! `map_async`: one value in, one value or a failure out, several at a time.
+//! `map_async`: one value in, one value or a failure out, with several values in progress at a
+//! time.
 
 use std::future::{Future, ready};
 use std::num::NonZeroUsize;
@@ -12,14 +13,14 @@ impl<T: Send + 'static> Flow<T> {
     /// Replaces each value by the result of `f`'s future, in input order, with up to `parallelism`
     /// futures running.
     ///
-    /// The futures make progress while downstream asks for events. If a sink may be busy for long,
-    /// a [`buffer`](Flow::buffer) after this operator keeps them going.
+    /// The futures make progress only while downstream asks for events. If a sink may be busy for
+    /// long, put a [`buffer`](Flow::buffer) after this operator, which keeps asking.
     ///
     /// - **Emits** one event for each value that `f` accepts, with the same key and receipt, in
     ///   order: a slow future holds back the results after it. For results in the order in which
     ///   they finish, see [`map_async_unordered`](Flow::map_async_unordered).
-    /// - **Backpressures** when downstream does, and while `parallelism` futures run or wait for
-    ///   their turn; holds at most that many.
+    /// - **Backpressures** when downstream does, and while `parallelism` futures run or have
+    ///   results that wait for an earlier one; holds at most that many.
     /// - **Completes** when upstream completes, after the last future.
     /// - **On failure** that event's receipt fails, with this stage's name; other events are not
     ///   affected.
@@ -133,8 +134,8 @@ mod tests {
     use crate::testing::{Tracked, block_on, size};
     use crate::{Failure, Flow};
 
-    /// Sleeps for the given milliseconds, fails multiples of 5, and keeps the highest number of
-    /// sleepers in `most`.
+    /// Returns a function that sleeps for the given milliseconds and fails for multiples of 5.
+    /// `most` keeps the highest number of its calls that were running at the same time.
     fn sleeper(
         most: &Arc<AtomicUsize>,
     ) -> impl FnMut(u64) -> futures::future::BoxFuture<'static, Result<u64, Failure>> + use<> {

@@ -15,8 +15,8 @@ use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
 
 /// A function for [`Batches::map_batch`]: a batch in, one result per member out, in order.
 ///
-/// Implemented for closures that return such a future, and by types that run batches, such as a
-/// model on its device.
+/// Implemented for closures that return a future of these results, and by types that run batches,
+/// such as a model on its device.
 pub trait MapBatch<T>: Send + Sync + 'static {
     /// The result of one member.
     type Output: Send + 'static;
@@ -39,9 +39,9 @@ pub trait MapBatch<T>: Send + Sync + 'static {
         false
     }
 
-    /// Waits until another batch would be of use. Called when there is a free slot and before the
-    /// batch is requested, so that its members are chosen no earlier than necessary. By default, a
-    /// batch is always of use.
+    /// Waits until the function can use another batch. Called when there is a free slot and before
+    /// the batch is requested, so that its members are chosen no earlier than necessary. By
+    /// default, it does not wait.
     fn ready(&self) -> impl Future<Output = ()> + Send {
         future::ready(())
     }
@@ -124,8 +124,8 @@ impl<T: Send + Sync + 'static> Batches<T> {
 struct Calls<T, U, R, C> {
     batches: Fuse<BoxStream<'static, Vec<Event<T>>>>,
     ready: R,
-    // Waits until the next call would be of use. Kept when it is ready, because there may be no
-    // batch yet.
+    // The future of `MapBatch::ready` for the next call. It is kept after it has completed, until
+    // there is a batch for that call.
     until_ready: Option<MaybeDone<BoxFuture<'static, ()>>>,
     call: C,
     slots: usize,
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_with_a_transient_failure_is_tried_once_unchanged_and_then_in_halves() {
+    fn a_batch_with_a_transient_failure_is_tried_again_unchanged_once_and_then_in_halves() {
         let calls = Arc::new(Mutex::new(Vec::new()));
         for (fails_at, expected) in [(1, vec![3, 3]), (2, vec![3, 3, 2, 1])] {
             calls.lock().clear();
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    /// Takes two batches at a time, and finishes the one of 0 after the other.
+    /// Takes two batches at a time, and finishes the batch that begins with 0 after the other one.
     struct FirstIsLast {
         keeps_order: bool,
         others: Semaphore,
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_runs_in_every_slot() {
+    fn as_many_batches_run_at_the_same_time_as_there_are_slots() {
         let pairs = Pairs(Barrier::new(2));
         let flow = Flow::from_iter(0..12).partition(size(3), None).map_batch(pairs);
         let mut values = block_on(flow.collect()).unwrap();
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_next_batch_runs_while_results_are_taken() {
+    fn one_further_batch_is_started_while_results_are_taken() {
         block_on(async {
             let started = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&started);
@@ -427,7 +427,7 @@ mod tests {
         });
     }
 
-    /// Is ready once for each permit, and takes several batches at a time.
+    /// Is ready once for each permit that the test adds, and takes several batches at a time.
     struct WhenTold {
         permits: Arc<Semaphore>,
         started: Arc<AtomicUsize>,

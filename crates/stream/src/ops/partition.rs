@@ -1,5 +1,5 @@
-//! `partition`: batches of a given size, of all events or by key, which leave early when their
-//! first event gets old.
+//! `partition`: batches of a given size, of all events or of each key. After a timeout, a batch
+//! leaves although it is not full.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -49,8 +49,8 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Emits** a key's batch when it has `size` events, or when `timeout` has passed since its
     ///   first event.
-    /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key that
-    ///   is waiting. An idle key costs nothing.
+    /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key with
+    ///   a batch that is not full. A key without waiting events costs nothing.
     /// - **Completes** when upstream completes, after the events it holds, the batch with the
     ///   oldest event first.
     pub fn partition_by<K, F>(
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Flow<T> {
         self.try_partition_by(size, timeout, infallible(key))
     }
 
-    /// Gathers as [`partition_by`](Flow::partition_by) does, by a key function that can fail.
+    /// Gathers as [`partition_by`](Flow::partition_by) does, with a key function that can fail.
     ///
     /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
     ///   are not affected.
@@ -105,10 +105,11 @@ struct Partition<T, K, F> {
     timeout: Option<Duration>,
     // Invariant: no group is empty, and none has `size` events between polls.
     groups: HashMap<K, Group<T>>,
-    // The groups by the age of their first event, which is the order in which they fall due.
-    // Entries of groups that have been emitted are stale. Invariant: the front is not stale, and
-    // there are at most as many stale entries as live ones.
+    // An entry for each group, ordered by the time of its first event, which is the order in which
+    // the groups fall due. The entry of a group that has been emitted is stale. Invariant: the
+    // front is not stale, and there are at most as many stale entries as live ones.
     oldest: VecDeque<Opened<K>>,
+    // The number of groups that have been opened; the newest group has this number.
     opened: u64,
     timer: Option<Pin<Box<Sleep>>>,
     // Set after a full batch: a group that is due then goes first, because a busy upstream must not
@@ -232,6 +233,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(100);
 
+    /// Returns a flow of the numbers 0, 1 and so on, which come at the milliseconds in `at`.
     fn timed(at: &[u64]) -> Flow<usize> {
         let start = Instant::now();
         let at: Vec<_> = at.iter().copied().enumerate().collect();
@@ -241,6 +243,8 @@ mod tests {
         }))
     }
 
+    /// Returns batches of at most `n` numbers with the same remainder by `keys`, each with the
+    /// millisecond at which it left.
     async fn batches(flow: Flow<usize>, n: usize, keys: usize) -> Vec<(Vec<usize>, u128)> {
         let start = Instant::now();
         let lists =

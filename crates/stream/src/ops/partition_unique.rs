@@ -22,8 +22,8 @@ impl<T: Send + 'static> Flow<T> {
     /// Gathers events until there are `size` events of different keys. For windows by time, see
     /// [`timed_window_unique`](Flow::timed_window_unique).
     ///
-    /// - **Emits** a batch when it has `size` events. There is no timeout: a batch waits for its
-    ///   last key.
+    /// - **Emits** a batch when it has `size` events. There is no timeout: a batch waits until
+    ///   `size` different keys have come.
     /// - **Backpressures** when downstream does; holds at most `size` events.
     /// - **Completes** when upstream completes, after the events it holds.
     /// - An event that is left out because of another event of its key is done: it was discarded on
@@ -51,7 +51,7 @@ impl<T: Send + 'static> Flow<T> {
         self.try_partition_unique(size, infallible(key), keep)
     }
 
-    /// Gathers as [`partition_unique`](Flow::partition_unique) does, by a key function that can
+    /// Gathers as [`partition_unique`](Flow::partition_unique) does, with a key function that can
     /// fail.
     ///
     /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
@@ -87,7 +87,7 @@ mod tests {
     use crate::{Failure, Flow, Outcome};
 
     #[test]
-    fn the_first_event_of_a_key_stays_in_its_place_or_the_last_one_is_at_the_end() {
+    fn keep_first_leaves_an_event_in_its_place_and_keep_last_moves_it_to_the_end() {
         let values = [1, 2, 1, 3, 1, 3, 3, 2];
         let batches = |keep| {
             let flow = Flow::from_iter(values).partition_unique(size(3), |value| *value, keep);

@@ -53,17 +53,18 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// A token bucket as one point in time (the generic cell rate algorithm of ATM networks).
+/// A token bucket whose whole state is one point in time (the generic cell rate algorithm of ATM
+/// networks).
 struct Bucket {
     interval: Duration,
-    // The time in which a full bucket without one token refills: `burst - 1` intervals.
+    // The time in which all tokens of the bucket but one are refilled: `burst - 1` intervals.
     slack: Duration,
     // The time at which all tokens taken so far will be refilled.
     refilled: Option<Instant>,
 }
 
 impl Bucket {
-    /// Takes a token; returns when it may be used.
+    /// Takes a token; returns the time from which the token may be used.
     fn reserve(&mut self, now: Instant) -> Instant {
         let refilled = self.refilled.map_or(now, |refilled| refilled.max(now));
         self.refilled = Some(later(refilled, self.interval));
@@ -84,7 +85,8 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(50);
 
-    /// Returns the milliseconds at which events that came at `at` passed, and their outcomes.
+    /// Sends one event at each of the milliseconds in `at`. Returns the milliseconds at which the
+    /// events passed the limit, and their outcomes.
     async fn passed(at: Vec<u64>, burst: usize) -> (Vec<u64>, Vec<Outcome>) {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(stream::iter(at).then(move |at| async move {
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_of_1_spaces_events_out_and_an_idle_time_saves_tokens_up_to_the_burst() {
+    async fn a_burst_of_1_spaces_events_out_and_a_burst_of_2_lets_two_pass_after_a_pause() {
         assert_eq!(passed(vec![0; 4], 1).await.0, [0, 50, 100, 150]);
         assert_eq!(passed(vec![0, 0, 0, 500, 500, 500], 2).await.0, [0, 0, 50, 500, 500, 550]);
     }

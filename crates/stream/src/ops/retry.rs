@@ -1,4 +1,4 @@
-//! `retry`: emits events again whose work failed with a transient failure.
+//! `retry`: emits an event again if the work on it failed with a transient failure.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl Retry {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flow<T> {
-    /// Emits an event again if its work failed downstream with a
+    /// Emits an event again if the work on it failed downstream with a
     /// [transient](crate::Failure::transient) failure.
     ///
     /// Results that were made of the event before it failed are not taken back: a step that
@@ -53,7 +53,7 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// - **Completes** when upstream has completed and every event is resolved. Operators
     ///   downstream must therefore not hold events until their own input ends: a window needs a
     ///   timeout there, as in a [loop](Flow::feedback).
-    /// - **On failure** that is not transient, or is that of the last attempt, the original receipt
+    /// - **On failure** that is not transient, or that ends the last attempt, the original receipt
     ///   of the event fails, with the number of [attempts](crate::Failure::attempts).
     ///
     /// ```
@@ -224,8 +224,8 @@ impl<T: Clone + Send + Sync + 'static> Settle for Attempt<T> {
             Outcome::Failed(failure) => receipt.fail(failure.after(failed)),
             outcome => receipt.resolve(outcome),
         }
-        // Comes last, so that every event is open, waiting or resolved at any time. Pairs with
-        // `is_over`, which writes `ended` and then reads `open`.
+        // `open` is decremented last, so that every event counts as open, waiting or resolved at
+        // any time. Pairs with `is_over`, which writes `ended` and then reads `open`.
         if tries.open.fetch_sub(1, Ordering::SeqCst) == 1 && tries.ended.load(Ordering::SeqCst) {
             tries.changed.wake();
         }
@@ -241,8 +241,9 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<T>>> {
         let this = &mut *self;
-        // Uses the task's budget, because events that fail at once can keep this operator busy for
-        // long without a source.
+        // Counts against tokio's budget, so that the task yields: events that fail at once can keep
+        // this operator busy for long, and a retried event does not pass a source, which would use
+        // budget for it.
         let progress = ready!(coop::poll_proceed(cx));
         this.tries.changed.register(cx.waker());
         let mut next = None;
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_attempts_left_leaves_catch_in_order_and_with_its_attempts() {
+    fn a_failure_of_the_last_attempt_leaves_catch_in_order_with_its_number_of_attempts() {
         let inputs = [(0, 9, false), (1, 1, false), (2, 0, true), (3, 0, false)];
         let (flow, failures) = Flow::from_iter(inputs).catch(size(9), Release::InOrder);
         let results = flow.retry(retry(3, MILLISECOND), size(9)).try_map(step());

@@ -23,9 +23,9 @@ impl<T: Clone + Send + 'static> Flow<T> {
     /// Emits the last `size` events each time `step` more have come. For windows that do not
     /// overlap, see [`partition`](Flow::partition).
     ///
-    /// - **Emits** when `size` events have come, then after each `step`. With [`Partial::Emit`]
-    ///   also before that, at intervals of `step`, with as many events as there are, and at the
-    ///   end, if there are events that no window contained.
+    /// - **Emits** when `size` events have come, and then each time `step` more have come. With
+    ///   [`Partial::Emit`] also earlier, at the same intervals, with the events that have come by
+    ///   then; and at the end, if no window contained the last events.
     /// - **Backpressures** when downstream does; holds at most `size` events.
     /// - **Completes** when upstream completes.
     /// - An event is done after the last window that contains it, or when it is passed over because
@@ -56,7 +56,8 @@ impl<T: Clone + Send + 'static> Flow<T> {
         let step = step.get() as u64;
         let end = match partial {
             Partial::Drop => size,
-            // The end of the first window, from which steps of `step` lead to the first full one.
+            // The end of the first partial window. It is chosen so that adding `step` again and
+            // again leads to `size`, the end of the first full window.
             Partial::Emit => (size - 1) % step + 1,
         };
         Batches(self.0.apply(NodeKind::Window, "sliding_window", |events, _| SlidingWindow {

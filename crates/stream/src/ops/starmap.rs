@@ -8,8 +8,9 @@ use crate::{Flow, NodeKind};
 // types of a closure's arguments.
 
 impl<A: Send + 'static, B: Send + 'static> Flow<(A, B)> {
-    /// Replaces each pair by `f` of its members, as [`map`](Flow::map) does with the pair itself.
-    /// Flows of triples and of tuples of four have this method too.
+    /// Replaces each pair by the result of `f`, which gets the members of the pair as two
+    /// arguments; with [`map`](Flow::map), it would get the pair as one. Flows of triples and of
+    /// tuples of four have this method too.
     ///
     /// - **Emits** one event for each event, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds nothing.
@@ -34,7 +35,7 @@ impl<A: Send + 'static, B: Send + 'static> Flow<(A, B)> {
 }
 
 impl<A: Send + 'static, B: Send + 'static, C: Send + 'static> Flow<(A, B, C)> {
-    /// Replaces each triple by `f` of its members, as it does for [pairs](Flow::starmap).
+    /// Replaces each triple by the result of `f`, which gets its members as three arguments.
     pub fn starmap<U: Send + 'static>(
         self,
         mut f: impl FnMut(A, B, C) -> U + Send + 'static,
@@ -50,7 +51,7 @@ where
     C: Send + 'static,
     D: Send + 'static,
 {
-    /// Replaces each tuple of four by `f` of its members, as it does for [pairs](Flow::starmap).
+    /// Replaces each tuple of four by the result of `f`, which gets its members as four arguments.
     pub fn starmap<U: Send + 'static>(
         self,
         mut f: impl FnMut(A, B, C, D) -> U + Send + 'static,
@@ -77,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_iterators_at_every_length(values: Vec<(u8, u16, u32, u64)>) {
+        fn results_agree_with_iterators_for_tuples_of_every_length(values: Vec<(u8, u16, u32, u64)>) {
             let count = values.len();
             let (pairs, outcomes) = Tracked::flow(values.clone());
             let pairs = pairs.map(|(a, b, _, _)| (a, b)).starmap(|a, b| [a.into(), b]);

@@ -1,4 +1,4 @@
-//! `tap`: shows the last values of a flow outside of it.
+//! `tap`: makes the last values of a flow visible from outside.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -39,8 +39,8 @@ impl<T> Tap<T> {
 }
 
 impl<T: Clone + Send + 'static> Flow<T> {
-    /// Keeps copies of the last `size` values, for a debug endpoint to show. To see every value,
-    /// see [`inspect`](Flow::inspect).
+    /// Keeps copies of the last `size` values, which a debug endpoint can show. To look at every
+    /// value, use [`inspect`](Flow::inspect).
     ///
     /// - **Emits** every event, unchanged.
     /// - **Backpressures** when downstream does; holds copies of `size` values, and no event.
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shows_the_last_values_at_every_step_and_changes_nothing(values: Vec<u8>, n in 1_usize..8) {
+        fn the_tap_shows_the_last_values_at_every_step_and_changes_nothing(values: Vec<u8>, n in 1_usize..8) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let (flow, tap) = flow.tap(size(n));
             let other = tap.clone();

@@ -46,14 +46,14 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it runs, if `interval` is zero.
+    /// When the flow runs, if `interval` is zero.
     pub fn timed_window(self, interval: Duration, max_size: NonZeroUsize) -> Batches<T> {
         self.timed_window_with(interval, max_size, Empty::Skip)
     }
 
     /// Gathers the events that arrive within each interval, as [`timed_window`](Flow::timed_window)
-    /// does, with a choice for intervals without events: with [`Empty::Emit`] each tick emits a
-    /// window, so that silence can be counted.
+    /// does. `empty` is the choice for intervals without events: with [`Empty::Emit`], each tick
+    /// emits a window, so that the times without events can be counted.
     ///
     /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
     ///   with [`Empty::Emit`] also if there are none, and a batch at once when there are `max_size`
@@ -82,7 +82,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it runs, if `interval` is zero.
+    /// When the flow runs, if `interval` is zero.
     pub fn timed_window_with(
         self,
         interval: Duration,
@@ -94,8 +94,8 @@ impl<T: Send + 'static> Flow<T> {
         }))
     }
 
-    /// Gathers one event per key of those that arrive within each interval, at most `max_size` of
-    /// them, as [`timed_window`](Flow::timed_window) does.
+    /// Gathers the events that arrive within each interval as [`timed_window`](Flow::timed_window)
+    /// does, but only one event for each key, and at most `max_size` of them.
     ///
     /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
     ///   and a batch at once when there are `max_size` keys.
@@ -122,7 +122,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it runs, if `interval` is zero.
+    /// When the flow runs, if `interval` is zero.
     pub fn timed_window_unique<K, F>(
         self,
         interval: Duration,
@@ -137,7 +137,7 @@ impl<T: Send + 'static> Flow<T> {
         self.try_timed_window_unique(interval, max_size, infallible(key), keep)
     }
 
-    /// Gathers as [`timed_window_unique`](Flow::timed_window_unique) does, by a key function that
+    /// Gathers as [`timed_window_unique`](Flow::timed_window_unique) does, with a key function that
     /// can fail.
     ///
     /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
@@ -145,7 +145,7 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// # Panics
     ///
-    /// When it runs, if `interval` is zero.
+    /// When the flow runs, if `interval` is zero.
     pub fn try_timed_window_unique<K, F>(
         self,
         interval: Duration,
@@ -209,7 +209,7 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
         });
 
         // If repeated keys are left out, a busy upstream may never fill the window. At most
-        // `max_size` events are taken per poll, so that it does not hide the tick.
+        // `max_size` events are taken per poll, so that the tick is polled too.
         let mut left = this.max_size;
         while left > 0
             && let Poll::Ready(next) = this.upstream.poll_next_unpin(cx)
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn windows_close_at_each_tick_and_silence_makes_no_batch() {
+    async fn windows_close_at_each_tick_and_a_tick_without_events_makes_no_batch() {
         let seen = batches(timed(&[1, 2, 12, 45]), 10).await;
         assert_eq!(seen, [(vec![1, 2], 10), (vec![12], 20), (vec![45], 45)]);
     }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_makes_an_empty_window_at_each_tick_if_asked_and_none_at_the_end() {
+    async fn with_empty_emit_each_tick_without_events_makes_an_empty_window() {
         let start = Instant::now();
         let (flow, outcomes) = Tracked::stream(testing::timed(vec![1, 2, 3, 12, 45]));
         let windows = flow.timed_window_with(TICK, size(2), Empty::Emit);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn repeats_without_a_pause_do_not_hide_the_tick() {
+    async fn windows_close_at_each_tick_although_repeats_come_without_a_pause() {
         let repeats = Flow::from_iter((0..300_000).map(|number| number % 2));
         let beat = Duration::from_millis(1);
         let windows = repeats.timed_window_unique(beat, size(3), |number| *number, Keep::Last);

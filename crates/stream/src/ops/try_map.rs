@@ -7,7 +7,7 @@ use futures::stream::StreamExt as _;
 use crate::{Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Replaces each value by `f` of it; an event for which `f` fails leaves the flow.
+    /// Replaces each value by the result of `f`. An event for which `f` fails leaves the flow.
     ///
     /// - **Emits** one event for each value that `f` accepts, with the same key and receipt.
     /// - **Backpressures** when downstream does; holds nothing.

@@ -16,7 +16,8 @@ impl<T: Send + 'static> Flow<T> {
     /// events passed or not.
     ///
     /// - **Emits** the first event of each key, unchanged. If there are more than `capacity` keys,
-    ///   the one that has not come for longest is forgotten, and passes when it comes again.
+    ///   the key that has not come for the longest time is forgotten, and an event with it passes
+    ///   when it comes again.
     /// - **Backpressures** when downstream does; holds `capacity` keys and no events.
     /// - **Completes** when upstream completes.
     /// - A repeat is done: it was discarded on purpose.
@@ -42,7 +43,7 @@ impl<T: Send + 'static> Flow<T> {
         self.try_unique(infallible(key), capacity)
     }
 
-    /// Lets values pass as [`unique`](Flow::unique) does, by a key function that can fail.
+    /// Lets values pass as [`unique`](Flow::unique) does, with a key function that can fail.
     ///
     /// - **On failure** of `key` that event's receipt fails, with this stage's name; other events
     ///   are not affected.

@@ -17,13 +17,14 @@ impl<T: Send + 'static> Flow<T> {
     /// event instead, see [`combine_latest`](Flow::combine_latest) and
     /// [`zip_latest`](Flow::zip_latest); to add a constant, [`map`](Flow::map).
     ///
-    /// - **Emits** a pair when both sides have an event, with the metadata of this flow's and the
-    ///   receipts of both.
+    /// - **Emits** a pair when both sides have an event, with the metadata of this flow's event and
+    ///   the receipts of both.
     /// - **Backpressures** both when downstream does, and a side that is `capacity` events ahead;
-    ///   holds at most that many of each. If both sides come from one source and one gets further
-    ///   ahead than that, they stop each other; after 10 s a warning is logged.
+    ///   holds at most that many of each. If both sides come from one source, and one side has to
+    ///   get further ahead than that before the other has an event, both wait for ever; after 10 s
+    ///   a warning is logged.
     /// - **Completes** when one side has completed and all its events are paired. Events of the
-    ///   other side that are left over stay unresolved, and so are read again.
+    ///   other side that are left over are abandoned, and so are read again.
     /// - **On failure** of a pair, both its inputs fail.
     ///
     /// ```
@@ -56,7 +57,9 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// The state machine behind [`Flow::zip`].
+/// The state machine behind [`Flow::zip`]. Each poll takes the events that both sides have ready,
+/// up to the capacity, and emits a pair if each side has an event. It ends when one side has ended
+/// and all its events are paired.
 struct Zip<T, U> {
     first: Side<T>,
     second: Side<U>,
@@ -117,6 +120,8 @@ impl<T, U> Stream for Zip<T, U> {
             }
             return Poll::Pending;
         }
+        // A pair is progress, however long the sides waited for each other before.
+        let _ = this.stall.poll(false, cx);
         let both = this.first.ahead.pop_front().zip(this.second.ahead.pop_front());
         Poll::Ready(both.map(|(first, second)| pair(first, second)))
     }

@@ -17,8 +17,8 @@ impl<T: Send + 'static> Flow<T> {
     ///
     /// - **Emits** a pair for each event of this flow, with its metadata and the receipts of both.
     /// - **Backpressures** this flow when downstream does, and until the other has its first event;
-    ///   holds one event of each. If both come from one source, the other's first event must be
-    ///   near its beginning; after a wait of 10 s a warning is logged.
+    ///   holds one event of each. If both come from one source, the other flow's first event must
+    ///   come before this flow holds up the source; after a wait of 10 s a warning is logged.
     /// - **Completes** when this flow completes, or when the other completes without a single
     ///   event; an event that waited for it then stays unresolved.
     /// - An input of the other flow is done when a newer one has superseded it and every pair that
@@ -165,7 +165,8 @@ mod tests {
         fn every_event_is_paired_once_with_the_newest_event_at_its_time(
             gaps in prop::collection::vec(1_u64..20, 0..30), other_gaps in prop::collection::vec(1_u64..20, 0..30),
         ) {
-            // Events at even and the others at odd times, so that none coincide.
+            // Events of this flow come at even times and those of the other at odd times, so that
+            // no two come at the same time.
             let times = |gaps: &[u64], offset: u64| -> Vec<u64> {
                 gaps.iter().scan(0, |now, gap| { *now += 2 * gap; Some(*now + offset) }).collect()
             };

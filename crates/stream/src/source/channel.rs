@@ -6,9 +6,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::Flow;
 
 impl<T: Send + 'static> Flow<T> {
-    /// Creates a flow of the values that come through a channel, for which no source waits. Senders
-    /// that want to know the outcome of their values send [`Event`](crate::Event)s with receipts:
-    /// see [`from_try_events`](Flow::from_try_events) and [`Source`](crate::Source).
+    /// Creates a flow of the values that come through a channel. No source waits for their
+    /// outcomes. To learn the outcomes, send [`Event`](crate::Event)s with receipts: see
+    /// [`from_try_events`](Flow::from_try_events) and [`Source`](crate::Source).
     ///
     /// - **Emits** each value, in order.
     /// - **Backpressures** when downstream does: senders wait while the channel is full.
@@ -45,7 +45,7 @@ mod tests {
     use crate::Flow;
 
     #[tokio::test(start_paused = true)]
-    async fn the_flow_ends_with_the_last_sender_after_all_values_that_were_sent() {
+    async fn the_flow_ends_after_all_values_when_the_last_sender_is_dropped() {
         let (sender, receiver) = mpsc::channel(1);
         let other = sender.clone();
         let sends = tokio::spawn(async move {

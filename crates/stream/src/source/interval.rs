@@ -14,9 +14,9 @@ impl Flow<u64> {
     ///
     /// - **Emits** the next number at each tick. Ticks do not drift: a late tick does not move the
     ///   next one.
-    /// - **Backpressures** when downstream does. If several ticks pass in the meantime, the first
-    ///   is emitted as soon as downstream asks, and the others are skipped. The numbers count the
-    ///   ticks that are emitted, without gaps.
+    /// - **Backpressures** when downstream does. If several ticks pass while downstream is busy,
+    ///   the first of them is emitted as soon as downstream asks, and the others are skipped. The
+    ///   numbers count the ticks that are emitted, without gaps.
     /// - **Completes** never; [`slice`](Flow::slice) ends it.
     ///
     /// ```
@@ -35,7 +35,7 @@ impl Flow<u64> {
     ///
     /// # Panics
     ///
-    /// When it runs, if `period` is zero.
+    /// When the flow runs, if `period` is zero.
     pub fn interval(period: Duration) -> Self {
         // Started at the first poll, because only then a runtime with a clock is certain to exist.
         let ticks = stream::once(async move { IntervalStream::new(start(period)) }).flatten();

@@ -23,7 +23,9 @@ impl Ledger {
         }
         self.positions.entry(topic.to_owned()).or_default().extend(offsets(&line["positions"]));
         if let Some(error) = line["follow_error"].as_str() {
-            self.add(Invariant::Progress.broken(format!("the Java client cannot read {topic}: {error}")));
+            self.add(
+                Invariant::Progress.broken(format!("the Java client cannot read {topic}: {error}")),
+            );
         }
     }
 
@@ -90,7 +92,8 @@ impl Ledger {
                     self.floor.get(&partition).filter(|floor| offset < **floor)
                 });
                 if let Some(floor) = floor {
-                    let text = format!("{id} was answered again, although offset {floor} was committed");
+                    let text =
+                        format!("{id} was answered again, although offset {floor} was committed");
                     self.add(Invariant::BoundedDuplicates.broken(text));
                 }
             }

@@ -8,16 +8,12 @@
 //! - After a failure the partitions have to be rewound; `has_failed` holds until their records are read
 //!   again.
 
-use std::thread::Thread;
-
 use tokio::time::Instant;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Generation of the current worker.
     generation: u64,
-    /// Thread of the current worker, to wake it.
-    worker: Option<Thread>,
     phase: Phase,
     /// The blocking call that the current worker is in, and the time by which it has to return.
     call: Option<(&'static str, Instant)>,
@@ -45,14 +41,6 @@ impl State {
     pub(super) fn start(&mut self) -> u64 {
         self.phase = Phase::Running;
         self.generation
-    }
-
-    pub(super) fn set_worker(&mut self, thread: Thread) {
-        self.worker = Some(thread);
-    }
-
-    pub(super) fn worker(&self) -> Option<&Thread> {
-        self.worker.as_ref()
     }
 
     /// Running to stopping.

@@ -14,7 +14,6 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ use super::txn_error::{TxnError, is_rebalance, record_failure_code};
 use crate::Error;
 use crate::error::ClientError;
 use crate::source::assignment::{Assignment, Committable};
-use crate::source::group::offset_list;
+use crate::source::lists::offset_list;
 use crate::source::staged::Output;
 
 /// How often an open transaction looks for more to write, and how long a refused call waits before
@@ -131,7 +130,7 @@ impl Worker {
             // Comes before looking for work, so that work added later wakes this thread. Pairs with
             // the swap in `Transactions::wake`. An open transaction looks for work by itself, so
             // that replies need not wake it.
-            self.transactions.asleep.store(self.open.is_none(), Ordering::SeqCst);
+            self.transactions.worker.set_asleep(self.open.is_none());
             let flush = self.transactions.state.lock().requested_flush();
             let turned = match self.producer {
                 Some(_) => self.turn(flush),
@@ -145,7 +144,7 @@ impl Worker {
             }
             if self.open.is_some() {
                 thread::park_timeout(CHECK_INTERVAL);
-            } else if self.transactions.asleep.load(Ordering::SeqCst) {
+            } else if self.transactions.worker.is_asleep() {
                 thread::park_timeout(BACKSTOP);
             }
             // If `wake` has reset `asleep`, there is new work, and its unpark may have ended a wait

@@ -9,7 +9,8 @@ use crate::batching::{BatchLoad, CostModel, split};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) length: u64,
-    /// The time by which it should be chosen; the earliest goes first.
+    /// The time by which the event should be chosen. The candidate with the earliest time is the
+    /// most urgent one.
     pub(super) urgent: Instant,
 }
 
@@ -19,14 +20,15 @@ pub(super) struct Choice {
     /// For each candidate, whether it is a member.
     pub(super) is_member: Vec<bool>,
     pub(super) load: BatchLoad,
-    /// The limit that kept other candidates out, if there were any.
+    /// The limit that the batch has reached; `None` if it has all candidates and there is room for
+    /// more.
     pub(super) limit: Option<Limit>,
 }
 
 /// The reason why a batch is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// It has as many members as it may have.
+    /// The batch has `max_size` members.
     Size,
     /// Another member would exceed the maximum cost, or would cost more than in a separate batch.
     Cost,
@@ -78,7 +80,7 @@ mod tests {
     use crate::batching::{BatchLoad, CostModel, Shapes};
     use crate::testing::size;
 
-    /// A call costs 3 ms, an element 2 us.
+    /// Returns costs of 3 ms for a call and 2 us for an element.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
@@ -93,8 +95,8 @@ mod tests {
         AdaptiveWindow { max_size: size(max_size), max_wait: Duration::ZERO, max_cost }
     }
 
-    /// Candidates with these lengths, in the order in which they came, of which the one at `urgent`
-    /// is the most urgent.
+    /// Returns candidates with these lengths. The one at the index `urgent` is the most urgent; the
+    /// others are less urgent the later they stand in the list.
     fn candidates(lengths: &[u64], urgent: usize) -> Vec<Candidate> {
         let now = Instant::now();
         let at = |index| {

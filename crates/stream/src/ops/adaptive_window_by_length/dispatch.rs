@@ -13,7 +13,7 @@ use crate::batching::{BatchLoad, CostModel};
 pub(super) enum Reason {
     /// Downstream asked, and there is no `max_wait`.
     Idle,
-    /// The batch had as many members as it may have.
+    /// The batch had the maximum number of members.
     Size,
     /// Another member would have cost too much.
     Cost,

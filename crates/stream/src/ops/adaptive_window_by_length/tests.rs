@@ -11,7 +11,7 @@ use crate::batching::{BatchLoad, CostModel, Shapes};
 use crate::testing::{Tracked, block_on, size, timed};
 use crate::{AdaptiveWindow, Batches, Failure, Flow, Meta};
 
-/// A call costs 3 ms, an element 2 us.
+/// Returns costs of 3 ms for a call and 2 us for an element.
 fn costs() -> Arc<CostModel> {
     let costs = CostModel::new(Shapes::padded());
     for (size, length) in [(1, 8), (16, 8), (1, 128), (16, 128)] {
@@ -25,12 +25,13 @@ fn limits(max_size: usize, max_wait: u64, max_cost: u64) -> AdaptiveWindow {
     AdaptiveWindow { max_size: size(max_size), max_wait: Duration::from_millis(max_wait), max_cost }
 }
 
-/// Windows of values that are their own lengths and have no deadlines.
+/// Returns windows of values. Each value is its own length, and no event has a deadline.
 fn windows(flow: Flow<u64>, limits: AdaptiveWindow) -> Batches<u64> {
     flow.adaptive_window_by_length(limits, costs(), |value| *value, |_| Ok(None))
 }
 
-/// Returns the batches that a device is given, and when, if it takes 10 ms for each batch.
+/// Gives the batches to a device that takes 10 ms for each. Returns each batch with the millisecond
+/// at which the device got it.
 async fn given(windows: Batches<u64>) -> Vec<(Vec<u64>, u128)> {
     let start = Instant::now();
     let device = move |list| async move {
@@ -52,8 +53,8 @@ async fn an_idle_device_gets_each_event_at_once_and_a_busy_one_gets_gathered_eve
 async fn the_wait_runs_from_when_the_first_event_came_even_while_the_device_was_busy() {
     let flow = Flow::from_stream(timed(vec![0, 20, 22, 34, 36, 100]));
     let seen = given(windows(flow, limits(64, 15, u64::MAX))).await;
-    // 34 came while the batch of 20 gathered. 36 came while the device was busy, and its wait of 15
-    // ms began then.
+    // The event at 34 came while the batch of the event at 20 was gathered. The event at 36 came
+    // while the device was busy, and its wait of 15 ms began then.
     assert_eq!(seen, [(vec![0], 15), (vec![20, 22, 34], 35), (vec![36], 51), (vec![100], 100)]);
 }
 
@@ -65,13 +66,14 @@ fn due(start: Instant) -> impl Fn(&Meta) -> Result<Option<Instant>, Failure> + S
     }
 }
 
-/// A flow of events that come at `at`, whose positions are their deadlines.
+/// Returns a flow of events that come at the milliseconds in `at`. The position of each event is
+/// its deadline, from `deadlines`.
 fn with_deadlines(at: Vec<u64>, deadlines: Vec<u64>) -> (Flow<u64>, Tracked) {
-    let deadlines = std::sync::Mutex::new(deadlines.into_iter());
+    let deadlines = parking_lot::Mutex::new(deadlines.into_iter());
     let (flow, outcomes) = Tracked::stream(timed(at));
     let flow = Flow(flow.0.apply(crate::NodeKind::Element, "deadline", |events, _| {
         events.map(move |mut event| {
-            let deadline = deadlines.lock().unwrap().next().unwrap();
+            let deadline = deadlines.lock().next().unwrap();
             let origin = crate::Origin { position: deadline, ..crate::Origin::default() };
             event.meta = Arc::new(Meta { origin, ..Meta::default() });
             event
@@ -109,7 +111,8 @@ async fn a_wait_is_cut_short_by_a_deadline_that_would_be_missed() {
         due(Instant::now()),
     );
     let seen = given(windows).await;
-    // A call takes 3.04 ms.
+    // The batch leaves 4 ms before the deadline at 60: a call takes about 3 ms, and timers may be 1
+    // ms late.
     assert_eq!(seen[0], (vec![0, 10], 56));
 }
 
@@ -133,12 +136,13 @@ async fn an_event_without_a_deadline_is_as_urgent_as_one_that_is_due_in_a_second
     let windows = flow.adaptive_window_by_length(limits(1, 0, u64::MAX), costs(), |_| 8, near);
     let seen = given(windows).await;
     let (_, when) = seen.iter().find(|(list, _)| *list == [1]).unwrap();
-    // Only the events that came in the first tenth of a second are more urgent than it.
+    // Event 1 is as urgent as an event that is due at 1001. The near deadlines of about the first
+    // 20 events are earlier, so the device takes these first, 10 ms each.
     assert!((200..=220).contains(when), "{when}");
 }
 
 #[test]
-fn the_reasons_are_counted() {
+fn batches_are_counted_by_the_reason_why_they_left() {
     let recorder = DebuggingRecorder::new();
     metrics::with_local_recorder(&recorder, || {
         block_on(async {
