@@ -259,8 +259,8 @@ impl Plan {
         })
     }
 
-    /// Returns the Kafka topics that the pipeline reads or writes, including the listed topics that
-    /// requests may name for their replies.
+    /// Returns the Kafka topics that the pipeline reads or writes, including the topic for dead
+    /// letters and the listed topics that requests may name for their replies.
     #[must_use]
     pub fn topics(&self) -> Vec<&str> {
         let read = self.kafka_sources().map(|source| source.topic.as_str());
@@ -269,17 +269,22 @@ impl Plan {
             ReplyTopics::Listed(topics) => topics.iter().map(String::as_str).collect(),
             ReplyTopics::Any => Vec::new(),
         });
-        let topics: BTreeSet<&str> = read.chain(written).chain(named).collect();
+        let letters = match &self.on_failure.policy {
+            Policy::DeadLetter { sink, .. } => Some(sink.topic.as_str()),
+            Policy::Reply | Policy::Stop => None,
+        };
+        let topics: BTreeSet<&str> = read.chain(written).chain(named).chain(letters).collect();
         topics.into_iter().collect()
     }
 
-    /// Returns whether a source reads lines, from a file or standard input. A pipeline that reads
-    /// lines is a job that ends, and not a service.
+    /// Returns whether a source reads lines to their end, from a file or standard input. Such a
+    /// pipeline is a job that ends; one that follows a file is a service.
     #[must_use]
     pub fn reads_lines(&self) -> bool {
-        let lines =
-            |source: &SourcePlan| matches!(source, SourcePlan::Stdin | SourcePlan::File { .. });
-        self.sources.iter().any(lines)
+        let ends = |source: &SourcePlan| {
+            matches!(source, SourcePlan::Stdin | SourcePlan::File { follow: false, .. })
+        };
+        self.sources.iter().any(ends)
     }
 
     /// Returns the number of sinks except `drop`.

@@ -447,6 +447,25 @@ fn a_sink_inherits_the_connection_options_of_a_source_at_the_same_brokers() {
 }
 
 #[test]
+fn the_topics_of_a_plan_include_the_one_for_dead_letters() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/dead-letters.toml");
+    let text = std::fs::read_to_string(config).unwrap();
+    assert_eq!(parse(&text).unwrap().topics(), ["dead-letters", "replies", "requests"]);
+}
+
+#[test]
+fn a_pipeline_that_follows_a_file_is_a_service() {
+    let reads_lines = |source: &str| {
+        let text = format!("{source}\n[sink.stdout]\n");
+        parse(&text).unwrap().reads_lines()
+    };
+    assert!(reads_lines("[source.stdin]"));
+    assert!(reads_lines("[source.file]\npath = \"a\""));
+    assert!(!reads_lines("[source.file]\npath = \"a\"\nfollow = true"));
+    assert!(!reads_lines("[source.interval]\nevery = \"1s\""));
+}
+
+#[test]
 fn the_value_of_a_variable_is_not_part_of_any_message() {
     let lookup = |_: &str| Some("hunter2".to_owned());
     let text =
