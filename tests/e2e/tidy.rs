@@ -23,6 +23,43 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Files that hold tests only, beside the folders `tests` and `examples`.
+const TEST_FILES: [&str; 5] =
+    ["tests.rs", "fuzz.rs", "differences.rs", "model_check.rs", "testing.rs"];
+
+/// Returns the lines of a source file before its tests, without the comments.
+fn code(text: &str) -> String {
+    let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((text, ""));
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn failures_have_codes_that_the_docs_list() {
+    let mut files = Vec::new();
+    sources(&root().join("crates"), &mut files);
+    files.retain(|file| {
+        let path = file.strip_prefix(root()).unwrap();
+        let is_in = |folder| path.iter().any(|part| part == folder);
+        !TEST_FILES.iter().any(|name| path.ends_with(name)) && !is_in("tests") && !is_in("examples")
+    });
+    let mut calls = 0;
+    let mut literals = Vec::new();
+    for file in files {
+        let code = code(&fs::read_to_string(&file).unwrap());
+        for call in code.split("Failure::new(").skip(1) {
+            calls += 1;
+            if call.trim_start().starts_with('"') {
+                let call = call.trim_start().lines().next().unwrap_or_default();
+                literals.push(format!("{}: Failure::new({call}", file.display()));
+            }
+        }
+    }
+    assert!(calls >= 30, "only {calls} calls were found");
+    let literals = literals.join("\n");
+    assert!(literals.is_empty(), "use constants of the crate's module `codes`:\n{literals}");
+}
+
 #[test]
 fn comments_name_their_subject() {
     let mut files = Vec::new();

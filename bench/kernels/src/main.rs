@@ -316,6 +316,9 @@ fn linear(inputs: usize, outputs: usize) -> LinearWeights {
 /// Returns `count` numbers between -0.1 and 0.1.
 fn numbers(count: usize) -> Vec<f32> {
     (0..count)
-        .map(|n| f32::from(u16::try_from(n * 7919 % 2001).expect("the remainder fits a u16")) / 10_000.0 - 0.1)
+        .map(|n| {
+            f32::from(u16::try_from(n * 7919 % 2001).expect("the remainder fits a u16")) / 10_000.0
+                - 0.1
+        })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Vector instructions, and kernels that are compiled as a whole for each generation of them, such
-//! as AVX2 or AVX-512.
+//! Kernels that are compiled once for each generation of vector instructions, such as AVX2 or
+//! AVX-512, and the choice between the generations.
 //!
 //! The compiler uses the instructions of a generation only in functions that are marked with its
 //! target features. So the whole code of a [`Kernel`] has to be inlined into a function that is
@@ -43,7 +43,7 @@ pub(crate) enum Level {
     Plain,
 }
 
-/// The widest generation that this processor has.
+/// The widest generation that this processor has and [`limit_lanes`] allows.
 static BEST: LazyLock<Level> = LazyLock::new(|| {
     let most = MAX_LANES.load(Ordering::Relaxed);
     let fits = |level: &Level| level.lanes() <= most;
@@ -71,7 +71,7 @@ impl Level {
         .collect()
     }
 
-    /// Returns the widest generation that this processor has.
+    /// Returns the widest generation that this processor has and [`limit_lanes`] allows.
     pub(crate) fn best() -> Self {
         *BEST
     }
@@ -123,12 +123,13 @@ pub fn limit_lanes(most: usize) {
     MAX_LANES.store(most, Ordering::Relaxed);
 }
 
-/// Runs `kernel` for the widest vectors of this processor.
+/// Runs `kernel` in a function that is compiled for the generation that [`Level::best`] returns.
 pub(crate) fn run<K: Kernel>(kernel: K) {
     Level::best().run(kernel);
 }
 
-/// A kernel with its vectors, in the form that `pulp` compiles for target features.
+/// A kernel and the vector instructions it runs with, as the callable that `pulp` inlines into a
+/// function marked with the target features.
 struct Run<K, V> {
     kernel: K,
     simd: V,
@@ -190,7 +191,10 @@ pub(crate) fn split_mut<V: Vectors>(row: &mut [f32]) -> (&mut [V::f32s], &mut [f
 /// are left.
 #[inline(always)]
 pub(crate) fn load_rest<V: Vectors>(simd: V, rest: &[f32], fill: f32) -> V::f32s {
-    #[expect(clippy::cast_possible_truncation, reason = "fewer numbers than a vector has")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`rest` is shorter than one vector, so its length fits into u32"
+    )]
     let mask = simd.mask_between_m32s(0, rest.len() as u32);
     simd.select_f32s(mask.mask(), simd.partial_load_f32s(rest), simd.splat_f32s(fill))
 }

@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+pub mod codes;
 mod config;
 mod error;
 mod pages;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_stream::{Event, Failure, Sink};
 
+use crate::codes;
 use crate::pending::PendingResponses;
 use crate::source::SOURCE;
 
@@ -51,7 +52,7 @@ impl Sink<Reply> for Replies {
             receipt.done();
         } else {
             let message = format!("no request waits for the reply to {origin}");
-            receipt.fail(Failure::new("no_request", message).at("reply"));
+            receipt.fail(Failure::new(codes::NO_REQUEST, message).at("reply"));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::{Error, Options, ReplyTo};
+use crate::{DropHeaders, Error, Options, ReplyTo};
 
 /// Settings of a source, which reads a topic as a member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub struct SinkConfig {
     pub delivery_timeout: Duration,
     /// The targets that requests may name for their replies.
     pub reply_to: ReplyTo,
+    /// The headers of a request that its reply does not get.
+    pub drop_headers: DropHeaders,
     /// Settings of librdkafka.
     pub options: Options,
 }
@@ -207,6 +209,7 @@ impl SinkConfig {
             topic: topic.into(),
             delivery_timeout: Duration::from_mins(1),
             reply_to: ReplyTo::default(),
+            drop_headers: DropHeaders::default(),
             options: Options::new(),
         }
     }

@@ -37,8 +37,10 @@
 //! ```
 
 mod admin;
+pub mod codes;
 mod config;
 mod dead_letter;
+mod drop_headers;
 mod embedded;
 mod error;
 mod log;
@@ -55,6 +57,7 @@ mod transactional_sink;
 pub use admin::create_topics;
 pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, TransactionSettings};
 pub use dead_letter::DeadLetter;
+pub use drop_headers::DropHeaders;
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use options::Options;

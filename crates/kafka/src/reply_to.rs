@@ -17,7 +17,7 @@ use crate::Error;
 pub struct ReplyTo {
     /// The header with the topic's name, in UTF-8.
     pub topic_header: String,
-    /// The header with the partition, as a big-endian integer of four bytes.
+    /// The header with the partition, as a big-endian integer of four bytes or in decimal digits.
     pub partition_header: String,
     /// The topics that a request may name besides the sink's own.
     pub topics: ReplyTopics,

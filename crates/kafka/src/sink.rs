@@ -5,7 +5,6 @@ mod delivery;
 mod outgoing;
 mod reply_targets;
 mod topics;
-mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +51,7 @@ pub enum ReplyKind {
 ///
 /// A reply carries its request's key byte for byte, so it lands in the partition that Java's
 /// default partitioner would choose. It also carries its request's headers, so that a client can
-/// match it by the correlation id. Only a valid `traceparent` is changed: the reply belongs to the
-/// same trace and has a new span id. Replies with the same key keep their order. A request may name
+/// match it by the correlation id, except those in [`DropHeaders`](crate::DropHeaders). Replies with the same key keep their order. A request may name
 /// another topic or partition for its reply, see [`ReplyTo`](crate::ReplyTo).
 pub struct Sink {
     thread: PollThread,
@@ -115,7 +113,7 @@ impl forebay_stream::Sink<Reply> for Sink {
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
-        let Addressed { target, traceparent } = match self.outgoing.address(&meta, &reply).await {
+        let Addressed { target, drop } = match self.outgoing.address(&meta, &reply).await {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
@@ -128,7 +126,7 @@ impl forebay_stream::Sink<Reply> for Sink {
         record.partition = target.partition;
         record.key = meta.key.as_deref();
         record.payload = reply.value.as_deref();
-        record.headers = headers(&meta, traceparent.as_deref(), &reply.headers);
+        record.headers = headers(&meta, drop.as_deref(), &reply.headers);
         while let Err((error, back)) = self.thread.producer().send(record) {
             match error.rdkafka_error_code() {
                 // The record is sent again before any other, so replies keep their order.

@@ -7,7 +7,7 @@ use rdkafka::config::ClientConfig;
 
 use crate::sink::{Addressed, Outgoing, Reply, ReplyKind};
 use crate::source::{Output, PendingOffset, Transactions};
-use crate::{Error, SinkConfig};
+use crate::{Error, SinkConfig, codes};
 
 /// A sink that writes each reply exactly once, as seen by consumers that read only committed
 /// records. [`Source::sink`](crate::Source::sink) connects one.
@@ -15,8 +15,8 @@ use crate::{Error, SinkConfig};
 /// A reply is first staged, which means kept in memory. It is written when all earlier requests of
 /// the same partition are answered, in the transaction that commits its request's offset. If
 /// anything fails before the commit, the staged replies are dropped and their requests are read
-/// again, so a reply's receipt is done as soon as the reply is staged. The replies to the requests
-/// of one partition are written in the order of the requests.
+/// again. Nothing is lost then, so the reply's receipt can be marked done as soon as the reply is
+/// staged. The replies to the requests of one partition are written in the order of the requests.
 pub struct TransactionalSink {
     transactions: Arc<Transactions>,
     outgoing: Outgoing,
@@ -25,7 +25,8 @@ pub struct TransactionalSink {
 }
 
 impl TransactionalSink {
-    /// Creates a sink whose `client` asks the brokers about topics that requests name.
+    /// Creates a sink. `client` configures the client that checks whether a reply topic that a
+    /// request names exists.
     pub(crate) fn new(
         transactions: Arc<Transactions>,
         config: SinkConfig,
@@ -38,8 +39,9 @@ impl TransactionalSink {
         Self { transactions, outgoing: Outgoing::new(config, client), topic, max_bytes }
     }
 
-    /// Returns the failure that a result for this request gets if the brokers refused an earlier
-    /// result for it.
+    /// Returns why the brokers refused an earlier result for the request of this receipt, if they
+    /// did. A new result for the request is then not staged but fails with this reason; an error
+    /// reply is still written.
     fn refusal(&self, receipt: &Receipt) -> Option<Failure> {
         if !self.transactions.has_refused() {
             return None;
@@ -54,7 +56,8 @@ impl TransactionalSink {
     }
 
     /// Stages a reply for the one request that it answers. The inner result is a failure if the
-    /// reply cannot be written exactly once.
+    /// reply answers several requests or is too large. The outer error means that the reply answers
+    /// no request of this source.
     fn stage(&self, receipt: &Receipt, output: Output) -> Result<Result<(), Failure>, Error> {
         let mut inputs = 0;
         receipt.visit(&mut |pending: &PendingOffset| {
@@ -65,9 +68,9 @@ impl TransactionalSink {
             1 => {}
             _ => {
                 let message = format_args!(
-                    "the reply answers {inputs} requests; with exactly-once delivery each needs its own"
+                    "the reply answers {inputs} requests; with exactly-once delivery each request needs its own reply"
                 );
-                return Ok(Err(Failure::new("several_requests", message)));
+                return Ok(Err(Failure::new(codes::SEVERAL_REQUESTS, message)));
             }
         }
         let size = output.size();
@@ -76,7 +79,7 @@ impl TransactionalSink {
                 "the reply has {size} bytes, and message.max.bytes is {}",
                 self.max_bytes
             );
-            return Ok(Err(Failure::new("reply_too_large", message)));
+            return Ok(Err(Failure::new(codes::REPLY_TOO_LARGE, message)));
         }
         let mut output = Some(output);
         receipt.visit(&mut |pending: &PendingOffset| {
@@ -97,24 +100,25 @@ impl forebay_stream::Sink<Reply> for TransactionalSink {
     /// - as `reply_too_large` if the reply is larger than `message.max.bytes`,
     /// - as `several_requests` if the reply answers more than one request,
     /// - with the brokers' reason if the brokers refused an earlier result for the same request,
-    /// - with the codes of a [`Sink`](crate::Sink) if the target that the request names cannot be
-    ///   used.
+    /// - with the same codes as in a [`Sink`](crate::Sink) if the topic or the partition that the
+    ///   request names cannot be used.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
         let addressed = match (self.refusal(&receipt), reply.kind) {
             (Some(refusal), ReplyKind::Result) => Err(refusal),
-            // The target that the request names may be the reason for the refusal.
-            (Some(_), ReplyKind::Error) => Ok(self.outgoing.to_own_topic(&meta)),
+            // The brokers may have refused the target that the request names, so the error reply
+            // goes to the sink's own topic.
+            (Some(_), ReplyKind::Error) => Ok(self.outgoing.to_own_topic()),
             _ => self.outgoing.address(&meta, &reply).await,
         };
-        let Addressed { target, traceparent } = match addressed {
+        let Addressed { target, drop } = match addressed {
             Ok(addressed) => addressed,
             Err(failure) => {
                 receipt.fail(failure);
                 return Ok(());
             }
         };
-        let output = Output { target, reply, traceparent, meta };
+        let output = Output { target, reply, drop, meta };
         match self.stage(&receipt, output)? {
             Ok(()) => receipt.done(),
             Err(failure) => receipt.fail(failure),

@@ -70,7 +70,7 @@ impl DeviceSchedule {
                 }
             };
             tokio::select! {
-                // Cannot fail, because `self` borrows the sender.
+                // `changed` fails only if the sender is dropped, and `self` owns the sender.
                 _ = changes.changed() => {}
                 () = near_end => return,
             }
@@ -88,8 +88,8 @@ impl InHand {
 }
 
 impl BatchInHand {
-    /// Records that the batch was given to the device. This took the time `launch`, and the device
-    /// is expected to compute the batch for the time `takes`.
+    /// Records that the batch was given to the device. `launch` is the time that this took, and
+    /// `takes` the time for which the device is expected to compute the batch.
     pub(crate) fn launched(&mut self, launch: Duration, takes: Duration) {
         // `takes` is limited because adding a very long time to an `Instant` panics, and an
         // estimate may be wrong.

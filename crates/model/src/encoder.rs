@@ -1,8 +1,8 @@
 //! The transformer encoder that the BERT family shares, for inference and training.
 //!
-//! BERT, `MiniLM`, ELECTRA, `DistilBERT` and `RoBERTa` have the same encoder. They differ in tensor
-//! names, the first position and the head; [`EncoderConfig`] holds the sizes and [`TensorNames`]
-//! the names.
+//! BERT, `MiniLM`, ELECTRA, `DistilBERT` and `RoBERTa` have the same encoder. They differ in the
+//! tensors' names, in the number of a text's first position (`RoBERTa` does not count from 0), in
+//! the head and in their sizes. [`TensorNames`] holds the names, [`EncoderConfig`] the rest.
 
 mod attention;
 mod config;
@@ -81,8 +81,9 @@ impl Encoder {
         let rectangle @ [batch, length] = tokens.dims();
         let hidden = self.embeddings.forward(tokens);
         let [_, _, width] = hidden.dims();
-        // All tokens are stacked in one matrix, because Burn tunes the products of matrices by
-        // their number of rows, here the total number of tokens.
+        // Burn selects the kernel of a matrix product by the number of rows of a single matrix. The
+        // tokens of all texts are therefore stacked in one matrix. With a matrix for each text, a
+        // large batch of short texts would get the kernel that is fastest for one short text.
         let hidden = hidden.reshape([batch * length, width]);
         let layers = self.layers.iter();
         let hidden = layers.fold(hidden, |hidden, layer| layer.forward(hidden, rectangle, mask));

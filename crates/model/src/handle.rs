@@ -10,15 +10,12 @@ use tokio::time::Instant;
 
 use crate::device_schedule::DeviceSchedule;
 use crate::worker::{Job, Ready, Started, Worker};
-use crate::{Error, Launched, Model, WarmUp};
+use crate::{Error, Launched, Model, WarmUp, codes};
 
 /// Most batches that a model's thread has at a time: one that is computed, and one that waits or is
 /// prepared. The second one keeps the device busy. With more, the members of a batch would have to
 /// be chosen earlier, and would not include inputs that arrive in the meantime.
 const IN_HAND: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
-
-/// The code of batches that cannot be run because the model's thread has ended.
-pub(crate) const UNAVAILABLE: &str = "model_unavailable";
 
 /// A handle to a model that runs on its own thread, callable from any task.
 ///
@@ -108,7 +105,7 @@ impl<M: Model> ModelHandle<M> {
     /// Returns the failure of a call after the thread has ended.
     fn unavailable(&self) -> Failure {
         let why = self.end.get().map_or("its thread has ended", String::as_str);
-        Failure::new(UNAVAILABLE, format_args!("the model is unavailable: {why}"))
+        Failure::new(codes::MODEL_UNAVAILABLE, format_args!("the model is unavailable: {why}"))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod architecture;
 pub mod checkpoint;
+pub mod codes;
 mod cpu;
 mod device;
 mod device_clock;

@@ -7,8 +7,7 @@ use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
 use futures::FutureExt as _;
 use futures::future::select_all;
 
-use crate::handle::UNAVAILABLE;
-use crate::{Model, ModelHandle};
+use crate::{Model, ModelHandle, codes};
 
 /// Handles of several copies of one model. Each batch goes to the copy that has the fewest
 /// unfinished batches.
@@ -60,7 +59,7 @@ impl<M: Model> Replicas<M> {
 }
 
 fn all_ended() -> Failure {
-    Failure::new(UNAVAILABLE, "the model is unavailable")
+    Failure::new(codes::MODEL_UNAVAILABLE, "the model is unavailable")
 }
 
 impl<M: Model> MapBatch<M::Input> for Replicas<M> {
@@ -72,7 +71,8 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
             match result {
                 // The thread ended before it took the batch, so the loop tries another replica.
                 Err(failure)
-                    if failure.code() == UNAVAILABLE && self.running().next().is_some() => {}
+                    if failure.code() == codes::MODEL_UNAVAILABLE.name()
+                        && self.running().next().is_some() => {}
                 result => return result,
             }
         }
@@ -148,8 +148,8 @@ mod tests {
         for number in 0..count {
             let barrier = Arc::clone(&barrier);
             let was_built = AtomicBool::new(false);
-            // The second build fails. So the model cannot be rebuilt after a panic, and its thread
-            // ends.
+            // Every build after the first fails, so the model cannot be rebuilt after a panic, and
+            // its thread ends.
             let build = move || {
                 if was_built.swap(true, Ordering::Relaxed) {
                     return Err(Error::Stopped);

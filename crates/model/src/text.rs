@@ -33,7 +33,7 @@ pub use verify::CpuReference;
 
 use crate::device_clock::DeviceClock;
 use crate::encoder::Masking;
-use crate::{DeviceChoice, Error, Launched, Model, SelectedDevice, WarmUp};
+use crate::{DeviceChoice, Error, Launched, Model, SelectedDevice, WarmUp, codes};
 use backbone::Backbone;
 use output::{Answers, Reduce};
 use plan::Part;
@@ -129,7 +129,7 @@ impl TextModel {
         let good: Vec<_> = tokens.iter().flatten().cloned().collect();
         let mut answers = self.infer(&good)?.into_iter();
         let missing =
-            || Err(Failure::new("internal", "the model returned no result for this text"));
+            || Err(Failure::new(codes::INTERNAL, "the model returned no result for this text"));
         let answer =
             |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
         Ok(tokens.into_iter().map(answer).collect())
@@ -163,7 +163,8 @@ impl TextModel {
                     results[member] = Some(Ok(output));
                 }
             }
-            let missing = || Failure::new("internal", "the model returned no result for this text");
+            let missing =
+                || Failure::new(codes::INTERNAL, "the model returned no result for this text");
             Ok(results.into_iter().map(|result| result.unwrap_or_else(|| Err(missing()))).collect())
         };
         gather.boxed()
@@ -253,7 +254,8 @@ impl ComputeDevice for TextModel {
     fn switch_to(&mut self, Kernels { precision, masking }: Kernels) -> Result<(), Error> {
         let flash_attention = masking == Masking::Boolean;
         let options = TextModelOptions { precision, flash_attention, ..self.options.clone() };
-        // The cost model is not replaced, because callers have it too.
+        // The cost model is kept, because callers hold clones of the same `Arc` and would go on
+        // with the old one.
         let Self { backbone, reduce, name, options, .. } = Self::load(&options)?;
         self.backbone = backbone;
         self.reduce = reduce;
@@ -289,8 +291,9 @@ impl Model for TextModel {
         self.backbone.overlaps()
     }
 
-    /// Compiles the kernels of every shape, checks their results against the CPU, and measures how
-    /// long each shape takes.
+    /// Warms up the model. On a GPU, it compiles the kernels of every shape, checks their results
+    /// against the CPU's, and, if there are several shapes, measures how long a run of each takes.
+    /// On the CPU, it only measures runs of a few sizes.
     fn warm_up(&mut self, progress: &mut dyn FnMut(WarmUp)) -> Result<(), Error> {
         const ON_CPU: [[usize; 2]; 4] = [[1, 8], [1, 48], [8, 8], [4, 48]];
         let side = |side| usize::try_from(side).unwrap_or(usize::MAX);
@@ -301,7 +304,7 @@ impl Model for TextModel {
         }
         let mut reference = self.cpu_reference()?;
         verify(self, &mut reference, &shapes, progress)?;
-        // The costs serve to choose between shapes. If there is only one, they are not needed.
+        // The costs serve to choose between shapes. With a single shape there is nothing to choose.
         if shapes.len() > 1 { self.measure_costs(&shapes) } else { Ok(()) }
     }
 

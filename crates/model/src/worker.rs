@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use forebay_stream::codes::WRONG_RESULT_COUNT;
 use forebay_stream::{Batch, BatchResult, Failure};
 use futures::FutureExt as _;
 use metrics::{Histogram, histogram};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::device_clock::DeviceClock;
-use crate::{Error, Launched, Model, WarmUp};
+use crate::{Error, Launched, Model, WarmUp, codes};
 
 /// A batch for the model, with the channel for its results.
 pub(crate) struct Job<M: Model> {
@@ -124,8 +125,9 @@ impl<B, P> Worker<B, P> {
         Ok(model)
     }
 
-    /// Returns the launched batch with two additions: when it ends, its results are checked and its
-    /// device time is recorded. `expected` is the number of members.
+    /// Returns the launched batch such that, when it ends, its results are checked and its device
+    /// time is recorded. `outcome` is the result of the call of [`Model::launch`], `expected` the
+    /// number of the batch's members.
     fn observed<T: Send + 'static>(
         &self,
         outcome: thread::Result<Launched<T>>,
@@ -156,7 +158,7 @@ impl<B, P> Worker<B, P> {
         Launched::Running { results: results.boxed(), takes }
     }
 
-    /// Builds and warms up the model. If it panics, returns that as an error.
+    /// Builds and warms up the model. A panic is returned as [`Error::Panicked`].
     fn start<M>(&mut self) -> Result<M, Error>
     where
         M: Model,
@@ -208,9 +210,9 @@ impl DeviceMetrics {
 fn check_results<T>(outcome: thread::Result<BatchResult<T>>, expected: usize) -> BatchResult<T> {
     match outcome {
         // Transient, because the model is rebuilt before another attempt.
-        Err(panic) => Err(Failure::new("model_panicked", panic_message(&*panic)).transient()),
+        Err(panic) => Err(Failure::new(codes::MODEL_PANICKED, panic_message(&*panic)).transient()),
         Ok(Ok(results)) if results.len() != expected => Err(Failure::new(
-            "wrong_result_count",
+            WRONG_RESULT_COUNT,
             format_args!("the model returned {} results for {expected} inputs", results.len()),
         )),
         Ok(result) => result,

@@ -34,8 +34,7 @@ impl Answer {
     }
 }
 
-/// Describes a failure as a JSON object, for a value that is passed on although the model failed
-/// for it.
+/// Describes a failure as a JSON object, which `on_error` puts beside the fallback.
 pub(crate) fn error(failure: &Failure) -> Json {
     let field = |name: &str, text: &str| (name.to_owned(), Json::text(text));
     Json::object([field("code", failure.code()), field("message", failure.message())])
@@ -74,7 +73,11 @@ mod tests {
             (header.name.as_str(), header.value.as_deref()),
             ("forebay-error-code", Some(&b"invalid_json"[..]))
         );
-        assert_eq!(reply.kind, ReplyKind::Error, "an error reply falls back to the sink's topic");
+        assert_eq!(
+            reply.kind,
+            ReplyKind::Error,
+            "the sink has to recognise an error reply, to write it to its own topic if the topic that the request names cannot be used"
+        );
         let result = Answer { value: "1".into(), error: None };
         assert_eq!(Reply::from(result).kind, ReplyKind::Result);
     }

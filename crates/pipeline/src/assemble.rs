@@ -114,7 +114,8 @@ struct Failures {
 
 /// Assembles a plan's operators, from the sources' records to the answers for the sinks.
 ///
-/// `task` returns the task of a model by its name. Every model that the plan's steps name has one.
+/// `task` returns the task of a model by its name. It is called with every name of a model in the
+/// plan's steps, and must know them all.
 pub(crate) fn assemble(
     plan: &Plan,
     records: Vec<Flow<Record>>,
@@ -392,8 +393,8 @@ fn batched(wire: Wire) -> Batches<Json> {
     }
 }
 
-/// Fails requests whose deadline has passed before the model computes them, because nobody waits
-/// for their answers any more.
+/// Fails the requests whose deadline has passed, so that the model does not compute them: nobody
+/// waits for their answers any more.
 fn in_time<T: Send + 'static>(batches: Batches<T>, deadlines: Option<Deadlines>) -> Batches<T> {
     match deadlines {
         Some(deadlines) => batches.named("deadline").admit(move |meta| deadlines.check(meta)),
@@ -481,10 +482,9 @@ impl<'a> Wires<'a> {
     }
 }
 
-/// Returns the capacity of the buffer for failures that wait to be answered, and in which order
-/// they leave it.
-///
-/// `None` if failures go back to the source, as for HTTP: the source itself answers its clients.
+/// Returns the capacity of the buffer for failures that wait to be answered, and the order in which
+/// they leave the buffer. `None` for HTTP, unless the policy is `stop`: the source itself answers
+/// its clients with the failures.
 fn failure_buffer(source: &SourcePlan, on_failure: &OnFailure) -> Option<(NonZeroUsize, Release)> {
     let release = match (source, &on_failure.policy) {
         (_, Policy::Stop) | (SourcePlan::Kafka(_), _) => Release::AtOnce,

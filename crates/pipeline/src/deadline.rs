@@ -6,6 +6,8 @@ use bytes::Bytes;
 use forebay_stream::{Failure, Meta};
 use tokio::time::Instant;
 
+use crate::codes;
+
 /// The headers that hold a request's deadline, and the clock that deadlines are compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
@@ -38,7 +40,7 @@ impl Deadlines {
         }
         let late = now.duration_since(deadline).unwrap_or_default();
         let message = format_args!("the deadline was {} ms ago", late.as_millis());
-        Err(Failure::new("deadline_exceeded", message))
+        Err(Failure::new(codes::DEADLINE_EXCEEDED, message))
     }
 
     /// Returns the deadline on tokio's clock. Fails as [`check`](Self::check) does.
@@ -86,7 +88,7 @@ fn millis(header: &str, value: &Bytes) -> Result<Duration, Failure> {
 }
 
 fn invalid(message: std::fmt::Arguments<'_>) -> Failure {
-    Failure::new("invalid_deadline", message)
+    Failure::new(codes::INVALID_DEADLINE, message)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod path;
 
+use forebay_stream::codes::WRONG_RESULT_COUNT;
 use forebay_stream::{Batch, BatchResult, Failure};
 use serde::Deserialize;
 
@@ -160,7 +161,7 @@ impl Enrich {
         if results.len() != expected {
             let message =
                 format_args!("the model returned {} results for {expected} inputs", results.len());
-            let failure = Failure::new("wrong_result_count", message);
+            let failure = Failure::new(WRONG_RESULT_COUNT, message);
             return Ok(batch
                 .iter()
                 .map(|value| self.finish(value, Err(failure.clone())))

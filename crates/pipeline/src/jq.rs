@@ -16,6 +16,7 @@ use jaq_core::{Compiler, Ctx, Filter, Vars, compile};
 use jaq_json::Val;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::codes;
 use crate::json::Json;
 
 /// A jq expression that gives exactly one result for each value. Clones share the compiled program.
@@ -86,9 +87,9 @@ impl Jq {
         }));
         let panicked = || Err(Some("jq itself failed".to_owned()));
         result.unwrap_or_else(|_| panicked()).map_err(|error| match error {
-            Some(error) => Failure::new("jq_error", format_args!("`{text}`: {error}")),
+            Some(error) => Failure::new(codes::JQ_ERROR, format_args!("`{text}`: {error}")),
             None => Failure::new(
-                "jq_results",
+                codes::JQ_RESULTS,
                 format_args!("`{text}` gives no result or several; exactly one is needed"),
             ),
         })

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::codes;
+
 /// A JSON value. Clones are cheap: arrays and objects are shared until one clone changes.
 ///
 /// Numbers compare by value and objects without regard to the order of their keys, so values can be
@@ -28,7 +30,7 @@ impl Json {
     /// Fails with `invalid_json`; the message says what is wrong and at which line and column.
     pub fn parse(bytes: &[u8]) -> Result<Self, Failure> {
         let invalid = |error: &dyn fmt::Display| {
-            Failure::new("invalid_json", format_args!("the value is not JSON: {error}"))
+            Failure::new(codes::INVALID_JSON, format_args!("the value is not JSON: {error}"))
         };
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
         read::read(text).map(Self).map_err(|error| {
@@ -48,7 +50,7 @@ impl Json {
     /// keys are not strings.
     pub fn encode<T: Serialize>(value: &T) -> Result<Self, Failure> {
         let json = serde_json::to_value(value).and_then(Val::deserialize).map(Self);
-        json.map_err(|error| Failure::new("unserializable_result", error))
+        json.map_err(|error| Failure::new(codes::UNSERIALIZABLE_RESULT, error))
     }
 
     /// Converts the value to any type that serde can deserialise.
@@ -58,7 +60,7 @@ impl Json {
     /// Fails with `invalid_value`; the message names the expected type and the value found.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let value = serde_json::to_value(self).and_then(serde_json::from_value);
-        value.map_err(|error| Failure::new("invalid_value", error))
+        value.map_err(|error| Failure::new(codes::INVALID_VALUE, error))
     }
 
     /// Returns the text if the value is a string.
@@ -133,7 +135,7 @@ impl Json {
     pub(crate) fn into_members(self) -> Result<Vec<Self>, Failure> {
         let Val::Arr(members) = self.0 else {
             let message = format_args!("the value is {}, but an array is needed", self.kind());
-            return Err(Failure::new("invalid_type", message));
+            return Err(Failure::new(codes::INVALID_TYPE, message));
         };
         Ok(jaq_json::Rc::unwrap_or_clone(members).into_iter().map(Self).collect())
     }

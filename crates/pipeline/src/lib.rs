@@ -8,6 +8,7 @@
 
 mod answer;
 mod assemble;
+pub mod codes;
 mod deadline;
 mod diagnostic;
 mod draw;

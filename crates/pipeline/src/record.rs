@@ -4,6 +4,7 @@ use bytes::Bytes;
 use forebay_stream::{Event, Failure, Source};
 use tokio_util::sync::CancellationToken;
 
+use crate::codes;
 use crate::json::Json;
 
 /// An input as a source hands it out: undecoded bytes, or a value.
@@ -31,11 +32,11 @@ impl Record {
             Self::Bytes(bytes) => bytes,
         };
         let null =
-            || Failure::new("null_value", format_args!("the record has no value; {EXPECTED}"));
+            || Failure::new(codes::NULL_VALUE, format_args!("the record has no value; {EXPECTED}"));
         let bytes = bytes.ok_or_else(null)?;
         if bytes.trim_ascii().is_empty() {
             let message = format_args!("the value is empty; {EXPECTED}");
-            return Err(Failure::new("empty_value", message));
+            return Err(Failure::new(codes::EMPTY_VALUE, message));
         }
         Json::parse(&bytes)
     }

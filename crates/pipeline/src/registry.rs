@@ -27,11 +27,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// pipeline files.
 ///
 /// A file uses them like the built-in ones: an operator in a `[[step]]` with `NAME = { .. }`, a
-/// source as `[source.NAME]`, a sink as `[sink.NAME]`, and a model as `[model.ANY.NAME]`, in which
-/// `ANY` is a name that the file chooses and by which steps call the model. The table's settings
+/// source as `[source.NAME]`, a sink as `[sink.NAME]`, and a model as `[model.ANY.NAME]`. The file
+/// chooses the name `ANY`, and its steps call the model by this name. The table's settings
 /// are deserialised into the registered type when the file is read, so an error message shows the
 /// line of a mistake. Give that type `#[serde(deny_unknown_fields)]`, so that misspelt keys are
-/// mistakes too.
+/// errors too.
 ///
 /// ```
 /// use std::path::Path;
@@ -69,14 +69,15 @@ type ParseSource = Parse<CustomSource>;
 type ParseSink = Parse<CustomSink>;
 type ParseModel = Parse<CustomModel>;
 
-/// Opens a source that the user has registered. The source ends when the token is cancelled.
+/// A registered source with its settings from the file, not opened yet. The open source ends when
+/// the token is cancelled.
 #[derive(Clone)]
 pub(crate) struct CustomSource(Arc<OpenSource>);
 type OpenSource = dyn Fn(String, CancellationToken) -> BoxFuture<'static, Result<Flow<Record>, BoxError>>
     + Send
     + Sync;
 
-/// Opens a sink that the user has registered.
+/// A registered sink with its settings from the file, not opened yet.
 #[derive(Clone)]
 pub(crate) struct CustomSink(Arc<OpenSink>);
 type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError>> + Send + Sync;
@@ -84,7 +85,8 @@ type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError
 /// Attaches an open sink to a flow.
 pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
 
-/// Loads a model that the user has registered, on a thread with the given name.
+/// A registered model with its settings from the file, not loaded yet. It is loaded on a thread
+/// with the given name.
 #[derive(Clone)]
 pub(crate) struct CustomModel(Arc<LoadModel>);
 type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>

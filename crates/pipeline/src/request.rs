@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use forebay_stream::Failure;
+use forebay_stream::codes::MISSING_FIELD;
+use forebay_stream::{Code, Failure};
 
+use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -28,19 +30,19 @@ fn read(
     let field = match request.kind() {
         "an object" => Some(request.get("text").ok_or_else(|| {
             let message = format_args!("{name} has no field \"text\"; {hint}");
-            Failure::new("missing_field", message)
+            Failure::new(MISSING_FIELD, message)
         })?),
         _ => None,
     };
     let text = field.as_ref().unwrap_or(request);
-    let unusable = |code: &'static str, kind: &str| {
+    let unusable = |code: Code, kind: &str| {
         Err(Failure::new(code, format_args!("{text_name} is {kind}; {hint}")))
     };
     match (text.as_str(), text.kind()) {
-        (Some(text), _) if text.trim().is_empty() => unusable("empty_text", "empty"),
+        (Some(text), _) if text.trim().is_empty() => unusable(codes::EMPTY_TEXT, "empty"),
         (Some(text), _) => Ok(text.to_owned()),
-        (None, "null") => unusable("null_value", "null"),
-        (None, kind) => unusable("invalid_type", kind),
+        (None, "null") => unusable(codes::NULL_VALUE, "null"),
+        (None, kind) => unusable(codes::INVALID_TYPE, kind),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::enrich::{Enrich, Extracted};
 use crate::json::Json;
+use forebay_model::codes::MODEL_UNAVAILABLE;
 use forebay_model::{Label, TextHandle, TextOutput, Tokens};
 use forebay_stream::batching::{CostModel, Shapes};
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
@@ -176,7 +177,7 @@ impl From<Label> for Json {
 }
 
 fn unloaded() -> Failure {
-    Failure::new("model_unavailable", "the model is not loaded")
+    Failure::new(MODEL_UNAVAILABLE, "the model is not loaded")
 }
 
 #[cfg(test)]

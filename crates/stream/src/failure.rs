@@ -20,7 +20,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Creates a failure with a stable `code` in `snake_case` and a `message` that says what to do.
+    /// Creates a failure with a `message` that says what to do, and with a stable `code`: a
+    /// [`Code`](crate::Code), or a text in `snake_case`.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
         Self {
             code: code.into(),

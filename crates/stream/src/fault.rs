@@ -24,8 +24,8 @@ pub(crate) struct Fault(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    // Set when this fault was merged into another. A fault that was not is a root. Only a root is
-    // linked, to another root and under `CHANGING`, so the links never form a circle.
+    // Set when this fault is merged into another. A fault that is not merged is a root. Merging
+    // links one root to another root while `CHANGING` is held, so the links never form a circle.
     merged: OnceLock<Fault>,
     raised: OnceLock<Raised>,
     changed: Notify,
@@ -80,7 +80,8 @@ impl Fault {
     /// Waits until the fault is raised, and returns the time at which it was raised.
     pub(crate) async fn raised(&self) -> Instant {
         loop {
-            // `changed` is created before the fault is read, so that no later change is missed.
+            // `changed` is created before the fault is read, so that no later change is missed. If
+            // `root` was merged meanwhile, the loop begins again with the new root.
             let root = self.root();
             let changed = root.0.changed.notified();
             if let Some(raised) = self.root().0.raised.get() {

@@ -10,6 +10,8 @@
 mod batch;
 pub mod batching;
 mod clock;
+mod code;
+pub mod codes;
 mod event;
 mod failure;
 mod fault;
@@ -35,6 +37,7 @@ mod stage;
 mod testing;
 
 pub use batch::Batch;
+pub use code::Code;
 pub use event::{Event, Header, Meta, Origin};
 pub use failure::Failure;
 pub use flow::{Batches, Flow};

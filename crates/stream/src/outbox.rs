@@ -29,8 +29,9 @@ struct State<T> {
     closed: bool,
     // Whether the taker was dropped. Items that are sent after that are dropped at once.
     abandoned: bool,
-    // The wakers of the task that waits for an item, and of the one that waits for room.
+    // Wakes the task that waits for an item.
     taker: Option<Waker>,
+    // Wakes the task that waits for room.
     sender: Option<Waker>,
 }
 
@@ -145,8 +146,8 @@ impl<T> Drop for SenderEnd<T> {
 impl<T> Taker<T> {
     /// Takes the next item; `None` once the outbox is empty and closed.
     ///
-    /// It is ready also if tokio's budget of the task is used up, because `rejoin` relies on seeing
-    /// every failure that is ready.
+    /// This does not count against tokio's cooperative budget, because `rejoin` must see every
+    /// failure that is ready before it emits a result.
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.0.lock();
         if let Some(item) = state.released.pop_front() {

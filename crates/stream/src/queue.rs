@@ -25,10 +25,11 @@ struct State<T> {
     // Invariant: never longer than `capacity`.
     items: VecDeque<T>,
     closed: bool,
-    // Whether the consumer waits for `arrived`, and whether the producer waits for `left`. A flag
-    // stays set if the waiter gives up. A notification costs time, so it is sent only if the flag
-    // is set.
+    // Whether the consumer waits for `arrived`. A notification costs time, so it is sent only if
+    // this is set. If the consumer gives up waiting, this stays set, and one notification too many
+    // is sent.
     waits_for_item: bool,
+    // Whether the producer waits for `left`; works like `waits_for_item`.
     waits_for_room: bool,
 }
 

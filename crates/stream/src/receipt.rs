@@ -27,9 +27,9 @@ pub enum Outcome {
 /// The receiver of an input's outcome: the source of the input, or an operator that wrapped the
 /// input's receipt in another one.
 ///
-/// Every event that was made of the input has a receipt, which is a share in the outcome. While one
-/// of these shares is open, [`Receipt::visit`] finds the receiver from it. A sink uses this to find
-/// out which inputs an output belongs to.
+/// Every event that was made of the input has a receipt, which is a share in the outcome. From each
+/// share that is open, [`Receipt::visit`] finds the receiver. A sink uses this to find out which
+/// inputs an output belongs to.
 ///
 /// ```
 /// use forebay_stream::{Outcome, Receipt, Settle};
@@ -221,8 +221,8 @@ impl Receipt {
     /// stands for.
     pub(crate) fn enters(&self, stage: StageId) {
         // A receipt can stand for any number of others: an operator in a loop wraps a receipt once
-        // a round, and a window joins receipts. The limit keeps this call short. Inputs beyond it
-        // keep the stage they had.
+        // a round, and a window joins receipts. The limit keeps this call short. Receipts beyond
+        // the limit are not visited, and their inputs keep the stage that they had.
         let mut most = 64;
         self.note(stage, &mut most);
     }
@@ -348,8 +348,9 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(root) = &self.root {
-            // Ordered before the settling thread's read by the `Arc` count's own release and
-            // acquire.
+            // Relaxed is enough, because the reference count of the `Arc` orders this store before
+            // the read in `Root::drop`: a thread that drops its reference releases, and the thread
+            // that drops the last one acquires.
             root.abandoned.store(true, Ordering::Relaxed);
         }
     }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{Event, Flow, Outcome, Receipt};
 
-/// Runs a future on a runtime whose clock is paused.
+/// Runs a future on a runtime whose clock is paused: the clock jumps to the next timer when all
+/// tasks wait, so tests do not really sleep.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap().block_on(future)
@@ -21,8 +22,8 @@ pub(crate) fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// Returns a stream of the numbers in `at`. Each number comes when that many milliseconds of the
-/// paused clock have passed from now.
+/// Returns a stream of the numbers in `at`. Each number comes that many milliseconds, on the
+/// runtime's paused clock, after this call.
 pub(crate) fn timed(at: Vec<u64>) -> impl Stream<Item = u64> + Send + 'static {
     let start = Instant::now();
     stream::iter(at).then(move |at| async move {

@@ -43,11 +43,11 @@ impl ProducerContext for Confirmed {
     fn delivery(&self, result: &DeliveryResult<'_>, origin: usize) {
         let partition = origin >> 48;
         let offset = (origin & ((1 << 48) - 1)).cast_signed() as i64;
-        if result.is_err() {
-            self.failed.store(true, Ordering::Release);
+        match result {
+            // Pairs with the `Acquire` load in `at_least_once`.
+            Ok(_) => self.next[partition].store(offset + 1, Ordering::Release),
+            Err(_) => self.failed.store(true, Ordering::Release),
         }
-        // Pairs with the `Acquire` load in `at_least_once`.
-        self.next[partition].store(offset + 1, Ordering::Release);
         // Pairs with the `Acquire` load in `await_confirmed`, which then also sees `failed`.
         self.count.fetch_add(1, Ordering::AcqRel);
     }

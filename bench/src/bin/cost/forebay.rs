@@ -1,8 +1,8 @@
 //! The contender Forebay: a source, the operators of a pipeline with a model that returns its
 //! input, and a sink.
 
-use std::num::NonZeroUsize;
 use parking_lot::Mutex;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::{anyhow, ensure};
 use bytes::Bytes;
 use forebay_kafka::{
     Delivery, Error, Reply, ReplyKind, Sink, SinkConfig, Source, SourceConfig, SourceItem,
-    Transactions,
+    TransactionSettings,
 };
 use forebay_stream::{AdaptiveWindow, Batch, Flow, Pipeline, Release};
 use futures::{Stream, StreamExt as _};
@@ -60,7 +60,8 @@ fn source_config(contender: Contender, job: &Job) -> SourceConfig {
     }
     if matches!(contender, Contender::ForebayTransactions | Contender::ForebayEndsTransactions) {
         let id = Some(job.replies.clone());
-        config.delivery = Delivery::ExactlyOnce(Transactions { id, ..Transactions::default() });
+        config.delivery =
+            Delivery::ExactlyOnce(TransactionSettings { id, ..TransactionSettings::default() });
     }
     config
 }

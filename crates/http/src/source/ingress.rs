@@ -53,7 +53,7 @@ pub(super) async fn answer(State(ingress): State<Arc<Ingress>>, request: Request
     match ingress.take(&head, length, &mut body).await {
         Ok(settled) => ingress.wait(settled).await,
         Err(refusal) => {
-            tracing::debug!(code = refusal.code(), "refused a request");
+            tracing::debug!(code = refusal.code().name(), "refused a request");
             // A client that sent `Expect: 100-continue` sends its body only after the server asks
             // for it. Reading from the body would ask for it.
             if !head.headers.contains_key(EXPECT) {

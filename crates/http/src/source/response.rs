@@ -7,12 +7,12 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use forebay_stream::Outcome;
+use forebay_stream::{Code, Outcome};
 use serde_json::json;
 
 use super::SOURCE;
-use crate::Reply;
 use crate::pending::Settled;
+use crate::{Reply, codes};
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
@@ -30,15 +30,15 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => "not_found",
-            Self::Method { .. } => "method_not_allowed",
-            Self::TooLarge { .. } => "body_too_large",
-            Self::Body(_) => "invalid_body",
-            Self::Slow { .. } => "request_timeout",
-            Self::Overloaded { .. } => "overloaded",
-            Self::Stopped => UNAVAILABLE,
+            Self::NotFound { .. } => codes::NOT_FOUND,
+            Self::Method { .. } => codes::METHOD_NOT_ALLOWED,
+            Self::TooLarge { .. } => codes::BODY_TOO_LARGE,
+            Self::Body(_) => codes::INVALID_BODY,
+            Self::Slow { .. } => codes::REQUEST_TIMEOUT,
+            Self::Overloaded { .. } => codes::OVERLOADED,
+            Self::Stopped => codes::UNAVAILABLE,
         }
     }
 
@@ -73,11 +73,10 @@ impl Refusal {
             Self::Overloaded { .. } | Self::Stopped => Some(RETRY),
             _ => None,
         };
-        error(self.status(), extra, self.code(), &self.message(), SOURCE)
+        error(self.status(), extra, self.code().name(), &self.message(), SOURCE)
     }
 }
 
-const UNAVAILABLE: &str = "unavailable";
 const RETRY: (HeaderName, &str) = (RETRY_AFTER, "1");
 
 /// Returns the response to a settled request.
@@ -98,7 +97,7 @@ pub(super) fn settled(settled: &Settled) -> Response {
 /// Returns the response to a request that the pipeline dropped without a result.
 pub(super) fn abandoned() -> Response {
     let message = "the request was not answered before the pipeline stopped; send it again later";
-    error(StatusCode::SERVICE_UNAVAILABLE, Some(RETRY), UNAVAILABLE, message, SOURCE)
+    error(StatusCode::SERVICE_UNAVAILABLE, Some(RETRY), codes::UNAVAILABLE.name(), message, SOURCE)
 }
 
 /// Returns the response to a request that is done.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::ReplyKind;
 use super::reply_targets::{self, ReplyTarget};
-use crate::Error;
+use crate::{Error, codes};
 
 /// The receipt of a reply that was sent, with the facts that are needed to settle it. librdkafka
 /// keeps it while the reply is under way, and returns it with the outcome.
@@ -49,9 +49,9 @@ impl Delivery {
     pub(super) fn fail(self, error: &KafkaError) {
         let Self { receipt, topic, asked, count, .. } = self;
         let code = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => "reply_too_large",
-            Some(code) if asked => reply_targets::refused(code).unwrap_or("delivery_failed"),
-            _ => "delivery_failed",
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => codes::REPLY_TOO_LARGE,
+            Some(code) if asked => reply_targets::refused(code).unwrap_or(codes::DELIVERY_FAILED),
+            _ => codes::DELIVERY_FAILED,
         };
         let cause =
             error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());

@@ -1,24 +1,25 @@
 //! `Outgoing`: finds the topic and partition that a reply is written to, and builds its headers.
 
+use std::sync::Arc;
+
 use forebay_stream::{Failure, Header, Meta};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
 
 use super::reply_targets::{ReplyTarget, ReplyTargets};
-use super::trace::{Spans, TRACEPARENT};
 use super::{Reply, ReplyKind};
-use crate::SinkConfig;
+use crate::{DropHeaders, SinkConfig};
 
 pub(crate) struct Outgoing {
     reply_targets: ReplyTargets,
-    spans: Spans,
+    drop: Arc<DropHeaders>,
 }
 
-/// The target of a reply, and the change to its request's headers.
+/// The target of a reply, and the headers of its request that it does not get.
 pub(crate) struct Addressed {
     pub(crate) target: ReplyTarget,
-    /// The `traceparent` header of the reply, if the request has a valid one.
-    pub(crate) traceparent: Option<String>,
+    /// `None` for a copy of the request, which keeps all headers.
+    pub(crate) drop: Option<Arc<DropHeaders>>,
 }
 
 impl Outgoing {
@@ -26,7 +27,7 @@ impl Outgoing {
         let patience = config.delivery_timeout;
         let reply_targets =
             ReplyTargets::new(config.topic.into(), config.reply_to, client, patience);
-        Self { reply_targets, spans: Spans::new() }
+        Self { reply_targets, drop: Arc::new(config.drop_headers) }
     }
 
     /// Returns the target of a reply: the one that its request names, or the sink's own topic if
@@ -38,7 +39,7 @@ impl Outgoing {
         reply: &Reply,
     ) -> Result<Addressed, Failure> {
         if reply.kind == ReplyKind::Copy {
-            return Ok(Addressed { target: self.reply_targets.own(), traceparent: None });
+            return Ok(Addressed { target: self.reply_targets.own(), drop: None });
         }
         let target = match (self.reply_targets.of(meta).await, reply.kind) {
             (Ok(target), _) => target,
@@ -48,43 +49,33 @@ impl Outgoing {
                 self.reply_targets.own()
             }
         };
-        Ok(self.at(target, meta))
+        Ok(self.at(target))
     }
 
     /// Returns the sink's own topic as the target, whatever target the request names.
-    pub(crate) fn to_own_topic(&mut self, meta: &Meta) -> Addressed {
-        self.at(self.reply_targets.own(), meta)
+    pub(crate) fn to_own_topic(&self) -> Addressed {
+        self.at(self.reply_targets.own())
     }
 
-    fn at(&mut self, target: ReplyTarget, meta: &Meta) -> Addressed {
-        Addressed { target, traceparent: self.spans.continued(&meta.headers) }
+    fn at(&self, target: ReplyTarget) -> Addressed {
+        Addressed { target, drop: Some(Arc::clone(&self.drop)) }
     }
 }
 
-/// Returns the request's headers, with `traceparent` replaced if one is given, followed by the
-/// reply's own headers. Returns `None` if there are no headers.
+/// Returns the request's headers without those to drop, followed by the reply's own headers. Returns
+/// `None` if there are no headers.
 pub(crate) fn headers(
     meta: &Meta,
-    traceparent: Option<&str>,
+    drop: Option<&DropHeaders>,
     own: &[Header],
 ) -> Option<OwnedHeaders> {
-    let count = meta.headers.len() + own.len();
-    if count == 0 {
-        return None;
-    }
-    let passed_on = meta.headers.iter().map(|header| match traceparent {
-        Some(traceparent) if header.name == TRACEPARENT => {
-            (&header.name, Some(traceparent.as_bytes()))
-        }
-        _ => (&header.name, header.value.as_deref()),
-    });
-    let own = own.iter().map(|header| (&header.name, header.value.as_deref()));
-    let headers = OwnedHeaders::new_with_capacity(count);
-    Some(
-        passed_on
-            .chain(own)
-            .fold(headers, |headers, (key, value)| headers.insert(RecordHeader { key, value })),
-    )
+    let is_kept = |header: &&Header| drop.is_none_or(|drop| !drop.contains(&header.name));
+    let mut headers = meta.headers.iter().filter(is_kept).chain(own).peekable();
+    headers.peek()?;
+    let capacity = meta.headers.len() + own.len();
+    Some(headers.fold(OwnedHeaders::new_with_capacity(capacity), |headers, header| {
+        headers.insert(RecordHeader { key: &header.name, value: header.value.as_deref() })
+    }))
 }
 
 #[cfg(test)]
@@ -94,39 +85,41 @@ mod tests {
     use rdkafka::message::Headers as _;
 
     use super::headers;
-    use crate::sink::trace::{Spans, TRACEPARENT};
+    use crate::DropHeaders;
 
     /// Generates headers. Their names have no null character, because librdkafka ends a name there.
     fn any_headers() -> impl Strategy<Value = Vec<Header>> {
         let name = prop_oneof![
             "[^\0]{0,9}",
-            Just(TRACEPARENT.to_owned()),
-            "forebay-dead-letter-[a-z]{0,5}",
+            Just("traceparent".to_owned()),
+            Just("__TypeId__".to_owned()),
+            "(forebay|ce)[-_][a-z]{0,5}",
         ];
-        let valid = "00-[0-9a-f]{31}1-[0-9a-f]{15}1-0[01]".prop_map(String::into_bytes);
-        let value = prop::option::of(prop_oneof![any::<Vec<u8>>(), valid]);
+        let value = prop::option::of(any::<Vec<u8>>());
         let header =
             (name, value).prop_map(|(name, value)| Header { name, value: value.map(Into::into) });
         prop::collection::vec(header, 0..8)
     }
 
+    fn written(meta: &Meta, drop: Option<&DropHeaders>, own: &[Header]) -> Vec<Header> {
+        let headers = headers(meta, drop, own);
+        let headers = headers.iter().flat_map(|headers| headers.iter()).map(|header| Header {
+            name: header.key.to_owned(),
+            value: header.value.map(|value| value.to_vec().into()),
+        });
+        headers.collect()
+    }
+
     proptest! {
         #[test]
-        fn fuzz_any_headers_are_passed_on(theirs in any_headers(), own in any_headers()) {
+        fn fuzz_headers_are_passed_on_byte_for_byte_or_dropped(
+            theirs in any_headers(), own in any_headers(),
+        ) {
             let meta = Meta { headers: theirs.clone(), ..Meta::default() };
-            let continued = Spans::new().continued(&meta.headers);
-            let written = headers(&meta, continued.as_deref(), &own);
-            let written: Vec<_> = written.iter().flat_map(|headers| headers.iter()).map(|header| Header {
-                name: header.key.to_owned(),
-                value: header.value.map(|value| value.to_vec().into()),
-            }).collect();
-            prop_assert_eq!(written.len(), theirs.len() + own.len());
-            prop_assert_eq!(&written[theirs.len()..], &own);
-            for (written, theirs) in written.iter().zip(&theirs) {
-                prop_assert_eq!(&written.name, &theirs.name);
-                let changed = written.value != theirs.value;
-                prop_assert!(!changed || (theirs.name == TRACEPARENT && continued.is_some()));
-            }
+            prop_assert_eq!(written(&meta, None, &own), [&theirs[..], &own[..]].concat());
+            let drop = DropHeaders::default();
+            let kept: Vec<_> = theirs.into_iter().filter(|header| !drop.contains(&header.name)).collect();
+            prop_assert_eq!(written(&meta, Some(&drop), &own), [&kept[..], &own[..]].concat());
         }
     }
 }

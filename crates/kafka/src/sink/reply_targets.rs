@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_stream::{Failure, Meta};
+use forebay_stream::{Code, Failure, Meta};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::topics::{Found, Topics};
 use crate::reply_to::is_topic;
-use crate::{ReplyTo, ReplyTopics};
+use crate::{ReplyTo, ReplyTopics, codes};
 
 /// The stage at which failures of this module happen. A pipeline gives the same name to the step
 /// before its sink.
@@ -69,16 +69,16 @@ impl ReplyTargets {
             Found::Partitions(count) => match partition.filter(|partition| *partition >= count) {
                 None => Ok(ReplyTarget { topic, partition, asked: true }),
                 Some(partition) => failure(
-                    "invalid_reply_partition",
+                    codes::INVALID_REPLY_PARTITION,
                     format_args!("{topic} has {count} partitions, and no partition {partition}"),
                 ),
             },
             Found::Refused(code) => {
                 let message = format_args!("no reply can be written to {topic}: {code}");
-                failure(refused(code).unwrap_or("delivery_failed"), message)
+                failure(refused(code).unwrap_or(codes::DELIVERY_FAILED), message)
             }
             Found::NoAnswer(error) => failure(
-                "delivery_failed",
+                codes::DELIVERY_FAILED,
                 format_args!("cannot find out whether the topic {topic} exists: {error}"),
             ),
         }
@@ -89,7 +89,7 @@ impl ReplyTargets {
         let name = std::str::from_utf8(name).ok().filter(|name| is_topic(name.as_bytes()));
         let Some(name) = name else {
             let message = format_args!("the header {header} does not hold a topic's name");
-            return Err(failure("invalid_reply_topic", message));
+            return Err(failure(codes::INVALID_REPLY_TOPIC, message));
         };
         if name == &*self.own {
             return Ok(Arc::clone(&self.own));
@@ -102,34 +102,42 @@ impl ReplyTargets {
             ReplyTopics::Any => "it is internal, or holds requests",
         };
         let message = format_args!("replies are not written to {name}: {why}");
-        Err(failure("reply_topic_not_allowed", message))
+        Err(failure(codes::REPLY_TOPIC_NOT_ALLOWED, message))
     }
 
     fn partition(&self, bytes: &[u8]) -> Result<i32, Failure> {
-        let partition = bytes.try_into().ok().map(i32::from_be_bytes);
-        partition.filter(|partition| *partition >= 0).ok_or_else(|| {
+        partition(bytes).filter(|partition| *partition >= 0).ok_or_else(|| {
             let message = format_args!(
-                "the header {} does not hold a partition as a big-endian integer of four bytes",
+                "the header {} does not hold a partition: a big-endian integer of four bytes, or decimal digits",
                 self.reply_to.partition_header
             );
-            failure("invalid_reply_partition", message)
+            failure(codes::INVALID_REPLY_PARTITION, message)
         })
     }
 }
 
-fn failure(code: &'static str, message: std::fmt::Arguments<'_>) -> Failure {
+/// Reads a partition: Spring writes four bytes, big-endian, and NestJS decimal digits. Four bytes that
+/// are all digits are read as digits, because as an integer they would exceed 800 million.
+fn partition(bytes: &[u8]) -> Option<i32> {
+    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
+        return std::str::from_utf8(bytes).ok()?.parse().ok();
+    }
+    bytes.try_into().ok().map(i32::from_be_bytes)
+}
+
+fn failure(code: Code, message: std::fmt::Arguments<'_>) -> Failure {
     Failure::new(code, message).at(STAGE)
 }
 
 /// Returns the failure code for a reply that the brokers refused, if they did so because of the
 /// target that its request named.
-pub(super) fn refused(code: RDKafkaErrorCode) -> Option<&'static str> {
+pub(super) fn refused(code: RDKafkaErrorCode) -> Option<Code> {
     match code {
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::InvalidTopic => Some("reply_topic_missing"),
-        RDKafkaErrorCode::UnknownPartition => Some("invalid_reply_partition"),
-        RDKafkaErrorCode::TopicAuthorizationFailed => Some("reply_topic_not_allowed"),
+        | RDKafkaErrorCode::InvalidTopic => Some(codes::REPLY_TOPIC_MISSING),
+        RDKafkaErrorCode::UnknownPartition => Some(codes::INVALID_REPLY_PARTITION),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some(codes::REPLY_TOPIC_NOT_ALLOWED),
         _ => None,
     }
 }
@@ -165,9 +173,18 @@ mod tests {
 
         #[test]
         fn fuzz_any_reply_partition_is_read_or_refused(
-            bytes in prop_oneof![any::<Vec<u8>>(), any::<[u8; 4]>().prop_map(Vec::from)],
+            bytes in prop_oneof![
+                any::<Vec<u8>>(),
+                any::<[u8; 4]>().prop_map(Vec::from),
+                "[0-9]{0,12}".prop_map(String::into_bytes),
+            ],
         ) {
-            let expected = <[u8; 4]>::try_from(&*bytes).ok().map(i32::from_be_bytes);
+            let digits = std::str::from_utf8(&bytes).ok();
+            let digits = digits.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+            let expected = match digits {
+                Some(digits) => digits.parse().ok(),
+                None => <[u8; 4]>::try_from(&*bytes).ok().map(i32::from_be_bytes),
+            };
             let found = reply_targets(ReplyTopics::Any).partition(&bytes).ok();
             prop_assert_eq!(found, expected.filter(|partition| *partition >= 0));
         }

@@ -87,7 +87,7 @@ pub(super) struct Committable {
     pub(super) outputs: Vec<(i64, Output)>,
     /// The position to commit with these replies.
     pub(super) position: i64,
-    /// Size of these requests and replies.
+    /// Size of these requests and replies, in bytes.
     pub(super) bytes: usize,
 }
 
@@ -110,8 +110,9 @@ impl Assignment {
     /// Adds a record of `bytes` bytes that was read at `now`. Returns `None` if the assignment has
     /// ended or the record was added before.
     ///
-    /// librdkafka may return a record twice: if it pauses a partition after it has returned a
-    /// record and before it has advanced past it, the partition resumes with the same record.
+    /// librdkafka may return a record twice: if a partition is paused after librdkafka has returned
+    /// a record and before it has moved its own position past that record, the partition resumes
+    /// with the same record.
     pub(super) fn open(&self, offset: i64, bytes: usize, now: Instant) -> Option<Slot> {
         let mut state = self.state.lock();
         if state.phase == Phase::Fenced {
@@ -143,7 +144,8 @@ impl Assignment {
                 state.handed_out += 1;
                 Ok(())
             }
-            // With transactions, the record counts as in flight until the assignment ends.
+            // With transactions, the record counts as in flight until the assignment ends, because
+            // `staged` counts it until then.
             Phase::Closed if state.staged.is_none() => {
                 let load = InFlight::of_one(bytes);
                 state.load -= load;
@@ -209,8 +211,8 @@ impl Assignment {
         self.state.lock().handed_out
     }
 
-    /// Returns the number of records that were read since the oldest pending one, that one
-    /// included.
+    /// Returns the number of uncommitted records: the oldest pending record and all records that
+    /// were read after it.
     pub(super) fn uncommitted(&self) -> usize {
         let offsets = &self.state.lock().offsets;
         (offsets.seen() - offsets.passed()).try_into().unwrap_or(usize::MAX)
@@ -238,7 +240,8 @@ impl Assignment {
         self.state.lock().first_read
     }
 
-    /// Returns the position to commit, if it moved since the last commit.
+    /// Returns the position to commit, if it moved since the last commit. The position then counts
+    /// as committed, unless [`commit_failed`](Self::commit_failed) is called.
     pub(super) fn next_commit(&self) -> Option<i64> {
         self.state.lock().next_commit()
     }

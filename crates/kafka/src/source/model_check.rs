@@ -119,7 +119,7 @@ impl Partition {
 fn output(offset: i64) -> Output {
     let reply = Reply { value: Some(offset.to_string().into()), ..Reply::default() };
     let target = ReplyTarget { topic: "replies".into(), partition: None, asked: false };
-    Output { target, reply, traceparent: None, meta: Arc::default() }
+    Output { target, reply, drop: None, meta: Arc::default() }
 }
 
 #[expect(

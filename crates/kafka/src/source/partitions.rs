@@ -1,4 +1,4 @@
-//! `Partitions`: pauses single partitions while the others are read on.
+//! `Partitions`: pauses single partitions while reading from the others goes on.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,17 +16,17 @@ use super::shared::{Shared, after};
 
 /// Pauses and resumes partitions one by one, and reports records that stay in flight for too long.
 ///
-/// The uncommitted records of a partition are those that were read since its oldest pending one,
-/// that one included. A partition with `max_uncommitted` of them is paused until at most half as
-/// many are left. A partition that has halted (see [`OnUnanswered`](crate::OnUnanswered)) stays
+/// The uncommitted records of a partition are its oldest pending record and all records that were
+/// read after it. A partition with `max_uncommitted` of them is paused until at most half as many
+/// are left. A partition that has halted (see [`OnUnanswered`](crate::OnUnanswered)) stays
 /// paused until it is revoked.
 pub(super) struct Partitions {
     max_uncommitted: usize,
     stuck_after: Duration,
     // Assignments that are paused because they reached `max_uncommitted`.
     throttled: Vec<Arc<Assignment>>,
-    // The offset of the record that was last reported for each partition, and when to report it
-    // again.
+    // For each partition, the offset of the record that was last reported as stuck, and when to
+    // report it again.
     stuck: BTreeMap<i32, (i64, Instant)>,
     next_report: Instant,
 }
@@ -107,7 +107,7 @@ impl Partitions {
                 let behind = assignment.uncommitted() - 1;
                 let stage = watch.map_or(Some("the source".into()), |watch| watch.stage());
                 let stage = stage.as_deref().unwrap_or("none, it failed or was abandoned");
-                tracing::warn!(%origin, ?stuck_for, %stage, behind, "no answer yet, nothing behind it is committed");
+                tracing::warn!(%origin, ?stuck_for, %stage, behind, "this record has no answer yet, and nothing behind it is committed");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! `Poller`: the thread that polls librdkafka, from the first record until it leaves the group.
+//! `Poller`: the thread that polls librdkafka, from the start of the source until the consumer
+//! leaves the group.
 
 use std::sync::Arc;
 use std::thread;
@@ -48,12 +49,13 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Polls until the source is closed, commits, and reports. Dropping the returned [`Leaving`]
-    /// leaves the group.
+    /// Polls until the source is closed, then makes the last commit and returns the report.
+    /// Dropping the returned [`Leaving`] leaves the group.
     ///
-    /// Each turn of the loop finishes if closing is complete; starts or stops reading; polls; ends
-    /// a handover that is due; pauses and resumes single partitions; watches the transactions;
-    /// commits when the interval has passed; and sleeps until it is woken.
+    /// If the source is closing, and its records are settled or the deadline has passed, the loop
+    /// ends. Otherwise a turn of the loop starts or stops reading, polls, ends a handover that is
+    /// due, pauses and resumes single partitions, watches the transactions, and commits when the
+    /// interval has passed. Then the thread sleeps until it is woken.
     pub(super) fn run(mut self) -> (Result<CloseReport, Error>, Leaving) {
         self.shared.register_poller();
         let mut next_commit = after(self.commit_interval);
@@ -86,8 +88,8 @@ impl Poller {
         }
     }
 
-    /// Ends a handover that is due. With transactions, it first waits for a flush, which commits
-    /// what is settled in the revoked partitions.
+    /// Ends a handover that is due. With transactions, a flush comes first, which commits what is
+    /// settled in the revoked partitions; until the flush is complete, the handover goes on.
     fn hand_over(&mut self) -> KafkaResult<()> {
         let group = self.consumer.context();
         let is_due = |revoked| handover::is_due(revoked, &self.shared);
@@ -125,8 +127,9 @@ impl Poller {
     /// - reading to full, which sets `full_since`: the source is full. Polling stops.
     /// - full to paused: the source has been full for [`PAUSE_AFTER`]. Polling goes on without
     ///   records.
-    /// - full or paused to reading: the load has fallen to the low-water mark.
-    /// - any to paused: no more records may be handed out.
+    /// - full or paused to reading: the load has fallen to the low-water mark, and the channel has
+    ///   room.
+    /// - any to paused: no more records may be handed out (see [`is_over`](Self::is_over)).
     fn regulate(&mut self, full_since: &mut Option<Instant>) {
         if self.is_over() {
             self.set_paused(true);
@@ -172,7 +175,8 @@ impl Poller {
         }
     }
 
-    /// Polls until no callback and no record is waiting, or until the source is full.
+    /// Polls until no callback and no record is waiting, or until the source is full, but at most
+    /// [`MAX_POLLS`] times.
     fn poll_all(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let now = Instant::now();
@@ -186,8 +190,8 @@ impl Poller {
                 None => return,
             }
         }
-        // Either more records are waiting, or the source is full and `regulate` has to note since
-        // when. This makes the next sleep end at once, so that the loop runs again.
+        // Either more records may be waiting, or the source is full and `regulate` has to note
+        // since when. The unpark makes the next sleep end at once, so that the loop runs again.
         thread::current().unpark();
     }
 
@@ -205,8 +209,8 @@ impl Poller {
                     self.fail(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
                 }
             }
-            // No more records may be handed out. This record is not counted as in flight and its
-            // offset is not committed, so it is read again.
+            // If no more records may be handed out, this record is dropped. It is not counted as in
+            // flight and its offset is not committed, so it is read again.
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
             Err(error) if is_final(&error) => self.fail(error),
             // librdkafka has reported the error to the context, and recovers by itself.
@@ -270,8 +274,8 @@ impl Poller {
 
     /// Commits the last transaction while polling goes on, and returns whether it was committed.
     ///
-    /// A transaction that failed before does not count, because the partitions' next owners begin
-    /// at the committed offsets.
+    /// The failure of an earlier transaction is ignored. Its requests are not committed, so the
+    /// partitions' next owners read them again.
     fn final_flush(&self, transactions: &Arc<Transactions>) -> bool {
         const LIMIT: Duration = Duration::from_secs(12);
         const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -286,9 +290,9 @@ impl Poller {
         transactions.is_flushed(flush) && !transactions.has_failed()
     }
 
-    /// Commits all positions and waits for the answer. The group refuses commits while it
-    /// rebalances; then this serves the rebalance, which may revoke partitions, and commits the
-    /// positions of those that are left.
+    /// Commits all positions and waits for the answer. While the group rebalances, it refuses
+    /// commits. This function then polls, which serves the rebalance and may revoke partitions, and
+    /// commits the positions of the partitions that are left.
     fn final_commit(&mut self) -> Result<(), ClientError> {
         const LIMIT: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + LIMIT;

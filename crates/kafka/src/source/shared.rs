@@ -25,10 +25,13 @@ pub(crate) struct Shared {
     commits: Commits,
     on_unanswered: OnUnanswered,
     assignments: Mutex<HashMap<i32, Arc<Assignment>>>,
-    // The first offset read of each partition whose assignment ended, since the group assigned it.
+    // For each partition, the first offset that was read since the group assigned it. Added when an
+    // `Assignment` of the partition ends: after a failed transaction, the next one begins at this
+    // offset if nothing is committed.
     first_read: Mutex<HashMap<i32, i64>>,
-    // The records in flight in all assignments, and the number of them that are held.
+    // The records in flight in all assignments.
     in_flight: TotalLoad,
+    // Number of records in all assignments that failed or were abandoned.
     held: AtomicUsize,
     // Number of partitions that are revoked and not given back yet.
     handing_over: AtomicUsize,
@@ -41,7 +44,7 @@ pub(crate) struct Shared {
     closing: Mutex<Option<Instant>>,
     // Set once the last commit is made.
     leaving: AtomicBool,
-    // Set when a partition halts, until the poll thread has paused it.
+    // Set when a partition halts; reset when the poll thread pauses it.
     halted: AtomicBool,
     /// Wakes the thread that writes transactions, if there is one.
     pub(super) writer: Arc<Wake>,
@@ -135,8 +138,8 @@ impl Shared {
         InFlight { records, bytes: bytes - bytes.div_ceil(4) }
     }
 
-    /// Whether a transaction of `bytes` bytes has to be committed now, because it leaves too little
-    /// room for other records.
+    /// Whether a transaction of `bytes` bytes has to be committed before its interval has passed,
+    /// because it leaves too little room for other records.
     pub(super) fn must_commit(&self, bytes: usize) -> bool {
         bytes >= self.limit.bytes / 2
     }
@@ -185,8 +188,8 @@ impl Shared {
         self.assign(partition);
     }
 
-    /// Returns the first offset read of a partition since the group assigned it, once the first
-    /// assignment since then has ended.
+    /// Returns the first offset that was read of a partition since the group assigned it. `None`
+    /// until an assignment since then has ended.
     pub(super) fn first_read(&self, partition: i32) -> Option<i64> {
         self.first_read.lock().get(&partition).copied()
     }
@@ -229,9 +232,9 @@ impl Shared {
     /// Stops handing out records of these partitions, and has every outcome wake the poll thread
     /// until [`end_drain`](Self::end_drain).
     pub(super) fn drain(&self, partitions: &[i32]) {
-        // Pairs with the load in `release`. After this store, `is_drained` locks each assignment;
-        // before that load, `Assignment::complete` locks the record's. So either `is_drained` sees
-        // the outcome, or `release` sees `true` and wakes the poll thread.
+        // Pairs with the load in `release`. After this store, `is_drained` locks each assignment.
+        // Before that load, `Assignment::complete` locks the assignment of its record. So either
+        // `is_drained` sees the outcome, or `release` sees `true` and wakes the poll thread.
         self.draining.store(true, Ordering::SeqCst);
         for assignment in partitions.iter().filter_map(|partition| self.assignment(*partition)) {
             assignment.close();
@@ -264,8 +267,8 @@ impl Shared {
 
     /// Ends the source with an error. Only the first error counts.
     pub(super) fn fail(&self, error: Error) {
-        // The lock is held until the error is stored: whoever sees `failed` and then takes the error
-        // finds it. Pairs with the load in `has_failed`.
+        // The lock is held until the error is stored, so a thread that sees `failed` and then takes
+        // the error finds it. Pairs with the load in `has_failed`.
         let mut failure = self.failure.lock();
         if !self.failed.swap(true, Ordering::AcqRel) {
             *failure = Some(error);

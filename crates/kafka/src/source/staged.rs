@@ -9,6 +9,7 @@ use rdkafka::message::OwnedHeaders;
 use smallvec::SmallVec;
 
 use super::in_flight::InFlight;
+use crate::DropHeaders;
 use crate::sink::{Reply, ReplyTarget, headers};
 
 /// A reply to be written in a transaction.
@@ -16,15 +17,15 @@ use crate::sink::{Reply, ReplyTarget, headers};
 pub(crate) struct Output {
     pub(crate) target: ReplyTarget,
     pub(crate) reply: Reply,
-    /// The `traceparent` header of the reply, if the request has a valid one.
-    pub(crate) traceparent: Option<String>,
+    /// The headers of the request that the reply does not get. `None` for a copy.
+    pub(crate) drop: Option<Arc<DropHeaders>>,
     /// Metadata of the request.
     pub(crate) meta: Arc<Meta>,
 }
 
 impl Output {
     pub(crate) fn headers(&self) -> Option<OwnedHeaders> {
-        headers(&self.meta, self.traceparent.as_deref(), &self.reply.headers)
+        headers(&self.meta, self.drop.as_deref(), &self.reply.headers)
     }
 
     /// Returns the size of the reply with its key and headers, which librdkafka's

@@ -48,7 +48,8 @@ pub(crate) struct Transactions {
     ended: Condvar,
     // Wakes the worker when a record is settled, so that there may be something to commit.
     worker: Arc<Wake>,
-    // Requests whose results the brokers refused, and why, until their offsets are committed.
+    // The requests, by partition and offset, whose results the brokers refused, and why. A request
+    // is removed when its offset is committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
     // Whether `poison` has entries.
     has_poison: AtomicBool,
@@ -109,7 +110,7 @@ impl Transactions {
         self.spawn(Some(producer))
     }
 
-    /// Starts a worker of the current generation, which creates its producer if it is given none.
+    /// Starts a worker of the current generation. Without a `producer`, it creates its own.
     fn spawn(self: &Arc<Self>, producer: Option<Producer>) -> Result<(), Error> {
         let generation = self.state.lock().start();
         let worker = Worker::new(Arc::clone(self), generation, producer);
@@ -150,7 +151,7 @@ impl Transactions {
         self.state.lock().is_flushed(number)
     }
 
-    /// Whether a transaction failed whose records are not read again yet.
+    /// Whether a transaction has failed and its records are not read again yet.
     pub(super) fn has_failed(&self) -> bool {
         self.state.lock().has_failed()
     }
@@ -204,8 +205,10 @@ impl Transactions {
         self.shared.revoke(&self.shared.assigned());
     }
 
-    /// Notes that the brokers refused a reply. A result fails when its request is read again. If
-    /// the refused reply reports a failure, nothing can answer its request, and the source ends.
+    /// Notes that the brokers refused a reply. If the reply is a result, the next result for its
+    /// request fails with `failure`, which the pipeline handles like any other failure. If the
+    /// reply is an error reply or a dead letter, nothing can answer its request, and the source
+    /// ends.
     fn poisoned(&self, reply: &StagedReply, failure: Failure) {
         let StagedReply { partition, offset, output } = reply;
         let partition = *partition;

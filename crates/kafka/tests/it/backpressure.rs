@@ -165,8 +165,7 @@ async fn a_failure_that_nothing_answers_halts_only_its_partition() {
             }
         }
     }
-    // Of the records that are written now, those of the halted partition are not read while the
-    // others are.
+    // The halted partition is read no further; the other one is.
     broker.fill(&topic, 2, 50).await;
     for _ in 0..50 {
         let event = next(&mut events).await;

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::output::Reduce;
+use crate::codes;
 use crate::encoder::{Encoder, Masking, Padded};
 
 /// The encoder that turns token ids into one row of numbers for each text.
@@ -72,5 +73,5 @@ fn with_width(values: Vec<f32>, rows: usize) -> (Vec<f32>, usize) {
 
 fn device_failure(error: impl std::fmt::Display) -> Failure {
     let message = format_args!("the device did not compute the batch: {error}");
-    Failure::new("device_failed", message).transient()
+    Failure::new(codes::DEVICE_FAILED, message).transient()
 }

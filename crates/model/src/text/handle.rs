@@ -9,7 +9,7 @@ use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
 use futures::future::{join_all, try_join_all};
 
 use super::{TextFrontend, TextModel, TextModelOptions, TextOutput, Tokens};
-use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp};
+use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp, codes};
 
 /// A handle to a text model that runs on its own threads, callable from any task. Texts are
 /// tokenised on the caller's runtime.
@@ -131,7 +131,7 @@ impl TextHandle {
             tokio::spawn(async move { encode() })
         };
         task.await.unwrap_or_else(|error| {
-            Err(Failure::new("invalid_text", format_args!("cannot tokenise: {error}")))
+            Err(Failure::new(codes::INVALID_TEXT, format_args!("cannot tokenise: {error}")))
         })
     }
 }
@@ -197,7 +197,7 @@ impl MapBatch<String> for TextHandle {
         let answers =
             if good.is_empty() { Vec::new() } else { self.replicas.call(good.into()).await? };
         let mut answers = answers.into_iter();
-        let missing = || Err(Failure::new("internal", "the model returned too few results"));
+        let missing = || Err(Failure::new(codes::INTERNAL, "the model returned too few results"));
         let answer =
             |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
         Ok(tokens.into_iter().map(answer).collect())

@@ -1,5 +1,6 @@
 //! Cutting a batch into parts, each of which is computed in one run of the device, and choosing the
-//! shapes that a GPU computes.
+//! shapes that a GPU computes. A shape is the size to which a run is padded, `[texts, tokens per
+//! text]`.
 
 use std::num::NonZeroUsize;
 
@@ -13,8 +14,8 @@ const SIZES: [u64; 18] =
 /// Most tokens in one run on a GPU, including padding. At this size the fixed cost of a run is
 /// negligible.
 const MAX_AREA: u64 = 16_384;
-/// Most bytes of one intermediate result of the encoder on a GPU. A few intermediate results are in
-/// memory at the same time.
+/// Most bytes of one intermediate result of the encoder on a GPU. A run has a few of them in memory
+/// at the same time, so it needs a few times as much.
 const MAX_BYTES: u64 = 512 << 20;
 
 /// The texts of one run.
@@ -62,9 +63,11 @@ impl Memory {
     }
 }
 
-/// Returns the shapes that a GPU computes: each of the `SIZES` up to `max_batch` with each of the
-/// `LENGTHS` up to `max_tokens`, if it fits into memory. There are few, because kernels are
-/// compiled and tuned for each shape.
+/// Returns the shapes that a GPU computes. Their numbers of texts are the `SIZES` below `max_batch`
+/// and `max_batch` itself, and their lengths are the `LENGTHS` below `max_tokens` and `max_tokens`
+/// itself. A number and a length make a shape if it has at most `MAX_AREA` tokens and fits into
+/// memory, or if it is a single text. There are few shapes, because kernels are compiled and tuned
+/// for each.
 pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let max_batch = max_batch.get() as u64;
     let max_tokens = max_tokens as u64;
@@ -76,8 +79,9 @@ pub(super) fn ladder(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory)
     Shapes::ladder(rungs(&SIZES, max_batch), rungs(&LENGTHS, max_tokens), fits)
 }
 
-/// Returns the only shape that a software GPU computes. There is one, because on these GPUs
-/// compiling takes much longer than computing.
+/// Returns the only shape for a GPU that is emulated on the CPU: texts of `max_tokens`, and as many
+/// of them as fit, up to `max_batch`. Compiling another shape would take much longer than the
+/// padding costs.
 pub(super) fn single(max_batch: NonZeroUsize, max_tokens: usize, memory: Memory) -> Shapes {
     let length = max_tokens as u64;
     let rows = (1..=max_batch.get() as u64).rev().find(|&rows| memory.holds([rows, length]));
@@ -104,8 +108,8 @@ mod tests {
         lengths.iter().copied().enumerate().collect()
     }
 
-    /// Returns the cost model of a device on which each run costs as much as 100 tokens, in
-    /// addition to its tokens.
+    /// Returns the cost model of a device on which a run takes 100 µs plus 1 µs per token,
+    /// including padding.
     fn costs(shapes: Shapes) -> CostModel {
         let costs = CostModel::new(shapes);
         for (size, length) in [(1, 16), (8, 16), (1, 256), (8, 256)] {
@@ -136,7 +140,10 @@ mod tests {
                 let lengths: Vec<_> = (0..200).map(|n| 2 + (n * n * 7) % 299).collect();
                 for part in parts(with_positions(&lengths), &costs) {
                     let shape = costs.shapes().round_up(part.load.size, part.load.longest);
-                    assert!(costs.shapes().all().contains(&shape), "{shape:?} of {most}");
+                    assert!(
+                        costs.shapes().all().contains(&shape),
+                        "shape {shape:?} is not compiled with max_batch {most}"
+                    );
                 }
             }
         }
@@ -160,7 +167,11 @@ mod tests {
             let shapes = ladder(rows(1024), 512, memory).all();
             shapes.into_iter().filter(|shape| shape[1] == length).map(|[rows, _]| rows).max()
         };
-        assert_eq!(largest(16), Some(256), "4096 tokens");
+        assert_eq!(
+            largest(16),
+            Some(256),
+            "24 MiB hold 4096 tokens of 6 KiB, or 256 texts of 16 tokens"
+        );
         assert_eq!(largest(512), Some(2));
         assert_eq!(single(rows(64), 512, memory).all(), [[2, 512]]);
         let tiny = Memory { most: 1 << 20, ..MEMORY };

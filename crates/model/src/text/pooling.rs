@@ -24,8 +24,8 @@ pub(super) struct Pooling {
 
 impl Pooling {
     /// Returns the pooling that `options` ask for. Settings that they leave out are read from
-    /// `1_Pooling/config.json` and `modules.json`. If the model does not have these files, its
-    /// vector is the mean, scaled to length 1.
+    /// `1_Pooling/config.json` and `modules.json`. Without the first file, the vectors of the
+    /// tokens are averaged; without the second, the vector is scaled to length 1.
     pub(super) fn read(
         directory: &Path,
         options: &EmbeddingOptions,
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn options_override_the_files_of_sentence_transformers() {
+    fn files_set_the_pooling_and_options_override_them() {
         let first = Pooling { kind: Pool::First, normalize: false, dimensions: 4 };
         assert_eq!(read(Some(FIRST), Some(BARE)), Ok(first));
         let max = r#"{"pooling_mode_max_tokens": true}"#;

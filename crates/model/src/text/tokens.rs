@@ -8,6 +8,7 @@ use tokenizers::TruncationParams;
 
 use crate::Error;
 use crate::checkpoint::JsonFile;
+use crate::codes;
 use crate::encoder::EncoderConfig;
 use crate::text::TextModelOptions;
 
@@ -74,13 +75,16 @@ impl Tokenizer {
             &prompted
         };
         let encoding = self.inner.encode_fast(text, true).map_err(|error| {
-            Failure::new("invalid_text", format_args!("cannot tokenise: {error}"))
+            Failure::new(codes::INVALID_TEXT, format_args!("cannot tokenise: {error}"))
         })?;
         let tokens = encoding.get_ids().to_vec();
         match tokens.len() {
-            0 => Err(Failure::new("invalid_text", "the tokenizer returned no tokens for the text")),
+            0 => Err(Failure::new(
+                codes::INVALID_TEXT,
+                "the tokenizer returned no tokens for the text",
+            )),
             count if count > self.max_tokens => Err(Failure::new(
-                "text_too_long",
+                codes::TEXT_TOO_LONG,
                 format_args!("the text has {count} tokens, the model takes {}", self.max_tokens),
             )),
             _ => Ok(Tokens(tokens)),

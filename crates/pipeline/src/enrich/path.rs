@@ -7,6 +7,7 @@ use forebay_stream::Failure;
 use jaq_json::{Map, Rc, Val};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::codes;
 use crate::json::Json;
 
 /// A path of fields, as jq writes it: `.sentiment`, `.review.score` or `.["two words"].score`.
@@ -42,7 +43,7 @@ impl Path {
                     };
                     let message =
                         format_args!("the result cannot be put at `{self}`: {parent} is {kind}");
-                    return Err(Failure::new("invalid_type", message));
+                    return Err(Failure::new(codes::INVALID_TYPE, message));
                 }
             };
         }

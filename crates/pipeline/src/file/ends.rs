@@ -105,6 +105,8 @@ pub(crate) struct KafkaSink {
     pub(crate) reply_topic_header: Option<String>,
     /// The header with which a request names the partition for its reply.
     pub(crate) reply_partition_header: Option<String>,
+    /// The headers of a request that its reply does not get.
+    pub(crate) drop_headers: Option<Vec<String>>,
     /// Settings of librdkafka.
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,

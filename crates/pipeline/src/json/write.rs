@@ -8,6 +8,8 @@ use hifijson::SliceLexer;
 use hifijson::num::LexWrite as _;
 use jaq_json::{Num, Val};
 
+use crate::codes;
+
 /// Appends `value` to `out`.
 ///
 /// # Errors
@@ -73,7 +75,7 @@ fn write_float(value: f64, out: &mut Vec<u8>) -> Result<(), Failure> {
         let kind = if value.is_nan() { "not a number (NaN)" } else { "infinite" };
         let message =
             format_args!("the result holds a number that is {kind}, which JSON cannot represent");
-        return Err(Failure::new("not_finite", message));
+        return Err(Failure::new(codes::NOT_FINITE, message));
     }
     serde_json::to_writer(out, &value).expect("a number can be written to memory");
     Ok(())

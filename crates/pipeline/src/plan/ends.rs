@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use forebay_kafka::{Options, ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
+use forebay_kafka::{DropHeaders, Options, ReplyTo, ReplyTopics, SinkConfig, SourceConfig};
 
 use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
@@ -178,6 +178,7 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         // compared, because one cluster can have many addresses.
         never: read.clone().map(|read| read.topic.clone()).collect(),
     };
+    config.drop_headers = table.drop_headers.map_or(config.drop_headers, DropHeaders::new);
     config.options = options;
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")

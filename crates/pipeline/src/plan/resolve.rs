@@ -256,8 +256,8 @@ struct Shapes<'a> {
 impl Shapes<'_> {
     fn check(self, order: &[usize]) -> Result<(), Problem> {
         let mut called = Vec::new();
-        // The largest batch that leaves each step. Sources, and steps without an entry, give single
-        // values.
+        // The size of the largest batch that leaves each step. Steps without an entry, and sources,
+        // emit single values.
         let mut batches: BTreeMap<usize, NonZeroUsize> = BTreeMap::new();
         for &step in order {
             let input = match self.inputs[step].first() {
@@ -265,8 +265,8 @@ impl Shapes<'_> {
                 _ => None,
             };
             let port = Port { node: NodeRef::Step(step), output: Output::Only };
-            // If several steps take from this one, they get arrays instead of batches, because each
-            // of them needs its own share of the receipt of every value.
+            // If several steps or sinks take from this step, they get arrays instead of batches,
+            // because each of them needs its own share of the receipt of every value.
             let shared = self.used.iter().filter(|used| **used == port).count() > 1;
             let draft = &self.drafts[step];
             if !matches!(draft.operator, Operator::MapBatch(_)) {
@@ -347,7 +347,7 @@ fn call(
     };
     if let ModelPlan::Text(plan) = plan {
         let options = &mut plan.options;
-        // Models run larger batches in parts.
+        // A model computes a larger batch in parts.
         let size = size.min(MAX_BATCH);
         let known = called.contains(name);
         options.max_batch = if known { options.max_batch.max(size) } else { size };

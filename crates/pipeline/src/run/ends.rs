@@ -57,8 +57,8 @@ pub(super) async fn connect(plan: &Plan) -> Result<Vec<Option<KafkaSource>>, Run
     Ok(connected)
 }
 
-/// Returns the source whose transactions the pipeline's sinks write in, if it delivers exactly
-/// once.
+/// Returns the source with exactly-once delivery, if the plan has one. The sinks write in its
+/// transactions.
 fn transactional<'a>(
     plan: &Plan,
     connected: &'a mut [Option<KafkaSource>],
@@ -120,10 +120,12 @@ pub(super) async fn open_sink(
     connected: &mut [Option<KafkaSource>],
 ) -> Result<AttachSink, RunError> {
     let name = sink.title();
-    // Standard input and a file that is not followed keep no position, and a restart begins with
-    // the first line. A receipt that waits for the flush would protect nothing, so a buffered
-    // answer counts as delivered. This also keeps error replies in order, because a line's receipt
-    // is done before the next line is sent.
+    // Standard input and a file that is not followed are read from the start after a restart,
+    // wherever the last run stopped. Waiting for the flush before a receipt is done would save no
+    // line from being read again, so an answer counts as delivered once it is in the buffer. This
+    // also keeps the answers in the order of the lines: `Flow::catch` holds back the error reply to
+    // a line until all earlier lines are settled. If those waited for the flush, the results of
+    // later lines would overtake the error reply.
     let from_lines = plan
         .sources
         .iter()
@@ -255,7 +257,7 @@ impl OpenSource {
                 if abandoned > 0 {
                     tracing::warn!(
                         lines = abandoned,
-                        "some lines got no answer, because no step passed them on or discarded them"
+                        "some lines got no answer: they were dropped without a result or a failure, for example because `zip` found no partner"
                     );
                 }
                 return match unanswered.failure.get() {

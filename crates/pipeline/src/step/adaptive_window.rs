@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Window;
+use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -70,7 +71,7 @@ impl Window for AdaptiveWindow {
                 cost.decode().map_err(|_| {
                     let message =
                         format_args!("`{jq}` gives {cost}; a cost is a whole number from 0");
-                    Failure::new("invalid_cost", message)
+                    Failure::new(codes::INVALID_COST, message)
                 })
             }
         })

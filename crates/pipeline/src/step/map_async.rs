@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::OnValues;
+use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -35,7 +36,7 @@ impl MapAsync {
             let jq = jq.clone();
             Box::pin(async move {
                 let called = tokio::task::spawn_blocking(move || jq.call(value, [])).await;
-                called.unwrap_or_else(|error| Err(Failure::new("jq_error", error)))
+                called.unwrap_or_else(|error| Err(Failure::new(codes::JQ_ERROR, error)))
             })
         }
     }

@@ -6,6 +6,7 @@ use forebay_stream::{Batch, BatchResult, Failure};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::codes;
 use crate::enrich::{Enrich, Fallback, Path};
 use crate::jq::Jq;
 use crate::json::Json;
@@ -83,6 +84,6 @@ pub(crate) fn call(jq: &Jq, batch: &Batch<Json>) -> BatchResult<Json> {
     let results = jq.call(Json::array(batch.iter().cloned()), [])?;
     match results.into_members() {
         Ok(results) => Ok(results.into_iter().map(Ok).collect()),
-        Err(_) => Err(Failure::new("invalid_type", format_args!("`{jq}` must give an array"))),
+        Err(_) => Err(Failure::new(codes::INVALID_TYPE, format_args!("`{jq}` must give an array"))),
     }
 }

@@ -4,6 +4,7 @@ use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
 
 use super::OnValues;
+use crate::codes;
 use crate::jq::JqStep;
 use crate::json::Json;
 
@@ -27,7 +28,7 @@ impl OnValues for Scan {
             let [state, result] =
                 both.ok().and_then(|both| both.try_into().ok()).ok_or_else(|| {
                     Failure::new(
-                        "invalid_step",
+                        codes::INVALID_STEP,
                         "`step` must give an array of two: the state and the result",
                     )
                 })?;

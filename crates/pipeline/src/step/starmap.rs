@@ -4,6 +4,7 @@ use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
 
 use super::OnValues;
+use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -60,7 +61,7 @@ impl OnValues for Starmap {
             if members.len() != arity {
                 let got = members.len();
                 let message = format_args!("the array has {got} members, but `args` names {arity}");
-                return Err(Failure::new("wrong_length", message));
+                return Err(Failure::new(codes::WRONG_LENGTH, message));
             }
             jq.call(array, members)
         })

@@ -126,8 +126,8 @@ impl<T: Send + 'static> Flow<T> {
                         continue;
                     }
                 };
-                // If the event's flow was dropped, the event is dropped unresolved, and its input
-                // is abandoned.
+                // If the event's flow was dropped, sending fails, and the event is dropped
+                // unresolved. Its input is then abandoned.
                 drop(sender.send(event).await);
             }
         };
@@ -155,7 +155,8 @@ async fn copy<T: Clone + Send + 'static>(
     }
 }
 
-/// Makes `count` flows of one, fed by a task that runs `carry` until all of them are dropped.
+/// Turns one flow into `count` flows. A task that runs `carry` feeds them, and is aborted when all
+/// of them are dropped.
 fn fork<T, C>(
     flow: Flow<T>,
     operator_name: &'static str,
@@ -223,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn an_event_for_which_the_function_fails_fails_alone(values: Vec<u8>) {
+        fn if_the_function_fails_for_an_event_only_that_event_fails(values: Vec<u8>) {
             let (flow, outcomes) = Tracked::flow(values.clone());
             let way = |value: &u8| match value % 3 {
                 0 => Err(Failure::new("three", value)),

@@ -7,19 +7,19 @@ use futures::stream::{self, StreamExt as _};
 
 use crate::pump::Pump;
 use crate::queue::{Closing, Queue};
-use crate::{Event, Failure, Flow, NodeKind};
+use crate::{Event, Failure, Flow, NodeKind, codes};
 
 /// The behaviour of a full [`buffer`](Flow::buffer) when the next event comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It waits for room, and so does upstream.
+    /// The buffer waits for room before it asks upstream for the next event.
     #[default]
     Wait,
-    /// It discards the event that has waited longest, which is resolved as done.
+    /// The event that has waited longest is discarded, and its receipt is done.
     DropOldest,
-    /// It discards the event that comes, which is resolved as done.
+    /// The new event is discarded, and its receipt is done.
     DropNewest,
-    /// The event that comes fails, with `buffer_full`.
+    /// The new event fails, with the code `buffer_full`.
     Fail,
 }
 
@@ -113,8 +113,8 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Adds an event, and resolves the receipt of an event that is discarded. The receipt is resolved
-/// outside of the queue's lock, because that can settle other receipts.
+/// Adds an event. If that discards an event, resolves its receipt, outside of the queue's lock
+/// because resolving can settle other receipts.
 fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
     let discarded = match overflow {
         Overflow::DropOldest => queue.force_push(event),
@@ -122,7 +122,7 @@ fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: 
     };
     let Some(event) = discarded else { return };
     if overflow == Overflow::Fail {
-        let failure = Failure::new("buffer_full", "downstream is too slow; try again later");
+        let failure = Failure::new(codes::BUFFER_FULL, "downstream is too slow; try again later");
         event.receipt.fail(failure.at(Arc::clone(stage)));
     } else {
         event.receipt.done();
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_full_buffer_keeps_the_events_of_a_burst_that_its_mode_says(
+        fn the_mode_decides_which_events_of_a_burst_a_full_buffer_keeps(
             count in 0_usize..30, capacity in 1_usize..8, mode in 0_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(0..count);

@@ -38,13 +38,14 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// [`rejoin`](Flow::rejoin) merges both flows. In this way, each input is answered once, by a
     /// result or by its failure.
     ///
-    /// - **Emits** every event; in the second flow one [`Failed`] for each event that failed.
+    /// - **Emits** every event in the first flow, and in the second flow one [`Failed`] for each
+    ///   event that failed.
     /// - **Backpressures** when downstream does, and while `capacity` failures wait to be taken
-    ///   from the second flow. Holds at most that many failures, as many again with
-    ///   [`Release::InOrder`], and those of events that had passed before. The source and the
-    ///   operators downstream bound the number of events in flight. Both flows must be run.
-    /// - **Completes** when upstream completes; the second flow when every event has been resolved
-    ///   as well.
+    ///   from the second flow; with [`Release::InOrder`], as many again can wait for their turn.
+    ///   Events that passed before the limit was reached can still fail, so more failures can be
+    ///   held; the source and the operators downstream limit their number. Both flows must be run.
+    /// - **Completes** when upstream completes. The second flow completes when, in addition, every
+    ///   event is resolved.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -183,7 +184,7 @@ mod tests {
         let (flow, failures) = flow.catch(size(3), Release::AtOnce);
         let results = tokio::spawn(flow.try_map(refuse).collect());
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(outcomes.codes(), ["open"; 3], "nobody has taken them");
+        assert_eq!(outcomes.codes(), ["open"; 3], "no failure has been taken yet");
         assert_eq!(failures.collect().await.unwrap().len(), 99);
         assert!(results.await.unwrap().unwrap().is_empty());
         assert_eq!(outcomes.codes(), ["done"; 99]);

@@ -12,7 +12,7 @@ use crate::graph::NodeId;
 use crate::loops::Loop;
 use crate::pump::Pump;
 use crate::queue::Queue;
-use crate::{Event, Failure, Flow, NodeKind};
+use crate::{Event, Failure, Flow, NodeKind, codes};
 
 impl<T: Send + 'static> Flow<T> {
     /// Opens a loop: the returned flow has this flow's events and those that [`Feedback::connect`]
@@ -109,7 +109,8 @@ impl<T: Send + 'static> Feedback<T> {
             while let Some(mut event) = events.next().await {
                 event.receipt.enter(&the_loop);
                 if let Some(event) = queue.try_push(event) {
-                    let failure = Failure::new("feedback_full", "the loop makes too many events");
+                    let failure =
+                        Failure::new(codes::FEEDBACK_FULL, "the loop makes too many events");
                     event.receipt.fail(failure.at(Arc::clone(&stage)));
                 }
                 the_loop.wake();

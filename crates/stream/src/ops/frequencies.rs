@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use futures::stream::StreamExt as _;
 
-use crate::{Failure, Flow, NodeKind};
+use crate::{Failure, Flow, NodeKind, codes};
 
 impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
     /// Replaces each value by the counts of all values that have come, including this one. For
@@ -41,7 +41,8 @@ impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
                 let (value, rest) = event.take();
                 if counts.len() == capacity.get() && !counts.contains_key(&value) {
                     let message = format_args!("{capacity} other values are being counted");
-                    rest.receipt.fail(Failure::new("too_many_values", message).at(stage.clone()));
+                    rest.receipt
+                        .fail(Failure::new(codes::TOO_MANY_VALUES, message).at(stage.clone()));
                     return ready(None);
                 }
                 *counts.entry(value).or_default() += 1;

@@ -21,11 +21,12 @@ impl<T: Send + 'static> Flow<T> {
     /// `inner` do: batches, [`map_async_unordered`](Flow::map_async_unordered),
     /// [`retry`](Flow::retry), branches. The key is the key of the record.
     ///
-    /// A result leaves when all older inputs of its key have left `inner`: as results, discarded,
-    /// or failed. Other keys are not held up, and records without a key are not ordered. A result
-    /// that is made of several inputs takes the place of the oldest of them: it leaves when, for
-    /// each of its keys, all inputs that are older than its oldest input have left. A result that
-    /// `inner` [detached](Flow::detach) has no place in the order, and leaves at once.
+    /// A result leaves when all older inputs of its key have left `inner`, whether they became
+    /// results, were discarded or failed. Other keys are not held up, and records without a key are
+    /// not ordered. A result that is made of several inputs takes the place of the oldest of them:
+    /// it leaves when, for each of its keys, all inputs that are older than its oldest input have
+    /// left. A result that `inner` [detached](Flow::detach) has no place in the order, and leaves
+    /// at once.
     ///
     /// A failure is passed on in its input's turn too. With [`catch`](Flow::catch) before this
     /// operator and [`rejoin`](Flow::rejoin) after it, answers to failures are in their key's
@@ -33,10 +34,10 @@ impl<T: Send + 'static> Flow<T> {
     /// this one and `rejoin` holds events.
     ///
     /// - **Emits** the events that `inner` emits, in order.
-    /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are in
-    ///   `inner`, or wait behind an older input of their key that is. Holds the results of at most
-    ///   that many inputs. Operators in `inner` that wait for more inputs than `capacity`, such as
-    ///   a window without a timeout, wait for ever.
+    /// - **Backpressures** when downstream does, and while `capacity` inputs with a key are under
+    ///   way: they are in `inner`, or they wait for an older input of their key that is in `inner`.
+    ///   Holds the results of at most that many inputs. Operators in `inner` that wait for more
+    ///   inputs than `capacity`, such as a window without a timeout, wait for ever.
     /// - **Completes** when `inner` does, after the events it holds.
     /// - **On failure** in `inner`, the original receipt of the event fails in its turn.
     ///
@@ -119,8 +120,8 @@ impl<T: Send + 'static> Flow<T> {
 
 /// State shared by the entrance, the exit and the receipts between them.
 struct Shared<K, U> {
-    // The number of inputs that have entered and not passed. Changed under the lock of `state`, so
-    // a read without the lock may be out of date.
+    // The number of inputs in the lines of `state`. Changed under the lock of `state`, so a read
+    // without the lock may be out of date.
     inside: AtomicUsize,
     capacity: usize,
     state: Mutex<State<K, U>>,
@@ -128,8 +129,9 @@ struct Shared<K, U> {
 
 struct State<K, U> {
     lines: KeyLines<K, U>,
-    // The wakers of the task that waits for room, and of the one that waits for an output.
+    // Wakes the task that polls the entrance, when there is room for another input.
     head: Option<Waker>,
+    // Wakes the task that polls the exit, when an output may leave.
     tail: Option<Waker>,
 }
 
@@ -243,18 +245,19 @@ where
             if let Some(position) = self.position(receiver) {
                 outside.push(position.receipt.share());
             } else if self.leads_here(receipt) {
-                // An operator inside joined receipts, or wrapped one.
+                // An operator in `inner` joined this receipt from others, or wrapped another
+                // receipt in it.
                 rest.extend(receiver.stands_for().iter().rev());
             } else {
-                // This receipt belongs to another flow that was joined inside.
+                // This receipt belongs to another flow that was joined with this one in `inner`.
                 outside.push(receipt.share());
             }
         }
         Receipt::join(outside)
     }
 
-    /// Records that the work on an input inside is over. If the input is the first of its line,
-    /// lets it pass, and after it the inputs behind it whose work is over as well.
+    /// Records that the work on an input is over. If the input is the first of its line, lets it
+    /// pass, and then the inputs behind it up to the first one whose work is not over.
     fn end(&self, key: K, number: u64, over: Over) {
         let mut state = self.lock();
         let Some(over) = state.lines.end(&key, number, over) else { return };
@@ -286,7 +289,7 @@ where
         let Self { key, entered, receipt, shared } = *self;
         let over = match outcome {
             Outcome::Failed(failure) => Some((receipt, failure)),
-            // No answer is sent for these outcomes, so they are passed on at once.
+            // No error reply is sent for these outcomes, so they need not wait for their turn.
             Outcome::Done | Outcome::Abandoned => {
                 receipt.resolve(outcome);
                 None
@@ -456,7 +459,7 @@ mod tests {
         Ok(input)
     }
 
-    /// Reorders its inputs in every way that operators can.
+    /// Reorders its inputs by a retry, concurrent calls, branches and batches.
     fn mix(flow: Flow<Input>, window: usize, parallelism: usize) -> Flow<(usize, usize)> {
         let retry = Retry {
             attempts: NonZeroU32::new(2).unwrap(),
@@ -623,7 +626,7 @@ mod tests {
         offsets
     }
 
-    /// Events with offsets and keys; an empty key stands for none.
+    /// Returns a flow of events with offsets, and with these keys. An empty text stands for no key.
     fn keyed(keys: [&'static str; 4]) -> Flow<usize> {
         let events = (0..).zip(keys).map(|(offset, key)| {
             let key = if key.is_empty() { None } else { Some(Bytes::from_static(key.as_bytes())) };

@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use futures::stream::{BoxStream, Fuse, FuturesOrdered, FuturesUnordered, Stream, StreamExt as _};
 
-use crate::{Batch, Batches, Event, Failure, Flow, NodeKind};
+use crate::{Batch, Batches, Event, Failure, Flow, NodeKind, codes};
 
 /// A function for [`Batches::map_batch`]: a batch in, one result per member out, in order.
 ///
@@ -265,7 +265,7 @@ async fn call_isolating<T, F: MapBatch<T>>(
                     "the batch function returned {} results for a batch of {members}",
                     answers.len()
                 );
-                let failure = Failure::new("wrong_result_count", message);
+                let failure = Failure::new(codes::WRONG_RESULT_COUNT, message);
                 results.extend(part.iter().map(|_| Err(failure.clone())));
             }
             Err(failure) if failure.is_transient() && may_try_again => {

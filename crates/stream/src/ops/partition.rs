@@ -22,7 +22,7 @@ impl<T: Send + 'static> Flow<T> {
     /// [`partition_by`](Flow::partition_by).
     ///
     /// - **Emits** a batch when it has `size` events, or when `timeout` has passed since its first
-    ///   event (a later one does not extend it). A batch is never empty.
+    ///   event; later events do not extend the timeout. A batch is never empty.
     /// - **Backpressures** when downstream does; holds at most `size` events. A batch that is due
     ///   while downstream is busy keeps filling up to `size`.
     /// - **Completes** when upstream completes, after the events it holds.
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Emits** a key's batch when it has `size` events, or when `timeout` has passed since its
     ///   first event.
     /// - **Backpressures** when downstream does; holds at most `size - 1` events for each key with
-    ///   a batch that is not full. A key without waiting events costs nothing.
+    ///   a batch that is not full. A key without waiting events takes no memory.
     /// - **Completes** when upstream completes, after the events it holds, the batch with the
     ///   oldest event first.
     pub fn partition_by<K, F>(
@@ -112,8 +112,8 @@ struct Partition<T, K, F> {
     // The number of groups that have been opened; the newest group has this number.
     opened: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    // Set after a full batch: a group that is due then goes first, because a busy upstream must not
-    // keep it waiting for ever.
+    // Set when a full batch was emitted. The next poll emits a group that is due before it polls
+    // upstream, because a busy upstream must not keep that group waiting for ever.
     due_first: bool,
 }
 

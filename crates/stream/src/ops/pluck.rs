@@ -4,7 +4,7 @@ use std::future::ready;
 
 use futures::stream::StreamExt as _;
 
-use crate::{Failure, Flow, NodeKind};
+use crate::{Failure, Flow, NodeKind, codes};
 
 /// The behaviour of [`pluck`](Flow::pluck) for a value that lacks the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl<T: Send + 'static> Flow<T> {
                     (Some(part), _) => Some(rest.with(part)),
                     (None, Missing::Instead(other)) => Some(rest.with(other.clone())),
                     (None, Missing::Fail) => {
-                        let failure = Failure::new("missing_field", "the value has no such field");
+                        let failure =
+                            Failure::new(codes::MISSING_FIELD, "the value has no such field");
                         rest.receipt.fail(failure.at(stage.clone()));
                         None
                     }

@@ -45,11 +45,11 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// later than the events after it; to restore the order of each key, see
     /// [`in_key_order`](Flow::in_key_order).
     ///
-    /// - **Emits** every event, and again each event whose next attempt is due. Events that are due
-    ///   go before new ones.
+    /// - **Emits** every event once, and again for each further attempt when its wait is over. An
+    ///   event whose wait is over goes before new events.
     /// - **Backpressures** when downstream does, and while `capacity` events wait for their next
-    ///   attempt. Holds at most that many events, and those that had been emitted before that
-    ///   number was reached. The operators downstream bound the number of events in flight.
+    ///   attempt. Events that were emitted before this limit was reached can still fail, and then
+    ///   wait too; the operators downstream limit their number.
     /// - **Completes** when upstream has completed and every event is resolved. Operators
     ///   downstream must therefore not hold events until their own input ends: a window needs a
     ///   timeout there, as in a [loop](Flow::feedback).
@@ -109,7 +109,7 @@ struct Retrying<T> {
 /// State shared by the operator and the receipts that it gave to events.
 struct Tries<T> {
     retry: Retry,
-    // The number of events that are neither resolved nor waiting.
+    // The number of attempts under way: their events were emitted, and are not resolved yet.
     open: AtomicUsize,
     // Whether upstream has ended.
     ended: AtomicBool,
@@ -185,7 +185,8 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
         None
     }
 
-    /// Whether the operator has ended. Called when upstream has ended.
+    /// Records that upstream has ended. Returns whether the operator has ended too: no attempt is
+    /// under way, and no event waits for one.
     fn is_over(&self) -> bool {
         // Pairs with `Attempt::settle`, which decrements `open` and then reads `ended`. Both are
         // SeqCst, so at least one side sees the end. An event that begins to wait is counted in
@@ -241,9 +242,9 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<T>>> {
         let this = &mut *self;
-        // Counts against tokio's budget, so that the task yields: events that fail at once can keep
-        // this operator busy for long, and a retried event does not pass a source, which would use
-        // budget for it.
+        // Each poll counts against tokio's cooperative budget, so that the task yields to others.
+        // Events that fail at once can keep this operator busy for a long time. They come from this
+        // operator and not from a source, so nothing else would use budget for them.
         let progress = ready!(coop::poll_proceed(cx));
         this.tries.changed.register(cx.waker());
         let mut next = None;
@@ -395,7 +396,7 @@ mod tests {
         let flow = flow.retry(retry(2, Duration::from_millis(20)), size(3)).try_map(step());
         let run = tokio::spawn(flow.collect());
         sleep(10 * MILLISECOND).await;
-        assert_eq!(outcomes.codes(), ["open"; 3], "no more than these were taken");
+        assert_eq!(outcomes.codes(), ["open"; 3], "upstream was asked for three events only");
         assert_eq!(run.await.unwrap().unwrap(), (0..9).collect::<Vec<_>>());
         assert_eq!(outcomes.codes(), ["done"; 9]);
     }

@@ -52,13 +52,14 @@ impl<T: Send + 'static> Flow<T> {
     }
 
     /// Gathers the events that arrive within each interval, as [`timed_window`](Flow::timed_window)
-    /// does. `empty` is the choice for intervals without events: with [`Empty::Emit`], each tick
-    /// emits a window, so that the times without events can be counted.
+    /// does. `empty` decides what happens at a tick without events: with [`Empty::Emit`], the tick
+    /// emits an empty window, so that intervals without events can be counted.
     ///
     /// - **Emits** at each tick of `interval` the events that have arrived since the last batch,
-    ///   with [`Empty::Emit`] also if there are none, and a batch at once when there are `max_size`
-    ///   events. An empty window becomes `[]` with [`into_lists`](Batches::into_lists), and no
-    ///   event with [`flatten`](Batches::flatten).
+    ///   and a batch at once when there are `max_size` events. If there are no events, a tick emits
+    ///   an empty window with [`Empty::Emit`], and nothing with [`Empty::Skip`]. An empty window
+    ///   becomes `[]` with [`into_lists`](Batches::into_lists), and no event with
+    ///   [`flatten`](Batches::flatten).
     /// - **Backpressures** when downstream does; holds at most `max_size` events. Ticks that pass
     ///   while downstream is busy make one window together.
     /// - **Completes** when upstream completes, after the last events; there is no empty window at
@@ -101,8 +102,8 @@ impl<T: Send + 'static> Flow<T> {
     ///   and a batch at once when there are `max_size` keys.
     /// - **Backpressures** when downstream does; holds at most `max_size` events.
     /// - **Completes** when upstream completes, after the last events.
-    /// - An event that is left out because of another event of its key is done: it was discarded on
-    ///   purpose.
+    /// - **Settles** the receipt of an event that is left out because of another event of its key
+    ///   as done, not as abandoned, because it is discarded on purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -258,7 +259,7 @@ mod tests {
         }))
     }
 
-    /// Returns the batches and the virtual milliseconds at which they came.
+    /// Returns each batch with the time at which it came, in milliseconds on the paused clock.
     async fn batches(flow: Flow<u64>, max_size: usize) -> Vec<(Vec<u64>, u128)> {
         let start = Instant::now();
         let windows = flow.timed_window(TICK, size(max_size)).into_lists();
@@ -359,7 +360,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_window_agrees_with_partition_unique_and_superseded_events_are_done(
+        fn without_ticks_batches_agree_with_partition_unique_and_superseded_events_are_done(
             keys in prop::collection::vec(0_u8..6, 0..60), n in 1_usize..5, last: bool,
         ) {
             let keep = if last { Keep::Last } else { Keep::First };

@@ -12,15 +12,15 @@ use crate::recent::Recent;
 use crate::{Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
-    /// Lets a value pass unless its key is among the last `capacity` keys that came, whether their
-    /// events passed or not.
+    /// Lets a value pass unless its key is among the `capacity` different keys seen most recently.
+    /// A discarded repeat also counts as seen.
     ///
     /// - **Emits** the first event of each key, unchanged. If there are more than `capacity` keys,
-    ///   the key that has not come for the longest time is forgotten, and an event with it passes
-    ///   when it comes again.
+    ///   the key that was seen longest ago is forgotten, so its next event passes again.
     /// - **Backpressures** when downstream does; holds `capacity` keys and no events.
     /// - **Completes** when upstream completes.
-    /// - A repeat is done: it was discarded on purpose.
+    /// - **Settles** the receipt of a repeat as done, not as abandoned, because it is discarded on
+    ///   purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn results_agree_with_a_list_of_the_last_keys(
+        fn results_agree_with_a_simple_implementation(
             values in prop::collection::vec(0_u8..40, 0..80), capacity in 1_usize..8,
         ) {
             let key = |value: &u8| value / 4;

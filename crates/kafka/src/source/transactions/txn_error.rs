@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use forebay_stream::Code;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::codes;
 use crate::error::ClientError;
 
 /// The reaction that an error of a transactional call requires.
@@ -96,16 +98,16 @@ fn is_permanent(code: RDKafkaErrorCode) -> bool {
 
 /// Returns the failure code for a reply, if the reply itself caused the error and would cause it
 /// again.
-pub(super) fn record_failure_code(error: &KafkaError) -> Option<&'static str> {
+pub(super) fn record_failure_code(error: &KafkaError) -> Option<Code> {
     match code(error)? {
-        RDKafkaErrorCode::MessageSizeTooLarge => Some("reply_too_large"),
+        RDKafkaErrorCode::MessageSizeTooLarge => Some(codes::REPLY_TOO_LARGE),
         RDKafkaErrorCode::InvalidMessageSize
         | RDKafkaErrorCode::InvalidMessage
         | RDKafkaErrorCode::InvalidRecord
         | RDKafkaErrorCode::PolicyViolation
         | RDKafkaErrorCode::UnknownPartition
         | RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownTopicOrPartition => Some("delivery_failed"),
+        | RDKafkaErrorCode::UnknownTopicOrPartition => Some(codes::DELIVERY_FAILED),
         _ => None,
     }
 }

@@ -34,8 +34,8 @@ use crate::source::assignment::{Assignment, Committable};
 use crate::source::lists::offset_list;
 use crate::source::staged::Output;
 
-/// How often an open transaction looks for more to write, and how long a refused call waits before
-/// it is repeated.
+/// How often the worker looks for more replies to write while a transaction is open, and how long
+/// it waits before it repeats a call that failed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 /// How often outstanding deliveries are checked.
 const DELIVERY_INTERVAL: Duration = Duration::from_micros(200);
@@ -127,9 +127,9 @@ impl Worker {
     /// Writes transactions until the source ends or this worker is replaced.
     pub(super) fn run(mut self) {
         while !self.is_over() {
-            // Comes before looking for work, so that work added later wakes this thread. Pairs with
-            // the swap in `Transactions::wake`. An open transaction looks for work by itself, so
-            // that replies need not wake it.
+            // Called before the thread looks for work, so that work added later wakes it. Pairs
+            // with the swap in `Wake::wake`. While a transaction is open, the thread looks for work
+            // at short intervals, so settled records need not wake it.
             self.transactions.worker.set_asleep(self.open.is_none());
             let flush = self.transactions.state.lock().requested_flush();
             let turned = match self.producer {
@@ -147,8 +147,8 @@ impl Worker {
             } else if self.transactions.worker.is_asleep() {
                 thread::park_timeout(BACKSTOP);
             }
-            // If `wake` has reset `asleep`, there is new work, and its unpark may have ended a wait
-            // within this turn. Therefore this thread does not sleep.
+            // Otherwise `Wake::wake` was called during this turn, so there is new work. Its unpark
+            // may already have ended another wait of this turn, so the thread must not park here.
         }
         self.end();
     }
@@ -169,7 +169,7 @@ impl Worker {
         {
             tracing::debug!(
                 ?error,
-                "the last transaction was not aborted, it is left to its timeout"
+                "the last transaction was not aborted; the brokers abort it after its timeout"
             );
         }
         self.transactions.state.lock().end(self.generation);
@@ -197,8 +197,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Commits the open transaction. During a rebalance the group refuses offsets; while the
-    /// partitions stay assigned, the same replies are written again in another transaction.
+    /// Commits the open transaction. During a rebalance the group refuses offsets. Then, as long as
+    /// the partitions stay assigned, the same replies are written again in another transaction.
     fn commit(&mut self) -> Result<(), TxnError> {
         let deadline = Instant::now() + self.transactions.timeout / 2;
         loop {
@@ -283,8 +283,8 @@ impl Worker {
         self.await_deliveries()?;
         let Some(open) = &self.open else { return Ok(()) };
         let consumer = self.transactions.consumer.lock().clone().ok_or(TxnError::Over)?;
-        // Read before the partitions are checked: if one is lost after the check, the brokers
-        // refuse this membership.
+        // The group's metadata is read before the partitions are checked. If a partition is lost
+        // after the check, the metadata is out of date, and the brokers refuse the offsets.
         let group = consumer.group_metadata().ok_or(TxnError::Lost)?;
         if open.parts.iter().any(|part| part.assignment.is_fenced()) {
             return Err(TxnError::Lost);
@@ -364,7 +364,8 @@ impl Worker {
                     tracing::debug!(%error, "{what} is repeated");
                     thread::park_timeout(CHECK_INTERVAL);
                 }
-                // The outcome of the call is unknown.
+                // The last attempt failed too. The outcome of the call is unknown, so a new
+                // producer has to take over.
                 Err(TxnError::Retry(error)) => return Err(TxnError::Rebuild(error)),
                 done => return done,
             }
@@ -430,7 +431,7 @@ impl Worker {
         let timeout = self.transactions.timeout;
         self.retry("abort_transaction", |producer| {
             match producer.abort_transaction(timeout) {
-                // The transaction had not begun.
+                // There is nothing to abort, because the transaction had not begun.
                 Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::State => {
                     Ok(())
                 }
