@@ -4,9 +4,10 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
+use tokio::time::Instant;
 
 use crate::binary::{Service, forebay};
 use crate::broker::Broker;

@@ -313,8 +313,9 @@ const SINK_DEFAULTS: &[(&str, &str)] = &[
     // The partitioner of Java clients, so that replies are in the partition where these expect
     // their key.
     ("partitioner", "murmur2_random"),
-    // Replies arrive in batches; a short wait is enough to send a batch as one request.
-    ("linger.ms", "1"),
+    // A lone reply leaves at once. The replies of a batch come together, so nearly all of them still
+    // share a request.
+    ("linger.ms", "0"),
 ];
 
 const SINK_RESERVED: &[(&str, &str)] = &[

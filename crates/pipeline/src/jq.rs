@@ -120,6 +120,10 @@ fn load_program<'a>(
     code: &'a str,
 ) -> Result<load::Modules<&'a str, ()>, load::Errors<&'a str, ()>> {
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    #[expect(
+        clippy::map_identity,
+        reason = "shortens the lifetime, so that both parts have one type"
+    )]
     let standard = standard.map(|definition| -> parse::Def<&'a str> { definition });
     Loader::new(standard.chain(definitions)).load(arena, File { code, path: () })
 }

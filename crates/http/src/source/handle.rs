@@ -59,7 +59,7 @@ impl Handle {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Error::ServerEnded { address: self.address }),
             Err(_) => {
-                tracing::warn!(address = %self.address, "closing: cutting connections that are still busy")
+                tracing::warn!(address = %self.address, "closing: cutting connections that are still busy");
             }
         }
         Ok(CloseReport { unresolved })

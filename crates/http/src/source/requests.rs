@@ -13,7 +13,7 @@ use crate::Error;
 
 /// The receiving end of the channel that [`Ingress`] sends events into.
 pub(super) struct Requests {
-    requests: mpsc::Receiver<RequestEvent>,
+    channel: mpsc::Receiver<RequestEvent>,
     ingress: Arc<Ingress>,
     /// Cancelled when the server's task has ended.
     ended: CancellationToken,
@@ -37,12 +37,12 @@ enum Phase {
 
 impl Requests {
     pub(super) fn new(
-        requests: mpsc::Receiver<RequestEvent>,
+        channel: mpsc::Receiver<RequestEvent>,
         ingress: Arc<Ingress>,
         ended: CancellationToken,
         address: SocketAddr,
     ) -> Self {
-        Self { requests, ingress, ended, address, phase: Phase::Open }
+        Self { channel, ingress, ended, address, phase: Phase::Open }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = RequestItem> + Send + 'static {
@@ -55,20 +55,20 @@ impl Requests {
                 biased;
                 () = self.ingress.stop.cancelled() => {
                     self.phase = Phase::Stopped;
-                    self.requests.close();
+                    self.channel.close();
                 }
                 () = self.ended.cancelled() => {
                     self.phase = Phase::Over;
                     return Some(Err(Error::ServerEnded { address: self.address }));
                 }
                 // Never `None`, because `self.ingress` holds a sender.
-                request = self.requests.recv() => return request.map(Ok),
+                request = self.channel.recv() => return request.map(Ok),
             }
         }
         if self.phase == Phase::Over {
             return None;
         }
-        let request = self.requests.recv().await;
+        let request = self.channel.recv().await;
         if request.is_none() {
             self.phase = Phase::Over;
         }
@@ -80,7 +80,7 @@ impl Drop for Requests {
     fn drop(&mut self) {
         // No event is sent while this lock is held; see `Ingress::requests`.
         let _no_event_is_sent = self.ingress.requests();
-        self.requests.close();
+        self.channel.close();
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i
         }
         Ok(_) => {}
         Err(error) => {
-            tracing::debug!(topic, %error, "cannot read the topic's settings, so batch.size keeps its default")
+            tracing::debug!(topic, %error, "cannot read the topic's settings, so batch.size keeps its default");
         }
     }
 }

@@ -116,7 +116,7 @@ impl ReplyTargets {
     }
 }
 
-/// Reads a partition: Spring writes four bytes, big-endian, and NestJS decimal digits. Four bytes that
+/// Reads a partition: Spring writes four bytes, big-endian, and `NestJS` decimal digits. Four bytes that
 /// are all digits are read as digits, because as an integer they would exceed 800 million.
 fn partition(bytes: &[u8]) -> Option<i32> {
     if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {

@@ -17,7 +17,7 @@ const MAX_AT_ONCE: usize = 64;
 /// The stream of a source. It ends, and `over` is set, when `stop` is cancelled, when it has
 /// yielded an error, or when the poll thread has ended.
 pub(super) struct Records {
-    records: mpsc::Receiver<Record>,
+    channel: mpsc::Receiver<Record>,
     // Records taken from the channel and not handed out yet, in reverse order.
     buffered: Vec<Record>,
     shared: Arc<Shared>,
@@ -27,11 +27,11 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(
-        records: mpsc::Receiver<Record>,
+        channel: mpsc::Receiver<Record>,
         shared: Arc<Shared>,
         stop: CancellationToken,
     ) -> Self {
-        Self { records, buffered: Vec::with_capacity(MAX_AT_ONCE), shared, stop, over: false }
+        Self { channel, buffered: Vec::with_capacity(MAX_AT_ONCE), shared, stop, over: false }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
@@ -60,7 +60,7 @@ impl Records {
                     self.over = true;
                     return self.shared.take_failure().map(Err);
                 }
-                count = self.records.recv_many(&mut self.buffered, MAX_AT_ONCE) => {
+                count = self.channel.recv_many(&mut self.buffered, MAX_AT_ONCE) => {
                     if count == 0 {
                         self.over = true;
                         return self.shared.take_failure().map(Err);

@@ -130,7 +130,7 @@ async fn if_the_target_cannot_be_used_results_fail_and_errors_go_to_the_sinks_ow
         ("far out", vec![partition(i32::MAX)], "invalid_reply_partition"),
         ("negative", vec![topic(&other), partition(-1)], "invalid_reply_partition"),
         ("empty", vec![raw(PARTITION, b"")], "invalid_reply_partition"),
-        ("text", vec![raw(PARTITION, b"0")], "invalid_reply_partition"),
+        ("text", vec![raw(PARTITION, b"zero")], "invalid_reply_partition"),
         ("eight bytes", vec![raw(PARTITION, &[0; 8])], "invalid_reply_partition"),
     ];
 

@@ -150,6 +150,7 @@ impl Characters<'_> {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Flags {
     is_global: bool,

@@ -2,7 +2,7 @@
 
 use hifijson::num::LexWrite as _;
 use hifijson::str::LexAlloc as _;
-use hifijson::token::{Expect, Lex as _};
+use hifijson::token::{Expect, Lex};
 use hifijson::{Error, SliceLexer};
 use jaq_json::{Map, Num, Val};
 
@@ -17,41 +17,33 @@ const MAX_DIGITS: usize = 1000;
 /// Reads a text that is exactly one value.
 pub(super) fn read(text: &str) -> Result<Val, Error> {
     let lexer = &mut SliceLexer::new(text.as_bytes());
-    lexer.exactly_one(|lexer| lexer.ws_peek(), |next, lexer| value(next, lexer, MAX_DEPTH))
+    lexer.exactly_one(Lex::ws_peek, |next, lexer| value(next, lexer, MAX_DEPTH))
 }
 
-fn value<'a>(next: u8, lexer: &mut SliceLexer<'a>, depth: usize) -> Result<Val, Error> {
+fn value(next: u8, lexer: &mut SliceLexer<'_>, depth: usize) -> Result<Val, Error> {
     match next {
         b'"' => Ok(Val::utf8_str(lexer.discarded().str_string()?.into_owned())),
         b'0'..=b'9' | b'-' => number(lexer).map(Val::Num),
         b'[' => {
             let depth = depth.checked_sub(1).ok_or(Error::Depth)?;
             let mut members = Vec::new();
-            lexer.discarded().seq(
-                b']',
-                |lexer| lexer.ws_peek(),
-                |next, lexer| {
-                    members.push(value(next, lexer, depth)?);
-                    Ok::<_, Error>(())
-                },
-            )?;
+            lexer.discarded().seq(b']', Lex::ws_peek, |next, lexer| {
+                members.push(value(next, lexer, depth)?);
+                Ok::<_, Error>(())
+            })?;
             Ok(Val::Arr(members.into()))
         }
         b'{' => {
             let depth = depth.checked_sub(1).ok_or(Error::Depth)?;
             let mut fields = Map::default();
-            lexer.discarded().seq(
-                b'}',
-                |lexer| lexer.ws_peek(),
-                |next, lexer| {
-                    lexer.expect(|_| Some(next), b'"').ok_or(Expect::String)?;
-                    let key = lexer.str_string()?.into_owned();
-                    lexer.expect(|lexer| lexer.ws_peek(), b':').ok_or(Expect::Colon)?;
-                    let next = lexer.ws_peek().ok_or(Expect::Value)?;
-                    fields.insert(Val::utf8_str(key), value(next, lexer, depth)?);
-                    Ok::<_, Error>(())
-                },
-            )?;
+            lexer.discarded().seq(b'}', Lex::ws_peek, |next, lexer| {
+                lexer.expect(|_| Some(next), b'"').ok_or(Expect::String)?;
+                let key = lexer.str_string()?.into_owned();
+                lexer.expect(Lex::ws_peek, b':').ok_or(Expect::Colon)?;
+                let next = lexer.ws_peek().ok_or(Expect::Value)?;
+                fields.insert(Val::utf8_str(key), value(next, lexer, depth)?);
+                Ok::<_, Error>(())
+            })?;
             Ok(Val::obj(fields))
         }
         _ => match lexer.null_or_bool().ok_or(Expect::Value)? {
