@@ -3,6 +3,10 @@
 //! A `u32` holds a pair of bf16 numbers. Processors with AVX512-BF16 have an instruction that
 //! multiplies two pairs number by number and adds both products to a sum. All unsafe code of the
 //! crate is here, because this instruction has no safe form yet.
+//!
+//! As in `matrix.rs`, a tile is a few rows of the left factor, packed together, and a panel is
+//! `PANEL` columns of the right factor, packed together. Each element of both is a pair: two
+//! consecutive numbers of a row of the left factor, or of a column of the right factor.
 
 #![expect(unsafe_code, reason = "the instruction has no safe form")]
 
@@ -30,7 +34,8 @@ fn narrow(number: f32) -> u32 {
     if number.is_nan() { NAN } else { rounded }
 }
 
-/// Packs consecutive numbers into `pairs`. If their number is odd, the last pair ends with a zero.
+/// Packs consecutive numbers into `pairs`. If there is an odd count of them, the last pair is
+/// filled up with a zero.
 fn narrow_all(numbers: &[f32], pairs: &mut [u32]) {
     let (whole, last) = numbers.as_chunks::<2>();
     for (to, [first, second]) in iter::zip(&mut *pairs, whole) {
@@ -54,7 +59,10 @@ fn widen(pair: u32) -> [f32; 2] {
 /// execute it at the rate of an f32 multiplication, but Intel's (Emerald Rapids) only at a quarter
 /// of that rate.
 #[must_use]
-#[expect(clippy::disallowed_types, reason = "the processor's time cannot be paused")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "measures real elapsed time, so the pausable clock that the lint asks for is of no use"
+)]
 pub fn bf16_is_faster() -> bool {
     use std::time::{Duration, Instant};
     const ROWS: usize = 64;
@@ -161,7 +169,8 @@ fn multiply<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Does the same as `multiply_tile` in `matrix.rs`, for pairs.
+/// Multiplies one tile, `[depth, ROWS]`, by one strip of a panel, `VECTORS` vectors of each of its
+/// rows, and returns the sums. The f32 version is `multiply_tile` in `matrix.rs`.
 #[inline(always)]
 fn multiply_tile<V: Vectors, const ROWS: usize, const VECTORS: usize>(
     simd: V,
@@ -210,7 +219,7 @@ mod dot {
     const ROWS: usize = tile(LANES)[0];
     const VECTORS: usize = PANEL / LANES;
 
-    /// Computes the product of all tiles and a panel; see `matrix.rs`.
+    /// Computes the product of all tiles of the left factor and one panel of the right factor.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn multiply(product: PanelProduct<'_, u32>) {
         let PanelProduct { tiles, panel, depth, out, width, accumulate } = product;

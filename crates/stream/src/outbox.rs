@@ -1,4 +1,5 @@
-//! `Outbox`: carries failures from the receipts that report them to the flow that handles them.
+//! `Outbox`: a queue into which receipts put failures, and from which a flow takes them to handle
+//! them.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -8,8 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use crate::{InOrder, Ticket};
 
-/// A queue that takes every item, because a receipt that settles cannot wait. To bound it, `catch`
-/// waits for `Sender::poll_room` before it lets another event pass.
+/// A queue that never refuses an item, because a receipt reports its failure synchronously and
+/// cannot wait for room.
+///
+/// The operator `catch`, which passes on the events whose failures end up here, keeps the queue
+/// short: it lets no event pass until `Sender::poll_room` is ready.
 struct Outbox<T> {
     state: Mutex<State<T>>,
     // The length of `released`, to be read without the lock.
@@ -19,8 +23,8 @@ struct Outbox<T> {
 }
 
 struct State<T> {
-    // `None` if items leave in the order in which they are sent. Invariant: holds at most
-    // `capacity` items between calls.
+    // Holds items back until every earlier place has its item or was given up; `None` if the outbox
+    // is not ordered. Invariant: holds at most `capacity` items whenever the lock is free.
     order: Option<InOrder<T>>,
     // The items that can be taken. There can be more than `capacity` of them: no further event
     // passes `catch` then, but those that have passed it already may still fail.
@@ -43,8 +47,8 @@ struct SenderEnd<T>(Arc<Outbox<T>>);
 /// The receiving end.
 pub(crate) struct Taker<T>(Arc<Outbox<T>>);
 
-/// Creates an outbox that is full with `capacity` items. If it is `ordered`, it holds back up to
-/// `capacity` further items to keep their order.
+/// Creates an empty outbox that counts as full once `capacity` items wait to be taken. If it is
+/// `ordered`, it holds back up to `capacity` further items to keep their order.
 pub(crate) fn outbox<T>(capacity: usize, ordered: bool) -> (Sender<T>, Taker<T>) {
     let state = State {
         order: ordered.then(InOrder::new),
@@ -86,14 +90,15 @@ impl<T> Sender<T> {
         Poll::Pending
     }
 
-    /// Opens a place in the order; `None` if the outbox is not ordered.
+    /// Reserves the next place in the order for an item that may come later. Returns `None` if the
+    /// outbox is not ordered.
     pub(crate) fn open(&self) -> Option<Ticket> {
         let outbox = &self.0.0;
         if outbox.ordered { outbox.lock().order.as_mut().map(InOrder::open) } else { None }
     }
 
-    /// Completes the place of `ticket`, with or without an item. If there is no ticket, the item is
-    /// sent at once.
+    /// Fills the place of `ticket` with the item, or gives the place up if there is none because
+    /// the event did not fail. Without a ticket, the item can be taken at once.
     pub(crate) fn send(&self, ticket: Option<Ticket>, item: Option<T>) {
         if ticket.is_none() && item.is_none() {
             return;
@@ -102,7 +107,9 @@ impl<T> Sender<T> {
         let mut guard = outbox.lock();
         let state = &mut *guard;
         if state.abandoned {
-            // Dropped outside of the lock, because that settles other receipts.
+            // The item is dropped after the lock is released: dropping it abandons its input, and
+            // if the event has passed this `catch` twice, in a loop, that calls `send` again, which
+            // would deadlock.
             drop(guard);
             return drop(item);
         }
@@ -175,7 +182,9 @@ impl<T> Drop for Taker<T> {
             self.0.changed(&state);
             (released, state.order.take(), state.sender.take())
         };
-        // Dropped outside of the lock, because that settles the items' receipts as abandoned.
+        // The items are dropped after the lock is released: dropping one abandons its input, and if
+        // the event has passed this `catch` twice, in a loop, that calls `Sender::send`, which
+        // would deadlock.
         drop((released, order));
         sender.into_iter().for_each(Waker::wake);
     }

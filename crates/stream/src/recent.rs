@@ -6,9 +6,10 @@ use std::hash::Hash;
 /// A map whose values are in the order in which they were last put in. Every operation on a key
 /// costs O(log n).
 ///
-/// The caller bounds the number of keys.
+/// The map never evicts on its own: the caller must limit its size, with `len` and `pop_oldest`.
 pub(crate) struct Recent<K, V> {
-    // The number of each key's entry in `entries`. Invariant: every entry belongs to a key here.
+    // For each key, its position in `entries`. Invariant: each entry in `entries` is the one that
+    // `places` names for its key.
     places: HashMap<K, u64>,
     entries: BTreeMap<u64, (K, V)>,
     next: u64,

@@ -1,5 +1,5 @@
-//! The contender Forebay: a source, the operators of a pipeline with a model that returns its
-//! input, and a sink.
+//! Forebay as one of the systems that this benchmark compares: a source, the usual operators around
+//! a model, and a sink. The model returns its input, so that only Forebay's own cost is measured.
 
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -20,7 +20,9 @@ use crate::job::{Contender, Job, Stopwatch, on_end};
 
 const BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
-/// Runs a contender of Forebay, on a runtime like that of the program `forebay`.
+/// Runs one variant of Forebay: the source alone, source and sink without operators
+/// (`ForebayEnds..`), or the whole pipeline; the last two also with transactions. Uses tokio's
+/// multi-threaded runtime, as the program `forebay` does.
 #[tokio::main]
 pub(crate) async fn run(contender: Contender, job: &Job) -> anyhow::Result<Stopwatch> {
     let config = source_config(contender, job);
@@ -48,8 +50,12 @@ pub(crate) async fn run(contender: Contender, job: &Job) -> anyhow::Result<Stopw
     };
     Pipeline::run(pipeline).await?;
     let report = handle.close(Duration::from_secs(30)).await?;
-    ensure!((report.unresolved, report.held) == (0, 0), "{report:?}");
-    let stopwatch = Arc::into_inner(stopwatch).ok_or_else(|| anyhow!("the flow has ended"))?;
+    ensure!(
+        (report.unresolved, report.held) == (0, 0),
+        "some requests were not resolved, or failed or were abandoned: {report:?}"
+    );
+    let stopwatch = Arc::into_inner(stopwatch)
+        .ok_or_else(|| anyhow!("the flow has ended, but something still holds the stopwatch"))?;
     Ok(stopwatch.into_inner())
 }
 

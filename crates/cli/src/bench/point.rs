@@ -1,4 +1,4 @@
-//! The figures of one level of concurrency.
+//! `Point`: the measurements with one number of clients.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::load::Measured;
 
-/// The figures of both pipelines at one level of concurrency.
+/// The measurements with one number of clients: for the pipeline that batches requests, and for the
+/// one that handles them one by one.
 pub(super) struct Point {
     pub(super) clients: u32,
     pub(super) batched: Figures,
@@ -39,7 +40,8 @@ impl Point {
 }
 
 impl Figures {
-    /// Returns this quantile of the time from produce to reply, in milliseconds.
+    /// Returns the given quantile of the time between producing a request and receiving its reply,
+    /// in milliseconds.
     pub(super) fn latency_ms(&self, quantile: f64) -> f64 {
         millis(self.load.latency(quantile))
     }
@@ -59,7 +61,8 @@ impl Figures {
     }
 }
 
-/// A row of the table.
+/// Formats the point as a row of the table that the benchmark prints. The columns match the header
+/// that `measure_all` prints.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { clients, batched, one_by_one } = self;

@@ -5,8 +5,9 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 
-/// A thread that may be asleep, and the way to wake it. Other threads call [`wake`](Self::wake) with
-/// every piece of work that they add; while the thread is awake that costs one atomic operation.
+/// A thread that may be asleep, and the way to wake it. Other threads call [`wake`](Self::wake)
+/// with every piece of work that they add; while the thread is awake that costs one atomic
+/// operation.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     thread: Mutex<Option<Thread>>,
@@ -20,8 +21,8 @@ impl Wake {
     }
 
     /// Notes whether the calling thread is about to sleep. It calls this before it looks for work.
-    /// After that it may sleep only while [`is_asleep`](Self::is_asleep), because `wake` resets it for
-    /// work that was added after the look.
+    /// After that it may sleep only while [`is_asleep`](Self::is_asleep), because `wake` resets it
+    /// for work that was added after the look.
     pub(super) fn set_asleep(&self, asleep: bool) {
         // Pairs with the swap in `wake`. If the thread has looked too early to find the work of a
         // caller of `wake`, the swap comes after this store and sees `true`.

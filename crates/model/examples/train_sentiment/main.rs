@@ -42,6 +42,8 @@ const STUDENT: Schedule = Schedule { epochs: 4, peak: 1e-4 };
 /// Layers and tokens of a student.
 const LAYERS: usize = 4;
 const TOKENS: usize = 20_000;
+/// Tokens of the network that is written: as many as fit into 30 MB. The others are the rarest.
+const WRITTEN_TOKENS: usize = 19_500;
 /// Share of a student's target that is the label; the rest is the prediction of the teachers.
 const LABEL: f32 = 0.5;
 /// The teachers' logits are divided by this number, which makes their predictions less certain.
@@ -85,7 +87,7 @@ fn main() -> Result<()> {
     for seed in TEACHERS {
         // For the weights of the head, which are random at first.
         device.seed(seed);
-        let network = Network::from_minilm(&minilm, &vocabulary, &device)?;
+        let network = Network::from_minilm(&minilm, &device)?;
         let teacher = training::train(&network, &examples, &checks, TEACHER, seed);
         let of_teacher = training::margins(&teacher.network, &examples);
         margins.iter_mut().zip(of_teacher).for_each(|(sum, margin)| *sum += margin);
@@ -101,17 +103,21 @@ fn main() -> Result<()> {
         example.target = LABEL * example.target + (1.0 - LABEL) / (1.0 + (-logit).exp());
     }
     let checks = reduced.encode(&validation)?;
-    let start = teacher.network.reduced(LAYERS, &reduced)?;
+    let start = teacher.network.reduced(LAYERS, &vocabulary, &reduced)?;
     let student = STUDENTS.map(|seed| training::train(&start, &examples, &checks, STUDENT, seed));
     let student = best(Vec::from(student));
-    let test = reduced.encode(&test)?;
+    let written = Vocabulary::trim(&file, &train, WRITTEN_TOKENS)?;
+    let network = student.network.reduced(LAYERS, &reduced, &written)?;
     println!(
         "validation: teacher {}, student {}",
         percent(teacher.accuracy),
         percent(student.accuracy)
     );
-    println!("test: student {}", percent(training::accuracy(&student.network, &test)));
-    export::write(&output, &student.network, &reduced)?;
+    let part = written.encode(&validation)?;
+    println!("validation: student as written {}", percent(training::accuracy(&network, &part)));
+    let part = written.encode(&test)?;
+    println!("test: student as written {}", percent(training::accuracy(&network, &part)));
+    export::write(&output, &network, &written)?;
     if let Some(teacher_output) = teacher_output {
         export::write(&teacher_output, &teacher.network, &vocabulary)?;
     }

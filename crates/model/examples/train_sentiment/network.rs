@@ -27,13 +27,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Loads parts of `MiniLM`: the embeddings of the tokens in `vocabulary`, the first positions
-    /// and all layers. Adds a head with random weights.
-    pub(crate) fn from_minilm(
-        directory: &Path,
-        vocabulary: &Vocabulary,
-        device: &Device,
-    ) -> Result<Self> {
+    /// Loads parts of `MiniLM`: the embeddings of all tokens, the first positions and all layers.
+    /// Adds a head with random weights.
+    pub(crate) fn from_minilm(directory: &Path, device: &Device) -> Result<Self> {
         let config = JsonFile::read(&directory.join("config.json"))?;
         let architecture = Architecture::from_config(&config)?;
         let path = directory.join("model.safetensors");
@@ -42,12 +38,6 @@ impl Network {
         let sizes = architecture.encoder;
         let mut encoder = Encoder::load(&weights, "", &architecture.names, &sizes)?;
 
-        let width = sizes.embedding;
-        let words =
-            weights.take("embeddings.word_embeddings.weight", &[sizes.vocabulary, width])?;
-        let rows = TensorData::new(vocabulary.select(&words, width), [vocabulary.len(), width]);
-        encoder.embeddings.words =
-            Embedding { weight: Param::from_tensor(Tensor::from_data(rows, device)) };
         let positions = encoder.embeddings.positions.weight.val().narrow(0, 0, POSITIONS);
         encoder.embeddings.positions = Embedding { weight: Param::from_tensor(positions) };
 
@@ -60,9 +50,14 @@ impl Network {
         Ok(Self { encoder, head, dropout: DropoutConfig::new(0.1).init() })
     }
 
-    /// Returns this network with `layers` of its layers, evenly spaced and counted from the last,
-    /// and with the tokens of `vocabulary`. The network itself has all tokens of `MiniLM`.
-    pub(crate) fn reduced(&self, layers: usize, vocabulary: &Vocabulary) -> Result<Self> {
+    /// Returns this network with `layers` of its layers, evenly spaced and counted from the last, and
+    /// with the tokens of `vocabulary` only. The network itself has those of `original`.
+    pub(crate) fn reduced(
+        &self,
+        layers: usize,
+        original: &Vocabulary,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self> {
         let mut reduced = self.clone();
         let all = self.encoder.layers.len();
         reduced.encoder.layers = (1..=layers)
@@ -72,7 +67,8 @@ impl Network {
         let [_, width] = words.dims();
         let device = words.device();
         let words = words.try_into_vec_as::<f32>().context("the CPU computes")?;
-        let rows = TensorData::new(vocabulary.select(&words, width), [vocabulary.len(), width]);
+        let rows = vocabulary.select(original, &words, width)?;
+        let rows = TensorData::new(rows, [vocabulary.len(), width]);
         reduced.encoder.embeddings.words =
             Embedding { weight: Param::from_tensor(Tensor::from_data(rows, &device)) };
         Ok(reduced)

@@ -89,9 +89,16 @@ impl Vocabulary {
         self.kept.len()
     }
 
-    /// Returns the rows of `table`, `[old tokens, width]`, that belong to the tokens kept.
-    pub(crate) fn select(&self, table: &[f32], width: usize) -> Vec<f32> {
-        self.kept.iter().flat_map(|&id| &table[id as usize * width..][..width]).copied().collect()
+    /// Returns the rows of `table`, `[tokens of original, width]`, that belong to the tokens of this
+    /// vocabulary, all of which `original` has.
+    pub(crate) fn select(&self, original: &Self, table: &[f32], width: usize) -> Result<Vec<f32>> {
+        let mut rows = Vec::with_capacity(self.len() * width);
+        for id in &self.kept {
+            let row = original.kept.binary_search(id);
+            let row = row.map_err(|_| anyhow!("token {id} is not in the original vocabulary"))?;
+            rows.extend_from_slice(&table[row * width..][..width]);
+        }
+        Ok(rows)
     }
 
     pub(crate) fn encode(&self, reviews: &[Review]) -> Result<Vec<Example>> {

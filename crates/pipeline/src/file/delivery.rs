@@ -80,7 +80,8 @@ pub(crate) struct DeadLetterTable {
     /// Whether the request gets an error reply too.
     #[serde(default)]
     pub(crate) reply: bool,
-    /// The longest wait for the brokers to confirm a dead letter, including retries.
+    /// The longest wait for the brokers to confirm a dead letter, including the Kafka client's
+    /// retries of the write.
     #[serde(default, with = "humantime_serde::option")]
     pub(crate) delivery_timeout: Option<Duration>,
     /// Settings of librdkafka.
@@ -105,10 +106,11 @@ pub(crate) struct RetryTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BreakerTable {
-    /// The breaker trips when this share of the last `of` requests has failed.
+    /// The breaker trips when at least this share of the most recent requests has failed; `of` says
+    /// how many of them count.
     #[serde(default = "default_ratio")]
     pub(crate) ratio: f64,
-    /// The number of latest requests that `ratio` is computed over.
+    /// How many of the most recent requests `ratio` is computed over.
     #[serde(default = "default_of")]
     pub(crate) of: NonZeroUsize,
     /// The breaker trips when this many consecutive requests have failed.

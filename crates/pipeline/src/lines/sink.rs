@@ -12,9 +12,9 @@ use crate::answer::Answer;
 /// The moment at which a line counts as delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirm {
-    /// When it is in the write buffer. Used for sources that keep no position, because there is no
-    /// position that a lost buffer could make wrong. It also keeps error replies in the order of
-    /// the input: an error reply waits until all lines before it are settled.
+    /// When it is in the write buffer. Used if every source is read from its start after a restart:
+    /// an answer that is lost with the buffer is then computed again. It also keeps error replies
+    /// in the order of the input: an error reply waits until all lines before it are settled.
     Buffered,
     /// When it has been flushed to the operating system.
     Flushed,

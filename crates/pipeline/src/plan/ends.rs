@@ -1,4 +1,5 @@
-//! Resolves sources and sinks.
+//! Turns the source and sink tables of a pipeline file into plans, and refuses combinations that
+//! cannot work.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -96,8 +97,10 @@ pub(super) fn sink(
         "http" => {
             let Empty {} = file::value(settings)?;
             if !sources.iter().any(|source| matches!(source, SourcePlan::Http(_))) {
-                let problem =
-                    Problem::new("there is no HTTP source whose requests it could answer", span);
+                let problem = Problem::new(
+                    "the HTTP sink needs an HTTP source: it answers that source's requests",
+                    span,
+                );
                 return Err(problem.help("add `[source.http]` with the address to listen at"));
             }
             SinkEnd::Http
@@ -138,8 +141,10 @@ pub(super) fn kafka_sources(sources: &[SourcePlan]) -> impl Iterator<Item = &Sou
     })
 }
 
-/// Returns the brokers and librdkafka's options for a topic that is written. By default these are
-/// the brokers and the connection options of the first Kafka source.
+/// Returns the brokers and the librdkafka options for a topic that the pipeline writes to.
+///
+/// If `brokers` is missing, uses the brokers of the first Kafka source and adds its connection
+/// options, except those that `options` sets. If `brokers` is given, nothing is inherited.
 pub(super) fn connection(
     brokers: Option<String>,
     options: BTreeMap<String, String>,
@@ -174,12 +179,15 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
         },
         topic_header: table.reply_topic_header.unwrap_or(config.reply_to.topic_header),
         partition_header: table.reply_partition_header.unwrap_or(config.reply_to.partition_header),
-        // A request must not send its reply to a topic that a source reads. Brokers are not
-        // compared, because one cluster can have many addresses.
+        // A request must not send its reply to a topic that a source reads. A topic of that name is
+        // refused on every cluster: comparing brokers could miss a match, because one cluster can
+        // have many addresses.
         never: read.clone().map(|read| read.topic.clone()).collect(),
     };
     config.drop_headers = table.drop_headers.map_or(config.drop_headers, DropHeaders::new);
     config.options = options;
+    // Brokers are compared here, because the sink may write to a topic of the same name on another
+    // cluster.
     if read.any(|read| read.brokers == config.brokers && read.topic == config.topic) {
         return Err(Problem::anywhere("the sink writes the topic that the source reads")
             .help("replies would be read as requests; give replies their own topic"));
@@ -187,8 +195,8 @@ fn kafka_sink(table: KafkaSink, sources: &[SourcePlan]) -> Result<SinkConfig, Pr
     Ok(config)
 }
 
-/// Returns whether an option configures the connection to the brokers. A sink at the brokers of its
-/// source connects with the same options.
+/// Returns whether an option configures the connection to the brokers. A sink that takes over a
+/// source's brokers takes over these options too.
 pub(super) fn is_connection_option(option: &str) -> bool {
     option.starts_with("sasl.")
         || option.starts_with("ssl.")

@@ -17,13 +17,17 @@ impl<T: Send + 'static> Flow<T> {
     /// of branches that is only known at run time, see [`branches`](Flow::branches); to send each
     /// event to one flow only, [`split`](Flow::split).
     ///
-    /// - **Emits** in each branch every event, in order, with a share of its receipt: the input is
-    ///   done when it is done in all branches.
-    /// - **Backpressures** when a branch is `capacity` events behind; holds at most that many for
-    ///   each branch, and one more. All branches must therefore be run at the same time. If a
-    ///   branch is dropped, the inputs of its events are abandoned, and the other branches go on.
+    /// - **Emits** in each branch every event, in order. Each copy carries a share of the event's
+    ///   [`Receipt`](crate::Receipt): the input that the event comes from is done once every branch
+    ///   is done with its copy.
+    /// - **Backpressures** while `capacity` events wait in any branch. Holds at most `capacity`
+    ///   waiting events per branch, plus the one event that is being sent. All branches must
+    ///   therefore be run at the same time. If a branch is dropped, the other branches go on, but
+    ///   every input whose copy it still held or would have got counts as abandoned.
     /// - **Completes** when upstream completes.
-    /// - **On failure** as in [`buffer`](Flow::buffer), because upstream runs in a separate task.
+    /// - **On failure**: upstream runs in a separate task. If it panics, every branch ends after
+    ///   the events it holds, and [`Pipeline::run`](crate::Pipeline::run) returns the panic, as in
+    ///   [`buffer`](Flow::buffer).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -70,11 +74,13 @@ impl<T: Send + 'static> Flow<T> {
     /// otherwise to the second. To send every event to all flows, see [`branch`](Flow::branch).
     ///
     /// - **Emits** each event in one of the flows, unchanged and in order.
-    /// - **Backpressures** when the next event's flow is `capacity` events behind; the other flow
-    ///   then gets no events either. Holds at most that many for each flow, and one more. Both
-    ///   flows must be run at the same time.
-    /// - **Completes** both when upstream completes.
-    /// - **On failure** as in [`buffer`](Flow::buffer), because upstream runs in a separate task.
+    /// - **Backpressures** while the flow that the next event goes to is full; the other flow then
+    ///   gets no events either. Holds at most `capacity` waiting events per flow, plus the one
+    ///   event that is being sent. Both flows must be run at the same time.
+    /// - **Completes** both flows when upstream completes.
+    /// - **On failure**: upstream runs in a separate task. If it panics, both flows end after the
+    ///   events they hold, and [`Pipeline::run`](crate::Pipeline::run) returns the panic, as in
+    ///   [`buffer`](Flow::buffer).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -105,8 +111,8 @@ impl<T: Send + 'static> Flow<T> {
     /// Sends each event to one of two flows as [`split`](Flow::split) does, with a function that
     /// can fail.
     ///
-    /// - **On failure** of `first` that event's receipt fails, with this stage's name; other events
-    ///   are not affected.
+    /// - **On failure**: if `first` fails for an event, the event's receipt fails with that
+    ///   failure, marked with the name of this stage; other events are not affected.
     ///
     /// # Panics
     ///
@@ -126,8 +132,8 @@ impl<T: Send + 'static> Flow<T> {
                         continue;
                     }
                 };
-                // If the event's flow was dropped, sending fails, and the event is dropped
-                // unresolved. Its input is then abandoned.
+                // Sending to a flow that was dropped fails. The event is then discarded with its
+                // receipt unresolved, so the input is abandoned.
                 drop(sender.send(event).await);
             }
         };
@@ -150,7 +156,8 @@ async fn copy<T: Clone + Send + 'static>(
         let mut copies: Vec<_> =
             senders.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
         copies.push(event);
-        // A copy for a branch that was dropped is dropped unresolved, and its input is abandoned.
+        // Sending to a dropped branch fails. Its copy is then discarded with the receipt
+        // unresolved, so the input is abandoned.
         drop(join_all(senders.iter().zip(copies).map(|(sender, copy)| sender.send(copy))).await);
     }
 }

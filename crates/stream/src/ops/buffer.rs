@@ -1,4 +1,5 @@
-//! `buffer` and `latest`: decouple upstream from downstream, so that neither waits for the other.
+//! `buffer` and `latest`: run upstream in its own task, so that it can go on while downstream is
+//! busy.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,9 +16,11 @@ pub enum Overflow {
     /// The buffer waits for room before it asks upstream for the next event.
     #[default]
     Wait,
-    /// The event that has waited longest is discarded, and its receipt is done.
+    /// The event that has waited longest is discarded. Its receipt is resolved as done: a discarded
+    /// event counts as handled.
     DropOldest,
-    /// The new event is discarded, and its receipt is done.
+    /// The new event is discarded. Its receipt is resolved as done: a discarded event counts as
+    /// handled.
     DropNewest,
     /// The new event fails, with the code `buffer_full`.
     Fail,
@@ -31,8 +34,9 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Backpressures** with [`Overflow::Wait`] while it is full, otherwise never; holds at most
     ///   `capacity` events.
     /// - **Completes** when upstream completes, after the events it holds.
-    /// - **On failure**: a panic upstream ends the flow, after the events it holds, and
-    ///   [`Pipeline::run`](crate::Pipeline::run) returns it. Dropping the flow aborts the task.
+    /// - **On failure**: if upstream panics, the flow ends once the waiting events have been
+    ///   emitted, and [`Pipeline::run`](crate::Pipeline::run) returns the panic as an error.
+    ///   Dropping the flow aborts the task.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -62,8 +66,8 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Backpressures** never, because upstream runs in a separate task; holds at most one
     ///   event.
     /// - **Completes** when upstream completes, after the last event.
-    /// - **On failure** as in [`buffer`](Flow::buffer). An event that a newer one supersedes is
-    ///   done.
+    /// - **On failure** as in [`buffer`](Flow::buffer).
+    /// - **Settles** the receipt of a waiting event as done when a newer event replaces it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -113,8 +117,9 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
-/// Adds an event. If that discards an event, resolves its receipt, outside of the queue's lock
-/// because resolving can settle other receipts.
+/// Adds an event. If that discards an event, resolves its receipt after the queue's lock is free
+/// again: resolving can run the source's [`Settle::settle`](crate::Settle::settle), and downstream
+/// would wait for the lock meanwhile.
 fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
     let discarded = match overflow {
         Overflow::DropOldest => queue.force_push(event),
@@ -148,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mode_decides_which_events_of_a_burst_a_full_buffer_keeps(
+        fn overflow_decides_which_events_of_a_burst_are_kept(
             count in 0_usize..30, capacity in 1_usize..8, mode in 0_usize..4,
         ) {
             let (flow, outcomes) = Tracked::flow(0..count);

@@ -14,7 +14,8 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Emits** the events that it keeps, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - An event that is not kept is done: it was discarded on purpose.
+    /// - **Settles** the receipt of an event that is not kept as done, not as abandoned, because it
+    ///   is discarded on purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -46,7 +47,8 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Emits** the events that it does not discard, unchanged.
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes.
-    /// - An event that is discarded is done.
+    /// - **Settles** the receipt of a discarded event as done, not as abandoned, because it is
+    ///   discarded on purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -15,7 +15,8 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Backpressures** when downstream does; holds nothing.
     /// - **Completes** when upstream completes, and after `end` values: upstream is not asked for
     ///   another.
-    /// - An event that is passed over is done: it was discarded on purpose.
+    /// - **Settles** the receipt of an event that is passed over as done, not as abandoned, because
+    ///   it is discarded on purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,5 @@
-//! Topics of requests with gaps in their offsets: aborted transactions and deleted records.
+//! Scenarios in which the request topic has gaps in its offsets, because transactions were aborted
+//! or records were deleted.
 
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::suite::Suite;
 
 const RATE: u32 = 200;
 
-/// Sends requests in transactions, of which every second one is aborted. The last one is aborted
-/// too, so that the topic ends with a gap.
+/// Sends requests in transactions beside the ordinary load, and aborts every second transaction.
+/// After the ordinary load has stopped and every request is answered, one more transaction is
+/// aborted, so that the topic ends with a gap.
 pub(super) async fn aborted(suite: &Suite, seed: u64) -> Result<Summary> {
     let mut run = Run::open(suite, Plan::new(suite, "aborted"), seed).await?;
     run.load.rate(RATE);

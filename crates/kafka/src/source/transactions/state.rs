@@ -1,12 +1,12 @@
 //! `State`: the protocol between the poll thread and the worker, under one lock.
 //!
-//! - The poll thread starts a worker, asks for flushes, replaces a worker whose call is overdue, and
-//!   stops the last one. Each replacement begins a new generation, and whatever an older worker
-//!   reports after that is ignored.
-//! - A worker reports the call that it is in, the flushes that it completed, and the transactions that
-//!   it committed or that failed.
-//! - After a failure the partitions have to be rewound; `has_failed` holds until their records are read
-//!   again.
+//! - The poll thread starts a worker, asks for flushes, replaces a worker whose call is overdue,
+//!   and stops the last one. Each replacement begins a new generation, and all reports of an older
+//!   worker after that are ignored.
+//! - A worker reports the call that it is in, the flushes that it completed, and the transactions
+//!   that it committed or that failed.
+//! - After a failure the partitions have to be rewound; `has_failed` holds until their records are
+//!   read again.
 
 use tokio::time::Instant;
 
@@ -142,8 +142,8 @@ impl State {
         }
     }
 
-    /// Asks the poll thread to rewind the partitions. Returns whether the worker is still the current
-    /// one.
+    /// Asks the poll thread to rewind the partitions. Returns whether the worker is still the
+    /// current one.
     pub(super) fn request_rewind(&mut self, generation: u64) -> bool {
         let is_current = self.is_current(generation);
         self.must_rewind |= is_current;
