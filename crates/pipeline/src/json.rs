@@ -15,6 +15,21 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::codes;
 
+/// The mark with which some editors and programs begin a UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Names the format of bytes that are not UTF-8 text, by the marks with which such formats begin.
+fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
+    const FORMATS: [(&[u8], &str); 5] = [
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+        (b"BZh", "compressed with bzip2"),
+    ];
+    FORMATS.iter().find_map(|(mark, name)| bytes.starts_with(mark).then_some(*name))
+}
+
 /// A JSON value. Clones are cheap: arrays and objects are shared until one clone changes.
 ///
 /// Numbers compare by value and objects without regard to the order of their keys, so values can be
@@ -23,7 +38,8 @@ use crate::codes;
 pub struct Json(pub(crate) Val);
 
 impl Json {
-    /// Parses exactly one JSON value, with at most 127 nested arrays and objects.
+    /// Parses exactly one JSON value, with at most 127 nested arrays and objects. Skips a byte order
+    /// mark at the start.
     ///
     /// # Errors
     ///
@@ -32,6 +48,10 @@ impl Json {
         let invalid = |error: &dyn fmt::Display| {
             Failure::new(codes::INVALID_JSON, format_args!("the value is not JSON: {error}"))
         };
+        if let Some(format) = foreign_format(bytes) {
+            return Err(invalid(&format_args!("it is {format}; send UTF-8 text, uncompressed")));
+        }
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
         read::read(text).map(Self).map_err(|error| {
             // `error` has no place. serde_json refuses the same texts, and names line and column.

@@ -23,7 +23,9 @@ impl JsonFile {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let value = serde_json::from_slice(&bytes)
+        // Some editors begin a file with a byte order mark.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let value = serde_json::from_slice(text)
             .map_err(|source| Error::Json { path: path.into(), source })?;
         Ok(Self { path: path.into(), value })
     }

@@ -52,6 +52,8 @@ impl Tokenizer {
         let json =
             std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         let error = |source| Error::Tokenizer { path: path.clone(), source };
+        // Some editors begin a file with a byte order mark.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&json);
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(error)?;
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if highest as usize >= encoder.vocabulary {

@@ -74,6 +74,17 @@ fn the_error_for_invalid_json_names_the_file_and_the_line() {
 }
 
 #[test]
+fn a_byte_order_mark_at_the_start_of_a_json_file_is_skipped() {
+    let directory = copy();
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let path = directory.path().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    }
+    TextModel::load(&options(&directory)).unwrap();
+}
+
+#[test]
 fn the_error_for_an_unknown_architecture_names_it() {
     let message =
         error_message(&with("config.json", |config| config["model_type"] = json!("gpt2")));
