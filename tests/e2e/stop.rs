@@ -137,6 +137,9 @@ fn http_requests_in_flight_are_answered_before_the_server_ends() {
 fn a_failing_kafka_record_and_all_records_after_it_stay_uncommitted() {
     for delivery in ["at_least_once", "exactly_once"] {
         let broker = Broker::start(&format!("stop-{delivery}"));
+        if delivery == "exactly_once" && !broker.has_transactions() {
+            continue;
+        }
         let source = format!(
             "delivery = \"{delivery}\"\n[source.kafka]\nbrokers = \"{}\"\ntopic = \"{}\"\ngroup = \"{}\"\n",
             broker.address, broker.requests, broker.group
