@@ -13,18 +13,9 @@ def delpaths($paths): forebay_delete($paths);
 def del(f): delpaths([path(f)]);
 def pick(f): . as $dot | reduce path(f) as $p (null; setpath($p; $dot | getpath($p)));
 
-# Updates as jq does: each path gets the first result of `f`, or is deleted if there is none.
-def forebay_modify(paths; f):
-  reduce path(paths) as $p ([., []];
-    . as [$value, $deleted]
-    | [limit(1; $value | getpath($p) | f)] as $new
-    | if $new == [] then [$value, $deleted + [$p]]
-      else [($value | setpath($p; $new[0])), $deleted] end)
-  | . as [$value, $deleted] | $value | delpaths($deleted);
-
-# jaq's own update is faster, but it fails if a path leads through a field or member that does not
-# exist. `forebay_modify` creates it.
-def forebay_update(paths; f): . as $dot | try (paths |= f) catch ($dot | forebay_modify(paths; f));
+# jaq's own update does not create what is missing on the way, so that is created before. Nothing here
+# holds on to `.`, which would have each update copy the object that it changes.
+def forebay_update(paths; f): [path(paths)] as $paths | forebay_create($paths) | paths |= f;
 
 def join($separator):
   reduce .[] as $x (null;

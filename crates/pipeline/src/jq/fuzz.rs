@@ -191,6 +191,22 @@ proptest! {
     }
 }
 
+/// Each of these takes a fraction of a second. If an update copied the object or array that it
+/// changes, each would take minutes.
+#[test]
+fn an_update_in_a_loop_does_not_copy_the_state() {
+    for expression in [
+        "reduce range(.) as $x ({}; .[$x | tostring] = 1) | length",
+        "reduce range(.) as $x ({}; .a.b[$x | tostring] += 1) | .a.b | length",
+        "[range(.)] | INDEX(.) | length",
+    ] {
+        let jq = Arc::new(Jq::compile(expression, &["$item"]).unwrap());
+        let result = call_in_time(&jq, Json::from(30_000_usize));
+        let result = result.unwrap_or_else(|| panic!("`{expression}` copies"));
+        assert_eq!(result.unwrap().to_string(), "30000", "{expression}");
+    }
+}
+
 /// Returns the result of a call, or `None` if it takes too long. The call's thread then runs on
 /// until the process ends.
 fn call_in_time(jq: &Arc<Jq>, json: Json) -> Option<Result<Json, Failure>> {

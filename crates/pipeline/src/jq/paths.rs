@@ -15,7 +15,8 @@ const MAX_LENGTH: usize = 1 << 20;
 
 /// Returns the functions that `definitions.jq` calls for `setpath` and `delpaths`.
 pub(super) fn functions() -> impl Iterator<Item = Fun<Data>> {
-    let functions: [(&'static str, usize, RunPtr<Data>); 2] = [
+    let functions: [(&'static str, usize, RunPtr<Data>); 3] = [
+        ("forebay_create", 1, |cv| bome(create_paths(cv))),
         ("forebay_set", 2, |cv| bome(set_path(cv))),
         ("forebay_delete", 1, |cv| bome(delete_paths(cv))),
     ];
@@ -35,6 +36,51 @@ fn delete_paths(mut cv: Cv<'_, Data>) -> ValR<Val> {
     // From the last to the first, so that no deletion moves the target of a later one.
     paths.sort();
     paths.iter().rev().try_fold(cv.1, |value, path| delete(value, path))
+}
+
+fn create_paths(mut cv: Cv<'_, Data>) -> ValR<Val> {
+    let paths = members(&cv.0.pop_var(), "Paths must be specified as an array")?;
+    let mut value = cv.1;
+    for path in &paths {
+        create(&mut value, &members(path, "Path must be specified as an array")?)?;
+    }
+    Ok(value)
+}
+
+/// Creates the objects and arrays on `path` that are missing in `value`, and fills arrays up with
+/// nulls. Leaves a value that has no such path alone: the update that follows reports it.
+fn create(value: &mut Val, path: &[Val]) -> Result<(), Error<Val>> {
+    let mut place = value;
+    for step in path {
+        match (&*place, step) {
+            (Val::Null, Val::TStr(_)) => *place = Val::obj(Map::default()),
+            (Val::Null, Val::Num(_) | Val::Obj(_)) => *place = Val::Arr(Rc::default()),
+            _ => {}
+        }
+        place = match (place, step) {
+            (Val::Obj(fields), Val::TStr(_)) => {
+                Rc::make_mut(fields).entry(step.clone()).or_insert(Val::Null)
+            }
+            (Val::Arr(members), Val::Num(index)) => {
+                let Some(index) = position(index, members.len()) else { return Ok(()) };
+                fill(members, index)?
+            }
+            _ => return Ok(()),
+        };
+    }
+    Ok(())
+}
+
+/// Returns the member at `index`, after nulls up to it if the array is shorter.
+fn fill(members: &mut Rc<Vec<Val>>, index: usize) -> Result<&mut Val, Error<Val>> {
+    if index >= MAX_LENGTH.max(members.len()) {
+        return Err(Error::str("Array index too large"));
+    }
+    let members = Rc::make_mut(members);
+    if index >= members.len() {
+        members.resize(index + 1, Val::Null);
+    }
+    Ok(&mut members[index])
 }
 
 fn members(array: &Val, otherwise: &str) -> Result<Vec<Val>, Error<Val>> {
@@ -58,14 +104,7 @@ fn set(value: Val, path: &[Val], new: Val) -> ValR<Val> {
         (Val::Arr(mut members), Val::Num(index)) => {
             let index = position(index, members.len())
                 .ok_or_else(|| Error::str("Out of bounds negative array index"))?;
-            if index >= MAX_LENGTH.max(members.len()) {
-                return Err(Error::str("Array index too large"));
-            }
-            let members_mut = Rc::make_mut(&mut members);
-            if index >= members_mut.len() {
-                members_mut.resize(index + 1, Val::Null);
-            }
-            let member = &mut members_mut[index];
+            let member = fill(&mut members, index)?;
             *member = set(std::mem::take(member), rest, new)?;
             Ok(Val::Arr(members))
         }
