@@ -78,13 +78,7 @@ pub(crate) fn produce_with(broker: &Broker, requests: &[Request], more: &[(&str,
 /// Reads replies from the start of their topic until every request in `expected` has one. Returns
 /// all replies by correlation id.
 pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<String, Vec<Reply>> {
-    let consumer = reader(broker, "reader");
-    let mut from_start = TopicPartitionList::new();
-    for partition in 0..4 {
-        from_start.add_partition_offset(&broker.replies, partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&from_start).unwrap();
-
+    let consumer = from_start(broker, &[&broker.replies]);
     let mut replies: HashMap<String, Vec<Reply>> = HashMap::new();
     let deadline = Instant::now() + PATIENCE;
     while replies.len() < expected.len() {
@@ -129,6 +123,19 @@ pub(crate) fn lag(broker: &Broker) -> i64 {
         high - partition.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low)
     });
     lags.sum()
+}
+
+/// Returns a consumer that reads topics of four partitions from their start.
+pub(crate) fn from_start(broker: &Broker, topics: &[&str]) -> BaseConsumer {
+    let consumer = reader(broker, "reader");
+    let mut start = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..4 {
+            start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+    }
+    consumer.assign(&start).unwrap();
+    consumer
 }
 
 fn reader(broker: &Broker, group: &str) -> BaseConsumer {

@@ -1,20 +1,15 @@
 //! Enrichment: the reply is the request with a model's result added.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::Message as _;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tokio::time::Instant;
 
 use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
 use crate::clients::{Reply, Request, lag, produce, produce_with, read_replies};
-
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::replay::records;
 
 /// A pipeline with two models, one after the other, each with its own window.
 const TWO_MODELS: &str = r#"
@@ -165,7 +160,7 @@ fn exactly_once_replies_keep_the_order_of_each_key_while_failed_requests_become_
         .map(|(_, request)| request.clone())
         .collect();
     let replies = read_replies(&broker, &answered);
-    let dead = read(&broker, &letters, failed.len());
+    let dead = records(&broker, &letters, failed.len());
     service.stop();
     assert_eq!(lag(&broker), 0);
 
@@ -179,6 +174,7 @@ fn exactly_once_replies_keep_the_order_of_each_key_while_failed_requests_become_
             assert!(before.1 < place.1 && before.2 < number, "{before:?} {place:?}");
         }
     }
+    let dead: Vec<_> = dead.into_iter().map(|(_, _, value, _)| value.unwrap()).collect();
     assert_eq!(dead, vec![bad.as_bytes().to_vec(); failed.len()]);
 }
 
@@ -232,26 +228,4 @@ fn a_line_of_standard_input_is_enriched_like_a_kafka_record() {
     assert!(line.starts_with(&untouched(0, body(0))), "{line}");
     let sentiment = &serde_json::from_str::<Value>(&line).unwrap()["sentiment"];
     assert_eq!(sentiment["label"], "positive");
-}
-
-/// Reads the values of the first `count` records of a topic.
-fn read(broker: &Broker, topic: &str, count: usize) -> Vec<Vec<u8>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &broker.address)
-        .set("group.id", "letters-reader")
-        .create()
-        .unwrap();
-    let mut from_start = TopicPartitionList::new();
-    for partition in 0..4 {
-        from_start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&from_start).unwrap();
-    let mut values = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while values.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} dead letters", values.len());
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-        values.push(message.unwrap().payload().unwrap().to_vec());
-    }
-    values
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::ClientConfig;
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
 use crate::binary::{Service, forebay};
 use crate::broker::Broker;
+use crate::clients::from_start;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -72,18 +72,7 @@ fn replies(name: &str, requests: &[Fields<'_>]) -> (Broker, String, Vec<Reply>) 
     producer.flush(PATIENCE).unwrap();
 
     let mut found = BTreeMap::new();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &broker.address)
-        .set("group.id", "reader")
-        .create()
-        .unwrap();
-    let mut from_start = TopicPartitionList::new();
-    for topic in [&broker.replies, &other] {
-        for partition in 0..4 {
-            from_start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-        }
-    }
-    consumer.assign(&from_start).unwrap();
+    let consumer = from_start(&broker, &[&broker.replies, &other]);
     let deadline = Instant::now() + PATIENCE;
     while found.len() < requests.len() {
         assert!(Instant::now() < deadline, "{found:#?}");

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
 use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
-use crate::clients::{Request, lag, produce, read_replies};
+use crate::clients::{Request, from_start, lag, produce, read_replies};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -40,23 +38,14 @@ policy = {{ dead_letter = {{ topic = "${{LETTERS_TOPIC}}" }} }}
     file
 }
 
-type Header = (String, Option<Vec<u8>>);
+pub(crate) type Header = (String, Option<Vec<u8>>);
 
 /// A record's partition, key, value and headers.
-type Record = (i32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
+pub(crate) type Record = (i32, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
 
 /// Reads `count` records of a topic from its start. Returns them sorted.
-fn records(broker: &Broker, topic: &str, count: usize) -> Vec<Record> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &broker.address)
-        .set("group.id", "reader")
-        .create()
-        .unwrap();
-    let mut from_start = TopicPartitionList::new();
-    for partition in 0..4 {
-        from_start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&from_start).unwrap();
+pub(crate) fn records(broker: &Broker, topic: &str, count: usize) -> Vec<Record> {
+    let consumer = from_start(broker, &[topic]);
     let mut found = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while found.len() < count {

@@ -13,4 +13,5 @@ mod json;
 mod weights;
 
 pub use json::JsonFile;
+pub(crate) use json::without_byte_order_mark;
 pub use weights::{Weights, read};

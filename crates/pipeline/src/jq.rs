@@ -39,9 +39,11 @@ impl Jq {
     /// Compiles an expression that may use the variables, such as `["$item"]`.
     pub(crate) fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
         let arena = Arena::default();
-        // `rewrite` gives no reason when the text is not valid, so the loader checks it first.
-        load_program(&arena, Vec::new(), text).map_err(|errors| syntax(text, &errors))?;
-        let definitions = rewrite::definitions(text, variables).ok_or("it is not jq")?;
+        let definitions = rewrite::definitions(text, variables).ok_or_else(|| {
+            // `rewrite` gives no reason; the loader does.
+            let loaded = load_program(&arena, Vec::new(), text);
+            loaded.err().map_or("it is not jq".to_owned(), |errors| syntax(text, &errors))
+        })?;
         let call = match variables {
             [] => rewrite::EXPRESSION.to_owned(),
             variables => format!("{}({})", rewrite::EXPRESSION, variables.join("; ")),

@@ -23,9 +23,7 @@ impl JsonFile {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        // Some editors begin a file with a byte order mark.
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let value = serde_json::from_slice(text)
+        let value = serde_json::from_slice(without_byte_order_mark(&bytes))
             .map_err(|source| Error::Json { path: path.into(), source })?;
         Ok(Self { path: path.into(), value })
     }
@@ -109,4 +107,9 @@ impl JsonFile {
             supported: supported.into(),
         }
     }
+}
+
+/// Returns a file's text without the byte order mark with which some editors begin it.
+pub(crate) fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

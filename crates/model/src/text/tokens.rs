@@ -7,7 +7,7 @@ use forebay_stream::Failure;
 use tokenizers::TruncationParams;
 
 use crate::Error;
-use crate::checkpoint::JsonFile;
+use crate::checkpoint::{JsonFile, without_byte_order_mark};
 use crate::codes;
 use crate::encoder::EncoderConfig;
 use crate::text::TextModelOptions;
@@ -52,8 +52,7 @@ impl Tokenizer {
         let json =
             std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         let error = |source| Error::Tokenizer { path: path.clone(), source };
-        // Some editors begin a file with a byte order mark.
-        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&json);
+        let json = without_byte_order_mark(&json);
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(error)?;
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if highest as usize >= encoder.vocabulary {

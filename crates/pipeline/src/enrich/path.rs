@@ -68,6 +68,13 @@ impl Path {
     }
 }
 
+/// Whether a path can hold the field without quotes.
+fn is_plain(field: &str) -> bool {
+    field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !field.is_empty()
+        && !field.starts_with(|c: char| c.is_ascii_digit())
+}
+
 impl FromStr for Path {
     type Err = String;
 
@@ -86,18 +93,13 @@ impl FromStr for Path {
                 rest = quoted[end..].strip_prefix(']').ok_or_else(wrong)?;
                 continue;
             }
-            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
             let (field, after) = rest.split_at(end);
-            let starts_with_digit = field.starts_with(|c: char| c.is_ascii_digit());
-            if field.is_empty() || starts_with_digit || !text.starts_with('.') {
+            if !is_plain(field) || !text.starts_with('.') {
                 return Err(wrong());
             }
             fields.push(field.to_owned());
             rest = after;
-            if !rest.is_empty() && !rest.starts_with(['.', '[']) {
-                return Err(wrong());
-            }
         }
         if fields.is_empty() { Err(wrong()) } else { Ok(Self(fields)) }
     }
@@ -106,10 +108,7 @@ impl FromStr for Path {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for field in &self.0 {
-            let plain = field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !field.is_empty()
-                && !field.starts_with(|c: char| c.is_ascii_digit());
-            if plain {
+            if is_plain(field) {
                 write!(f, ".{field}")?;
             } else {
                 write!(f, ".[{}]", Json::text(field))?;
