@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 use tracing::Span;
 
 use crate::fault::Fault;
+use crate::fork::{Forks, JoinOrder};
 use crate::graph::NodeId;
 use crate::source_gate::SourceGate;
 use crate::stage::{Passing, StageCell, StageId};
@@ -49,7 +51,11 @@ pub(crate) struct Chain<I> {
     pub(crate) graph: Graph,
     pub(crate) tail: NodeId,
     pub(crate) fault: Fault,
+    /// The forks that all events of the stream have come through.
+    pub(crate) forks: Forks,
     name: Option<Arc<str>>,
+    /// How long the next operator, a join, waits for a branch that is behind.
+    join_wait: Option<Duration>,
     // One cell for each stream that the next operator will read. The cell holds the stage that the
     // events of the stream enter next, and is set once that operator is attached.
     outputs: Vec<Arc<StageCell>>,
@@ -67,7 +73,16 @@ impl<I: Passing> Chain<I> {
         let tail = node.id();
         let (seam, output) = Seam::new(&node, SourceGate::new(stream, fault.clone()));
         graph.add(None, node);
-        Self { stream: seam.boxed(), graph, tail, fault, name: None, outputs: vec![output] }
+        Self {
+            stream: seam.boxed(),
+            graph,
+            tail,
+            fault,
+            forks: Forks::default(),
+            name: None,
+            join_wait: None,
+            outputs: vec![output],
+        }
     }
 
     /// Adds an operator, with its name, its span and its counter. Every operator is added here or
@@ -108,8 +123,20 @@ impl<I: Passing> Chain<I> {
         let tail = node.id();
         self.graph.add(Some(self.tail), node);
         let stream = seam.boxed();
-        let outputs = vec![output];
-        Chain { stream, graph: self.graph, tail, fault: self.fault, name: None, outputs }
+        let mut forks = self.forks;
+        if kind == NodeKind::Window {
+            forks.hold();
+        }
+        Chain {
+            stream,
+            graph: self.graph,
+            tail,
+            fault: self.fault,
+            forks,
+            name: None,
+            join_wait: None,
+            outputs: vec![output],
+        }
     }
 
     /// Makes a chain of `stream`, a further output of the last operator. In the graph, it comes
@@ -146,7 +173,17 @@ impl<I: Passing> Chain<I> {
         let stream = stream.boxed();
         let graph = self.graph.clone();
         let fault = self.fault.clone();
-        Chain { stream, graph, tail, fault, name: None, outputs: vec![output] }
+        let forks = self.forks.clone();
+        Chain {
+            stream,
+            graph,
+            tail,
+            fault,
+            forks,
+            name: None,
+            join_wait: None,
+            outputs: vec![output],
+        }
     }
 
     /// Records that the events of this chain enter the stage `name` next.
@@ -158,6 +195,31 @@ impl<I: Passing> Chain<I> {
     /// Merges another chain's graph and fault into this chain, and returns the stream and the last
     /// node of the other chain. The next operator of this chain joins both streams.
     pub(crate) fn absorb<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
+        self.forks.intersect(&other.forks);
+        self.merge(other)
+    }
+
+    /// Does the same as [`absorb`](Self::absorb), and returns the order of the two streams' events
+    /// if they are branches of one fork, with the time that the join waits for the slower one.
+    ///
+    /// Unless the user has set a time, it is long for synchronous branches, where it only covers
+    /// other tasks that run meanwhile. `wait_for_holds` is the time if a branch may hold events.
+    pub(crate) fn absorb_in_order<J>(
+        &mut self,
+        other: Chain<J>,
+        wait_for_holds: Duration,
+    ) -> (BoxStream<'static, J>, NodeId, Option<(JoinOrder, Duration)>) {
+        const SYNCHRONOUS: Duration = Duration::from_secs(5);
+        let order = self.forks.join(&other.forks).map(|order| {
+            let default = if order.may_hold() { wait_for_holds } else { SYNCHRONOUS };
+            let wait = self.join_wait.unwrap_or(default);
+            (order, wait)
+        });
+        let (stream, tail) = self.merge(other);
+        (stream, tail, order)
+    }
+
+    fn merge<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {
         self.graph.merge(other.graph);
         self.fault.merge(&other.fault);
         self.outputs.extend(other.outputs);
@@ -168,12 +230,26 @@ impl<I: Passing> Chain<I> {
         self.name = Some(name.into());
         self
     }
+
+    /// Records that the next operator may hold events: it waits, or works asynchronously.
+    pub(crate) fn holding(mut self) -> Self {
+        self.forks.hold();
+        self
+    }
 }
 
 impl<T: Send + 'static> Flow<T> {
     /// Names the next operator, for graphs, failures and logs.
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         Self(self.0.named(name))
+    }
+
+    /// Sets how long the next operator, a join, waits for the other flow, if both are branches of
+    /// one flow: see [`union`](Self::union), [`combine_latest`](Self::combine_latest),
+    /// [`zip_latest`](Self::zip_latest) and [`collect_until`](Self::collect_until).
+    pub fn waiting(mut self, at_most: Duration) -> Self {
+        self.0.join_wait = Some(at_most);
+        self
     }
 
     /// Returns the operators that have been added to the flow, and their connections.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::Failure;
+use crate::fork::Marks;
 use crate::loops::{Loop, LoopShares};
 use crate::stage::{StageCell, StageId};
 
@@ -83,6 +84,8 @@ pub struct Receipt {
     // `None` once resolved, or if no source waits for the outcome.
     root: Option<Arc<Root>>,
     loop_shares: LoopShares,
+    /// The places of the event in the order of the forks that it came through.
+    pub(crate) marks: Marks,
 }
 
 /// The state that all shares of one input have in common. The strong count of its `Arc` is the
@@ -157,37 +160,44 @@ impl Receipt {
             wraps: !receiver.stands_for().is_empty(),
             receiver: Some(receiver),
         };
-        Self { root: Some(Arc::new(root)), loop_shares: LoopShares::NONE }
+        Self { root: Some(Arc::new(root)), loop_shares: LoopShares::NONE, marks: Marks::NONE }
     }
 
     /// Creates a receipt for which no source waits; resolving it does nothing.
     pub const fn detached() -> Self {
-        Self { root: None, loop_shares: LoopShares::NONE }
+        Self { root: None, loop_shares: LoopShares::NONE, marks: Marks::NONE }
     }
 
     /// Joins the receipts of several inputs into one. Its outcome becomes the outcome of each of
     /// them.
     pub fn join(members: impl IntoIterator<Item = Self>) -> Self {
         let mut loop_shares = LoopShares::NONE;
+        let mut marks = Marks::NONE;
         let members: Vec<Self> = members
             .into_iter()
             .map(|mut member| {
                 loop_shares.unite(std::mem::take(&mut member.loop_shares));
+                marks.unite(std::mem::take(&mut member.marks));
                 member
             })
             .filter(|member| member.root.is_some())
             .collect();
         if members.is_empty() {
-            return Self { root: None, loop_shares };
+            return Self { root: None, loop_shares, marks };
         }
         let mut joined = Self::of(Joined(members));
         joined.loop_shares = loop_shares;
+        joined.marks = marks;
         joined
     }
 
     /// Creates another share of the same input, for an operator that makes several events of one.
     pub fn share(&self) -> Self {
-        Self { root: self.root.clone(), loop_shares: self.loop_shares.clone() }
+        Self {
+            root: self.root.clone(),
+            loop_shares: self.loop_shares.clone(),
+            marks: self.marks.clone(),
+        }
     }
 
     /// Returns a view of the input, for code that waits for its outcome and reports where it is

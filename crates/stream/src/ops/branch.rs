@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::failure::infallible;
+use crate::fork::Fork;
 use crate::pump::Pump;
 use crate::{Event, Failure, Flow, NodeKind};
 
@@ -53,8 +54,8 @@ impl<T: Send + 'static> Flow<T> {
         T: Clone,
     {
         const { assert!(N > 0, "a flow has at least one branch") };
-        let mut branches = fork(self, "branch", N, capacity, copy).into_iter();
-        std::array::from_fn(|_| branches.next().expect("`fork` returns N flows"))
+        let mut branches = fork_into(self, "branch", N, capacity, copy).into_iter();
+        std::array::from_fn(|_| branches.next().expect("`fork_into` returns N flows"))
     }
 
     /// Sends every event to each of `count` flows, as [`branch`](Flow::branch) does.
@@ -67,7 +68,7 @@ impl<T: Send + 'static> Flow<T> {
     where
         T: Clone,
     {
-        fork(self, "branch", count.get(), capacity, copy)
+        fork_into(self, "branch", count.get(), capacity, copy)
     }
 
     /// Sends each event to one of two flows: to the first if `first` is true for its value,
@@ -122,23 +123,29 @@ impl<T: Send + 'static> Flow<T> {
         mut first: impl FnMut(&T) -> Result<bool, Failure> + Send + 'static,
         capacity: NonZeroUsize,
     ) -> (Self, Self) {
-        let carry = |mut events: BoxStream<'static, Event<T>>, senders: Senders<T>, stage| async move {
-            while let Some(event) = events.next().await {
-                let sender = match first(&event.value) {
-                    Ok(true) => &senders[0],
-                    Ok(false) => &senders[1],
+        let carry = |mut events: BoxStream<'static, Event<T>>,
+                     senders: Senders<T>,
+                     fork: Arc<Fork>,
+                     stage| async move {
+            while let Some(mut event) = events.next().await {
+                let lane = match first(&event.value) {
+                    Ok(true) => 0,
+                    Ok(false) => 1,
                     Err(failure) => {
                         event.receipt.fail(failure.at(Arc::clone(&stage)));
                         continue;
                     }
                 };
+                if let Some(number) = fork.enter() {
+                    event.receipt.marks.add(&fork, lane, number);
+                }
                 // Sending to a flow that was dropped fails. The event is then discarded with its
                 // receipt unresolved, so the input is abandoned.
-                drop(sender.send(event).await);
+                drop(senders[lane].send(event).await);
             }
         };
-        let mut flows = fork(self, "split", 2, capacity, carry).into_iter();
-        let mut next = || flows.next().expect("`fork` returns two flows");
+        let mut flows = fork_into(self, "split", 2, capacity, carry).into_iter();
+        let mut next = || flows.next().expect("`fork_into` returns two flows");
         (next(), next())
     }
 }
@@ -150,12 +157,18 @@ type Senders<T> = Arc<[mpsc::Sender<Event<T>>]>;
 async fn copy<T: Clone + Send + 'static>(
     mut events: BoxStream<'static, Event<T>>,
     senders: Senders<T>,
+    fork: Arc<Fork>,
     _stage: Arc<str>,
 ) {
     while let Some(event) = events.next().await {
         let mut copies: Vec<_> =
             senders.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
         copies.push(event);
+        if let Some(number) = fork.enter() {
+            for (lane, copy) in copies.iter_mut().enumerate() {
+                copy.receipt.marks.add(&fork, lane, number);
+            }
+        }
         // Sending to a dropped branch fails. Its copy is then discarded with the receipt
         // unresolved, so the input is abandoned.
         drop(join_all(senders.iter().zip(copies).map(|(sender, copy)| sender.send(copy))).await);
@@ -164,12 +177,12 @@ async fn copy<T: Clone + Send + 'static>(
 
 /// Turns one flow into `count` flows. A task that runs `carry` feeds them, and is aborted when all
 /// of them are dropped.
-fn fork<T, C>(
+fn fork_into<T, C>(
     flow: Flow<T>,
     operator_name: &'static str,
     count: usize,
     capacity: NonZeroUsize,
-    carry: impl FnOnce(BoxStream<'static, Event<T>>, Senders<T>, Arc<str>) -> C,
+    carry: impl FnOnce(BoxStream<'static, Event<T>>, Senders<T>, Arc<Fork>, Arc<str>) -> C,
 ) -> Vec<Flow<T>>
 where
     T: Send + 'static,
@@ -187,16 +200,19 @@ where
         (0..count).map(|_| mpsc::channel(capacity)).unzip();
     let senders: Senders<T> = senders.into();
     let events = std::mem::replace(&mut trunk.stream, stream::empty().boxed());
-    let carried = carry(events, Arc::clone(&senders), Arc::clone(&stage));
+    let fork = Fork::new(count);
+    let carried = carry(events, Arc::clone(&senders), Arc::clone(&fork), Arc::clone(&stage));
     let pump = Arc::new(Pump::new(stage, fault, carried, senders));
-    let branch = |mut receiver: mpsc::Receiver<Event<T>>| {
+    let branch = |(lane, mut receiver): (usize, mpsc::Receiver<Event<T>>)| {
         let pump = Arc::clone(&pump);
-        Flow(trunk.beside(stream::poll_fn(move |cx| {
+        let mut branch = trunk.beside(stream::poll_fn(move |cx| {
             pump.start();
             receiver.poll_recv(cx)
-        })))
+        }));
+        branch.forks.pass(&fork, lane);
+        Flow(branch)
     };
-    receivers.into_iter().map(branch).collect()
+    receivers.into_iter().enumerate().map(branch).collect()
 }
 
 #[cfg(test)]

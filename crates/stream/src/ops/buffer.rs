@@ -88,7 +88,7 @@ impl<T: Send + 'static> Flow<T> {
 
     fn buffered(self, name: &'static str, capacity: NonZeroUsize, overflow: Overflow) -> Self {
         let fault = self.0.fault.clone();
-        Self(self.0.apply_node(NodeKind::Element, name, |mut events, node| {
+        Self(self.0.holding().apply_node(NodeKind::Element, name, |mut events, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
             let into = Arc::clone(&queue);
             let stage = Arc::clone(node.name());

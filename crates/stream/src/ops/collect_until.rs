@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::task::coop;
 
+use crate::merge::{Merge, Side};
 use crate::{Batches, Empty, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -16,6 +18,9 @@ impl<T: Send + 'static> Flow<T> {
     /// - **Emits** the gathered events at each event of `flush`, and when there are `max_size` of
     ///   them. If there are none, an event of `flush` emits an empty batch only with
     ///   [`Empty::Emit`].
+    ///   If both flows are branches of one flow, events and flushes count in the order in which
+    ///   they entered the branches. A branch that holds events back, in a window or in asynchronous
+    ///   work, is waited for [up to](Flow::waiting) 100 ms.
     /// - **Backpressures** both when downstream does; holds at most `max_size` events.
     /// - **Completes** when upstream completes, after the events it holds. When `flush` completes
     ///   first, upstream is still gathered to its end.
@@ -46,15 +51,28 @@ impl<T: Send + 'static> Flow<T> {
         max_size: NonZeroUsize,
         empty: Empty,
     ) -> Batches<T> {
-        let (flush, flush_tail) = self.0.absorb(flush.0);
+        let (flush, flush_tail, order) =
+            self.0.absorb_in_order(flush.0, Duration::from_millis(100));
+        let max_size = max_size.get();
         let mut joined =
-            self.0.apply(NodeKind::Window, "collect_until", |events, _| CollectUntil {
-                upstream: events.fuse(),
-                flush: flush.fuse(),
-                window: Vec::new(),
-                max_size: max_size.get(),
-                empty,
-                just_full: false,
+            self.0.apply(NodeKind::Window, "collect_until", |events, stage| match order {
+                Some((order, wait)) => InOrder {
+                    sides: Merge::new(events, flush, order, wait, stage),
+                    window: Vec::new(),
+                    max_size,
+                    empty,
+                    ended: false,
+                }
+                .boxed(),
+                None => CollectUntil {
+                    upstream: events.fuse(),
+                    flush: flush.fuse(),
+                    window: Vec::new(),
+                    max_size,
+                    empty,
+                    just_full: false,
+                }
+                .boxed(),
             });
         joined.graph.connect(flush_tail, joined.tail);
         Batches(joined)
@@ -124,6 +142,53 @@ impl<T, S> Stream for CollectUntil<T, S> {
             }
         }
         if this.poll_flush(cx) { this.take() } else { Poll::Pending }
+    }
+}
+
+/// The state machine behind [`Flow::collect_until`] for two branches of one flow: takes events and
+/// flushes in the order in which they entered the branches.
+struct InOrder<T, S> {
+    sides: Merge<T, S>,
+    // Invariant: shorter than `max_size` between polls.
+    window: Vec<Event<T>>,
+    max_size: usize,
+    empty: Empty,
+    // Whether upstream has ended.
+    ended: bool,
+}
+
+impl<T, S> Unpin for InOrder<T, S> {}
+
+impl<T, S> Stream for InOrder<T, S> {
+    type Item = Vec<Event<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        while !this.ended {
+            let is_due = match ready!(this.sides.poll_next_unpin(cx)) {
+                Some(Side::First(Some(event))) => {
+                    this.window.push(event);
+                    this.window.len() == this.max_size
+                }
+                Some(Side::Second(Some(flush))) => {
+                    flush.receipt.done();
+                    !this.window.is_empty() || this.empty == Empty::Emit
+                }
+                Some(Side::Second(None)) => false,
+                Some(Side::First(None)) => {
+                    this.ended = true;
+                    if this.window.is_empty() {
+                        return Poll::Ready(None);
+                    }
+                    true
+                }
+                None => return Poll::Ready(None),
+            };
+            if is_due {
+                return Poll::Ready(Some(std::mem::take(&mut this.window)));
+            }
+        }
+        Poll::Ready(None)
     }
 }
 

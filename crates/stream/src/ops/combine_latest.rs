@@ -3,11 +3,14 @@
 use std::future::ready;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::fork::Marks;
 use crate::latest::{Latest, pair};
-use crate::{Event, Flow, NodeKind};
+use crate::merge::{Merge, Side};
+use crate::{Event, Flow, Meta, NodeKind};
 
 /// The side whose events make [`combine_latest`](Flow::combine_latest) emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,10 @@ impl<T: Clone + Send + 'static> Flow<T> {
     ///
     /// - **Emits** a pair when an event comes on a side that `emit_on` names and the other side has
     ///   had one, with the metadata of the event that came and the receipts of both.
+    ///   If both are branches of one flow, events count in the order in which they entered the
+    ///   branches, so that the same input gives the same pairs. A branch that holds events back, in
+    ///   a window or in asynchronous work, is waited for [up to](Flow::waiting) 100 ms; after that
+    ///   events count as they come, until the branch has caught up.
     /// - **Backpressures** both when downstream does; fair between them; holds the newest event of
     ///   each.
     /// - **Completes** when the sides that `emit_on` names have completed, or when one side has
@@ -50,14 +57,20 @@ impl<T: Clone + Send + 'static> Flow<T> {
         other: Flow<U>,
         emit_on: EmitOn,
     ) -> Flow<(T, U)> {
-        let (other, other_tail) = self.0.absorb(other.0);
-        let mut joined = self.0.apply(NodeKind::Junction, "combine_latest", |events, _| {
-            let first = events.map(|event| Change::First(Some(event)));
-            let second = other.map(|event| Change::Second(Some(event)));
-            let first = first.chain(stream::iter([Change::First(None)]));
-            let second = second.chain(stream::iter([Change::Second(None)]));
+        let (other, other_tail, order) =
+            self.0.absorb_in_order(other.0, Duration::from_millis(100));
+        let mut joined = self.0.apply(NodeKind::Junction, "combine_latest", |events, stage| {
             let newest = Newest { first: Latest::new(), second: Latest::new(), ended: [false; 2] };
-            stream::select(first, second)
+            let changes = if let Some((order, wait)) = order {
+                Merge::new(events, other, order, wait, stage).boxed()
+            } else {
+                let first = events.map(|event| Side::First(Some(event)));
+                let second = other.map(|event| Side::Second(Some(event)));
+                let first = first.chain(stream::iter([Side::First(None)]));
+                let second = second.chain(stream::iter([Side::Second(None)]));
+                stream::select(first, second).boxed()
+            };
+            changes
                 .scan(newest, move |newest, change| {
                     ready(newest.change(change, emit_on).continue_value())
                 })
@@ -66,12 +79,6 @@ impl<T: Clone + Send + 'static> Flow<T> {
         joined.graph.connect(other_tail, joined.tail);
         Flow(joined)
     }
-}
-
-/// An event of one side, or `None` when that side ends.
-enum Change<T, U> {
-    First(Option<Event<T>>),
-    Second(Option<Event<U>>),
 }
 
 type Step<T, U> = ControlFlow<(), Option<Event<(T, U)>>>;
@@ -85,29 +92,34 @@ struct Newest<T, U> {
 impl<T: Clone, U: Clone> Newest<T, U> {
     /// Takes in a change and returns the pair to emit, if any; breaks when there will be no further
     /// pair.
-    fn change(&mut self, change: Change<T, U>, emit_on: EmitOn) -> Step<T, U> {
+    fn change(&mut self, change: Side<T, U>, emit_on: EmitOn) -> Step<T, U> {
         match change {
-            Change::First(Some(event)) => {
+            Side::First(Some(mut event)) => {
                 let meta = Arc::clone(&event.meta);
+                let marks = std::mem::take(&mut event.receipt.marks);
                 self.first.replace(event);
-                let emits = emit_on != EmitOn::Second && !self.second.is_empty();
-                let both = if emits { self.pair() } else { None };
-                Step::Continue(both.map(|both| Event { meta, ..both }))
+                Step::Continue(self.pair(emit_on != EmitOn::Second, meta, marks))
             }
-            Change::Second(Some(event)) => {
+            Side::Second(Some(mut event)) => {
                 let meta = Arc::clone(&event.meta);
+                let marks = std::mem::take(&mut event.receipt.marks);
                 self.second.replace(event);
-                let emits = emit_on != EmitOn::First && !self.first.is_empty();
-                let both = if emits { self.pair() } else { None };
-                Step::Continue(both.map(|both| Event { meta, ..both }))
+                Step::Continue(self.pair(emit_on != EmitOn::First, meta, marks))
             }
-            Change::First(None) => self.end(0, emit_on),
-            Change::Second(None) => self.end(1, emit_on),
+            Side::First(None) => self.end(0, emit_on),
+            Side::Second(None) => self.end(1, emit_on),
         }
     }
 
-    fn pair(&mut self) -> Option<Event<(T, U)>> {
-        Some(pair(self.first.show()?, self.second.show()?))
+    /// Returns the pair of the newest events if both sides have one, with the metadata and the
+    /// place of the event that has just come.
+    fn pair(&mut self, emits: bool, meta: Arc<Meta>, marks: Marks) -> Option<Event<(T, U)>> {
+        if !emits || self.first.is_empty() || self.second.is_empty() {
+            return None;
+        }
+        let mut both = pair(self.first.show()?, self.second.show()?);
+        both.receipt.marks = marks;
+        Some(Event { meta, ..both })
     }
 
     fn end(&mut self, side: usize, emit_on: EmitOn) -> Step<T, U> {

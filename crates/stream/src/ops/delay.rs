@@ -38,7 +38,7 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn delay(self, wait: Duration, capacity: NonZeroUsize) -> Self {
-        Self(self.0.apply(NodeKind::Element, "delay", |events, _| Delay {
+        Self(self.0.holding().apply(NodeKind::Element, "delay", |events, _| Delay {
             upstream: events.fuse(),
             wait,
             capacity: capacity.get(),

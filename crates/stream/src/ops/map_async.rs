@@ -48,7 +48,7 @@ impl<T: Send + 'static> Flow<T> {
         F: FnMut(T) -> R + Send + 'static,
         R: Future<Output = Result<U, Failure>> + Send + 'static,
     {
-        Flow(self.0.apply(NodeKind::Element, "map_async", |events, stage| {
+        Flow(self.0.holding().apply(NodeKind::Element, "map_async", |events, stage| {
             accepted(calls(events, f).buffered(parallelism.get()), stage)
         }))
     }
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Flow<T> {
         F: FnMut(T) -> R + Send + 'static,
         R: Future<Output = Result<U, Failure>> + Send + 'static,
     {
-        Flow(self.0.apply(NodeKind::Element, "map_async_unordered", |events, stage| {
+        Flow(self.0.holding().apply(NodeKind::Element, "map_async_unordered", |events, stage| {
             accepted(calls(events, f).buffer_unordered(parallelism.get()), stage)
         }))
     }

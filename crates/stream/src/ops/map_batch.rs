@@ -96,7 +96,7 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// ```
     pub fn map_batch<F: MapBatch<T>>(self, f: F) -> Flow<F::Output> {
         let f = Arc::new(f);
-        Flow(self.0.apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
+        Flow(self.0.holding().apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
             batches: batches.fuse(),
             slots: f.slots().get(),
             running: Running::new(f.keeps_order()),

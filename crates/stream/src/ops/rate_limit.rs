@@ -38,7 +38,7 @@ impl<T: Send + 'static> Flow<T> {
     pub fn rate_limit(self, interval: Duration, burst: NonZeroUsize) -> Self {
         let ahead = u32::try_from(burst.get() - 1).unwrap_or(u32::MAX);
         let mut bucket = Bucket { interval, slack: interval.saturating_mul(ahead), refilled: None };
-        Self(self.0.apply(NodeKind::Element, "rate_limit", |events, _| {
+        Self(self.0.holding().apply(NodeKind::Element, "rate_limit", |events, _| {
             events.then(move |event| {
                 let now = Instant::now();
                 let at = bucket.reserve(now);

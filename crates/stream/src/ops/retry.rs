@@ -81,7 +81,7 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn retry(self, retry: Retry, capacity: NonZeroUsize) -> Self {
-        Self(self.0.apply(NodeKind::Element, "retry", |upstream, _| Retrying {
+        Self(self.0.holding().apply(NodeKind::Element, "retry", |upstream, _| Retrying {
             upstream: upstream.fuse(),
             tries: Arc::new(Tries {
                 retry,

@@ -1,13 +1,20 @@
 //! `union`: merges flows.
 
-use futures::stream;
+use std::future::ready;
+use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
+
+use crate::merge::{Merge, Side};
 use crate::{Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
     /// Merges another flow into this one.
     ///
-    /// - **Emits** the events of both as they come; fair between them, in order within each.
+    /// - **Emits** the events of both as they come; fair between them, in order within each. If
+    ///   both are branches of one flow without an operator that waits or works asynchronously, the
+    ///   events of both come in the order in which they entered the branches; with such an operator
+    ///   only if [`waiting`](Flow::waiting) says how long to wait for the slower branch.
     /// - **Backpressures** both when downstream does; holds nothing. A stalled flow does not stall
     ///   the other.
     /// - **Completes** when both have completed.
@@ -24,9 +31,19 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn union(mut self, other: Self) -> Self {
-        let (other, other_tail) = self.0.absorb(other.0);
-        let mut union =
-            self.0.apply(NodeKind::Junction, "union", |events, _| stream::select(events, other));
+        // A branch that works asynchronously, such as a model's, must not keep the other waiting.
+        let (other, other_tail, order) = self.0.absorb_in_order(other.0, Duration::ZERO);
+        let order = order.filter(|(_, wait)| !wait.is_zero());
+        let mut union = self.0.apply(NodeKind::Junction, "union", |events, stage| match order {
+            None => stream::select(events, other).boxed(),
+            Some((order, wait)) => Merge::new(events, other, order, wait, stage)
+                .filter_map(|side| {
+                    ready(match side {
+                        Side::First(event) | Side::Second(event) => event,
+                    })
+                })
+                .boxed(),
+        });
         union.graph.connect(other_tail, union.tail);
         Self(union)
     }

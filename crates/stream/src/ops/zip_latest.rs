@@ -2,12 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
 use crate::clock::Stall;
+use crate::fork::Marks;
 use crate::latest::{Latest, pair};
+use crate::merge::{Merge, Side};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -36,15 +39,24 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn zip_latest<U: Clone + Send + 'static>(mut self, other: Flow<U>) -> Flow<(T, U)> {
-        let (other, other_tail) = self.0.absorb(other.0);
+        let (other, other_tail, order) =
+            self.0.absorb_in_order(other.0, Duration::from_millis(100));
         let mut joined =
-            self.0.apply(NodeKind::Junction, "zip_latest", |events, stage| ZipLatest {
-                upstream: events.fuse(),
-                other: other.fuse(),
-                held: None,
-                latest: Latest::new(),
-                stage,
-                stall: Stall::default(),
+            self.0.apply(NodeKind::Junction, "zip_latest", |events, stage| match order {
+                Some((order, wait)) => InOrder {
+                    sides: Merge::new(events, other, order, wait, Arc::clone(&stage)),
+                    latest: Latest::new(),
+                    wait_for_first: Stalled::new(stage),
+                }
+                .boxed(),
+                None => ZipLatest {
+                    upstream: events.fuse(),
+                    other: other.fuse(),
+                    held: None,
+                    latest: Latest::new(),
+                    wait_for_first: Stalled::new(stage),
+                }
+                .boxed(),
             });
         joined.graph.connect(other_tail, joined.tail);
         Flow(joined)
@@ -63,8 +75,7 @@ struct ZipLatest<T, U> {
     // Invariant: between polls, `Some` only while the other flow has had no event.
     held: Option<Event<T>>,
     latest: Latest<U>,
-    stage: Arc<str>,
-    stall: Stall,
+    wait_for_first: Stalled,
 }
 
 impl<T, U> Unpin for ZipLatest<T, U> {}
@@ -104,16 +115,83 @@ impl<T, U: Clone> Stream for ZipLatest<T, U> {
             return Poll::Pending;
         }
         let Some(latest) = this.latest.show() else {
-            if this.stall.poll(true, cx).is_ready() {
-                tracing::warn!(
-                    stage = &*this.stage,
-                    "the other side has emitted nothing yet; if both sides come from one source, this \
-                     stage may wait for ever"
-                );
-            }
+            this.wait_for_first.poll(cx);
             return Poll::Pending;
         };
         Poll::Ready(this.held.take().map(|event| pair(event, latest)))
+    }
+}
+
+/// The state machine behind [`Flow::zip_latest`] for two branches of one flow: takes their events in
+/// the order in which they entered the branches.
+struct InOrder<T, U> {
+    sides: Merge<T, U>,
+    latest: Latest<U>,
+    wait_for_first: Stalled,
+}
+
+impl<T, U> Unpin for InOrder<T, U> {}
+
+impl<T, U: Clone> Stream for InOrder<T, U> {
+    type Item = Event<(T, U)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            // Events of this flow from before the other's first event wait in their branch.
+            if this.latest.is_empty() {
+                match this.sides.poll_second(cx) {
+                    Poll::Ready(Some(event)) => this.newest(event),
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => {
+                        this.wait_for_first.poll(cx);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            match ready!(this.sides.poll_next_unpin(cx)) {
+                Some(Side::First(Some(event))) => {
+                    let latest = this.latest.show();
+                    return Poll::Ready(latest.map(|latest| pair(event, latest)));
+                }
+                Some(Side::Second(Some(event))) => this.newest(event),
+                Some(Side::Second(None)) => {}
+                Some(Side::First(None)) | None => {
+                    this.latest.finish();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+impl<T, U> InOrder<T, U> {
+    fn newest(&mut self, mut event: Event<U>) {
+        // A pair has the place of its first event.
+        event.receipt.marks = Marks::NONE;
+        self.latest.replace(event);
+    }
+}
+
+/// Warns once if the other flow's first event takes long.
+struct Stalled {
+    stall: Stall,
+    stage: Arc<str>,
+}
+
+impl Stalled {
+    fn new(stage: Arc<str>) -> Self {
+        Self { stall: Stall::default(), stage }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.stall.poll(true, cx).is_ready() {
+            tracing::warn!(
+                stage = &*self.stage,
+                "the other side has emitted nothing yet; if both sides come from one source, this \
+                 stage may wait for ever"
+            );
+        }
     }
 }
 
