@@ -16,11 +16,11 @@ fn run(text: &str, input: &str) -> (Vec<String>, Option<i32>, String) {
     (lines, output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-#[test]
-fn the_examples_in_the_docs_give_the_output_shown() {
-    let page = std::fs::read_to_string(root().join("docs/operators.md")).unwrap();
-    let (_, examples) = page.split_once("\n## Examples\n").unwrap();
-    let mut blocks = examples.split("```").skip(1).step_by(2);
+/// Runs the pipelines in a part of a page: blocks of steps, each before a block with its input and
+/// output. Returns how many there are.
+fn check_examples(examples: &str) -> usize {
+    let blocks = examples.split("```").skip(1).step_by(2);
+    let mut blocks = blocks.filter(|block| !block.starts_with("python"));
     let mut shown = 0;
     while let (Some(steps), Some(lines)) = (blocks.next(), blocks.next()) {
         let steps = steps.strip_prefix("toml\n").unwrap();
@@ -35,7 +35,46 @@ fn the_examples_in_the_docs_give_the_output_shown() {
         assert_eq!(code, Some(if fails { 65 } else { 0 }), "{steps}");
         shown += 1;
     }
+    shown
+}
+
+#[test]
+fn the_examples_in_the_docs_give_the_output_shown() {
+    let page = std::fs::read_to_string(root().join("docs/operators.md")).unwrap();
+    let (_, examples) = page.split_once("\n## Examples\n").unwrap();
+    let shown = check_examples(examples);
     assert!(shown >= 8, "{shown}");
+}
+
+#[test]
+fn pipelines_ported_from_streamz_give_the_output_shown() {
+    let page = std::fs::read_to_string(root().join("docs/from-streamz.md")).unwrap();
+    let (examples, rest) = page.split_once("\n## Operators side by side\n").unwrap();
+    let shown = check_examples(examples);
+    assert!(shown >= 5, "{shown}");
+
+    let (_, recipe) = rest.split_once("```toml\n").unwrap();
+    let (recipe, _) = recipe.split_once("```").unwrap();
+    let (lines, code, log) = run(recipe, "to be or\nnot to be\n");
+    assert_eq!(
+        (lines.join(""), code),
+        (r#"{"to":2,"be":2,"or":1,"not":1}"#.to_owned(), Some(0)),
+        "{log}"
+    );
+}
+
+#[test]
+fn lines_of_text_and_of_bytes_are_read_as_they_are() {
+    let text = |format: &str, input: &str| {
+        let file = format!("[source.stdin]\nformat = \"{format}\"\n[sink.stdout]\n");
+        let (lines, code, log) = run(&file, input);
+        assert_eq!(code, Some(0), "{log}");
+        lines
+    };
+    assert_eq!(text("text", "a \"b\" \r\n\n {\n"), [r#""a \"b\" ""#, r#""""#, r#"" {""#]);
+    assert_eq!(text("bytes", "hello\n\n"), [r#""aGVsbG8=""#, r#""""#]);
+    let (_, code, log) = run("[source.stdin]\nformat = \"csv\"\n[sink.stdout]\n", "");
+    assert!(code == Some(64) && log.contains("`json`, `text`, `bytes`"), "{code:?} {log}");
 }
 
 #[test]
@@ -74,6 +113,57 @@ fn two_file_sources_can_be_zipped() {
     );
     let (lines, code, log) = run(&file, "");
     assert_eq!((lines.join(" "), code), ("[1,\"one\"] [2,\"two\"]".to_owned(), Some(0)), "{log}");
+}
+
+/// Runs steps that join two branches of standard input, `numbers` and `strings`, several times, and
+/// returns their common output.
+fn joined(join: &str, lines: &str) -> String {
+    let file = format!(
+        "[source.stdin]\n[[step]]\nname = \"numbers\"\nfilter = \"type == \\\"number\\\"\"\n\
+         [[step]]\nname = \"strings\"\nfrom = \"stdin\"\nfilter = \"type == \\\"string\\\"\"\n\
+         [[step]]\n{join}\n[sink.stdout]\n"
+    );
+    let runs: std::collections::BTreeSet<String> = (0..8)
+        .map(|_| {
+            let (lines, code, log) = run(&file, lines);
+            assert_eq!(code, Some(0), "{log}");
+            lines.join("")
+        })
+        .collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs.into_iter().next().unwrap()
+}
+
+const BOTH: &str = "from = [\"numbers\", \"strings\"]";
+
+#[test]
+fn combine_latest_of_branches_is_the_same_in_every_run_e1() {
+    let lines = "1\n2\n\"a\"\n3\n\"b\"\n";
+    let seen = joined(&format!("{BOTH}\ncombine_latest = {{}}"), lines);
+    assert_eq!(seen, r#"[2,"a"][3,"a"][3,"b"]"#);
+    // The order in `from` is that of the members, not that of the events.
+    let seen = joined("from = [\"strings\", \"numbers\"]\ncombine_latest = {}", lines);
+    assert_eq!(seen, r#"["a",2]["a",3]["b",3]"#);
+}
+
+#[test]
+fn emit_on_and_zip_latest_of_branches_are_the_same_in_every_run_e2() {
+    let seen = joined(
+        &format!("{BOTH}\ncombine_latest = {{ emit_on = [\"numbers\"] }}"),
+        "1\n\"a\"\n2\n3\n\"b\"\n4\n",
+    );
+    assert_eq!(seen, r#"[2,"a"][3,"a"][4,"b"]"#);
+    let lines = "1\n2\n\"a\"\n\"b\"\n3\n";
+    let seen = joined(&format!("{BOTH}\nzip_latest = {{}}"), lines);
+    assert_eq!(seen, r#"[1,"a"][2,"a"][3,"b"]"#);
+    assert_eq!(joined(&format!("{BOTH}\nunion = {{}}"), lines), r#"12"a""b"3"#);
+}
+
+#[test]
+fn a_flush_from_the_same_source_takes_the_values_before_it_e3() {
+    let collect = "from = \"numbers\"\ncollect = { flush = \"strings\" }";
+    assert_eq!(joined(collect, "1\n2\n\"flush\"\n3\n\"flush\"\n"), "[1,2][3]");
+    assert_eq!(joined(collect, "\"flush\"\n1\n\"flush\"\n\"flush\"\n2\n3\n"), "[1][2,3]");
 }
 
 #[test]

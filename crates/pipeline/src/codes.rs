@@ -31,6 +31,13 @@ pub const INVALID_DEADLINE: Code = Code::new(
      lacks; correct the header.",
 );
 
+/// From [`Json::from_utf8`](crate::Json::from_utf8), for a source with `format = "text"`.
+pub const INVALID_ENCODING: Code = Code::new(
+    "invalid_encoding",
+    "The request is not text in UTF-8, which the source's `format = \"text\"` needs; send UTF-8, or \
+     set `format = \"bytes\"`.",
+);
+
 /// From [`Json::parse`](crate::Json::parse).
 pub const INVALID_JSON: Code = Code::new(
     "invalid_json",
@@ -100,6 +107,7 @@ pub const ALL: &[Code] = &[
     EMPTY_VALUE,
     INVALID_COST,
     INVALID_DEADLINE,
+    INVALID_ENCODING,
     INVALID_JSON,
     INVALID_STEP,
     INVALID_TYPE,

@@ -4,25 +4,29 @@ use std::convert::Infallible;
 
 use forebay_stream::{Event, Flow, Graph, Pipeline};
 
-use crate::assemble::{Assembled, Counts, Taps, assemble};
-use crate::nowhere::Nowhere;
-use crate::plan::{ModelPlan, Plan, STOP, SourcePlan};
+use crate::assemble::{Assembled, Assembler, Counts, Taps};
+use crate::plan::{ModelPlan, Plan, STOP};
+use crate::sink::Nowhere;
+use crate::source::AnySource;
 use crate::task::{Task, TextTask};
 
 impl Plan {
     /// Returns the graph of the pipeline's operators. Connects to nothing and loads no model.
     #[must_use]
     pub fn graph(&self) -> Graph {
-        let empty = |source: &SourcePlan| {
+        let empty = |source: &AnySource| {
             let nothing = futures::stream::empty::<Result<Event<_>, Infallible>>();
-            Flow::from_try_events(source.title(), nothing)
+            Flow::from_try_events(source.end().title(), nothing)
         };
         let records = self.sources.iter().map(empty).collect();
         let task = |model: &str| self.stub(model);
-        let Assembled { answers, dead_letters, stops } =
-            assemble(self, records, &task, &Counts::default(), &mut Taps::new());
+        let counts = Counts::default();
+        let taps = &mut Taps::new();
+        let assembler = Assembler { plan: self, task: &task, counts: &counts, taps };
+        let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
         let answers = answers.into_iter().zip(&self.sinks);
-        let pipelines = answers.map(|(answers, sink)| answers.sink(sink.end.title(), Nowhere));
+        let pipelines =
+            answers.map(|(answers, sink)| answers.sink(sink.sink.end().title(), Nowhere));
         let dead_letters = dead_letters.zip(self.on_failure.policy.title());
         let dead_letters = dead_letters.map(|(letters, title)| letters.sink(title, Nowhere));
         let stops = stops.map(|failures| failures.sink(STOP, Nowhere));
@@ -33,7 +37,8 @@ impl Plan {
     pub(crate) fn stub(&self, model: &str) -> Task {
         match self.models.get(model) {
             Some(ModelPlan::Text(_)) => Task::Text(TextTask::stub()),
-            Some(ModelPlan::Custom(_)) | None => Task::json_stub(),
+            Some(ModelPlan::Custom(_)) => Task::json_stub(),
+            None => unreachable!("steps name models of the plan only"),
         }
     }
 }

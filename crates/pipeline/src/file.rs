@@ -5,7 +5,6 @@
 
 mod deadline;
 mod delivery;
-mod ends;
 mod model;
 
 use std::ops::Range;
@@ -21,9 +20,6 @@ pub(crate) use deadline::DeadlineTable;
 pub(crate) use delivery::{
     BreakerTable, DeadLetterTable, Delivery, OnFailureTable, Order, Policy, RetryTable,
     TransactionsTable,
-};
-pub(crate) use ends::{
-    Empty, FileSink, FileSource, HttpSource, IntervalSource, KafkaSink, KafkaSource,
 };
 pub(crate) use model::ModelTable;
 

@@ -62,6 +62,22 @@ impl Json {
         })
     }
 
+    /// Makes a string of a text in UTF-8, without its byte order mark.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `invalid_encoding`; the message names the encoding or compression if it is known.
+    pub fn from_utf8(bytes: &[u8]) -> Result<Self, Failure> {
+        let invalid = |error: &dyn fmt::Display| {
+            Failure::new(codes::INVALID_ENCODING, format_args!("the value is not text: {error}"))
+        };
+        if let Some(format) = foreign_format(bytes) {
+            return Err(invalid(&format_args!("it is {format}; send UTF-8 text, uncompressed")));
+        }
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        std::str::from_utf8(bytes).map(Self::text).map_err(|error| invalid(&error))
+    }
+
     /// Converts any value that serde can serialise.
     ///
     /// # Errors

@@ -6,4 +6,4 @@ mod source;
 
 pub(crate) use follow::Followed;
 pub(crate) use sink::{Confirm, LinesSink};
-pub(crate) use source::{Unanswered, lines};
+pub(crate) use source::{READ_AHEAD, start};

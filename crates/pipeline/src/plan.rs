@@ -2,19 +2,24 @@
 //! has been checked.
 
 mod delivery;
-mod ends;
+mod exactly_once;
+mod inputs;
 mod models;
+mod overrides;
 mod replay;
 mod resolve;
+mod shapes;
+mod steps;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_kafka::{EmbeddedBroker, ReplyTopics, SinkConfig, SourceConfig};
+use forebay_kafka::{ReplyTopics, SinkConfig, SourceConfig};
 use forebay_model::{DeviceChoice, HubModel, TextModelOptions};
 use toml::de::DeTable;
 
@@ -22,11 +27,13 @@ use crate::deadline::Deadlines;
 use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
 use crate::file;
-use crate::registry::{CustomModel, CustomSink, CustomSource, Registry};
-use crate::step::Operator;
+use crate::registry::{LoadModel, Registry};
+use crate::sink::AnySink;
+use crate::source::AnySource;
 
 pub(crate) use delivery::{OnFailure, Policy, STOP};
-pub(crate) use wiring::{Loop, NodeRef, Output, Port};
+pub(crate) use steps::{Input, StepKind, StepPlan};
+pub(crate) use wiring::{NodeRef, Output, Port};
 
 /// A validated pipeline: every step gets the input that it takes, every name is defined, and every
 /// value is in range.
@@ -37,7 +44,7 @@ pub struct Plan {
     pub(crate) on_failure: OnFailure,
     /// The longest time that a stopped pipeline takes to answer the requests in flight.
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) sources: Vec<SourcePlan>,
+    pub(crate) sources: Vec<AnySource>,
     /// The steps in the order of the file.
     pub(crate) steps: Vec<StepPlan>,
     pub(crate) sinks: Vec<SinkPlan>,
@@ -46,68 +53,21 @@ pub struct Plan {
     /// the steps that it takes from. A step that takes from a loop also comes after the loop's
     /// `feedback` step.
     pub(crate) order: Vec<usize>,
-    pub(crate) loops: Vec<Loop>,
     pub(crate) deadlines: Deadlines,
-}
-
-/// A source.
-#[derive(Clone)]
-pub(crate) enum SourcePlan {
-    /// A Kafka topic, read as a member of a consumer group.
-    Kafka(SourceConfig),
-    /// Standard input, one JSON value a line.
-    Stdin,
-    /// A file, one JSON value a line.
-    File { path: PathBuf, follow: bool },
-    /// Numbers counted at a fixed interval.
-    Interval { every: Duration, count: Option<NonZeroU64> },
-    /// Requests over HTTP.
-    Http(forebay_http::Config),
-    /// Registered by the user.
-    Custom { kind: String, open: CustomSource },
-}
-
-/// A step: one operator, and the ports that it takes from. A port is an output of a source or of
-/// another step.
-#[derive(Clone)]
-pub(crate) struct StepPlan {
-    /// The name in graphs, failures and logs.
-    pub(crate) name: String,
-    pub(crate) operator: Operator,
-    /// The ports that it takes from, each with its name in the file.
-    pub(crate) from: Vec<(Port, String)>,
-    /// The port whose values make a `collect` emit its batch.
-    pub(crate) flush: Option<Port>,
 }
 
 /// A sink, and the port that it takes from.
 #[derive(Clone)]
 pub(crate) struct SinkPlan {
     pub(crate) from: Port,
-    pub(crate) end: SinkEnd,
-}
-
-#[derive(Clone)]
-pub(crate) enum SinkEnd {
-    /// A Kafka topic. Replies carry the keys of their requests.
-    Kafka(SinkConfig),
-    /// Standard output, one JSON value a line.
-    Stdout,
-    /// A file, one JSON value a line.
-    File(PathBuf),
-    /// The responses to the requests of the HTTP source.
-    Http,
-    /// Discards its answers.
-    Drop,
-    /// Registered by the user.
-    Custom { kind: String, open: CustomSink },
+    pub(crate) sink: AnySink,
 }
 
 /// A model, and its settings.
 #[derive(Clone)]
 pub(crate) enum ModelPlan {
     Text(Box<TextPlan>),
-    Custom(CustomModel),
+    Custom(Arc<dyn LoadModel>),
 }
 
 /// A text model, and the devices that it runs on.
@@ -194,69 +154,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Replaces the source by standard input, and every sink except `drop` by standard output.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Stdio`] if the plan has several sources, because standard input can
-    /// be read by one only.
-    pub fn on_stdio(mut self) -> Result<Self, ConfigError> {
-        if self.sources.len() > 1 {
-            return Err(ConfigError::Stdio { sources: self.sources.len() });
-        }
-        self.sources.fill(SourcePlan::Stdin);
-        // Each line that fails gets an error reply in the output, because there is no topic for
-        // dead letters.
-        self.on_failure.policy = Policy::Reply;
-        for sink in &mut self.sinks {
-            if !matches!(sink.end, SinkEnd::Drop) {
-                sink.end = SinkEnd::Stdout;
-            }
-        }
-        Ok(self)
-    }
-
-    /// Replaces the brokers of every Kafka source and sink, and of the dead letters.
-    #[must_use]
-    pub fn at_brokers(mut self, brokers: &str) -> Self {
-        for source in self.kafka_sources_mut() {
-            brokers.clone_into(&mut source.brokers);
-        }
-        for sink in &mut self.sinks {
-            if let SinkEnd::Kafka(sink) = &mut sink.end {
-                brokers.clone_into(&mut sink.brokers);
-            }
-        }
-        if let Policy::DeadLetter { sink, .. } = &mut self.on_failure.policy {
-            brokers.clone_into(&mut sink.brokers);
-        }
-        self
-    }
-
-    /// Replaces the brokers of every Kafka source and sink by an embedded broker.
-    #[must_use]
-    pub fn at_embedded_broker(self, broker: &EmbeddedBroker) -> Self {
-        let mut plan = self.at_brokers(&broker.bootstrap_servers());
-        for source in plan.kafka_sources_mut() {
-            source.options.extend(EmbeddedBroker::consumer_options());
-        }
-        plan
-    }
-
     /// Returns the Kafka sources.
     pub fn kafka_sources(&self) -> impl Iterator<Item = &SourceConfig> {
-        self.sources.iter().filter_map(|source| match source {
-            SourcePlan::Kafka(config) => Some(config),
-            _ => None,
-        })
+        self.sources.iter().filter_map(AnySource::kafka)
     }
 
     /// Returns the Kafka sinks.
     pub fn kafka_sinks(&self) -> impl Iterator<Item = &SinkConfig> {
-        self.sinks.iter().filter_map(|sink| match &sink.end {
-            SinkEnd::Kafka(config) => Some(config),
-            _ => None,
-        })
+        self.sinks.iter().filter_map(|sink| sink.sink.kafka())
     }
 
     /// Returns the Kafka topics that the pipeline reads or writes, including the topic for dead
@@ -281,61 +186,13 @@ impl Plan {
     /// pipeline is a job that ends; one that follows a file is a service.
     #[must_use]
     pub fn reads_lines(&self) -> bool {
-        let ends = |source: &SourcePlan| {
-            matches!(source, SourcePlan::Stdin | SourcePlan::File { follow: false, .. })
-        };
-        self.sources.iter().any(ends)
+        self.sources.iter().any(|source| source.end().starts_over())
     }
 
     /// Returns the number of sinks except `drop`.
     #[must_use]
     pub fn kept_by(&self) -> usize {
-        self.sinks.iter().filter(|sink| !matches!(sink.end, SinkEnd::Drop)).count()
-    }
-
-    fn kafka_sources_mut(&mut self) -> impl Iterator<Item = &mut SourceConfig> {
-        self.sources.iter_mut().filter_map(|source| match source {
-            SourcePlan::Kafka(config) => Some(config),
-            _ => None,
-        })
-    }
-}
-
-impl SourcePlan {
-    /// Returns whether inputs can have headers, which deadlines are read from.
-    pub(crate) fn has_headers(&self) -> bool {
-        match self {
-            Self::Kafka(_) | Self::Http(_) | Self::Custom { .. } => true,
-            Self::Stdin | Self::File { .. } | Self::Interval { .. } => false,
-        }
-    }
-
-    /// Returns the name in graphs and logs.
-    pub(crate) fn title(&self) -> String {
-        match self {
-            Self::Kafka(config) => format!("kafka: {}", config.topic),
-            Self::Stdin => "stdin".to_owned(),
-            Self::File { path, .. } => format!("file: {}", path.display()),
-            Self::Interval { every, .. } => {
-                format!("interval: {}", humantime_serde::re::humantime::format_duration(*every))
-            }
-            Self::Http(config) => format!("http: {}", config.listen),
-            Self::Custom { kind, .. } => kind.clone(),
-        }
-    }
-}
-
-impl SinkEnd {
-    /// Returns the name in graphs and logs.
-    pub(crate) fn title(&self) -> String {
-        match self {
-            Self::Kafka(config) => format!("kafka: {}", config.topic),
-            Self::Stdout => "stdout".to_owned(),
-            Self::File(path) => format!("file: {}", path.display()),
-            Self::Http => "http".to_owned(),
-            Self::Drop => "drop".to_owned(),
-            Self::Custom { kind, .. } => kind.clone(),
-        }
+        self.sinks.iter().filter(|sink| !sink.sink.drops()).count()
     }
 }
 
@@ -347,9 +204,9 @@ fn parse(text: &str, lookup: Lookup<'_>, registry: &Registry) -> Result<Plan, Pr
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles: Vec<_> = self.sources.iter().map(SourcePlan::title).collect();
+        let titles: Vec<_> = self.sources.iter().map(|source| source.end().title()).collect();
         let steps: Vec<_> = self.steps.iter().map(|step| &step.name).collect();
-        let sinks: Vec<_> = self.sinks.iter().map(|sink| sink.end.title()).collect();
+        let sinks: Vec<_> = self.sinks.iter().map(|sink| sink.sink.end().title()).collect();
         f.debug_struct("Plan")
             .field("name", &self.name)
             .field("sources", &titles)

@@ -5,10 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_model::{Model, ModelHandle, WarmUp};
-use forebay_stream::{Failure, Flow, MapBatch as _, Pipeline, Sink, Source};
+use forebay_stream::{Failure, Flow, MapBatch as _, Sink, Source};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -16,8 +15,9 @@ use crate::answer::Answer;
 use crate::diagnostic::Problem;
 use crate::file;
 use crate::json::Json;
-use crate::record::{Record, Until};
-use crate::step::{OnValues, Operator};
+use crate::sink::{CustomSink, SinkEnd};
+use crate::source::{CustomSource, SourceEnd};
+use crate::step::{Nature, OnValues, Operator};
 use crate::task::Task;
 
 /// Any error of a connector or a model.
@@ -56,42 +56,26 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[derive(Default)]
 pub struct Registry {
-    steps: BTreeMap<String, ParseStep>,
-    sources: BTreeMap<String, ParseSource>,
-    sinks: BTreeMap<String, ParseSink>,
-    models: BTreeMap<String, ParseModel>,
+    steps: Items<Operator>,
+    sources: Items<Arc<dyn SourceEnd>>,
+    sinks: Items<Arc<dyn SinkEnd>>,
+    models: Items<Arc<dyn LoadModel>>,
 }
 
 type Settings<'i> = Spanned<DeValue<'i>>;
-type Parse<T> = Box<dyn Fn(Settings<'_>) -> Result<T, Problem> + Send + Sync>;
-type ParseStep = Parse<Operator>;
-type ParseSource = Parse<CustomSource>;
-type ParseSink = Parse<CustomSink>;
-type ParseModel = Parse<CustomModel>;
 
-/// A registered source with its settings from the file, not opened yet. The open source ends when
-/// the token is cancelled.
-#[derive(Clone)]
-pub(crate) struct CustomSource(Arc<OpenSource>);
-type OpenSource = dyn Fn(String, CancellationToken) -> BoxFuture<'static, Result<Flow<Record>, BoxError>>
-    + Send
-    + Sync;
+/// The registered items of one sort: their names, and how each reads its settings.
+type Items<T> = BTreeMap<String, Box<dyn Fn(Settings<'_>) -> Result<T, Problem> + Send + Sync>>;
 
-/// A registered sink with its settings from the file, not opened yet.
-#[derive(Clone)]
-pub(crate) struct CustomSink(Arc<OpenSink>);
-type OpenSink = dyn Fn(String) -> BoxFuture<'static, Result<AttachSink, BoxError>> + Send + Sync;
-
-/// Attaches an open sink to a flow.
-pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
-
-/// A registered model with its settings from the file, not loaded yet. It is loaded on a thread
-/// with the given name.
-#[derive(Clone)]
-pub(crate) struct CustomModel(Arc<LoadModel>);
-type LoadModel = dyn Fn(String, OnWarmUp) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>
-    + Send
-    + Sync;
+/// A registered model with its settings from the file, not loaded yet.
+pub(crate) trait LoadModel: Send + Sync {
+    /// Loads the model on a thread with the given name.
+    fn load(
+        &self,
+        name: String,
+        on_warm_up: OnWarmUp,
+    ) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>>;
+}
 
 pub(crate) type OnWarmUp = Box<dyn FnMut(WarmUp) + Send>;
 
@@ -113,8 +97,30 @@ impl Registry {
 
     /// Registers an operator on single values, used in a `[[step]]` with `NAME = { .. }`. After a
     /// window, the operator gets each batch as an array.
+    ///
+    /// The operator may remember values, so exactly-once delivery refuses it. Register an operator
+    /// that remembers nothing with [`stateless_step`](Self::stateless_step).
     #[must_use]
-    pub fn step<S, F>(mut self, name: impl Into<String>, apply: F) -> Self
+    pub fn step<S, F>(self, name: impl Into<String>, apply: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
+    {
+        self.add_step(name.into(), apply, Nature::SEVERAL)
+    }
+
+    /// Registers an operator each of whose results depends on one value only, whatever came before
+    /// it. It can be used with exactly-once delivery, which [`step`](Self::step) cannot.
+    #[must_use]
+    pub fn stateless_step<S, F>(self, name: impl Into<String>, apply: F) -> Self
+    where
+        S: DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
+    {
+        self.add_step(name.into(), apply, Nature::EACH)
+    }
+
+    fn add_step<S, F>(mut self, name: String, apply: F, nature: Nature) -> Self
     where
         S: DeserializeOwned + Send + Sync + 'static,
         F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
@@ -122,9 +128,10 @@ impl Registry {
         let apply = Arc::new(apply);
         let parse = move |settings: Settings<'_>| {
             let settings: S = file::value(settings)?;
-            Ok(Operator::Values(Arc::new(Custom { settings, apply: Arc::clone(&apply) })))
+            let step = CustomStep { settings, apply: Arc::clone(&apply), nature };
+            Ok(Operator::Values(Arc::new(step)))
         };
-        self.steps.insert(name.into(), Box::new(parse));
+        self.steps.insert(name, Box::new(parse));
         self
     }
 
@@ -140,17 +147,17 @@ impl Registry {
         E: Into<BoxError> + 'static,
         F: Fn(&S) -> Result<C, E> + Send + Sync + 'static,
     {
+        let name = name.into();
         let open = Arc::new(open);
-        let parse = move |settings: Settings<'_>| {
-            let settings = Arc::new(file::value::<S>(settings)?);
-            let open = Arc::clone(&open);
-            Ok(CustomSource(Arc::new(move |name, stop| {
-                let source = open(&settings).map_err(Into::into);
-                let flow = source.map(|source| Flow::from_source(name, Until { source, stop }));
-                Box::pin(std::future::ready(flow))
-            })))
+        let parse = {
+            let kind = name.clone();
+            move |settings: Settings<'_>| {
+                let settings: Arc<S> = Arc::new(file::value(settings)?);
+                let source = CustomSource { kind: kind.clone(), settings, open: Arc::clone(&open) };
+                Ok(Arc::new(source) as Arc<dyn SourceEnd>)
+            }
         };
-        self.sources.insert(name.into(), Box::new(parse));
+        self.sources.insert(name, Box::new(parse));
         self
     }
 
@@ -164,20 +171,17 @@ impl Registry {
         E: Into<BoxError> + 'static,
         F: Fn(&S) -> Result<C, E> + Send + Sync + 'static,
     {
+        let name = name.into();
         let open = Arc::new(open);
-        let parse = move |settings: Settings<'_>| {
-            let settings = Arc::new(file::value::<S>(settings)?);
-            let open = Arc::clone(&open);
-            Ok(CustomSink(Arc::new(move |name: String| {
-                let sink = open(&settings).map_err(Into::into);
-                let attach = sink.map(|sink| {
-                    let attach: AttachSink = Box::new(|answers| answers.sink(name, sink));
-                    attach
-                });
-                Box::pin(std::future::ready(attach))
-            })))
+        let parse = {
+            let kind = name.clone();
+            move |settings: Settings<'_>| {
+                let settings: S = file::value(settings)?;
+                let sink = CustomSink { kind: kind.clone(), settings, open: Arc::clone(&open) };
+                Ok(Arc::new(sink) as Arc<dyn SinkEnd>)
+            }
         };
-        self.sinks.insert(name.into(), Box::new(parse));
+        self.sinks.insert(name, Box::new(parse));
         self
     }
 
@@ -195,28 +199,9 @@ impl Registry {
     {
         let load = Arc::new(load);
         let parse = move |settings: Settings<'_>| {
-            let settings = Arc::new(file::value::<S>(settings)?);
-            let load = Arc::clone(&load);
-            Ok(CustomModel(Arc::new(move |name: String, on_warm_up| {
-                let settings = Arc::clone(&settings);
-                let load = Arc::clone(&load);
-                Box::pin(async move {
-                    let build = move || {
-                        load(&settings).map_err(|error| forebay_model::Error::Custom(error.into()))
-                    };
-                    let handle = ModelHandle::spawn(&name, build, on_warm_up).await?;
-                    let called = handle.clone();
-                    let watched = handle.clone();
-                    Ok(LoadedModel {
-                        description: handle.describe().to_owned(),
-                        task: Task::Json(Arc::new(move |batch| {
-                            let handle = called.clone();
-                            Box::pin(async move { handle.call(batch).await })
-                        })),
-                        closed: Box::pin(async move { watched.closed().await }),
-                    })
-                })
-            })))
+            let settings: Arc<S> = Arc::new(file::value(settings)?);
+            let model = CustomModel { settings, load: Arc::clone(&load) };
+            Ok(Arc::new(model) as Arc<dyn LoadModel>)
         };
         self.models.insert(name.into(), Box::new(parse));
         self
@@ -226,15 +211,27 @@ impl Registry {
         parsed(&self.steps, name, settings)
     }
 
-    pub(crate) fn parse_source(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomSource> {
+    pub(crate) fn parse_source(
+        &self,
+        name: &str,
+        settings: Settings<'_>,
+    ) -> Parsed<Arc<dyn SourceEnd>> {
         parsed(&self.sources, name, settings)
     }
 
-    pub(crate) fn parse_sink(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomSink> {
+    pub(crate) fn parse_sink(
+        &self,
+        name: &str,
+        settings: Settings<'_>,
+    ) -> Parsed<Arc<dyn SinkEnd>> {
         parsed(&self.sinks, name, settings)
     }
 
-    pub(crate) fn parse_model(&self, name: &str, settings: Settings<'_>) -> Parsed<CustomModel> {
+    pub(crate) fn parse_model(
+        &self,
+        name: &str,
+        settings: Settings<'_>,
+    ) -> Parsed<Arc<dyn LoadModel>> {
         parsed(&self.models, name, settings)
     }
 
@@ -258,16 +255,17 @@ impl Registry {
 /// The parsed settings of a registered item; `None` if nothing is registered under the name.
 pub(crate) type Parsed<T> = Option<Result<T, Problem>>;
 
-fn parsed<T>(known: &BTreeMap<String, Parse<T>>, name: &str, settings: Settings<'_>) -> Parsed<T> {
+fn parsed<T>(known: &Items<T>, name: &str, settings: Settings<'_>) -> Parsed<T> {
     known.get(name).map(|parse| parse(settings))
 }
 
-struct Custom<S, F> {
+struct CustomStep<S, F> {
     settings: S,
     apply: Arc<F>,
+    nature: Nature,
 }
 
-impl<S, F> OnValues for Custom<S, F>
+impl<S, F> OnValues for CustomStep<S, F>
 where
     S: Send + Sync + 'static,
     F: Fn(&S, Flow<Json>) -> Flow<Json> + Send + Sync + 'static,
@@ -275,37 +273,52 @@ where
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         (self.apply)(&self.settings, flow)
     }
-}
 
-impl CustomSource {
-    pub(crate) async fn open(
-        &self,
-        name: String,
-        stop: CancellationToken,
-    ) -> Result<Flow<Record>, BoxError> {
-        (self.0)(name, stop).await
+    fn nature(&self) -> Nature {
+        self.nature
     }
 }
 
-impl CustomSink {
-    pub(crate) async fn open(&self, name: String) -> Result<AttachSink, BoxError> {
-        (self.0)(name).await
-    }
+struct CustomModel<S, F> {
+    settings: Arc<S>,
+    load: Arc<F>,
 }
 
-impl CustomModel {
-    pub(crate) async fn load(
+impl<S, M, E, F> LoadModel for CustomModel<S, F>
+where
+    S: Send + Sync + 'static,
+    M: Model<Input = Json, Output = Json>,
+    E: Into<BoxError> + 'static,
+    F: Fn(&S) -> Result<M, E> + Send + Sync + 'static,
+{
+    fn load(
         &self,
         name: String,
         on_warm_up: OnWarmUp,
-    ) -> Result<LoadedModel, forebay_model::Error> {
-        (self.0)(name, on_warm_up).await
+    ) -> BoxFuture<'static, Result<LoadedModel, forebay_model::Error>> {
+        let settings = Arc::clone(&self.settings);
+        let load = Arc::clone(&self.load);
+        Box::pin(async move {
+            let build =
+                move || load(&settings).map_err(|error| forebay_model::Error::Custom(error.into()));
+            let handle = ModelHandle::spawn(&name, build, on_warm_up).await?;
+            let called = handle.clone();
+            let watched = handle.clone();
+            Ok(LoadedModel {
+                description: handle.describe().to_owned(),
+                task: Task::Json(Arc::new(move |batch| {
+                    let handle = called.clone();
+                    Box::pin(async move { handle.call(batch).await })
+                })),
+                closed: Box::pin(async move { watched.closed().await }),
+            })
+        })
     }
 }
 
-impl<S, F> fmt::Debug for Custom<S, F> {
+impl<S, F> fmt::Debug for CustomStep<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Custom")
+        f.write_str("CustomStep")
     }
 }
 

@@ -1,6 +1,5 @@
 //! Runs a plan: loads models, opens sources and sinks, and drives the pipelines to their end.
 
-mod ends;
 mod error;
 mod stop;
 
@@ -19,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::RunError;
 
-use crate::assemble::{Assembled, Counts, assemble};
+use crate::assemble::{Assembled, Assembler, Counts};
 use crate::draw::merged;
-use crate::plan::{ModelPlan, Plan, STOP, TextPlan};
+use crate::plan::{ModelPlan, Plan, Policy, STOP, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
+use crate::sink::{OpenSources, open_dead_letters};
+use crate::source::RunningSource;
 use crate::task::{Task, TextTask};
 use crate::view::View;
 use stop::{FirstFailure, StopSink};
@@ -106,28 +107,30 @@ impl Plan {
 
         // The consumer group is joined last, after the sinks are open. Otherwise partitions would
         // be assigned to a process that cannot serve them yet.
-        let mut http = ends::open_http(self).await?;
-        let mut connected = ends::connect(self).await?;
+        let mut open = OpenSources::open(&self.sources).await?;
         let mut attach = Vec::new();
         for sink in &self.sinks {
-            attach.push(ends::open_sink(self, &sink.end, http.as_ref(), &mut connected).await?);
+            attach.push(sink.sink.end().open(&mut open).await?);
         }
-        let keep = ends::open_dead_letters(self, &mut connected).await?;
+        let keep = match &self.on_failure.policy {
+            Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
+            Policy::Reply | Policy::Stop => None,
+        };
         // A child token, so that sources also stop after a failure, without cancelling the caller's
         // `stop`.
         let intake = stop.child_token();
         let mut records = Vec::new();
-        let mut sources = Vec::new();
-        for (source, connected) in self.sources.iter().zip(connected) {
-            let (flow, source) = ends::open_source(source, connected, &mut http, &intake).await?;
+        let mut running = Vec::new();
+        for source in open.into_inner() {
+            let RunningSource { records: flow, closing } = source.start(intake.clone()).await?;
             records.push(flow);
-            sources.push(source);
+            running.push(closing);
         }
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
-        let Assembled { answers, dead_letters, stops } =
-            assemble(self, records, &task, &counts, &mut taps);
+        let assembler = Assembler { plan: self, task: &task, counts: &counts, taps: &mut taps };
+        let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
         let first_failure = FirstFailure::default();
@@ -141,19 +144,20 @@ impl Plan {
 
         let ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout).await;
         intake.cancel();
-        let closed = {
-            // After a failure the sources close without waiting: records that are not settled will
-            // be read again.
-            let patience = if ended.is_ok() { Some(self.shutdown_timeout) } else { None };
-            join_all(sources.into_iter().map(|source| source.close(patience))).await
-        };
+        // After a failure the sources close without waiting: records that are not settled will be
+        // read again.
+        let patience = if ended.is_ok() { self.shutdown_timeout } else { Duration::ZERO };
+        let closed = join_all(running.into_iter().map(|source| source.close(patience))).await;
         match (ended, first_failure.error()) {
             // Reports the failure that stopped the pipeline, because it is the cause of a drain
             // that took too long and of offsets that stay uncommitted.
             (Ok(()) | Err(RunError::Overdue { .. }), Some(stopped)) => return Err(stopped),
             (ended, _) => ended?,
         }
-        closed.into_iter().collect::<Result<(), _>>()?;
+        match closed.into_iter().sum::<Result<usize, _>>()? {
+            0 => {}
+            count => return Err(RunError::Unresolved { count }),
+        }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let results = count(&counts.results);
         let errors = count(&counts.errors);
@@ -227,8 +231,9 @@ async fn load_text(
 
 /// Returns a model's task, wrapped so that it reports each batch to the observer.
 fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> Task {
-    // Unreachable: every model that a step names has been loaded.
-    let Some(task) = tasks.get(name) else { return Task::json_stub() };
+    let Some(task) = tasks.get(name) else {
+        unreachable!("every model that a step names has been loaded");
+    };
     let observer = Arc::clone(observer);
     let name = name.to_owned();
     task.observed(Arc::new(move |size| {
@@ -262,9 +267,10 @@ async fn drive(
     let run = async {
         let mut ended = Ok(());
         while let Some(next) = running.join_next().await {
-            // `run` turns panics into errors, and tasks are cancelled only when this function ends,
-            // so a `JoinError` never arrives here.
-            ended = ended.and(next.unwrap_or(Ok(())));
+            let Ok(next) = next else {
+                unreachable!("`Pipeline::run` returns panics as errors, and no task is cancelled");
+            };
+            ended = ended.and(next);
         }
         ended
     };

@@ -21,7 +21,7 @@ mod latest;
 mod len;
 mod map;
 mod map_async;
-pub(crate) mod map_batch;
+mod map_batch;
 mod partition;
 mod partition_unique;
 mod pluck;
@@ -34,7 +34,7 @@ mod starmap;
 mod tap;
 mod timed_window;
 mod timed_window_unique;
-pub(crate) mod union;
+mod union;
 mod unique;
 mod zip;
 mod zip_latest;
@@ -43,6 +43,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_stream::{AdaptiveWindow, Batches, Failure, Flow};
 use serde::de::DeserializeOwned;
@@ -57,7 +58,7 @@ use crate::json::Json;
 pub(crate) use branch::Branch;
 pub(crate) use collect::Collect;
 pub(crate) use feedback::Feedback;
-pub(crate) use map_batch::MapBatch;
+pub(crate) use map_batch::{Call, MapBatch, call};
 use partition_unique::PartitionUnique;
 use sliding_window::SlidingWindow;
 pub(crate) use split::Split;
@@ -89,9 +90,48 @@ pub(crate) enum Operator {
     Feedback(Feedback),
 }
 
+/// The properties of an operator that decide where it may stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nature {
+    /// Whether a result depends on more than one input value, because the operator combines values
+    /// or remembers earlier ones. Exactly-once delivery refuses such operators.
+    pub(crate) of_several: bool,
+    /// The most values that the operator may hold for an unlimited time; `None` if their number is
+    /// unbounded.
+    pub(crate) keeps: Option<usize>,
+}
+
+impl Nature {
+    /// Each result depends on one value, and values pass through.
+    pub(crate) const EACH: Self = Self { of_several: false, keeps: Some(0) };
+    /// A result depends on several values.
+    pub(crate) const SEVERAL: Self = Self { of_several: true, keeps: Some(0) };
+}
+
+impl Operator {
+    pub(crate) fn nature(&self) -> Nature {
+        match self {
+            Self::Values(operator) => operator.nature(),
+            Self::Window(window) => window.nature(),
+            Self::Batches(operator) => operator.nature(),
+            Self::Join(join) => join.nature(),
+            Self::Collect(collect) => {
+                Nature { keeps: Some(collect.max_size.get()), ..Nature::EACH }
+            }
+            Self::MapBatch(_)
+            | Self::Tap(_)
+            | Self::Split(_)
+            | Self::Branch(_)
+            | Self::Feedback(_) => Nature::EACH,
+        }
+    }
+}
+
 /// An operator on single values.
 pub(crate) trait OnValues: fmt::Debug + Send + Sync + 'static {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json>;
+
+    fn nature(&self) -> Nature;
 }
 
 /// An operator that gathers values into batches.
@@ -113,9 +153,7 @@ pub(crate) trait Window: fmt::Debug + Send + Sync + 'static {
     /// Returns the largest number of values in a batch.
     fn max_size(&self) -> NonZeroUsize;
 
-    /// Returns the most values that the operator may hold for an unlimited time; `None` if their
-    /// number is unbounded.
-    fn keeps(&self) -> Option<usize>;
+    fn nature(&self) -> Nature;
 }
 
 /// An operator that turns batches, or arrays, into single values.
@@ -123,13 +161,22 @@ pub(crate) trait OnBatches: fmt::Debug + Send + Sync + 'static {
     fn of_batches(&self, batches: Batches<Json>) -> Flow<Json>;
 
     fn of_arrays(&self, flow: Flow<Json>) -> Flow<Json>;
+
+    fn nature(&self) -> Nature;
 }
 
 /// An operator that makes one flow of several.
 pub(crate) trait Join: fmt::Debug + Send + Sync + 'static {
-    /// Joins the flows. The operators that do it get the name `name`. `from` holds the names of the
-    /// flows. Returns `None` if there are no flows.
-    fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>>;
+    /// Joins the flows, each with its name in the file. The operators that do it get the name
+    /// `name`.
+    fn apply(&self, first: NamedFlow, rest: Vec<NamedFlow>, name: &str) -> Flow<Json>;
+
+    /// Returns whether the operator passes on each value by itself, so that it may begin a loop.
+    fn merges(&self) -> bool {
+        false
+    }
+
+    fn nature(&self) -> Nature;
 
     /// Returns the smallest number of flows that the operator joins.
     fn min_inputs(&self) -> usize {
@@ -140,6 +187,12 @@ pub(crate) trait Join: fmt::Debug + Send + Sync + 'static {
     fn check(&self, _from: &[String]) -> Result<(), Problem> {
         Ok(())
     }
+}
+
+/// A flow that a join takes.
+pub(crate) struct NamedFlow {
+    pub(crate) name: String,
+    pub(crate) flow: Flow<Json>,
 }
 
 /// Parses an operator's settings.
@@ -228,18 +281,26 @@ fn join(settings: Parsed<impl Join>) -> Parsed<Operator> {
 
 /// Joins flows pair by pair into a flow of arrays.
 fn fold_pairs(
-    flows: Vec<Flow<Json>>,
+    first: Flow<Json>,
+    rest: impl IntoIterator<Item = Flow<Json>>,
     join: impl Fn(Flow<Json>, Flow<Json>) -> Flow<(Json, Json)>,
-) -> Option<Flow<Json>> {
-    let mut flows = flows.into_iter();
-    let first = flows.next()?;
-    let Some(second) = flows.next() else {
-        return Some(first.named("array").map(|value| Json::array([value])));
+) -> Flow<Json> {
+    let mut rest = rest.into_iter();
+    let Some(second) = rest.next() else {
+        return first.named("array").map(|value| Json::array([value]));
     };
     let pairs = join(first, second).named("array").map(|(left, right)| Json::array([left, right]));
-    Some(flows.fold(pairs, |arrays, next| {
+    rest.fold(pairs, |arrays, next| {
         join(arrays, next).named("array").map(|(array, value)| array.pushed(value))
-    }))
+    })
+}
+
+/// Sets how long the next operator, a join, waits for a branch that is behind.
+fn waiting(flow: Flow<Json>, wait: Option<Duration>) -> Flow<Json> {
+    match wait {
+        Some(wait) => flow.waiting(wait),
+        None => flow,
+    }
 }
 
 /// Returns the function that computes a value's key: an expression, or by default the value itself.
@@ -279,6 +340,10 @@ const fn default_window() -> NonZeroUsize {
 const fn default_memory() -> NonZeroUsize {
     NonZeroUsize::new(65_536).expect("65536 is not zero")
 }
+
+/// The operators that take several flows.
+#[cfg(test)]
+const JOINS: [&str; 4] = ["combine_latest", "union", "zip", "zip_latest"];
 
 #[cfg(test)]
 mod docs;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use forebay_stream::{Batch, Event, Flow, Header, Meta, Receipt};
 use futures::stream;
 
-use crate::assemble::{Counts, Taps, assemble};
+use crate::assemble::{Assembler, Counts, Taps};
 use crate::json::Json;
 use crate::plan::Plan;
 use crate::record::Record;
@@ -77,7 +77,10 @@ async fn a_late_request_gets_an_error_without_a_call_of_the_model() {
     let records =
         vec![Flow::from_try_events("requests", stream::iter(requests.map(Ok::<_, Infallible>)))];
     let task = |_: &str| model.clone();
-    let answers = assemble(&plan, records, &task, &Counts::default(), &mut Taps::new());
+    let counts = Counts::default();
+    let taps = &mut Taps::new();
+    let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps };
+    let answers = assembler.assemble(records);
     let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
 
     assert_eq!(*calls.lock(), [vec!["0", "2"], vec!["8"]]);

@@ -1,16 +1,23 @@
-//! `lines`: reads lines as records.
+//! Reads lines as records.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_stream::{Event, Failure, Meta, Origin, Outcome, Receipt};
+use forebay_stream::{Event, Failure, Flow, Meta, Origin, Outcome, Receipt};
+use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::record::Record;
+use crate::record::{Format, Record};
+use crate::run::RunError;
+use crate::source::{CloseSource, OpenSource, RunningSource};
+
+/// Size of the read buffer for lines, in bytes.
+pub(crate) const READ_AHEAD: usize = 256 << 10;
 
 /// The longest line that is read, in bytes. A longer line ends the input with an error, because the
 /// input is probably not JSON lines.
@@ -18,22 +25,61 @@ const MAX_LINE: u64 = 64 << 20;
 
 /// A record of the lines that got neither a result nor an error reply.
 #[derive(Debug, Default)]
-pub(crate) struct Unanswered {
+struct Unanswered {
     /// The first failure that no error reply reported.
-    pub(crate) failure: OnceLock<Failure>,
+    failure: OnceLock<Failure>,
     /// The number of lines that were abandoned, which means neither done nor failed. An example are
     /// the values for which a `zip` found no partner.
-    pub(crate) abandoned: AtomicU64,
+    abandoned: AtomicU64,
 }
 
-/// Returns the lines of `reader` that are not blank, until it ends or `stop` is cancelled.
+/// Returns a source of the lines of `reader`. `origin` names it in failures. Blank lines are skipped
+/// unless lines are text or bytes, of which a blank line is a value like any other.
+pub(crate) fn start(
+    title: String,
+    origin: String,
+    reader: impl AsyncBufRead + Send + Unpin + 'static,
+    format: Format,
+) -> OpenSource {
+    OpenSource::Other(Box::new(move |stop| {
+        let unanswered = Arc::<Unanswered>::default();
+        let skip_blank = format == Format::Json;
+        let lines = lines(&origin, reader, skip_blank, stop, Arc::clone(&unanswered));
+        let records = Flow::from_try_events(title, lines);
+        let closing = Box::new(CloseLines(unanswered));
+        Box::pin(std::future::ready(Ok(RunningSource { records, closing })))
+    }))
+}
+
+/// Lines have no position to commit, so closing only reports lines without an answer.
+struct CloseLines(Arc<Unanswered>);
+
+impl CloseSource for CloseLines {
+    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+        let Self(unanswered) = *self;
+        let abandoned = unanswered.abandoned.load(Ordering::Relaxed);
+        if abandoned > 0 {
+            tracing::warn!(
+                lines = abandoned,
+                "some lines got no answer: they were dropped without a result or a failure, for example because `zip` found no partner"
+            );
+        }
+        Box::pin(std::future::ready(match unanswered.failure.get() {
+            Some(failure) => Err(RunError::Unanswered { failure: failure.clone() }),
+            None => Ok(0),
+        }))
+    }
+}
+
+/// Returns the lines of `reader`, until it ends or `stop` is cancelled.
 ///
 /// A line's origin is `source` and the line's number, from 1. The source keeps no position, so the
 /// outcome of a line has no effect except that failed and abandoned lines are recorded in
 /// `unanswered`.
-pub(crate) fn lines(
+fn lines(
     source: &str,
     reader: impl AsyncBufRead + Send + Unpin + 'static,
+    skip_blank: bool,
     stop: CancellationToken,
     unanswered: Arc<Unanswered>,
 ) -> impl Stream<Item = io::Result<Event<Record>>> + Send + 'static {
@@ -42,7 +88,7 @@ pub(crate) fn lines(
         let (source, stop, unanswered) =
             (Arc::clone(&source), stop.clone(), Arc::clone(&unanswered));
         async move {
-            let next = next_line(&mut reader, &mut number);
+            let next = next_line(&mut reader, skip_blank, &mut number);
             let next = stop.run_until_cancelled(next).await??;
             let event = next.map(|line| {
                 let origin = Origin { source, partition: None, position: number };
@@ -62,6 +108,7 @@ pub(crate) fn lines(
 
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
+    skip_blank: bool,
     number: &mut u64,
 ) -> Option<io::Result<Bytes>> {
     *number += 1;
@@ -74,11 +121,16 @@ async fn next_line(
                 let message = format!("line {number} is longer than {} MiB", MAX_LINE >> 20);
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
-            Ok(_) if line.trim_ascii().is_empty() => {
+            Ok(_) if skip_blank && line.trim_ascii().is_empty() => {
                 *number += 1;
                 line.clear();
             }
-            Ok(_) => return Some(Ok(line.trim_ascii_end().to_vec().into())),
+            Ok(_) => {
+                let end = line.strip_suffix(b"\n").unwrap_or(&line);
+                let end = end.strip_suffix(b"\r").unwrap_or(end).len();
+                line.truncate(end);
+                return Some(Ok(line.into()));
+            }
             Err(error) => return Some(Err(error)),
         }
     }
@@ -99,7 +151,7 @@ mod tests {
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
         let reader = std::io::Cursor::new(text);
         let stop = CancellationToken::new();
-        let lines = lines("stdin", reader, stop, Arc::default());
+        let lines = lines("stdin", reader, true, stop, Arc::default());
         let line = |event: std::io::Result<Event<Record>>| async {
             let event = event.unwrap();
             let Record::Bytes(Some(line)) = event.value else { panic!("a line is bytes") };

@@ -7,11 +7,10 @@ use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, TransactionSettings};
 use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
-use super::ends::{connection, kafka_sources};
-use super::wiring::Draft;
-use super::{SinkEnd, SourcePlan};
 use crate::diagnostic::{Problem, chain};
 use crate::file::{self, BreakerTable, DeadLetterTable, OnFailureTable, RetryTable};
+use crate::sink::{AnySink, connection};
+use crate::source::{AnySource, KafkaSource};
 
 /// The handling of requests that fail.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +51,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(super) fn on_failure(
     table: Option<Spanned<OnFailureTable>>,
-    sources: &mut [SourcePlan],
-    sinks: &[SinkEnd],
+    sources: &mut [AnySource],
+    sinks: &[AnySink],
 ) -> Result<OnFailure, Problem> {
     let Some(table) = table else { return Ok(OnFailure::default()) };
     let span = table.span();
@@ -84,22 +83,20 @@ fn retry_of(table: &RetryTable) -> Retry {
 /// Makes Kafka sources halt a partition at a record that failed without an answer, instead of
 /// ending the source with an error. A record fails without an answer under the policy `stop`, or if
 /// its dead letter could not be written.
-fn halt_at_failures(sources: &mut [SourcePlan]) {
-    for source in sources {
-        if let SourcePlan::Kafka(source) = source {
-            source.on_unanswered = OnUnanswered::HaltPartition;
-        }
+fn halt_at_failures(sources: &mut [AnySource]) {
+    for source in sources.iter_mut().filter_map(AnySource::kafka_mut) {
+        source.on_unanswered = OnUnanswered::HaltPartition;
     }
 }
 
 fn dead_letter(
     table: DeadLetterTable,
-    sources: &mut [SourcePlan],
-    sinks: &[SinkEnd],
+    sources: &mut [AnySource],
+    sinks: &[AnySink],
     span: &Range<usize>,
 ) -> Result<Policy, Problem> {
     let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
-    if !sources.iter().all(|source| matches!(source, SourcePlan::Kafka(_))) {
+    if !sources.iter().all(|source| source.kafka().is_some()) {
         return Err(problem(format_args!("only requests from Kafka can become dead letters"))
             .help(
                 "use `policy = \"reply\"`, which sends error replies to the clients of any source",
@@ -111,12 +108,15 @@ fn dead_letter(
     sink.options = options;
     sink.validate().map_err(|error| Problem::new(chain(&error), span.clone()))?;
     let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
-    if kafka_sources(sources).any(|source| same(&source.brokers, &source.topic)) {
+    if sources
+        .iter()
+        .filter_map(AnySource::kafka)
+        .any(|source| same(&source.brokers, &source.topic))
+    {
         return Err(problem(format_args!("dead letters would be read as requests"))
             .help("give dead letters their own topic"));
     }
-    let replies = |end: &SinkEnd| matches!(end, SinkEnd::Kafka(to) if same(&to.brokers, &to.topic));
-    if sinks.iter().any(replies) {
+    if sinks.iter().filter_map(AnySink::kafka).any(|to| same(&to.brokers, &to.topic)) {
         return Err(problem(format_args!("dead letters and replies would go to the same topic"))
             .help("give dead letters their own topic"));
     }
@@ -133,19 +133,18 @@ fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
 }
 
 /// Enables transactions on the source if the file asks for exactly once, and checks that the
-/// pipeline supports it.
+/// sources and sinks support it. Returns whether the file asks for it.
 pub(super) fn delivery(
     delivery: Option<Spanned<file::Delivery>>,
     transactions: Option<Spanned<file::TransactionsTable>>,
-    drafts: &[Draft],
-    sources: &mut [SourcePlan],
-    sinks: &[SinkEnd],
-) -> Result<(), Problem> {
+    sources: &mut [AnySource],
+    sinks: &[AnySink],
+) -> Result<bool, Problem> {
     let Some(delivery) =
         delivery.filter(|delivery| *delivery.get_ref() == file::Delivery::ExactlyOnce)
     else {
         return match transactions {
-            None => Ok(()),
+            None => Ok(false),
             Some(table) => {
                 Err(Problem::new("transactions need exactly-once delivery", table.span())
                     .help("add `delivery = \"exactly_once\"`, or leave this table out"))
@@ -154,25 +153,23 @@ pub(super) fn delivery(
     };
     let span = delivery.span();
     let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
-    let [SourcePlan::Kafka(source)] = sources else {
+    let [AnySource::Kafka(KafkaSource { config: source, .. })] = sources else {
         return Err(problem(format_args!(
             "exactly-once delivery needs one Kafka source and no other source"
         )));
     };
     let other = sinks.iter().find(|sink| match sink {
-        SinkEnd::Kafka(sink) => sink.brokers != source.brokers,
-        SinkEnd::Drop => false,
+        AnySink::Kafka(sink) => sink.brokers != source.brokers,
+        AnySink::Drop(_) => false,
         _ => true,
     });
     if let Some(other) = other {
-        let message = format_args!("`{}` cannot be written exactly once", other.title());
+        let message = format_args!("`{}` cannot be written exactly once", other.end().title());
         return Err(problem(message).help("only Kafka topics at the brokers of the source can"));
     }
-    if !sinks.iter().any(|sink| matches!(sink, SinkEnd::Kafka(_))) {
+    if !sinks.iter().any(|sink| sink.kafka().is_some()) {
         return Err(problem(format_args!("exactly-once delivery needs a Kafka sink")));
     }
-    check_steps(drafts)?;
-
     let mut settings = TransactionSettings::default();
     let (table, span) = match transactions {
         Some(table) => {
@@ -185,46 +182,18 @@ pub(super) fn delivery(
     settings.commit_interval = table.commit_interval.unwrap_or(settings.commit_interval);
     settings.timeout = table.timeout.unwrap_or(settings.timeout);
     source.delivery = Delivery::ExactlyOnce(settings);
-    source.validate().map_err(|error| Problem::new(chain(&error), span))
-}
-
-/// Refuses operators whose results depend on several requests.
-///
-/// With exactly-once delivery, an answer must depend on its own request alone. After a crash the
-/// requests are processed again in a new run, and an operator that combines requests, or remembers
-/// earlier ones, would give another result.
-fn check_steps(drafts: &[Draft]) -> Result<(), Problem> {
-    const OF_SEVERAL: [&str; 9] = [
-        "accumulate",
-        "combine_latest",
-        "frequencies",
-        "scan",
-        "slice",
-        "sliding_window",
-        "unique",
-        "zip",
-        "zip_latest",
-    ];
-    match drafts.iter().find(|draft| OF_SEVERAL.contains(&draft.kind.as_str())) {
-        None => Ok(()),
-        Some(draft) => {
-            let message =
-                format_args!("the results of `{}` depend on several requests", draft.kind);
-            Err(Problem::new(message, draft.span.clone()).help(
-                "exactly once, an answer must depend on one request; use `delivery = \"at_least_once\"`",
-            ))
-        }
-    }
+    source.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    Ok(true)
 }
 
 /// Resolves `order`. Answers can be ordered only if the plan has one source and one sink.
 pub(super) fn order(
     order: Option<Spanned<file::Order>>,
-    sources: &[SourcePlan],
-    sinks: &[SinkEnd],
+    sources: &[AnySource],
+    sinks: &[AnySink],
 ) -> Result<file::Order, Problem> {
     let Some(order) = order else { return Ok(file::Order::None) };
-    let kept = sinks.iter().filter(|sink| !matches!(sink, SinkEnd::Drop)).count();
+    let kept = sinks.iter().filter(|sink| !sink.drops()).count();
     if *order.get_ref() == file::Order::Key && (sources.len() > 1 || sinks.len() > 1 || kept == 0) {
         let message = "`order = \"key\"` needs exactly one source and one sink";
         return Err(Problem::new(message, order.span()));

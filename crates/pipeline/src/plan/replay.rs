@@ -2,9 +2,9 @@
 
 use forebay_kafka::{ReplayConfig, ReplayTo, SinkConfig, SourceConfig};
 
-use super::ends::is_connection_option;
 use super::{Plan, Policy};
 use crate::diagnostic::ConfigError;
+use crate::sink::is_connection_option;
 
 impl Plan {
     /// Returns the settings for replaying the dead letters of this pipeline, to the topics that it

@@ -1,6 +1,7 @@
 //! The error messages for wrong pipeline files, and checks of the shipped files and the
 //! documentation.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use forebay_model::{
 use forebay_stream::NodeKind;
 
 use super::{ModelPlan, Plan};
+use crate::registry::Registry;
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
@@ -190,6 +192,62 @@ fn wrong_guarantees() -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+/// Returns whether a pipeline with these steps can deliver exactly once, or the reason why not.
+fn exactly_once(steps: &[&str]) -> Result<(), String> {
+    let steps = format!("[[step]]\n{}\n", steps.join("\n[[step]]\n"));
+    let models = "[model.sentiment]\npath = \"m\"\n";
+    let text = format!("{}{models}", topics("delivery = \"exactly_once\"", &steps));
+    let registry = Registry::new()
+        .step("remembers", |_: &BTreeMap<String, i64>, flow| flow)
+        .stateless_step("forgets", |_: &BTreeMap<String, i64>, flow| flow);
+    let plan = Plan::parse_with(Path::new("pipeline.toml"), &text, &|_| None, &registry);
+    plan.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn exactly_once_refuses_steps_whose_results_depend_on_several_requests() {
+    let windows = [
+        "partition = { size = 4, timeout = \"1s\" }",
+        "timed_window = \"1s\"",
+        "adaptive_window = {}",
+    ];
+    for window in windows {
+        let arrays: [&[&str]; 3] =
+            [&[window], &[window, "map = \"length\""], &[window, "filter = \"length > 1\""]];
+        for steps in arrays {
+            let refused = exactly_once(steps).unwrap_err();
+            let of_several =
+                refused.contains("made of several requests") && refused.contains("at_least_once");
+            assert!(of_several, "{steps:?}: {refused}");
+        }
+        for reduces in ["fold = { step = \". + $item\" }", "len = {}"] {
+            let refused = exactly_once(&[window, reduces]).unwrap_err();
+            assert!(refused.contains("depend on several requests"), "{reduces}: {refused}");
+        }
+        assert_eq!(exactly_once(&[window, "map_batch = { model = \"sentiment\" }"]), Ok(()));
+        assert_eq!(exactly_once(&[window, "flatten = {}"]), Ok(()));
+    }
+    let refused = exactly_once(&["remembers = {}"]).unwrap_err();
+    assert!(refused.contains("stateless_step"), "{refused}");
+    assert_eq!(exactly_once(&["forgets = {}"]), Ok(()));
+    // An array within one request is not a batch.
+    assert_eq!(exactly_once(&["fold = { step = \". + $item\" }"]), Ok(()));
+    assert_eq!(exactly_once(&["len = {}"]), Ok(()));
+}
+
+#[test]
+fn a_window_that_an_http_source_can_never_fill_is_refused() {
+    let file = |steps: &str| {
+        format!(
+            "[source.http]\nlisten = \"127.0.0.1:1\"\nmax_in_flight = 8\n{steps}[[step]]\nflatten = {{}}\n[sink.http]\n"
+        )
+    };
+    let parse = |text: &str| Plan::parse(Path::new("pipeline.toml"), text, &|_| None);
+    let refused = parse(&file("[[step]]\npartition = 9\n")).unwrap_err().to_string();
+    assert!(refused.contains("`max_in_flight`"), "{refused}");
+    parse(&file("[[step]]\npartition = 8\n")).unwrap();
 }
 
 /// Files with a mistake in a step or its `from`.

@@ -39,6 +39,8 @@ pub(super) struct Draft {
     pub(super) operator: Operator,
     /// The operator's name, for messages.
     pub(super) kind: String,
+    /// Whether the operator is the user's own.
+    pub(super) registered: bool,
     pub(super) name: Option<Spanned<String>>,
     pub(super) from: Option<Vec<Spanned<String>>>,
     pub(super) span: Range<usize>,
@@ -158,13 +160,13 @@ impl<'a> Names<'a> {
 
 /// A loop, around which values can go several times.
 #[derive(Clone, Debug)]
-pub(crate) struct Loop {
+pub(super) struct Loop {
     /// The `feedback` step at the end of the loop.
-    pub(crate) feedback: usize,
+    pub(super) feedback: usize,
     /// The `union` step at its beginning.
-    pub(crate) head: usize,
+    pub(super) head: usize,
     /// All steps of the loop, from `head` to `feedback`.
-    pub(crate) inside: BTreeSet<usize>,
+    pub(super) inside: BTreeSet<usize>,
 }
 
 /// The edges between the steps.
@@ -225,7 +227,8 @@ impl Wiring<'_> {
                 "give it a `name`, and add the name to `from` of the `union` that begins the loop",
             ));
         };
-        if !matches!(self.drafts[head].kind.as_str(), "union") {
+        let merges = matches!(&self.drafts[head].operator, Operator::Join(join) if join.merges());
+        if !merges {
             let problem = Problem::new(
                 "a `feedback` must flow into a `union`",
                 self.drafts[head].span.clone(),

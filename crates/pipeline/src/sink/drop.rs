@@ -1,10 +1,35 @@
-//! `Nowhere`: a sink that discards its events.
+//! `[sink.drop]`: discards its answers.
 
 use std::convert::Infallible;
 
 use forebay_stream::{Event, Sink};
+use futures::future::BoxFuture;
+use serde::Deserialize;
 
-/// The sink of `[sink.drop]`, and of pipelines that are only drawn.
+use super::{AttachSink, OpenSources, SinkEnd};
+use crate::run::RunError;
+
+/// `[sink.drop]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drop {}
+
+impl SinkEnd for Drop {
+    fn title(&self) -> String {
+        "drop".to_owned()
+    }
+
+    fn open<'a>(
+        &'a self,
+        _sources: &'a mut OpenSources,
+    ) -> BoxFuture<'a, Result<AttachSink, RunError>> {
+        let title = self.title();
+        let attach: AttachSink = Box::new(|answers| answers.sink(title, Nowhere));
+        Box::pin(std::future::ready(Ok(attach)))
+    }
+}
+
+/// A sink that discards its events; also the sink of pipelines that are only drawn.
 pub(crate) struct Nowhere;
 
 impl<T: Send> Sink<T> for Nowhere {

@@ -3,7 +3,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::jq::JqStep;
 use crate::json::Json;
 
@@ -22,5 +22,9 @@ impl OnValues for Accumulate {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         let step = self.step.clone();
         flow.accumulate(self.init.clone(), move |state, item| step.call(state.clone(), item))
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

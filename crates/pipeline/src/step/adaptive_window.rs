@@ -8,7 +8,7 @@ use forebay_stream::{AdaptiveWindow as Limits, Batches, Failure, Flow};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Window;
+use super::{Nature, Window};
 use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
@@ -95,7 +95,7 @@ impl Window for AdaptiveWindow {
         self.0.max_size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        Some(0)
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::{Flow, Overflow};
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::Json;
 
 /// `buffer = 100` or `buffer = { size = 100, overflow = "drop_oldest" }`.
@@ -44,5 +44,9 @@ impl OnValues for Buffer {
             IfFull::Fail => Overflow::Fail,
         };
         flow.buffer(self.size, overflow)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

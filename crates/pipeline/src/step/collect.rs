@@ -2,6 +2,7 @@
 //! signal.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use forebay_stream::{Batches, Empty, Flow};
 use serde::Deserialize;
@@ -22,6 +23,10 @@ pub(crate) struct Collect {
     /// Whether a signal emits an empty batch if no value has arrived since the last signal.
     #[serde(default)]
     emit_empty: bool,
+    /// How long the step waits for a branch that is behind, if values and
+    /// signals are branches of one flow.
+    #[serde(default, with = "humantime_serde::option")]
+    wait: Option<Duration>,
 }
 
 impl Collect {
@@ -29,7 +34,7 @@ impl Collect {
         match flush {
             Some(flush) => {
                 let empty = if self.emit_empty { Empty::Emit } else { Empty::Skip };
-                flow.collect_until(flush, self.max_size, empty)
+                super::waiting(flow, self.wait).collect_until(flush, self.max_size, empty)
             }
             None => flow.partition(self.max_size, None),
         }

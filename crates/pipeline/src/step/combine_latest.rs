@@ -1,10 +1,12 @@
 //! `combine_latest`: when a flow has a new value, emits an array of the newest values of all flows.
 
+use std::time::Duration;
+
 use forebay_stream::{EmitOn, Flow};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Join;
+use super::{Join, NamedFlow, Nature};
 use crate::diagnostic::Problem;
 use crate::json::Json;
 
@@ -14,6 +16,9 @@ use crate::json::Json;
 pub(super) struct CombineLatest {
     /// The names in `from` for which a new value emits an array; by default all.
     emit_on: Option<Vec<Spanned<String>>>,
+    /// How long the step waits for a branch that is behind, if the flows are branches of one flow.
+    #[serde(default, with = "humantime_serde::option")]
+    wait: Option<Duration>,
 }
 
 impl CombineLatest {
@@ -25,27 +30,32 @@ impl CombineLatest {
 }
 
 impl Join for CombineLatest {
-    fn apply(&self, flows: Vec<Flow<Json>>, name: &str, from: &[String]) -> Option<Flow<Json>> {
+    fn apply(&self, first: NamedFlow, rest: Vec<NamedFlow>, name: &str) -> Flow<Json> {
         // First combines the flows in `emit_on` (`loud`), then the others (`quiet`). Finally sorts
         // the members into the order of `from`.
-        let flows = flows.into_iter().zip(from).enumerate();
-        let (loud, quiet): (Vec<_>, Vec<_>) = flows.partition(|(_, (_, from))| self.emits(from));
+        let flows = [first].into_iter().chain(rest).enumerate();
+        let (loud, quiet): (Vec<_>, Vec<_>) = flows.partition(|(_, from)| self.emits(&from.name));
         let positions: Vec<usize> =
             loud.iter().chain(&quiet).map(|(position, _)| *position).collect();
-        let newest = |flows: Vec<(usize, (Flow<Json>, &String))>, emit_on| {
-            let combine = |left: Flow<Json>, right| left.named(name).combine_latest(right, emit_on);
-            super::fold_pairs(flows.into_iter().map(|(_, (flow, _))| flow).collect(), combine)
+        let newest = |flows: Vec<(usize, NamedFlow)>, emit_on| {
+            let combine = |left: Flow<Json>, right| {
+                super::waiting(left.named(name), self.wait).combine_latest(right, emit_on)
+            };
+            let mut flows = flows.into_iter().map(|(_, from)| from.flow);
+            Some(super::fold_pairs(flows.next()?, flows, combine))
         };
-        let loud = newest(loud, EmitOn::Any)?;
-        let quiet = newest(quiet, EmitOn::Any);
-        let Some(quiet) = quiet else { return Some(loud) };
-        let both = loud.named(name).combine_latest(quiet, EmitOn::First);
-        Some(both.named("array").map(move |(loud, quiet)| {
+        let Some(loud) = newest(loud, EmitOn::Any) else {
+            unreachable!("`emit_on` names at least one of the flows");
+        };
+        let Some(quiet) = newest(quiet, EmitOn::Any) else { return loud };
+        let both = super::waiting(loud.named(name), self.wait);
+        let both = both.combine_latest(quiet, EmitOn::First);
+        both.named("array").map(move |(loud, quiet)| {
             let members = [loud, quiet].into_iter().flat_map(Json::members);
             let mut sorted: Vec<_> = positions.iter().copied().zip(members).collect();
             sorted.sort_unstable_by_key(|(position, _)| *position);
             Json::array(sorted.into_iter().map(|(_, member)| member))
-        }))
+        })
     }
 
     fn check(&self, from: &[String]) -> Result<(), Problem> {
@@ -61,5 +71,9 @@ impl Join for CombineLatest {
             }
             None => Ok(()),
         }
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::file::Interval;
 use crate::json::Json;
 
@@ -31,5 +31,9 @@ impl From<Interval> for Delay {
 impl OnValues for Delay {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.delay(self.by, self.capacity)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -4,7 +4,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::Json;
 
 /// `detach = {}`.
@@ -15,5 +15,9 @@ pub(super) struct Detach {}
 impl OnValues for Detach {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.detach()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -35,8 +35,7 @@ fn every_operator_of_a_pipeline_file_has_a_row_whose_examples_parse() {
                 continue;
             }
             shown.insert(name.to_owned());
-            let joins = super::BUILT_IN.iter().any(|(known, _)| *known == name)
-                && ["union", "zip", "combine_latest", "zip_latest"].contains(&name);
+            let joins = super::JOINS.contains(&name);
             let step = match name {
                 "split" => format!(
                     "name = \"NAME\"\n{example}\n[[step]]\nfrom = [\"NAME.true\", \"NAME.false\"]\nunion = {{}}"

@@ -3,7 +3,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -40,11 +40,19 @@ impl OnValues for Filter {
         let jq = self.jq.clone();
         flow.try_filter(move |value| jq.holds(value))
     }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
+    }
 }
 
 impl OnValues for Remove {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         let jq = self.jq.clone();
         flow.try_filter(move |value| Ok(!jq.holds(value)?))
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;
 
-use super::OnBatches;
+use super::{Nature, OnBatches};
 use crate::json::Json;
 
 /// `flatten = {}`.
@@ -18,5 +18,9 @@ impl OnBatches for Flatten {
 
     fn of_arrays(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.try_map(Json::into_members).named("members").flatten()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::{Batches, Failure, Flow};
 use serde::Deserialize;
 
-use super::OnBatches;
+use super::{Nature, OnBatches};
 use crate::jq::JqStep;
 use crate::json::Json;
 
@@ -36,5 +36,9 @@ impl OnBatches for Fold {
         flow.try_map(move |array| {
             array.into_members()?.into_iter().try_fold(init.clone(), &mut step)
         })
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

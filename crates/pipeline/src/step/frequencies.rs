@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::Json;
 
 /// `frequencies = { capacity = 1000 }`.
@@ -31,5 +31,9 @@ impl OnValues for Frequencies {
             };
             Json::object(counts.into_iter().map(|(value, count)| (key(value), Json::from(count))))
         })
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

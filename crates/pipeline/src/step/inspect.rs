@@ -3,7 +3,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -29,5 +29,9 @@ impl OnValues for Inspect {
             // `inspect` never fails an event: a value that cannot be shown passes too.
             Err(failure) => tracing::warn!(target: "forebay::inspect", "{failure}"),
         })
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::Json;
 
 /// `latest = {}`.
@@ -14,5 +14,9 @@ pub(super) struct Latest {}
 impl OnValues for Latest {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.latest()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;
 
-use super::OnBatches;
+use super::{Nature, OnBatches};
 use crate::json::Json;
 
 /// `len = {}`.
@@ -18,5 +18,9 @@ impl OnBatches for Len {
 
     fn of_arrays(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.try_map(|array| Ok(array.into_members()?.len().into()))
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -25,5 +25,9 @@ impl OnValues for Map {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         let jq = self.jq.clone();
         flow.try_map(move |value| jq.call(value, []))
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -7,7 +7,7 @@ use forebay_stream::{Failure, Flow};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
@@ -46,10 +46,18 @@ impl OnValues for MapAsync {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.map_async(self.call(), self.parallelism)
     }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
+    }
 }
 
 impl OnValues for MapAsyncUnordered {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.map_async_unordered(self.0.call(), self.0.parallelism)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;
 
-use super::Window;
+use super::{Nature, Window};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -46,11 +46,12 @@ impl Window for Partition {
         self.size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        match (self.timeout, &self.key) {
+    fn nature(&self) -> Nature {
+        let keeps = match (self.timeout, &self.key) {
             (Some(_), _) => Some(0),
             (None, None) => Some(self.size.get()),
             (None, Some(_)) => None,
-        }
+        };
+        Nature { keeps, ..Nature::EACH }
     }
 }

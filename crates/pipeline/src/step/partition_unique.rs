@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use forebay_stream::{Batches, Flow};
 use serde::Deserialize;
 
-use super::Window;
 use super::timed_window_unique::WhichToKeep;
+use super::{Nature, Window};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -38,7 +38,7 @@ impl Window for PartitionUnique {
         self.size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        Some(self.size.get())
+    fn nature(&self) -> Nature {
+        Nature { keeps: Some(self.size.get()), ..Nature::EACH }
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::{Flow, Missing};
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::{Json, Pointer};
 
 /// `pluck = "/user/name"`, `pluck = ["/id", "/user/name"]` or `pluck = { path = "/id", missing =
@@ -63,6 +63,10 @@ impl OnValues for Pluck {
             IfMissing::Null => Missing::Instead(Json::default()),
         };
         flow.pluck(move |value| path.find(value, missing), otherwise)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }
 

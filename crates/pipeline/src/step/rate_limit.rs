@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::file::Interval;
 use crate::json::Json;
 
@@ -29,5 +29,9 @@ impl From<Interval> for RateLimit {
 impl OnValues for RateLimit {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.rate_limit(self.interval.0, self.burst)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

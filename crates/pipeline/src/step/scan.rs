@@ -3,7 +3,7 @@
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::codes;
 use crate::jq::JqStep;
 use crate::json::Json;
@@ -34,5 +34,9 @@ impl OnValues for Scan {
                 })?;
             Ok((state, result))
         })
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::json::Json;
 
 /// `slice = { start = 1, end = 10, step = 2 }`.
@@ -25,5 +25,9 @@ pub(super) struct Slice {
 impl OnValues for Slice {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.slice(self.start, self.end, self.step)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

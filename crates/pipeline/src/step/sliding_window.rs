@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::{Batches, Flow, Partial};
 use serde::Deserialize;
 
-use super::Window;
+use super::{Nature, Window};
 use crate::json::Json;
 
 /// `sliding_window = 3` or `sliding_window = { size = 3, step = 1, partial = true }`.
@@ -38,7 +38,7 @@ impl Window for SlidingWindow {
         self.size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        Some(self.size.get())
+    fn nature(&self) -> Nature {
+        Nature { keeps: Some(self.size.get()), ..Nature::SEVERAL }
     }
 }

@@ -3,7 +3,7 @@
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::codes;
 use crate::jq::Jq;
 use crate::json::Json;
@@ -65,5 +65,9 @@ impl OnValues for Starmap {
             }
             jq.call(array, members)
         })
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

@@ -5,14 +5,14 @@ use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_stream::Flow;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Counts, Taps, assemble};
-use crate::lines::lines;
+use crate::assemble::{Assembler, Counts, Taps};
+use crate::lines::start;
 use crate::plan::Plan;
+use crate::record::Format;
 
 /// Returns the answers of a pipeline with the given steps, on a paused clock. Errors are replaced
 /// by their codes.
@@ -24,15 +24,13 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
-        let lines = lines("stdin", reader, CancellationToken::new(), Arc::default());
-        let records = vec![Flow::from_try_events("stdin", lines)];
-        let flows = assemble(
-            &plan,
-            records,
-            &|model| plan.stub(model),
-            &Counts::default(),
-            &mut Taps::new(),
-        );
+        let source = start("stdin".to_owned(), "stdin".to_owned(), reader, Format::Json);
+        let running = source.start(CancellationToken::new()).await.unwrap();
+        let task = |model: &str| plan.stub(model);
+        let counts = Counts::default();
+        let taps = &mut Taps::new();
+        let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps };
+        let flows = assembler.assemble(vec![running.records]);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let runs = flows.answers.into_iter().map(|answers| {
             let seen = Arc::clone(&seen);

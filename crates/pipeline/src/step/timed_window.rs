@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::{Batches, Empty, Flow};
 use serde::Deserialize;
 
-use super::Window;
+use super::{Nature, Window};
 use crate::file::Interval;
 use crate::json::Json;
 
@@ -39,7 +39,7 @@ impl Window for TimedWindow {
         self.max_size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        Some(0)
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

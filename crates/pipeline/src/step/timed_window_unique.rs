@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::{Batches, Flow, Keep};
 use serde::Deserialize;
 
-use super::Window;
+use super::{Nature, Window};
 use crate::file::Interval;
 use crate::jq::Jq;
 use crate::json::Json;
@@ -56,7 +56,7 @@ impl Window for TimedWindowUnique {
         self.max_size
     }
 
-    fn keeps(&self) -> Option<usize> {
-        Some(0)
+    fn nature(&self) -> Nature {
+        Nature::EACH
     }
 }

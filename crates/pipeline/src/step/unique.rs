@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::OnValues;
+use super::{Nature, OnValues};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -23,5 +23,9 @@ pub(super) struct Unique {
 impl OnValues for Unique {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         flow.try_unique(super::key(self.key.clone()), self.capacity)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use forebay_stream::Flow;
 use serde::Deserialize;
 
-use super::Join;
+use super::{Join, NamedFlow, Nature};
 use crate::json::Json;
 
 /// `from = ["a", "b"]` with `zip = { capacity = 16, literals = ["v1"] }`.
@@ -21,19 +21,23 @@ pub(super) struct Zip {
 }
 
 impl Join for Zip {
-    fn apply(&self, flows: Vec<Flow<Json>>, name: &str, _from: &[String]) -> Option<Flow<Json>> {
+    fn apply(&self, first: NamedFlow, rest: Vec<NamedFlow>, name: &str) -> Flow<Json> {
         let zip = |left: Flow<Json>, right| left.named(name).zip(right, self.capacity);
-        let arrays = super::fold_pairs(flows, zip)?;
+        let arrays = super::fold_pairs(first.flow, rest.into_iter().map(|next| next.flow), zip);
         if self.literals.is_empty() {
-            return Some(arrays);
+            return arrays;
         }
         let literals = self.literals.clone();
-        Some(arrays.named("literals").map(move |array| {
+        arrays.named("literals").map(move |array| {
             literals.iter().fold(array, |array, literal| array.pushed(literal.clone()))
-        }))
+        })
     }
 
     fn min_inputs(&self) -> usize {
         if self.literals.is_empty() { 2 } else { 1 }
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::SEVERAL
     }
 }

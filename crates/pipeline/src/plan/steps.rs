@@ -1,0 +1,161 @@
+//! `StepPlan`: a step with the ports that it takes from.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::wiring::{Draft, From, Loop};
+use super::{NodeRef, Port};
+use crate::step::{
+    Branch, Collect, Join, MapBatch, OnBatches, OnValues, Operator, Split, Tap, Window,
+};
+
+/// A step of a plan.
+#[derive(Clone)]
+pub(crate) struct StepPlan {
+    /// The name in graphs, failures and logs.
+    pub(crate) name: String,
+    pub(crate) kind: StepKind,
+}
+
+/// A step's operator, with the ports that it takes from.
+#[derive(Clone)]
+pub(crate) enum StepKind {
+    Values {
+        from: Port,
+        operator: Arc<dyn OnValues>,
+    },
+    Window {
+        from: Port,
+        window: Arc<dyn Window>,
+    },
+    Batches {
+        from: Port,
+        operator: Arc<dyn OnBatches>,
+    },
+    MapBatch {
+        from: Port,
+        map_batch: MapBatch,
+    },
+    Tap {
+        from: Port,
+        tap: Tap,
+    },
+    Split {
+        from: Port,
+        split: Split,
+    },
+    Branch {
+        from: Port,
+        branch: Branch,
+    },
+    /// `flush` is the port whose values make the step emit its batch.
+    Collect {
+        from: Port,
+        flush: Option<Port>,
+        collect: Collect,
+    },
+    Join {
+        first: Input,
+        rest: Vec<Input>,
+        join: Arc<dyn Join>,
+    },
+    /// The `union` at the beginning of a loop: its inputs without the loop's `feedback`, the index
+    /// of the `feedback` step, and the most values inside the loop.
+    LoopHead {
+        first: Input,
+        rest: Vec<Input>,
+        join: Arc<dyn Join>,
+        feedback: usize,
+        capacity: NonZeroUsize,
+    },
+    /// The end of a loop, with the indices of the loop's steps.
+    Feedback {
+        from: Port,
+        inside: BTreeSet<usize>,
+    },
+}
+
+/// A port that a join takes from, with its name in the file.
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) port: Port,
+    pub(crate) name: String,
+}
+
+impl StepPlan {
+    /// Puts a step together from its operator and its resolved ports. The number of inputs has been
+    /// checked.
+    pub(super) fn new(
+        number: usize,
+        draft: &Draft,
+        from: &From,
+        flush: Option<Port>,
+        loops: &[Loop],
+        drafts: &[Draft],
+    ) -> Self {
+        let looping = loops.iter().find(|looping| looping.head == number);
+        let again = looping.map(|looping| NodeRef::Step(looping.feedback));
+        let mut inputs = from
+            .iter()
+            .filter(|(port, _)| Some(port.node) != again)
+            .map(|(port, name)| Input { port: *port, name: name.clone() });
+        let Some(first) = inputs.next() else {
+            unreachable!("every step takes from a source or another step");
+        };
+        let from = first.port;
+        let kind = match draft.operator.clone() {
+            Operator::Values(operator) => StepKind::Values { from, operator },
+            Operator::Window(window) => StepKind::Window { from, window },
+            Operator::Batches(operator) => StepKind::Batches { from, operator },
+            Operator::MapBatch(map_batch) => StepKind::MapBatch { from, map_batch },
+            Operator::Tap(tap) => StepKind::Tap { from, tap },
+            Operator::Split(split) => StepKind::Split { from, split },
+            Operator::Branch(branch) => StepKind::Branch { from, branch },
+            Operator::Collect(collect) => StepKind::Collect { from, flush, collect },
+            Operator::Join(join) => {
+                let rest = inputs.collect();
+                match looping {
+                    None => StepKind::Join { first, rest, join },
+                    Some(Loop { feedback, .. }) => {
+                        let capacity = match &drafts[*feedback].operator {
+                            Operator::Feedback(settings) => settings.capacity,
+                            _ => unreachable!("a loop ends at a `feedback`"),
+                        };
+                        let feedback = *feedback;
+                        StepKind::LoopHead { first, rest, join, feedback, capacity }
+                    }
+                }
+            }
+            Operator::Feedback(_) => {
+                let closed = loops.iter().find(|looping| looping.feedback == number);
+                let Some(closed) = closed else {
+                    unreachable!("every `feedback` closes a loop");
+                };
+                StepKind::Feedback { from, inside: closed.inside.clone() }
+            }
+        };
+        let name = draft.name.as_ref().map_or(&draft.kind, Spanned::get_ref).clone();
+        Self { name, kind }
+    }
+
+    /// Returns the ports that the step takes from, without the `feedback` of a loop.
+    pub(crate) fn ports(&self) -> Vec<Port> {
+        match &self.kind {
+            StepKind::Values { from, .. }
+            | StepKind::Window { from, .. }
+            | StepKind::Batches { from, .. }
+            | StepKind::MapBatch { from, .. }
+            | StepKind::Tap { from, .. }
+            | StepKind::Split { from, .. }
+            | StepKind::Branch { from, .. }
+            | StepKind::Feedback { from, .. } => vec![*from],
+            StepKind::Collect { from, flush, .. } => [*from].into_iter().chain(*flush).collect(),
+            StepKind::Join { first, rest, .. } | StepKind::LoopHead { first, rest, .. } => {
+                [first].into_iter().chain(rest).map(|input| input.port).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The sinks of a pipeline file. Each kind has its own file: its table, what it says about itself,
+//! and how it is opened.
+
+mod custom;
+mod dead_letters;
+mod drop;
+mod file;
+mod http;
+mod kafka;
+mod open_sources;
+mod stdout;
+
+use std::sync::Arc;
+
+use forebay_kafka::SinkConfig;
+use forebay_stream::{Flow, Pipeline};
+use futures::future::BoxFuture;
+
+use crate::answer::Answer;
+use crate::diagnostic::Problem;
+use crate::file::{Entry, unknown, value};
+use crate::registry::Registry;
+use crate::run::RunError;
+use crate::source::AnySource;
+
+pub(crate) use custom::CustomSink;
+pub(crate) use dead_letters::open as open_dead_letters;
+pub(crate) use drop::{Drop, Nowhere};
+pub(crate) use file::FileSink;
+pub(crate) use http::HttpReplies;
+pub(crate) use kafka::{connection, is_connection_option};
+pub(crate) use open_sources::OpenSources;
+pub(crate) use stdout::Stdout;
+
+/// A sink of a plan. The kinds that other settings refer to can be told apart; everything else asks
+/// [`end`](Self::end).
+#[derive(Clone)]
+pub(crate) enum AnySink {
+    Kafka(SinkConfig),
+    Http(HttpReplies),
+    Stdout(Stdout),
+    File(FileSink),
+    Drop(Drop),
+    /// Registered by the user.
+    Custom(Arc<dyn SinkEnd>),
+}
+
+/// The properties of a sink, and how it is opened.
+pub(crate) trait SinkEnd: Send + Sync {
+    /// Returns the name in graphs and logs.
+    fn title(&self) -> String;
+
+    /// Opens the sink. The sources are open and not read yet, so no request is taken if its answer
+    /// cannot be written.
+    fn open<'a>(
+        &'a self,
+        sources: &'a mut OpenSources,
+    ) -> BoxFuture<'a, Result<AttachSink, RunError>>;
+}
+
+/// Attaches an open sink to a flow.
+pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
+
+impl AnySink {
+    /// Resolves `[sink.KIND]`.
+    pub(crate) fn parse(
+        entry: Entry<'_>,
+        sources: &[AnySource],
+        registry: &Registry,
+    ) -> Result<Self, Problem> {
+        const KINDS: [&str; 5] = ["drop", "file", "http", "kafka", "stdout"];
+        let Entry { key, settings, span, .. } = entry;
+        Ok(match key.get_ref().as_str() {
+            "kafka" => Self::Kafka(kafka::parse(settings, sources, span)?),
+            "http" => Self::Http(http::parse(settings, sources, span)?),
+            "stdout" => Self::Stdout(value(settings)?),
+            "file" => Self::File(file::parse(settings, sources, span)?),
+            "drop" => Self::Drop(value(settings)?),
+            kind => {
+                let Some(sink) = registry.parse_sink(kind, settings) else {
+                    let known = KINDS.into_iter().chain(registry.sinks());
+                    return Err(unknown("sink", kind, key.span(), known));
+                };
+                Self::Custom(sink?)
+            }
+        })
+    }
+
+    pub(crate) fn end(&self) -> &dyn SinkEnd {
+        match self {
+            Self::Kafka(config) => config,
+            Self::Http(http) => http,
+            Self::Stdout(stdout) => stdout,
+            Self::File(file) => file,
+            Self::Drop(drop) => drop,
+            Self::Custom(sink) => sink.as_ref(),
+        }
+    }
+
+    pub(crate) fn kafka(&self) -> Option<&SinkConfig> {
+        match self {
+            Self::Kafka(config) => Some(config),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the sink discards its answers.
+    pub(crate) fn drops(&self) -> bool {
+        matches!(self, Self::Drop(_))
+    }
+}

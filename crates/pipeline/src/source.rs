@@ -1,0 +1,172 @@
+//! The sources of a pipeline file. Each kind has its own file: its table, what it says about
+//! itself, and how it is opened.
+
+mod custom;
+mod file;
+mod http;
+mod interval;
+mod kafka;
+mod stdin;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_http::HttpSource;
+use forebay_kafka::SourceConfig;
+use forebay_stream::{Flow, Release};
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::diagnostic::Problem;
+use crate::file::{Entry, unknown, value};
+use crate::record::{Format, Record};
+use crate::registry::Registry;
+use crate::run::RunError;
+
+pub(crate) use custom::CustomSource;
+pub(crate) use file::FileSource;
+pub(crate) use http::HttpRequests;
+pub(crate) use interval::IntervalSource;
+pub(crate) use kafka::KafkaSource;
+pub(crate) use stdin::Stdin;
+
+/// A source of a plan. The kinds that sinks and other settings refer to can be told apart;
+/// everything else asks [`end`](Self::end).
+#[derive(Clone)]
+pub(crate) enum AnySource {
+    Kafka(KafkaSource),
+    Http(HttpRequests),
+    Stdin(Stdin),
+    File(FileSource),
+    Interval(IntervalSource),
+    /// Registered by the user.
+    Custom(Arc<dyn SourceEnd>),
+}
+
+/// The properties of a source, and how it is opened.
+pub(crate) trait SourceEnd: Send + Sync {
+    /// Returns the name in graphs and logs.
+    fn title(&self) -> String;
+
+    /// Returns the form of the values.
+    fn format(&self) -> Format;
+
+    /// Returns whether inputs can have headers, which deadlines are read from.
+    fn has_headers(&self) -> bool {
+        false
+    }
+
+    /// Returns how many inputs may be in flight.
+    fn max_in_flight(&self) -> NonZeroUsize {
+        NonZeroUsize::new(4096).expect("4096 is not zero")
+    }
+
+    /// Returns the order in which error replies leave; `None` if the source itself answers its
+    /// clients with the failures.
+    fn error_replies(&self) -> Option<Release> {
+        Some(Release::InOrder)
+    }
+
+    /// Returns whether the source reads its input to its end, and all of it again after a restart.
+    fn starts_over(&self) -> bool {
+        false
+    }
+
+    /// Opens the source without reading it.
+    fn open(&self) -> BoxFuture<'_, Result<OpenSource, RunError>>;
+}
+
+/// A source that is open and not read yet.
+pub(crate) enum OpenSource {
+    Kafka { title: String, source: forebay_kafka::Source },
+    Http { title: String, source: HttpSource },
+    Other(Start),
+}
+
+/// Starts to read a source, until the token is cancelled.
+pub(crate) type Start = Box<
+    dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<RunningSource, RunError>> + Send,
+>;
+
+/// A source that is being read.
+pub(crate) struct RunningSource {
+    pub(crate) records: Flow<Record>,
+    pub(crate) closing: Box<dyn CloseSource>,
+}
+
+/// Closes a source whose pipeline has ended.
+pub(crate) trait CloseSource: Send {
+    /// Waits up to `patience` for the requests in flight, and commits those that are settled.
+    /// Returns the number of requests that are left.
+    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>>;
+}
+
+/// A source that needs no closing.
+struct NothingToClose;
+
+impl CloseSource for NothingToClose {
+    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+}
+
+impl AnySource {
+    /// Resolves `[source.KIND]`.
+    pub(crate) fn parse(entry: Entry<'_>, registry: &Registry) -> Result<Self, Problem> {
+        const KINDS: [&str; 5] = ["file", "http", "interval", "kafka", "stdin"];
+        let Entry { key, settings, span, .. } = entry;
+        Ok(match key.get_ref().as_str() {
+            "kafka" => Self::Kafka(kafka::parse(settings, span)?),
+            "http" => Self::Http(http::parse(settings, span)?),
+            "stdin" => Self::Stdin(value(settings)?),
+            "file" => Self::File(value(settings)?),
+            "interval" => Self::Interval(value(settings)?),
+            kind => {
+                let Some(source) = registry.parse_source(kind, settings) else {
+                    let known = KINDS.into_iter().chain(registry.sources());
+                    return Err(unknown("source", kind, key.span(), known));
+                };
+                Self::Custom(source?)
+            }
+        })
+    }
+
+    pub(crate) fn end(&self) -> &dyn SourceEnd {
+        match self {
+            Self::Kafka(kafka) => kafka,
+            Self::Http(http) => http,
+            Self::Stdin(stdin) => stdin,
+            Self::File(file) => file,
+            Self::Interval(interval) => interval,
+            Self::Custom(source) => source.as_ref(),
+        }
+    }
+
+    pub(crate) fn kafka(&self) -> Option<&SourceConfig> {
+        match self {
+            Self::Kafka(kafka) => Some(&kafka.config),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn kafka_mut(&mut self) -> Option<&mut SourceConfig> {
+        match self {
+            Self::Kafka(kafka) => Some(&mut kafka.config),
+            _ => None,
+        }
+    }
+}
+
+impl OpenSource {
+    /// Starts to read the source, until `stop` is cancelled.
+    pub(crate) async fn start(self, stop: CancellationToken) -> Result<RunningSource, RunError> {
+        match self {
+            Self::Kafka { title, source } => {
+                kafka::start(title, source, &stop).map_err(RunError::Connect)
+            }
+            Self::Http { title, source } => Ok(http::start(title, source, &stop)),
+            Self::Other(start) => start(stop).await,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `[source.kafka]`: a topic, read as a member of a consumer group.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::time::Duration;
+
+use forebay_kafka::{Source, SourceConfig, SourceHandle};
+use forebay_stream::{Flow, Release};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{CloseSource, OpenSource, RunningSource, SourceEnd};
+use crate::diagnostic::{Problem, chain};
+use crate::file::{Interval, value};
+use crate::record::{Format, Record};
+use crate::run::RunError;
+
+/// `[source.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    /// Bootstrap servers, `host:port`, separated by commas.
+    brokers: String,
+    /// The topic to read.
+    topic: String,
+    /// The consumer group under which offsets are committed.
+    group: String,
+    /// The most records in flight.
+    max_in_flight: Option<NonZeroUsize>,
+    /// The most bytes of records in flight.
+    max_in_flight_bytes: Option<NonZeroUsize>,
+    /// The most records that are read past a partition's position, the smallest offset that is not
+    /// settled.
+    max_uncommitted: Option<NonZeroUsize>,
+    /// The time after which a record that has no answer yet is reported in the log.
+    stuck_after: Option<Interval>,
+    /// The interval between two commits of offsets.
+    #[serde(default, with = "humantime_serde::option")]
+    commit_interval: Option<Duration>,
+    /// The longest time to finish the records in flight when a partition is revoked.
+    #[serde(default, with = "humantime_serde::option")]
+    drain_timeout: Option<Duration>,
+    /// The form of the values.
+    #[serde(default)]
+    format: Format,
+    /// Settings of librdkafka.
+    #[serde(default)]
+    options: BTreeMap<String, String>,
+}
+
+/// A topic, and the form of its records' values.
+#[derive(Clone)]
+pub(crate) struct KafkaSource {
+    pub(crate) config: SourceConfig,
+    format: Format,
+}
+
+pub(super) fn parse(
+    settings: Spanned<DeValue<'_>>,
+    span: Range<usize>,
+) -> Result<KafkaSource, Problem> {
+    let table: Table = value(settings)?;
+    let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
+    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
+    config.max_in_flight_bytes = table.max_in_flight_bytes.unwrap_or(config.max_in_flight_bytes);
+    config.max_uncommitted = table.max_uncommitted.unwrap_or(config.max_uncommitted);
+    config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
+    config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
+    config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
+    config.options = table.options.into();
+    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    Ok(KafkaSource { config, format: table.format })
+}
+
+impl SourceEnd for KafkaSource {
+    fn title(&self) -> String {
+        format!("kafka: {}", self.config.topic)
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn has_headers(&self) -> bool {
+        true
+    }
+
+    fn max_in_flight(&self) -> NonZeroUsize {
+        self.config.max_in_flight
+    }
+
+    fn error_replies(&self) -> Option<Release> {
+        Some(Release::AtOnce)
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<OpenSource, RunError>> {
+        Box::pin(async {
+            let source = Source::connect(self.config.clone()).await.map_err(RunError::Connect)?;
+            Ok(OpenSource::Kafka { title: self.title(), source })
+        })
+    }
+}
+
+pub(super) fn start(
+    title: String,
+    source: Source,
+    stop: &CancellationToken,
+) -> Result<RunningSource, forebay_kafka::Error> {
+    let (records, handle) = source.start(stop)?;
+    let records = records.map(Record::from_item);
+    Ok(RunningSource { records: Flow::from_try_events(title, records), closing: Box::new(handle) })
+}
+
+impl CloseSource for SourceHandle {
+    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+        Box::pin(async move {
+            let report = SourceHandle::close(*self, patience).await.map_err(RunError::Close)?;
+            Ok(report.unresolved + report.held)
+        })
+    }
+}
