@@ -13,11 +13,11 @@ use crate::{EmitOn, Empty, Flow};
 const CAPACITY: usize = 4;
 
 fn first(value: u8) -> Vec<u8> {
-    if value % 3 == 0 { vec![] } else { vec![value; usize::from(value % 3)] }
+    if value.is_multiple_of(3) { vec![] } else { vec![value; usize::from(value % 3)] }
 }
 
 fn second(value: u8) -> Vec<u8> {
-    if value % 2 == 0 { vec![value, value + 1] } else { vec![] }
+    if value.is_multiple_of(2) { vec![value, value + 1] } else { vec![] }
 }
 
 /// Returns two branches of a flow: one filters, the other makes several events of one.
@@ -143,7 +143,7 @@ async fn a_join_waits_for_a_branch_that_holds_events_only_once_until_it_has_caug
     let began = Instant::now();
     let right = right.map(|batch| batch.len() as u64);
     let both = left.waiting(Duration::from_millis(100)).union(right);
-    let seen = both.map(move |value| (value, began.elapsed().as_millis() as u64)).collect();
+    let seen = both.map(move |value| (value, began.elapsed().as_millis())).collect();
     let seen = seen.await.unwrap();
     assert_eq!(seen.len(), 41);
     // Event 1 waits, because event 0 is in the window, and the events behind it wait for it.
