@@ -26,8 +26,11 @@ pub(crate) fn devices(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let auto = devices.iter().find(|device| device.is_auto);
     if let (false, Some(auto)) = (args.json, auto) {
-        let is_cpu = auto.choice == DeviceChoice::Cpu;
-        let why = if is_cpu { "there is no GPU" } else { "the best GPU" };
+        let why = match auto.choice {
+            DeviceChoice::Cpu if cfg!(feature = "gpu") => "there is no GPU",
+            DeviceChoice::Cpu => "this build has no GPU support",
+            _ => "the best GPU",
+        };
         line(format_args!("\nauto takes {}: {why}", auto.choice))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "gpu")]
 use burn::tensor::wgpu::WgpuInitError;
 use safetensors::SafeTensorError;
 use thiserror::Error;
@@ -227,6 +228,16 @@ pub enum Error {
         cache: PathBuf,
     },
 
+    /// The model is on the Hub, and this build does not have the feature `hub`.
+    #[error(
+        "cannot fetch {model}: this build has no client of the Hugging Face Hub; build with the cargo \
+         feature `hub`, or download the model and set `path`"
+    )]
+    NoHubClient {
+        /// The model and its revision.
+        model: String,
+    },
+
     /// Neither the environment nor a home directory says where the Hub's cache is.
     #[error("there is no home directory to keep models in; set HF_HOME")]
     NoHubCache,
@@ -243,6 +254,7 @@ pub enum Error {
     },
 
     /// The device exists but could not be opened.
+    #[cfg(feature = "gpu")]
     #[error("cannot open {name}")]
     OpenDevice {
         /// The adapter's name.

@@ -1,21 +1,22 @@
 //! `Hub`: fetches models from the Hugging Face Hub into the cache directory that all clients of the
 //! Hub on a machine share.
 
+#[cfg(feature = "hub")]
 mod cache;
+#[cfg(feature = "hub")]
+mod fetch;
+// Tests of every build include it.
+#[cfg(any(test, not(feature = "hub")))]
+mod no_client;
+#[cfg(feature = "hub")]
 mod remote;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::cache::ModelCache;
-use self::remote::{Remote, RemoteError};
+#[cfg(not(feature = "hub"))]
+use self::no_client as fetch;
 use crate::Error;
-
-/// Files that every model must have.
-const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
-/// Files that are fetched if the model has them.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
 
 /// A model on the Hub, at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +32,6 @@ impl HubModel {
     #[must_use]
     pub fn new(repo: impl Into<String>) -> Self {
         Self { repo: repo.into(), revision: "main".to_owned() }
-    }
-
-    /// Returns whether the revision is a commit.
-    fn is_pinned(&self) -> bool {
-        let is_hex = self.revision.bytes().all(|byte| byte.is_ascii_hexdigit());
-        self.revision.len() == 40 && is_hex
     }
 }
 
@@ -111,100 +106,15 @@ impl Hub {
     /// # Errors
     ///
     /// [`Error::Hub`] or [`Error::HubRefused`] if the model can be neither fetched nor found in the
-    /// cache, [`Error::NotOnHub`] if the model lacks a required file, and [`Error::NotCached`] if
-    /// it is not in the cache and [`offline`](Self::offline) is set.
+    /// cache, [`Error::NotOnHub`] if the model lacks a required file, [`Error::NotCached`] if it is
+    /// not in the cache and [`offline`](Self::offline) is set, and [`Error::NoHubClient`] if this
+    /// build does not have the feature `hub`.
     pub fn fetch(
         &self,
         model: &HubModel,
         progress: &mut dyn FnMut(Download),
     ) -> Result<PathBuf, Error> {
-        let cached = self.cached(model);
-        if let Some(cached) = cached.as_ref().filter(|_| self.offline || model.is_pinned()) {
-            return Ok(cached.clone());
-        }
-        if self.offline {
-            return Err(Error::NotCached { model: model.to_string(), cache: self.cache.clone() });
-        }
-        match (self.download(model, progress), cached) {
-            (Err(error @ (Error::Hub { .. } | Error::HubRefused { .. })), Some(cached)) => {
-                tracing::warn!(%model, %error, "cannot fetch the model from the Hub; using the cached copy");
-                Ok(cached)
-            }
-            (done, _) => done,
-        }
-    }
-
-    /// Returns the directory of this revision if all of its required files are in the cache.
-    fn cached(&self, model: &HubModel) -> Option<PathBuf> {
-        let cache = ModelCache::new(&self.cache, model);
-        let directory = cache.snapshot(&cache.commit(model)?);
-        REQUIRED.iter().all(|file| directory.join(file).is_file()).then_some(directory)
-    }
-
-    fn download(
-        &self,
-        model: &HubModel,
-        progress: &mut dyn FnMut(Download),
-    ) -> Result<PathBuf, Error> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            let model = model.to_string();
-            move |source: RemoteError| Error::Hub { what, model, source: source.into() }
-        };
-        let remote = Remote::new(&self.endpoint, self.token.as_deref());
-        let listing = remote.list(model).map_err(|error| match error {
-            // The Hub does not tell a client without access whether a private model exists, so
-            // these statuses become one error.
-            RemoteError::Status(status @ (401 | 403 | 404)) => {
-                Error::HubRefused { model: model.to_string(), status }
-            }
-            error => failed("list the files")(error),
-        })?;
-        if let Some(file) = REQUIRED.into_iter().find(|file| !listing.has(file)) {
-            return Err(Error::NotOnHub { model: model.to_string(), file });
-        }
-        // Files are requested by commit, so that all belong to the same one even if the branch
-        // moves during the download.
-        let commit = &*listing.commit;
-        let cache = ModelCache::new(&self.cache, model);
-        let directory = cache.snapshot(commit);
-        for file in REQUIRED.into_iter().chain(OPTIONAL).filter(|file| listing.has(file)) {
-            if directory.join(file).is_file() {
-                continue;
-            }
-            let (etag, download) = remote
-                .download(
-                    (&model.repo, commit, file),
-                    |incoming| {
-                        let is_new = !cache.has_blob(&incoming.etag);
-                        is_new.then(|| cache.incomplete()).transpose()
-                    },
-                    report_hundredths(file, progress),
-                )
-                .map_err(failed(file))?;
-            let stored = download.map_or(Ok(()), |download| cache.keep(download, &etag));
-            let linked = stored.and_then(|()| cache.link(commit, file, &etag));
-            linked.map_err(|error| failed("write to the cache")(error.into()))?;
-        }
-        let remembered = cache.remember(&model.revision, commit);
-        remembered.map_err(|error| failed("write to the cache")(error.into()))?;
-        Ok(directory)
-    }
-}
-
-/// Returns a function that reports the progress of a download about a hundred times: at the start,
-/// after each hundredth, and at the end. Its arguments are the bytes received and in total.
-fn report_hundredths(
-    file: &str,
-    progress: &mut dyn FnMut(Download),
-) -> impl FnMut(u64, Option<u64>) {
-    let mut reported = 0;
-    move |done, size| {
-        let total = size.unwrap_or(done);
-        if done < reported || done == total || done - reported > total / 100 {
-            reported = done;
-            progress(Download { file: file.to_owned(), done, total });
-        }
+        fetch::fetch(self, model, progress)
     }
 }
 

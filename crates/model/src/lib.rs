@@ -6,6 +6,10 @@
 //! its own thread and returns an asynchronous handle, which the operator `map_batch` calls.
 //! [`TextModel`] is the model that comes with Forebay. A program can use other models by
 //! implementing the trait; [`burn`] is re-exported for them.
+//!
+//! Two features are on by default. Without `gpu`, Burn's wgpu backend is not compiled and
+//! [`DeviceChoice::Auto`] is the CPU. Without `hub`, there is no client of the Hugging Face Hub, and
+//! models come from directories.
 
 mod architecture;
 pub mod checkpoint;

@@ -8,6 +8,7 @@ mod answers;
 mod batching;
 mod classifiers;
 mod common;
+#[cfg(feature = "hub")]
 mod hub;
 mod loading;
 mod minilm;

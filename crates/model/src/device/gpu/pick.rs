@@ -1,79 +1,25 @@
-//! Selecting one Burn device for the user's choice, with the reason in words.
+//! Picking the adapter that the user's choice means, with the reason in words.
 
-use burn::tensor::Device;
-
-use super::adapters::{Adapter, Compiler, Kind};
-use super::{DeviceChoice, adapters, open};
+use super::adapters::{Adapter, Compiler, Kind, adapters};
+use super::open;
 use crate::Error;
+use crate::device::{DeviceChoice, SelectedDevice};
 
-/// An opened device and the reason why it was selected.
-#[derive(Clone, Debug)]
-pub struct SelectedDevice {
-    device: Device,
-    gpu: Option<Kind>,
-    largest_buffer: u64,
-    reason: String,
-}
-
-impl DeviceChoice {
-    /// Finds and opens the chosen device.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoDevice`] if this machine has no such device, or this build cannot use it;
-    /// [`Error::OpenDevice`] if its driver fails to open it.
-    pub fn select(self) -> Result<SelectedDevice, Error> {
-        // For the CPU, the graphics adapters are not enumerated, because that takes time and may
-        // need a working graphics driver.
-        let adapters = if self == Self::Cpu { &[] } else { adapters::adapters() };
-        let Some((adapter, reason)) = pick(self, adapters)? else {
-            let reason = reason_for_cpu(self, adapters);
-            return Ok(SelectedDevice {
-                device: Device::flex(),
-                gpu: None,
-                largest_buffer: u64::MAX,
-                reason,
-            });
-        };
-        Ok(SelectedDevice {
-            device: open::open(adapter)?,
-            gpu: Some(adapter.kind),
-            largest_buffer: adapter.largest_buffer,
-            reason,
-        })
-    }
-}
-
-impl SelectedDevice {
-    /// Returns the Burn device.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Returns whether the device is a GPU. A GPU's kernels are compiled for every new shape.
-    #[must_use]
-    pub fn is_gpu(&self) -> bool {
-        self.gpu.is_some()
-    }
-
-    /// Returns whether the device is a GPU that is emulated by the CPU.
-    #[must_use]
-    pub fn is_software(&self) -> bool {
-        self.gpu == Some(Kind::Software)
-    }
-
-    /// Returns the most bytes that one tensor may have.
-    #[must_use]
-    pub fn largest_buffer(&self) -> u64 {
-        self.largest_buffer
-    }
-
-    /// Returns the device and why it was selected in one line, such as `cpu: no GPU found`.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
+/// Finds and opens the chosen device.
+pub(in crate::device) fn select(choice: DeviceChoice) -> Result<SelectedDevice, Error> {
+    // For the CPU, the graphics adapters are not enumerated, because that takes time and may need
+    // a working graphics driver.
+    let adapters = if choice == DeviceChoice::Cpu { &[] } else { adapters() };
+    let Some((adapter, reason)) = pick(choice, adapters)? else {
+        return Ok(SelectedDevice::cpu(reason_for_cpu(choice, adapters)));
+    };
+    Ok(SelectedDevice {
+        device: open::open(adapter)?,
+        is_gpu: true,
+        is_software: adapter.kind == Kind::Software,
+        largest_buffer: adapter.largest_buffer,
+        reason,
+    })
 }
 
 /// Returns the adapter to use and the reason in words, or `None` for the CPU.
@@ -245,11 +191,5 @@ pub(super) mod tests {
         );
         assert_eq!(refusal(&software, Compiler::Wgsl), None);
         assert_eq!(refusal(&gpu, Compiler::SpirV), None);
-    }
-
-    #[test]
-    fn the_cpu_can_be_selected_on_every_machine() {
-        let cpu = DeviceChoice::Cpu.select().unwrap();
-        assert_eq!((cpu.is_gpu(), cpu.reason()), (false, "cpu: as asked"));
     }
 }
