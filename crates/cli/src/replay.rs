@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use forebay_kafka::{DeadLetter, Letter, Replay, Replayed};
-use forebay_pipeline::{LetterFilter, Plan};
+use forebay_kafka::DeadLetter;
+use forebay_pipeline::Plan;
+use forebay_replay::{Letter, LetterFilter, Replay, ReplayConfig, Replayed};
 use tokio_util::sync::CancellationToken;
 
 use crate::print::line;
@@ -68,7 +69,8 @@ pub(crate) fn replay(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn send(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let mut config = Plan::load(&args.file)?.replay(args.group.as_deref(), args.to.as_deref())?;
+    let plan = Plan::load(&args.file)?;
+    let mut config = ReplayConfig::of(&plan, args.group.as_deref(), args.to.as_deref())?;
     config.from_beginning = args.from_beginning;
     let mut replay = Replay::connect(config).await?;
     let mut picked = Picked::default();

@@ -146,7 +146,12 @@ impl SourceConfig {
         validate(&self.client()?)
     }
 
-    pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
+    /// Returns the settings of librdkafka's consumer.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the invalid setting and says what would be valid.
+    pub fn client(&self) -> Result<ClientConfig, Error> {
         check_name("topic", &self.topic)?;
         check_name("group", &self.group)?;
         self.check_drain_timeout()?;
@@ -223,7 +228,12 @@ impl SinkConfig {
         validate(&self.client()?)
     }
 
-    pub(crate) fn client(&self) -> Result<ClientConfig, Error> {
+    /// Returns the settings of librdkafka's producer.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the invalid setting and says what would be valid.
+    pub fn client(&self) -> Result<ClientConfig, Error> {
         let mut client = self.unbounded_client()?;
         client.set("message.timeout.ms", self.delivery_timeout.as_millis().max(1).to_string());
         Ok(client)

@@ -37,6 +37,7 @@
 //! ```
 
 mod admin;
+pub mod client;
 pub mod codes;
 mod config;
 mod dead_letter;
@@ -47,7 +48,6 @@ mod log;
 mod native;
 mod options;
 mod probe;
-mod replay;
 mod reply_to;
 mod requester;
 mod sink;
@@ -61,7 +61,6 @@ pub use drop_headers::DropHeaders;
 pub use embedded::EmbeddedBroker;
 pub use error::{ClientError, Error};
 pub use options::Options;
-pub use replay::{Letter, Replay, ReplayConfig, ReplayTo, Replayed};
 pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, ReplyKind, Sink};

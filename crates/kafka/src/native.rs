@@ -20,7 +20,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 ///
 /// rust-rdkafka's own reader panics if a name is not UTF-8, which any client can write. Here,
 /// invalid bytes become replacement characters.
-pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+#[must_use]
+pub fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let mut list = ptr::null_mut();
     // SAFETY: `message` is borrowed, so it outlives this function. So does the list of headers,
     // which the message owns.
@@ -90,8 +91,13 @@ pub(crate) fn commit_within<C: ConsumerContext>(
     commit_at(consumer.client(), offsets, timeout)
 }
 
-/// Like [`commit_within`], but takes the client of any kind of consumer.
-pub(crate) fn commit_at<C: ClientContext>(
+/// Commits `offsets` with the client of any kind of consumer and waits for the answer, but never
+/// longer than `timeout`.
+///
+/// # Errors
+///
+/// Returns the code with which the group's coordinator refused the commit, or that of a timeout.
+pub fn commit_at<C: ClientContext>(
     client: &Client<C>,
     offsets: &TopicPartitionList,
     timeout: Duration,
@@ -130,7 +136,8 @@ pub(crate) fn commit_at<C: ClientContext>(
 ///
 /// rust-rdkafka's own reader panics if the metadata is not UTF-8, but any client can commit other
 /// bytes.
-pub(crate) fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -> Vec<u8> {
+#[must_use]
+pub fn metadata(list: &TopicPartitionList, topic: &str, partition: i32) -> Vec<u8> {
     let Ok(topic) = CString::new(topic) else { return Vec::new() };
     // SAFETY: the list is borrowed, so it outlives this function, and so do its elements.
     // `metadata` is null or has `metadata_size` bytes, which are copied.

@@ -17,9 +17,14 @@ use crate::Error;
 /// How long connecting waits for a broker to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks that a broker of `config` answers within [`CONNECT_TIMEOUT`] and has `topic`. Returns the
-/// id of one of the brokers.
-pub(crate) async fn check_topic(config: ClientConfig, topic: String) -> Result<Option<i32>, Error> {
+/// Checks that a broker of `config` answers within ten seconds and has `topic`. Returns the id of
+/// one of the brokers.
+///
+/// # Errors
+///
+/// Returns an error that says why the topic cannot be used: no broker answers, the brokers refuse
+/// this client, or they do not have the topic.
+pub async fn check_topic(config: ClientConfig, topic: String) -> Result<Option<i32>, Error> {
     let asked = topic.clone();
     tokio::task::spawn_blocking(move || ask(config, &asked))
         .await

@@ -122,7 +122,8 @@ impl Json {
     }
 
     /// Creates a string.
-    pub(crate) fn text(text: &str) -> Self {
+    #[must_use]
+    pub fn text(text: &str) -> Self {
         Self(Val::utf8_str(text.to_owned()))
     }
 
@@ -139,7 +140,8 @@ impl Json {
     }
 
     /// Creates an object of the fields.
-    pub(crate) fn object(fields: impl IntoIterator<Item = (String, Self)>) -> Self {
+    #[must_use]
+    pub fn object(fields: impl IntoIterator<Item = (String, Self)>) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (Val::utf8_str(name), value.0));
         Self(Val::obj(fields.collect()))
     }

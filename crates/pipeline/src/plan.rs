@@ -1,12 +1,12 @@
 //! `Plan`: the validated form of a pipeline file. Everything that can be checked without connecting
 //! has been checked.
 
+mod dead_letters;
 mod delivery;
 mod exactly_once;
 mod inputs;
 mod models;
 mod overrides;
-mod replay;
 mod resolve;
 mod shapes;
 mod steps;
@@ -31,6 +31,7 @@ use crate::registry::{LoadModel, Registry};
 use crate::sink::AnySink;
 use crate::source::AnySource;
 
+pub use dead_letters::DeadLetters;
 pub(crate) use delivery::{OnFailure, Policy, STOP};
 pub(crate) use steps::{Input, StepKind, StepPlan};
 pub(crate) use wiring::{NodeRef, Output, Port};

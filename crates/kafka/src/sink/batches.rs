@@ -19,7 +19,7 @@ const DEFAULT: usize = 1_000_000;
 /// its batch has too many replies, or another one that is too large. librdkafka sends a record that
 /// is larger than `batch.size` in a batch of its own. If the brokers do not tell
 /// `max.message.bytes`, librdkafka's default `batch.size` stays.
-pub(crate) async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i32>) {
+pub async fn fit(client: &mut ClientConfig, topic: &str, broker: Option<i32>) {
     if client.get(BATCH_SIZE).is_some() {
         return;
     }

@@ -10,7 +10,6 @@ mod fuzz;
 mod offsets;
 mod partitions;
 mod rebalance;
-mod replay;
 mod replies;
 mod reply_to;
 mod secure;

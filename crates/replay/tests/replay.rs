@@ -1,14 +1,20 @@
-//! Replays write dead letters back to their origins, once each.
+//! Replays write dead letters back to their origins, once each. The broker is the one in
+//! `KAFKA_BROKERS` if it is set, otherwise the embedded one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "forebay-kafka's own tests use the rest")]
+#[path = "../../kafka/tests/it/support.rs"]
+mod support;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_kafka::{
-    DeadLetter, EmbeddedBroker, Error, Letter, Replay, ReplayConfig, ReplayTo, Replayed, SinkConfig,
-};
+use forebay_kafka::{DeadLetter, EmbeddedBroker, Error, SinkConfig};
+use forebay_replay::{Letter, Replay, ReplayConfig, ReplayTo, Replayed};
 use forebay_stream::{Failure, Header, Meta, Origin};
 
-use crate::support::{Broker, PATIENCE, Record, header, unique};
+use support::{Broker, PATIENCE, Record, header, unique};
 
 /// A dead letter as a pipeline writes it, in partition 0.
 fn letter(topic: &str, partition: i32, code: &'static str, request: Record) -> Record {

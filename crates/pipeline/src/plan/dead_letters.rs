@@ -1,24 +1,30 @@
-//! Resolves how a plan's dead letters are replayed.
+//! `DeadLetters`: where a plan's dead letters are, and the topics that their requests came from.
 
-use forebay_kafka::{ReplayConfig, ReplayTo, SinkConfig, SourceConfig};
+use forebay_kafka::{SinkConfig, SourceConfig};
 
 use super::{Plan, Policy};
 use crate::diagnostic::ConfigError;
 use crate::sink::is_connection_option;
 
+/// Settings for reading the dead letters of a pipeline and writing their requests again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetters {
+    /// Reads the topic of the dead letters.
+    pub letters: SourceConfig,
+    /// Write the topics that the pipeline reads. There is at least one.
+    pub requests: Vec<SinkConfig>,
+}
+
 impl Plan {
-    /// Returns the settings for replaying the dead letters of this pipeline, to the topics that it
-    /// reads or to the topic `to`. Progress is committed under the consumer group `group`, by
-    /// default the source's group with the suffix `-replay`.
+    /// Returns the settings for reading the dead letters of this pipeline under the consumer group
+    /// `group`, by default the source's group with the suffix `-replay`, and for writing the topics
+    /// that the pipeline reads.
     ///
     /// # Errors
     ///
     /// Returns [`ConfigError::NoDeadLetters`] if the pipeline keeps no dead letters.
-    pub fn replay(
-        &self,
-        group: Option<&str>,
-        to: Option<&str>,
-    ) -> Result<ReplayConfig, ConfigError> {
+    pub fn dead_letters(&self, group: Option<&str>) -> Result<DeadLetters, ConfigError> {
         let (Policy::DeadLetter { sink, .. }, Some(source)) =
             (&self.on_failure.policy, self.kafka_sources().next())
         else {
@@ -33,21 +39,15 @@ impl Plan {
             let inherited = inherited.map(|(option, value)| (option.clone(), value.clone()));
             letters.options.extend(inherited);
         }
-        let to = match to {
-            Some(topic) => ReplayTo::Topic(write(topic, source, sink)),
-            None => ReplayTo::Origins(
-                self.kafka_sources().map(|source| write(&source.topic, source, sink)).collect(),
-            ),
-        };
-        Ok(ReplayConfig { letters, to, from_beginning: false })
+        let requests = self.kafka_sources().map(|source| write(source, sink)).collect();
+        Ok(DeadLetters { letters, requests })
     }
 }
 
-/// Returns the settings for writing a topic at the brokers of `source`. If the dead letters are at
-/// the same brokers, the topic is written with their options, otherwise with the connection options
-/// of the source.
-fn write(topic: &str, source: &SourceConfig, letters: &SinkConfig) -> SinkConfig {
-    let mut config = SinkConfig::new(&source.brokers, topic);
+/// Returns the settings for writing the topic of `source`. If the dead letters are at the same
+/// brokers, it is written with their options, otherwise with the connection options of the source.
+fn write(source: &SourceConfig, letters: &SinkConfig) -> SinkConfig {
+    let mut config = SinkConfig::new(&source.brokers, &source.topic);
     config.delivery_timeout = letters.delivery_timeout;
     if source.brokers == letters.brokers {
         config.options = letters.options.clone();

@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_kafka::client::{Log, check_topic, fit_batches};
+use forebay_kafka::{Error, SinkConfig};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as RecordHeader, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::letters::Log;
-use super::{Letter, ReplayTo};
-use crate::sink::batches;
-use crate::{Error, SinkConfig, probe};
+use crate::{Letter, ReplayTo};
 
 /// Limits on the number and the bytes of records that are sent and not confirmed. A record that is
 /// larger than `MAX_BYTES` is sent when no other is outstanding.
@@ -158,8 +157,8 @@ impl Destination {
         const PATIENCE: Duration = Duration::from_secs(10);
         let mut client = config.client()?;
         let topic = config.topic;
-        let broker = probe::check_topic(client.clone(), topic.clone()).await?;
-        batches::fit(&mut client, &topic, broker).await;
+        let broker = check_topic(client.clone(), topic.clone()).await?;
+        fit_batches(&mut client, &topic, broker).await;
         let producer: FutureProducer<Log> =
             client.create_with_context(Log).map_err(|error| Error::Configure(error.into()))?;
         let asking = producer.clone();

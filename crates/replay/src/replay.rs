@@ -1,56 +1,15 @@
 //! `Replay`: writes the requests of dead letters again to the topics that they came from.
 
-mod letters;
-mod progress;
-mod writer;
-
 use std::time::Duration;
 
-use bytes::Bytes;
-use forebay_stream::{Header, Origin};
+use forebay_kafka::{DeadLetter, Error};
 use tokio::time::Instant;
 
-use self::letters::Letters;
-use self::writer::{Confirmed, Writer};
-use crate::{DeadLetter, Error, SinkConfig, SourceConfig};
+use crate::letters::Letters;
+use crate::writer::{Confirmed, Writer};
+use crate::{Letter, ReplayConfig, ReplayTo};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Settings of a replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayConfig {
-    /// The topic of the dead letters, and the group under whose name the progress is committed. No
-    /// other consumer may be in that group.
-    pub letters: SourceConfig,
-    /// The destination of the requests.
-    pub to: ReplayTo,
-    /// Whether to also read letters that were replayed before.
-    pub from_beginning: bool,
-}
-
-/// The destination of the requests of dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplayTo {
-    /// The topic and partition that each request came from, if the topic is one of these.
-    Origins(Vec<SinkConfig>),
-    /// This topic, in the partition of the request's key.
-    Topic(SinkConfig),
-}
-
-/// A dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// The failure, and the origin of the request.
-    pub about: DeadLetter,
-    /// The request's key.
-    pub key: Option<Bytes>,
-    /// The request's value.
-    pub value: Option<Bytes>,
-    /// The request's own headers.
-    pub headers: Vec<Header>,
-    /// Topic, partition and offset of the letter itself.
-    pub at: Origin,
-}
 
 /// The counts of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

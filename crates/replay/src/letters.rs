@@ -7,19 +7,17 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_kafka::client::{Log, check_topic, commit_at, headers, metadata};
+use forebay_kafka::{Error, SourceConfig};
 use forebay_stream::{Header, Origin};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::progress::Progress;
-use crate::error::ClientError;
-use crate::{Error, SourceConfig, native, probe};
+use crate::progress::Progress;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,7 +62,7 @@ impl Letters {
         // If retention has deleted the record at which reading begins, reading goes on with the
         // oldest one that is left.
         client.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        probe::check_topic(client.clone(), config.topic.clone()).await?;
+        check_topic(client.clone(), config.topic.clone()).await?;
         let topic: Arc<str> = config.topic.as_str().into();
         let asked = Arc::clone(&topic);
         match tokio::task::spawn_blocking(move || ask(&client, &asked, again)).await {
@@ -147,15 +145,12 @@ impl Letters {
         }
         let consumer = Arc::clone(&self.consumer);
         let committing = tokio::task::spawn_blocking(move || {
-            with_coordinator(
-                || native::commit_at(consumer.client(), &list, PATIENCE),
-                |code| Some(*code),
-            )
+            with_coordinator(|| commit_at(consumer.client(), &list, PATIENCE), |code| Some(*code))
         });
         let topic = self.topic.to_string();
         match committing.await {
             Ok(Ok(())) => Ok(all_forgotten),
-            Ok(Err(code)) => Err(Error::Commit { topic, source: ClientError::from_code(code) }),
+            Ok(Err(code)) => Err(Error::Commit { topic, source: KafkaError::Global(code).into() }),
             Err(_) => Err(Error::ThreadEnded { topic }),
         }
     }
@@ -173,10 +168,9 @@ fn ask(
     again: bool,
 ) -> KafkaResult<(StreamConsumer<Log>, BTreeMap<i32, Partition>)> {
     let consumer: StreamConsumer<Log> = client.create_with_context(Log)?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let found = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let mut asked = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions)
-    {
+    for partition in found.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
         asked.add_partition(topic, partition.id());
     }
     let committed = with_coordinator(
@@ -192,8 +186,7 @@ fn ask(
         let progress = match element.offset() {
             // An offset past the end is left from an earlier topic of the same name.
             Offset::Offset(position) if position <= high => {
-                let metadata = native::metadata(&committed, topic, number);
-                Progress::decode(position, &metadata)
+                Progress::decode(position, &metadata(&committed, topic, number))
             }
             _ => Progress::at(low),
         };
@@ -213,7 +206,7 @@ fn read(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
     Record {
         key: copy(message.key()),
         value: copy(message.payload()),
-        headers: native::headers(message),
+        headers: headers(message),
         at: Origin {
             source: Arc::clone(topic),
             partition: Some(message.partition()),
@@ -263,18 +256,3 @@ fn is_final(error: &KafkaError) -> bool {
             )
         )
 }
-
-/// Forwards librdkafka's log lines and errors to `tracing`.
-pub(super) struct Log;
-
-impl ClientContext for Log {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::log::line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        crate::log::error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Log {}

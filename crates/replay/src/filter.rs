@@ -4,11 +4,10 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use forebay_kafka::Letter;
+use forebay_pipeline::{Json, Predicate};
 use forebay_stream::Failure;
 
-use crate::jq::Jq;
-use crate::json::Json;
+use crate::Letter;
 
 /// A compiled jq expression over the metadata and value of a dead letter.
 ///
@@ -16,7 +15,7 @@ use crate::json::Json;
 /// `time` (seconds since 1970, as in jq's `now`), `key` (a string), and `value` (the parsed JSON,
 /// or a string if it is not JSON). Absent fields are null.
 #[derive(Clone, Debug)]
-pub struct LetterFilter(Jq);
+pub struct LetterFilter(Predicate);
 
 impl LetterFilter {
     /// Returns whether the filter selects the letter: whether the expression's result is anything
@@ -35,8 +34,7 @@ impl FromStr for LetterFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let jq = Jq::compile(text, &[]);
-        jq.map(Self).map_err(|error| format!("not a jq expression: {error}"))
+        text.parse().map(Self)
     }
 }
 
@@ -71,11 +69,12 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use bytes::Bytes;
-    use forebay_kafka::{DeadLetter, Letter};
+    use forebay_kafka::DeadLetter;
     use forebay_stream::Origin;
     use proptest::prelude::*;
 
     use super::{LetterFilter, describe};
+    use crate::Letter;
 
     fn letter(key: Option<&[u8]>, value: Option<&[u8]>) -> Letter {
         let origin =
