@@ -74,6 +74,7 @@ pub enum Progress {
 
 /// Totals of a pipeline that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// The number of answers, including errors.
     pub answers: u64,

@@ -8,6 +8,7 @@ pub(super) const SPIR_V: &str = "SPIR-V";
 
 /// A device that a model can run on, described for users.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AvailableDevice {
     /// The choice that selects this device.
     pub choice: DeviceChoice,
