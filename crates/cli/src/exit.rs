@@ -52,7 +52,7 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
         return match error {
-            ConfigError::NoModel { .. } => NO_INPUT,
+            ConfigError::NoModel { .. } | ConfigError::UnreadableModel { .. } => NO_INPUT,
             _ => USAGE,
         };
     }

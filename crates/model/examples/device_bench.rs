@@ -31,7 +31,7 @@ use burn::tensor::Tensor;
 use cubecl_environment::config::RuntimeConfig as _;
 use cubecl_runtime::config::CubeClRuntimeConfig;
 use cubecl_runtime::config::cache::CacheConfig;
-use forebay_model::checkpoint::{self, JsonFile, Weights};
+use forebay_model::checkpoint::{JsonFile, WeightFiles, Weights};
 use forebay_model::encoder::{Encoder, Masking, Padded};
 use forebay_model::{
     Architecture, Model as _, Precision, Task, TextHandle, TextModel, TextModelOptions, TextOutput,
@@ -171,13 +171,12 @@ fn graph(
     rectangles: &[[usize; 2]],
     seconds: f64,
 ) -> Result<()> {
-    let path = options.path.join("model.safetensors");
     let Architecture { encoder: sizes, names, .. } =
         Architecture::from_config(&JsonFile::read(&options.path.join("config.json"))?)?;
     let selected = options.device.select()?;
     let device = selected.device();
-    let bytes = checkpoint::read(&path)?;
-    let weights = Weights::parse(&path, &bytes, device)?.in_precision(options.precision);
+    let files = WeightFiles::read(&options.path)?;
+    let weights = Weights::parse(&files, device)?.in_precision(options.precision);
     let encoder = Encoder::load(&weights, "", &names, &sizes)?;
     let masking = Masking::fastest(options.precision, options.flash_attention);
     for &[rows, length] in rectangles {

@@ -4,6 +4,7 @@ mod bert;
 mod distilbert;
 mod electra;
 mod roberta;
+mod settings;
 
 use crate::Error;
 use crate::checkpoint::JsonFile;
@@ -22,14 +23,18 @@ pub struct Architecture {
     pub head: HeadConfig,
 }
 
+pub(crate) use settings::unknown as unknown_settings;
+
 type Describe = fn(&JsonFile) -> Result<Architecture, Error>;
 
 /// Each supported `model_type`, with the function that reads its `config.json`.
-const SUPPORTED: [(&str, Describe); 4] = [
+const SUPPORTED: [(&str, Describe); 6] = [
     ("bert", bert::describe),
+    ("camembert", roberta::describe_camembert),
     ("distilbert", distilbert::describe),
     ("electra", electra::describe),
-    ("roberta", roberta::describe),
+    ("roberta", roberta::describe_roberta),
+    ("xlm-roberta", roberta::describe_xlm_roberta),
 ];
 
 impl Architecture {
@@ -46,10 +51,7 @@ impl Architecture {
                 let supported = SUPPORTED.map(|(name, _)| name).join(", ");
                 config.unsupported("model_type", model_type, supported)
             })?;
-        let positions = config.text_or("position_embedding_type", "absolute")?;
-        if positions != "absolute" {
-            return Err(config.unsupported("position_embedding_type", positions, "absolute"));
-        }
+        settings::check(config)?;
         let found = describe(config)?;
         if !found.encoder.hidden.is_multiple_of(found.encoder.heads) {
             return Err(config.bad("hidden size", "a multiple of the number of attention heads"));

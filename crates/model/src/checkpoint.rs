@@ -1,17 +1,15 @@
-//! Reading a model's files: a directory in the Hugging Face layout.
-//!
-//! ```text
-//! config.json                 architecture, sizes, labels
-//! tokenizer.json              the tokenizer
-//! model.safetensors           weights: F32, F16 or BF16
-//! tokenizer_config.json       optional: model_max_length
-//! sentence_bert_config.json   optional: max_seq_length
-//! modules.json, 1_Pooling/    optional: pooling and normalisation of sentence-transformers
-//! ```
+//! Reading a model's files: a directory in the Hugging Face layout. docs/models.md lists the files
+//! and the settings in them that are applied.
 
+mod bytes;
+mod files;
 mod json;
+mod unused;
 mod weights;
 
+pub(crate) use bytes::read_text;
+pub(crate) use files::WEIGHTS;
+pub use files::WeightFiles;
 pub use json::JsonFile;
-pub(crate) use json::without_byte_order_mark;
-pub use weights::{Weights, read};
+pub(crate) use unused::Expected;
+pub use weights::Weights;

@@ -7,6 +7,8 @@ use burn::tensor::wgpu::WgpuInitError;
 use safetensors::SafeTensorError;
 use thiserror::Error;
 
+use crate::FormatError;
+
 /// An error from loading, placing or starting a model.
 ///
 /// Messages are lowercase fragments that leave out the cause; walk
@@ -35,6 +37,10 @@ pub enum Error {
         /// The syntax error with its line and column.
         source: serde_json::Error,
     },
+
+    /// A file has another format than Forebay reads, or contradicts another file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
 
     /// A key is missing or its value is not valid.
     #[error("{} has no valid `{key}`: expected {expected}", path.display())]
@@ -66,13 +72,6 @@ pub enum Error {
         path.display()
     )]
     UnknownTask {
-        /// The `config.json`.
-        path: PathBuf,
-    },
-
-    /// A classifier has no names for its classes.
-    #[error("{} names no labels; add `id2label` with one entry for each class", path.display())]
-    NoLabels {
         /// The `config.json`.
         path: PathBuf,
     },

@@ -2,12 +2,18 @@
 
 mod backbone;
 mod handle;
+mod labels;
 mod load;
+mod modules;
 mod options;
 mod output;
 mod plan;
 mod pooling;
+mod sentence;
+mod tokenizer_config;
+mod tokenizer_file;
 mod tokens;
+mod vector_layers;
 mod verify;
 
 use std::fmt;
@@ -59,6 +65,7 @@ pub struct TextModel {
     name: String,
     vocabulary: usize,
     options: TextModelOptions,
+    warnings: Vec<String>,
     // Set when a run fails on the device; the model then has to be loaded again. Relaxed, because
     // no other data depends on it.
     lost: Arc<AtomicBool>,
@@ -97,6 +104,13 @@ impl TextModel {
     #[must_use]
     pub fn task(&self) -> Task {
         self.answers.task()
+    }
+
+    /// Returns what the model's files have that is not applied although it might change the answers,
+    /// one sentence for each thing. These sentences are also logged, once per process.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Returns the most tokens that one text may have, including the special tokens.

@@ -27,6 +27,16 @@ pub enum ConfigError {
         /// The directory; relative paths start at the working directory.
         path: PathBuf,
     },
+    /// A model's directory cannot be read, for example because this user may not.
+    #[error("cannot read the directory of the model `{name}`, {}", path.display())]
+    UnreadableModel {
+        /// The name under `[model]`.
+        name: String,
+        /// The directory; relative paths start at the working directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
     /// Standard input can replace one source only.
     #[error("standard input can replace only one source, but the file has {sources}")]
     Stdio {

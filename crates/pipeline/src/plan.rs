@@ -140,16 +140,14 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigError::NoModel`] for the first directory without a `config.json`.
+    /// Returns [`ConfigError::NoModel`] or [`ConfigError::UnreadableModel`] for the first directory
+    /// without a `config.json` that can be read.
     pub fn check_models(&self) -> Result<(), ConfigError> {
         for (name, model) in &self.models {
             if let ModelPlan::Text(model) = model
                 && model.hub.is_none()
-                && !model.options.path.join("config.json").is_file()
             {
-                let path = std::path::absolute(&model.options.path)
-                    .unwrap_or_else(|_| model.options.path.clone());
-                return Err(ConfigError::NoModel { name: name.clone(), path });
+                models::check_directory(name, &model.options.path)?;
             }
         }
         Ok(())

@@ -34,6 +34,13 @@ fn read(
         })?),
         _ => None,
     };
+    if let Some(pair) = request.get("text_pair").filter(|pair| pair.kind() != "null") {
+        let message = format_args!(
+            "{name} has a \"text_pair\" ({}), but models take single texts; leave it out, or join the texts",
+            pair.kind()
+        );
+        return Err(Failure::new(codes::INVALID_VALUE, message));
+    }
     let text = field.as_ref().unwrap_or(request);
     let unusable = |code: Code, kind: &str| {
         Err(Failure::new(code, format_args!("{text_name} is {kind}; {hint}")))
@@ -48,7 +55,8 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{text, text_of_input};
+    use crate::jq::Jq;
     use crate::json::Json;
 
     #[test]
@@ -64,5 +72,24 @@ mod tests {
         assert_eq!(code("[\"a\"]"), "invalid_type");
         assert_eq!(code("{\"text\": \"a\", \"id\": 7}"), "ok a");
         assert_eq!(code("\"a\""), "ok a");
+    }
+
+    #[test]
+    fn a_pair_of_texts_is_refused_instead_of_dropping_one_a8() {
+        let read = |request: &str| text(&Json::parse(request.as_bytes()).unwrap());
+        for pair in ["\"b\"", "\"\"", "[\"b\"]", "7", "false"] {
+            let failure = read(&format!("{{\"text\": \"a\", \"text_pair\": {pair}}}")).unwrap_err();
+            assert_eq!(failure.code(), "invalid_value", "{pair}");
+            let message = failure.message();
+            assert!(message.starts_with("the request has a \"text_pair\""), "{message}");
+        }
+        assert_eq!(read("{\"text\": \"a\", \"text_pair\": null}"), Ok("a".to_owned()));
+        let input = Jq::compile(".part", &[]).unwrap();
+        let part = Json::parse(b"{\"text\": \"a\", \"text_pair\": \"b\"}").unwrap();
+        let failure = text_of_input(&part, &input).unwrap_err();
+        assert!(
+            failure.message().starts_with("the input `.part` has a \"text_pair\""),
+            "{failure}"
+        );
     }
 }

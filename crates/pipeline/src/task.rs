@@ -206,4 +206,13 @@ mod tests {
         let failure = Json::from(output).to_bytes().unwrap_err();
         assert_eq!(failure.code(), "not_finite");
     }
+
+    #[test]
+    fn a_vector_that_is_not_finite_is_an_error_instead_of_nulls_a4() {
+        for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let output = TextOutput::Embedding { embedding: vec![0.5, number] };
+            let failure = Json::from(output).to_bytes().unwrap_err();
+            assert_eq!(failure.code(), "not_finite", "{number}");
+        }
+    }
 }

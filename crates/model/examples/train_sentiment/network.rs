@@ -9,7 +9,7 @@ use burn::nn::{Dropout, DropoutConfig, Embedding, LinearConfig};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use forebay_model::Architecture;
 use forebay_model::burn;
-use forebay_model::checkpoint::{self, JsonFile, Weights};
+use forebay_model::checkpoint::{JsonFile, WeightFiles, Weights};
 use forebay_model::encoder::{Activation, Encoder, Head, Masking, Padded};
 
 use crate::vocabulary::Vocabulary;
@@ -32,9 +32,8 @@ impl Network {
     pub(crate) fn from_minilm(directory: &Path, device: &Device) -> Result<Self> {
         let config = JsonFile::read(&directory.join("config.json"))?;
         let architecture = Architecture::from_config(&config)?;
-        let path = directory.join("model.safetensors");
-        let bytes = checkpoint::read(&path)?;
-        let weights = Weights::parse(&path, &bytes, device)?;
+        let files = WeightFiles::read(directory)?;
+        let weights = Weights::parse(&files, device)?;
         let sizes = architecture.encoder;
         let mut encoder = Encoder::load(&weights, "", &architecture.names, &sizes)?;
 

@@ -31,7 +31,10 @@ fn error(config: &Value) -> String {
 fn the_error_for_an_unknown_architecture_lists_the_supported_ones() {
     let message = error(&with(bert(), "model_type", json!("llama")));
     assert!(message.contains("config.json asks for model_type = llama"), "{message}");
-    assert!(message.ends_with("supported: bert, distilbert, electra, roberta"), "{message}");
+    assert!(
+        message.ends_with("supported: bert, camembert, distilbert, electra, roberta, xlm-roberta"),
+        "{message}"
+    );
 }
 
 #[test]

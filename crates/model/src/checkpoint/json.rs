@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::bytes;
 use crate::Error;
 
 /// A parsed JSON file with its path.
@@ -19,11 +20,9 @@ impl JsonFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] or [`Error::Json`], naming the file.
+    /// [`Error::Read`], [`Error::Json`] or [`FormatError`](crate::FormatError), naming the file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let value = serde_json::from_slice(without_byte_order_mark(&bytes))
+        let value = serde_json::from_slice(&bytes::read_text(path)?)
             .map_err(|source| Error::Json { path: path.into(), source })?;
         Ok(Self { path: path.into(), value })
     }
@@ -59,6 +58,21 @@ impl JsonFile {
         &self.value
     }
 
+    /// Returns the keys and values of the file, except those that say nothing: `null`, `false`, and
+    /// empty strings, lists and objects.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let says_something = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(members) => !members.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+            _ => true,
+        };
+        let all = self.value.as_object().into_iter().flatten();
+        all.map(|(key, value)| (key.as_str(), value))
+            .filter(move |(_, value)| says_something(value))
+    }
+
     /// Returns the value of `key`, which must be a positive integer, such as `hidden_size`.
     ///
     /// # Errors
@@ -79,6 +93,17 @@ impl JsonFile {
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64, Error> {
         self.get(key)
             .map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.bad(key, "a number")))
+    }
+
+    /// Returns the value of `key`, which must be true or false, or `default` if the key is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if the value is neither.
+    pub fn flag_or(&self, key: &str, default: bool) -> Result<bool, Error> {
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_bool().ok_or_else(|| self.bad(key, "true or false"))
+        })
     }
 
     /// Returns the value of `key`, which must be a string, or `default` if the key is missing.
@@ -107,9 +132,4 @@ impl JsonFile {
             supported: supported.into(),
         }
     }
-}
-
-/// Returns a file's text without the byte order mark with which some editors begin it.
-pub(crate) fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

@@ -1,52 +1,74 @@
-//! `Weights`: loads the tensors of a safetensors file as Burn layers.
+//! `Weights`: loads the tensors of safetensors files as Burn layers.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
 use burn::module::Param;
 use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{Error, Precision};
+use super::WeightFiles;
+use crate::{Error, FormatError, Precision, SelectedDevice};
 
-/// The tensors of a `model.safetensors`. Its methods load them as Burn layers on one device.
+/// The tensors of a model's weights. Its methods load them as Burn layers on one device.
+///
+/// The shape of every tensor is compared with the one that is asked for before memory for its
+/// numbers is reserved, so a size in `config.json` may be any number.
 pub struct Weights<'a> {
-    path: &'a Path,
-    tensors: SafeTensors<'a>,
+    files: &'a WeightFiles,
+    /// Each tensor with the file that has it.
+    tensors: BTreeMap<String, (&'a Path, TensorView<'a>)>,
     device: &'a Device,
     precision: Precision,
+    limit: Option<Limit<'a>>,
+    taken: RefCell<BTreeSet<String>>,
+    not_finite: RefCell<Vec<String>>,
+}
+
+/// The largest tensor that a device takes.
+#[derive(Clone, Copy)]
+struct Limit<'a> {
+    most: u64,
+    device: &'a str,
 }
 
 impl fmt::Debug for Weights<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Weights")
-            .field("path", &self.path)
+            .field("path", &self.path())
             .field("precision", &self.precision)
             .finish_non_exhaustive()
     }
 }
 
-/// Reads the file at `path`.
-///
-/// # Errors
-///
-/// [`Error::Read`], naming the file.
-pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })
-}
-
 impl<'a> Weights<'a> {
-    /// Parses the header of a file whose content is `bytes`. `path` is used only in errors.
+    /// Parses the headers of the files.
     ///
     /// # Errors
     ///
-    /// [`Error::Weights`] if it is not a safetensors file.
-    pub fn parse(path: &'a Path, bytes: &'a [u8], device: &'a Device) -> Result<Self, Error> {
-        let tensors = SafeTensors::deserialize(bytes)
-            .map_err(|source| Error::Weights { path: path.into(), source })?;
-        Ok(Self { path, tensors, device, precision: Precision::F32 })
+    /// [`Error::Weights`] if one of them is not a safetensors file.
+    pub fn parse(files: &'a WeightFiles, device: &'a Device) -> Result<Self, Error> {
+        let mut tensors = BTreeMap::new();
+        for (path, bytes) in &files.files {
+            let parsed = SafeTensors::deserialize(bytes)
+                .map_err(|source| Error::Weights { path: path.clone(), source })?;
+            let parsed = parsed.tensors().into_iter();
+            tensors.extend(parsed.map(|(name, view)| (name, (path.as_path(), view))));
+        }
+        Ok(Self {
+            files,
+            tensors,
+            device,
+            precision: Precision::F32,
+            limit: None,
+            taken: RefCell::default(),
+            not_finite: RefCell::default(),
+        })
     }
 
     /// Returns the same weights for layers that compute in `precision` instead of f32.
@@ -56,16 +78,51 @@ impl<'a> Weights<'a> {
         self
     }
 
+    /// Returns the same weights. A tensor that is larger than the buffers of `device` becomes an
+    /// error instead of a failure of the driver.
+    #[must_use]
+    pub fn within(mut self, device: &'a SelectedDevice) -> Self {
+        self.limit = Some(Limit { most: device.largest_buffer(), device: device.reason() });
+        self
+    }
+
     /// Returns the device of the layers.
     #[must_use]
     pub fn device(&self) -> &Device {
         self.device
     }
 
-    /// Returns whether the file has a tensor called `name`.
+    /// Returns the path of the file that has the weights, or of the first one.
+    #[must_use]
+    pub fn path(&self) -> &'a Path {
+        self.files.files.first().map_or(Path::new(super::WEIGHTS), |(path, _)| path)
+    }
+
+    /// Returns whether the files have a tensor called `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.tensors.contains_key(name)
+    }
+
+    /// Returns the number of rows of the tensor `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`].
+    pub fn rows(&self, name: &str) -> Result<usize, Error> {
+        let (_, view) = self.find(name)?;
+        Ok(view.shape().first().copied().unwrap_or_default())
+    }
+
+    /// Returns the names of the tensors that no method has taken.
+    pub(super) fn left(&self) -> Vec<&str> {
+        let taken = self.taken.borrow();
+        self.tensors.keys().filter(|name| !taken.contains(*name)).map(String::as_str).collect()
+    }
+
+    /// Returns the names of the taken tensors with an infinity or NaN.
+    pub(super) fn not_finite(&self) -> Vec<String> {
+        self.not_finite.borrow().clone()
     }
 
     /// Returns the elements of the tensor `name` in row-major order. The tensor must have this
@@ -76,38 +133,35 @@ impl<'a> Weights<'a> {
     /// [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::TensorType`], naming file and
     /// tensor.
     pub fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let view = self
-            .tensors
-            .tensor(name)
-            .map_err(|_| Error::MissingTensor { path: self.path.into(), name: name.to_owned() })?;
-        if view.shape() != shape {
-            return Err(Error::TensorShape {
-                path: self.path.into(),
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found: view.shape().to_vec(),
-            });
+        let (path, view) = self.checked(name, shape)?;
+        let values = match view.dtype() {
+            Dtype::F32 => convert(view.data(), f32::from_le_bytes),
+            Dtype::F16 => convert(view.data(), |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => convert(view.data(), |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            other => {
+                return Err(Error::TensorType {
+                    path: path.into(),
+                    name: name.to_owned(),
+                    found: format!("{other:?}"),
+                });
+            }
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            self.not_finite.borrow_mut().push(name.to_owned());
         }
-        match view.dtype() {
-            Dtype::F32 => Ok(convert(view.data(), f32::from_le_bytes)),
-            Dtype::F16 => Ok(convert(view.data(), |bytes| f16::from_le_bytes(bytes).to_f32())),
-            Dtype::BF16 => Ok(convert(view.data(), |bytes| bf16::from_le_bytes(bytes).to_f32())),
-            other => Err(Error::TensorType {
-                path: self.path.into(),
-                name: name.to_owned(),
-                found: format!("{other:?}"),
-            }),
-        }
+        self.taken.borrow_mut().insert(name.to_owned());
+        Ok(values)
     }
 
     /// Loads `{name}.weight` `[rows, width]` as an embedding.
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take).
+    /// As [`take`](Self::take), and [`FormatError::TooLarge`].
     pub fn embedding(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Embedding, Error> {
-        let values = self.take(&format!("{name}.weight"), &[rows, width])?;
-        Ok(Embedding { weight: self.param(values, [rows, width]) })
+        let name = format!("{name}.weight");
+        let values = self.take(&name, &[rows, width])?;
+        Ok(Embedding { weight: self.param(&name, values, [rows, width])? })
     }
 
     /// Loads `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` as a linear layer.
@@ -117,8 +171,33 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take).
+    /// As [`take`](Self::take), and [`FormatError::TooLarge`].
     pub fn linear(&self, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, Error> {
+        self.join(names, [inputs, outputs], true)
+    }
+
+    /// Loads one linear layer, with or without a bias.
+    pub(crate) fn linear_or_matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        has_bias: bool,
+    ) -> Result<Linear, Error> {
+        self.join(&[name], shape, has_bias)
+    }
+
+    fn join(
+        &self,
+        names: &[&str],
+        [inputs, outputs]: [usize; 2],
+        has_bias: bool,
+    ) -> Result<Linear, Error> {
+        for name in names {
+            self.checked(&format!("{name}.weight"), &[outputs, inputs])?;
+            if has_bias {
+                self.checked(&format!("{name}.bias"), &[outputs])?;
+            }
+        }
         let width = names.len() * outputs;
         let mut weight = vec![0.0; inputs * width];
         let mut bias = Vec::with_capacity(width);
@@ -131,10 +210,13 @@ impl<'a> Weights<'a> {
                     weight[input * width + column] = *value;
                 }
             }
-            bias.extend(self.take(&format!("{name}.bias"), &[outputs])?);
+            if has_bias {
+                bias.extend(self.take(&format!("{name}.bias"), &[outputs])?);
+            }
         }
-        let bias = Some(self.param(bias, [width]));
-        Ok(Linear { weight: self.param(weight, [inputs, width]), bias })
+        let name = names.join(" + ");
+        let bias = has_bias.then(|| self.param(&name, bias, [width])).transpose()?;
+        Ok(Linear { weight: self.param(&name, weight, [inputs, width])?, bias })
     }
 
     /// Loads `{name}.weight` and `{name}.bias` `[width]` as a layer normalisation; the older names
@@ -148,19 +230,54 @@ impl<'a> Weights<'a> {
     pub fn norm(&self, name: &str, width: usize, epsilon: f64) -> Result<LayerNorm, Error> {
         let old = self.contains(&format!("{name}.gamma"));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
-        let mut norm = LayerNormConfig::new(width).with_epsilon(epsilon).init(self.device);
         let param = |part: &str| {
             let values = TensorData::new(self.take(&format!("{name}.{part}"), &[width])?, [width]);
-            Ok(Param::from_tensor(Tensor::<1>::from_data(values, self.device)))
+            Ok::<_, Error>(Param::from_tensor(Tensor::<1>::from_data(values, self.device)))
         };
-        norm.gamma = param(weight)?;
-        norm.beta = Some(param(bias)?);
+        let gamma = param(weight)?;
+        let beta = param(bias)?;
+        let mut norm = LayerNormConfig::new(width).with_epsilon(epsilon).init(self.device);
+        norm.gamma = gamma;
+        norm.beta = Some(beta);
         Ok(norm)
     }
 
-    fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+    fn find(&self, name: &str) -> Result<&(&'a Path, TensorView<'a>), Error> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::MissingTensor { path: self.path().into(), name: name.to_owned() })
+    }
+
+    /// Returns the tensor `name` and its file, if the tensor has this shape.
+    fn checked(&self, name: &str, shape: &[usize]) -> Result<&(&'a Path, TensorView<'a>), Error> {
+        let found = self.find(name)?;
+        let (path, view) = found;
+        if view.shape() == shape {
+            return Ok(found);
+        }
+        Err(Error::TensorShape {
+            path: (*path).into(),
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+            found: view.shape().to_vec(),
+        })
+    }
+
+    fn param<const D: usize>(
+        &self,
+        name: &str,
+        values: Vec<f32>,
+        shape: [usize; D],
+    ) -> Result<Param<Tensor<D>>, Error> {
+        let dtype = self.precision.dtype();
+        let size = if dtype == FloatDType::F32 { 4 } else { 2 };
+        let bytes = values.len() as u64 * size;
+        if let Some(Limit { most, device }) = self.limit.filter(|limit| bytes > limit.most) {
+            let name = name.to_owned();
+            return Err(FormatError::TooLarge { name, bytes, most, device: device.into() }.into());
+        }
         let tensor: Tensor<D> = Tensor::from_data(TensorData::new(values, shape), self.device);
-        Param::from_tensor(tensor.cast(self.precision.dtype()))
+        Ok(Param::from_tensor(tensor.cast(dtype)))
     }
 }
 

@@ -84,7 +84,7 @@ pub struct LayerNames {
 pub enum Activation {
     /// `gelu`: GELU with the error function.
     Gelu,
-    /// `gelu_new`: the approximation of GELU with the hyperbolic tangent.
+    /// `gelu_new`: the approximation of GELU with the hyperbolic tangent, which has several names.
     GeluApproximate,
     /// `relu`.
     Relu,
@@ -97,8 +97,9 @@ impl Activation {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
-            "gelu" => Some(Self::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluApproximate),
+            "gelu" | "gelu_python" => Some(Self::Gelu),
+            "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh"
+            | "gelu_python_tanh" => Some(Self::GeluApproximate),
             "relu" => Some(Self::Relu),
             "tanh" => Some(Self::Tanh),
             _ => None,

@@ -1,21 +1,27 @@
 //! Loading a text model from a directory onto its device.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::DType;
 use forebay_stream::batching::{CostModel, Shapes};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::warn;
 
 use super::backbone::Backbone;
-use super::output::{Answers, Labels, Reduce};
+use super::labels::LabelConfig;
+use super::modules::Modules;
+use super::output::{Answers, Reduce};
 use super::plan::Memory;
-use super::pooling::Pooling;
+use super::pooling::{Pooling, PoolingConfig};
+use super::sentence::SentenceSettings;
 use super::tokens::Tokenizer;
-use super::{
-    ClassificationOptions, Precision, Scores, Task, TextFrontend, TextModel, TextModelOptions, plan,
-};
-use crate::checkpoint::{self, JsonFile, Weights};
+use super::vector_layers::LayerConfigs;
+use super::{Precision, Task, TextFrontend, TextModel, TextModelOptions, plan};
+use crate::architecture::unknown_settings;
+use crate::checkpoint::{Expected, JsonFile, WeightFiles, Weights};
 use crate::cpu::cpu_encoder;
 use crate::encoder::{Encoder, Head, Masking};
 use crate::{Architecture, Error, SelectedDevice};
@@ -23,36 +29,61 @@ use crate::{Architecture, Error, SelectedDevice};
 /// Loads a text model. Reads the small files first, so that a wrong directory fails before a device
 /// is opened.
 pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
-    let directory = &options.path;
+    let modules = Modules::read(&options.path)?;
+    let directory = &options.path.join(&modules.encoder);
     let config = JsonFile::read(&directory.join("config.json"))?;
+    check_adapter(directory)?;
     let architecture = Architecture::from_config(&config)?;
     let Architecture { model_type, encoder: sizes, names, head } = &architecture;
     let task = options.task.map_or_else(|| infer_task(&config), Ok)?;
     check_options(options, task)?;
-    let answers = match task {
-        Task::TextClassification => Answers::Labels(labels(&config, options.classification)?),
+    let sentence = SentenceSettings::read(&options.path, directory, task)?;
+    let pooling = PoolingConfig {
+        directory: &options.path,
+        modules: &modules,
+        options: &options.embedding,
+        truncated: sentence.truncated,
+        has_prompt: !options.prompt.as_ref().unwrap_or(&sentence.prompt).is_empty(),
+    };
+    let output = match task {
+        Task::TextClassification => {
+            Output::Labels(LabelConfig::read(&config, options.classification)?)
+        }
         Task::TextEmbedding => {
-            Answers::Vector(Pooling::read(directory, &options.embedding, sizes.hidden)?)
+            let (pooling, layers) = Pooling::read(&pooling, sizes.hidden)?;
+            Output::Vector(pooling, layers)
         }
     };
-    let tokenizer = Tokenizer::load(directory, &config, sizes, options)?;
+    let tokenizer = Tokenizer::load(directory, &config, sizes, &sentence, options)?;
 
     let device = options.device.select()?;
-    let path = directory.join("model.safetensors");
-    let bytes = checkpoint::read(&path)?;
+    let files = WeightFiles::read(directory)?;
     check_precision(options.precision, &device)?;
-    let weights = Weights::parse(&path, &bytes, device.device())?;
+    let weights = Weights::parse(&files, device.device())?.within(&device);
     let prefixed = weights.contains(&format!("{}embeddings.word_embeddings.weight", names.prefix));
     let prefix = if prefixed { names.prefix } else { "" };
-    let reduce = match &answers {
-        Answers::Labels(labels) => {
+    let mut warnings = Vec::from_iter(unknown_settings(&config));
+    let (answers, reduce) = match output {
+        Output::Labels(labels) => {
+            let labels = labels.of(head, &weights, &mut warnings)?;
             let head = Head::load(&weights, prefix, head, sizes.hidden, labels.names.len())?;
-            Reduce::Head(Box::new(head))
+            (Answers::Labels(labels), Reduce::Head(Box::new(head)))
         }
-        Answers::Vector(pooling) => Reduce::Pooling(*pooling),
+        Output::Vector(pooling, layers) => {
+            let layers = layers.load(&options.path, &device, &mut warnings)?;
+            (Answers::Vector(pooling), Reduce::Pooling(pooling, layers))
+        }
     };
     let weights = weights.in_precision(options.precision);
     let encoder = Encoder::load(&weights, prefix, names, sizes)?;
+    warnings.extend(weights.warnings(Some(&Expected {
+        layers: format!("{prefix}{}", names.layers),
+        count: sizes.layers,
+        config: config.path(),
+    })));
+    for warning in &warnings {
+        log_once(warning);
+    }
     let memory = Memory {
         // The size of an f32, whatever the precision is: if a lower precision gives wrong results,
         // the warm-up switches to f32.
@@ -89,9 +120,35 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         name,
         vocabulary: sizes.vocabulary,
         options: options.clone(),
+        warnings,
         lost: Arc::default(),
         clock: Arc::default(),
     })
+}
+
+/// The settings of the step from the encoder's vectors to an answer, before its weights are read.
+enum Output<'a> {
+    Labels(LabelConfig<'a>),
+    Vector(Pooling, LayerConfigs),
+}
+
+/// Logs a warning, unless the process has logged the same one before: a model is loaded once for
+/// each replica, and again after a failure.
+fn log_once(warning: &str) {
+    static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if LOGGED.lock().insert(warning.to_owned()) {
+        warn!("{warning}");
+    }
+}
+
+/// Refuses a directory with an adapter, which transformers would merge with the weights.
+fn check_adapter(directory: &Path) -> Result<(), Error> {
+    let Some(file) = JsonFile::read_if_there(&directory.join("adapter_config.json"))? else {
+        return Ok(());
+    };
+    let kind = file.text_or("peft_type", "an adapter")?;
+    let supported = "a model with which the adapter has been merged (`merge_and_unload` of peft)";
+    Err(file.unsupported("peft_type", kind, supported))
 }
 
 fn cpu_options(options: &TextModelOptions) -> forebay_cpu_encoder::Options {
@@ -130,35 +187,6 @@ fn infer_task(config: &JsonFile) -> Result<Task, Error> {
         return Ok(Task::TextEmbedding);
     }
     Err(Error::UnknownTask { path: config.path().into() })
-}
-
-/// Reads a classifier's labels, in the order of its classes. If the options do not say how to score
-/// them, this is decided by the same rules as in the pipelines of the library transformers.
-fn labels(config: &JsonFile, options: ClassificationOptions) -> Result<Labels, Error> {
-    let none = || Error::NoLabels { path: config.path().into() };
-    let names = config.get("id2label").and_then(Value::as_object).ok_or_else(none)?;
-    let label = |class: usize| {
-        let name = names.get(&class.to_string()).and_then(Value::as_str);
-        name.map(str::to_owned)
-            .ok_or_else(|| config.bad("id2label", "a name for each class from \"0\" on"))
-    };
-    let names = (0..names.len()).map(label).collect::<Result<Vec<_>, _>>()?;
-    if names.is_empty() {
-        return Err(none());
-    }
-    let default_scores = match config.get("problem_type").and_then(Value::as_str) {
-        None | Some("single_label_classification") if names.len() > 1 => Scores::Softmax,
-        None | Some("single_label_classification" | "multi_label_classification") => {
-            Scores::Sigmoid
-        }
-        Some("regression") => Scores::None,
-        Some(kind) => {
-            let known = "single_label_classification, multi_label_classification, regression";
-            return Err(config.unsupported("problem_type", kind, known));
-        }
-    };
-    let ClassificationOptions { top_k, scores } = options;
-    Ok(Labels { names, scores: scores.unwrap_or(default_scores), top_k })
 }
 
 /// Refuses options that do not belong to `task`, because they would have no effect.

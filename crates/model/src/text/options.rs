@@ -34,8 +34,9 @@ pub struct TextModelOptions {
     pub precision: Precision,
     /// Whether attention in f16 on a GPU may use fused kernels, if Burn has them for the device.
     pub flash_attention: bool,
-    /// Text that is put before every text, such as `query: ` for models that were trained with it.
-    pub prompt: String,
+    /// Text that is put before every text, such as `query: ` for models that were trained with it;
+    /// by default the model's default prompt, if its files have one.
+    pub prompt: Option<String>,
     /// Settings that apply only to the task `text-embedding`.
     pub embedding: EmbeddingOptions,
     /// Settings that apply only to the task `text-classification`.
@@ -130,7 +131,7 @@ impl TextModelOptions {
             threads: None,
             precision: Precision::F32,
             flash_attention: true,
-            prompt: String::new(),
+            prompt: None,
             embedding: EmbeddingOptions::default(),
             classification: ClassificationOptions::default(),
         }

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use forebay_cpu_encoder::Pool;
 use serde::Serialize;
 
 use super::pooling::Pooling;
+use super::vector_layers::VectorLayer;
 use super::{Scores, Task};
 use crate::encoder::{Head, Padded};
 
@@ -42,8 +43,8 @@ pub struct Label {
 pub(super) enum Reduce {
     /// A classifier's head, which computes one logit for each label.
     Head(Box<Head>),
-    /// The pooling of an embedding, which computes one vector.
-    Pooling(Pooling),
+    /// The pooling of an embedding, which computes one vector, and the layers after it.
+    Pooling(Pooling, Vec<VectorLayer>),
 }
 
 /// The step from a text's row of numbers to its output.
@@ -54,11 +55,13 @@ pub(super) enum Answers {
 
 impl Reduce {
     /// Reduces `[batch, tokens, hidden]` to one row for each text: `[batch, labels]` or `[batch,
-    /// hidden]`.
+    /// components]`.
     pub(super) fn forward(&self, hidden: Tensor<3>, batch: &Padded) -> Tensor<2> {
         match self {
             Self::Head(head) => head.forward(hidden),
-            Self::Pooling(pooling) => pooling.forward(hidden, batch),
+            Self::Pooling(pooling, layers) => layers
+                .iter()
+                .fold(pooling.forward(hidden, batch), |vectors, layer| layer.forward(vectors)),
         }
     }
 
@@ -66,7 +69,7 @@ impl Reduce {
     pub(super) fn pool(&self) -> Pool {
         match self {
             Self::Head(_) => Pool::First,
-            Self::Pooling(pooling) => pooling.pool(),
+            Self::Pooling(pooling, _) => pooling.pool(),
         }
     }
 
@@ -78,10 +81,27 @@ impl Reduce {
         pooled: Vec<f32>,
         rows: usize,
     ) -> Result<Vec<f32>, impl Display> {
-        let Self::Head(head) = self else { return Ok(pooled) };
-        let shape = [rows, 1, pooled.len() / rows];
-        let hidden = Tensor::from_data(TensorData::new(pooled, shape), &head.device());
-        head.forward(hidden).try_into_vec_as()
+        let width = pooled.len() / rows;
+        let tensor = |pooled, device: &Device| {
+            Tensor::<2>::from_data(TensorData::new(pooled, [rows, width]), device)
+        };
+        match self {
+            Self::Head(head) => {
+                let hidden = tensor(pooled, &head.device()).reshape([rows, 1, width]);
+                head.forward(hidden).try_into_vec_as()
+            }
+            Self::Pooling(_, layers) => {
+                // A layer without weights stands only before one with weights.
+                let Some(device) = layers.iter().find_map(VectorLayer::device) else {
+                    return Ok(pooled);
+                };
+                let vectors = tensor(pooled, &device);
+                layers
+                    .iter()
+                    .fold(vectors, |vectors, layer| layer.forward(vectors))
+                    .try_into_vec_as()
+            }
+        }
     }
 }
 

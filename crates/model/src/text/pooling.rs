@@ -7,6 +7,8 @@ use burn::tensor::Tensor;
 use forebay_cpu_encoder::Pool;
 use serde_json::Value;
 
+use super::modules::Modules;
+use super::vector_layers::LayerConfigs;
 use crate::Error;
 use crate::checkpoint::JsonFile;
 use crate::encoder::Padded;
@@ -16,33 +18,64 @@ use crate::text::{EmbeddingOptions, PoolingMode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pooling {
     kind: Pool,
+    /// How many of the vector's first components are kept, before the vector is scaled.
+    dimensions: usize,
     /// Whether the vector is scaled to length 1.
     normalize: bool,
-    /// How many of the vector's first components are kept.
-    dimensions: usize,
+    /// How many of the scaled vector's first components are kept.
+    kept: usize,
+}
+
+/// The settings of an embedding in the model's files and in the user's options.
+pub(super) struct PoolingConfig<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) modules: &'a Modules,
+    pub(super) options: &'a EmbeddingOptions,
+    /// The number of components that `config_sentence_transformers.json` shortens vectors to.
+    pub(super) truncated: Option<usize>,
+    /// Whether texts get a prompt.
+    pub(super) has_prompt: bool,
 }
 
 impl Pooling {
-    /// Returns the pooling that `options` ask for. Settings that they leave out are read from
-    /// `1_Pooling/config.json` and `modules.json`. Without the first file, the vectors of the
-    /// tokens are averaged; without the second, the vector is scaled to length 1.
+    /// Returns the pooling that the options ask for, and the layers between the pooled vector, which
+    /// has `hidden` components, and the text's vector.
+    ///
+    /// Settings that the options leave out are read from the model's files. Without the settings of
+    /// a pooling, the vectors of the tokens are averaged; without `modules.json`, the vector is
+    /// scaled to length 1.
     pub(super) fn read(
-        directory: &Path,
-        options: &EmbeddingOptions,
+        config: &PoolingConfig<'_>,
         hidden: usize,
-    ) -> Result<Self, Error> {
-        let kind = match options.pooling {
-            Some(PoolingMode::Mean) => Pool::Mean,
-            Some(PoolingMode::Cls) => Pool::First,
-            Some(PoolingMode::Max) => Pool::Max,
-            None => read_kind(directory)?,
-        };
-        let normalize = options.normalize.map_or_else(|| read_normalize(directory), Ok)?;
-        let dimensions = options.dimensions.map_or(hidden, NonZeroUsize::get);
-        if dimensions > hidden {
-            return Err(Error::Dimensions { asked: dimensions, most: hidden });
+    ) -> Result<(Self, LayerConfigs), Error> {
+        let PoolingConfig { directory, modules, options, truncated, has_prompt } = *config;
+        let folder = modules.pooling.as_deref().unwrap_or("1_Pooling");
+        let file = JsonFile::read_if_there(&directory.join(folder).join("config.json"))?;
+        if let Some(file) = &file
+            && has_prompt
+            && !file.flag_or("include_prompt", true)?
+        {
+            let supported = "true, or a model without a prompt (`prompt = \"\"`)";
+            return Err(file.unsupported("include_prompt", "false", supported));
         }
-        Ok(Self { kind, normalize, dimensions })
+        let kind = match (options.pooling, &file) {
+            (Some(PoolingMode::Mean), _) | (None, None) => Pool::Mean,
+            (Some(PoolingMode::Cls), _) => Pool::First,
+            (Some(PoolingMode::Max), _) => Pool::Max,
+            (None, Some(file)) => read_kind(file)?,
+        };
+        let layers = LayerConfigs::read(directory, modules, hidden)?;
+        let width = layers.width(hidden);
+        let normalize = !modules.listed || modules.end_normalized();
+        let dimensions = options.dimensions.map_or(width, NonZeroUsize::get);
+        if dimensions > width {
+            return Err(Error::Dimensions { asked: dimensions, most: width });
+        }
+        // The user's `dimensions` take the place of the file's.
+        let truncated = truncated.filter(|_| options.dimensions.is_none());
+        let kept = truncated.unwrap_or(dimensions).min(dimensions);
+        let normalize = options.normalize.unwrap_or(normalize);
+        Ok((Self { kind, dimensions, normalize, kept }, layers))
     }
 
     /// Pools `[batch, tokens, hidden]` to `[batch, hidden]`.
@@ -62,27 +95,67 @@ impl Pooling {
         self.kind
     }
 
-    /// Shortens and scales a pooled row as configured, which makes it the text's vector. The zero
-    /// vector is not changed by scaling.
+    /// Shortens and scales a row as configured, which makes it the text's vector. The zero vector is
+    /// not changed by scaling.
     pub(super) fn finish(self, row: &[f32]) -> Vec<f32> {
         let row = &row[..self.dimensions];
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         let scale = if self.normalize { 1.0 / length.max(1e-12) } else { 1.0 };
-        row.iter().map(|value| value * scale).collect()
+        row[..self.kept].iter().map(|value| value * scale).collect()
     }
 }
 
-fn read_kind(directory: &Path) -> Result<Pool, Error> {
-    let Some(file) = JsonFile::read_if_there(&directory.join("1_Pooling/config.json"))? else {
-        return Ok(Pool::Mean);
+/// The keys with which older versions of sentence-transformers turn the modes of pooling on.
+const OLD_KEYS: [&str; 6] = [
+    "pooling_mode_cls_token",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
+];
+/// Keys that do not change the vector. `include_prompt` is checked where the prompt is known.
+const HARMLESS_KEYS: [&str; 3] =
+    ["embedding_dimension", "include_prompt", "word_embedding_dimension"];
+
+/// Reads the mode of pooling: `pooling_mode`, a name or a list of names, or the older keys.
+fn read_kind(file: &JsonFile) -> Result<Pool, Error> {
+    let is_known = |key: &str| {
+        key == "pooling_mode" || HARMLESS_KEYS.contains(&key) || OLD_KEYS.contains(&key)
     };
-    let modes = file.value().as_object().into_iter().flatten();
-    let on: Vec<_> = modes
-        .filter(|(key, value)| key.starts_with("pooling_mode_") && **value == Value::Bool(true))
-        .map(|(key, _)| key.as_str())
-        .collect();
+    if let Some((key, value)) = file.settings().find(|(key, _)| !is_known(key)) {
+        let supported = "pooling_mode and include_prompt";
+        return Err(file.unsupported(key, &value.to_string(), supported));
+    }
+    let bad = || file.bad("pooling_mode", "a name or a list of names");
+    let modes: Vec<&str> = match file.get("pooling_mode") {
+        Some(Value::String(mode)) => vec![mode],
+        Some(Value::Array(modes)) => {
+            modes.iter().map(|mode| mode.as_str().ok_or_else(bad)).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(bad()),
+        None => return read_old_keys(file),
+    };
+    match modes[..] {
+        ["mean"] => Ok(Pool::Mean),
+        ["cls"] => Ok(Pool::First),
+        ["max"] => Ok(Pool::Max),
+        _ => {
+            let supported = "one of mean, cls and max";
+            Err(file.unsupported("pooling_mode", &modes.join(" and "), supported))
+        }
+    }
+}
+
+fn read_old_keys(file: &JsonFile) -> Result<Pool, Error> {
+    let mut on = Vec::new();
+    for key in OLD_KEYS {
+        if file.flag_or(key, false)? {
+            on.push(key);
+        }
+    }
     match on[..] {
-        ["pooling_mode_mean_tokens"] => Ok(Pool::Mean),
+        [] | ["pooling_mode_mean_tokens"] => Ok(Pool::Mean),
         ["pooling_mode_cls_token"] => Ok(Pool::First),
         ["pooling_mode_max_tokens"] => Ok(Pool::Max),
         _ => {
@@ -92,33 +165,12 @@ fn read_kind(directory: &Path) -> Result<Pool, Error> {
     }
 }
 
-/// Returns whether `modules.json` lists a module that scales the vector to length 1. True for a
-/// model without this file.
-fn read_normalize(directory: &Path) -> Result<bool, Error> {
-    let Some(file) = JsonFile::read_if_there(&directory.join("modules.json"))? else {
-        return Ok(true);
-    };
-    let modules = file.value().as_array().ok_or_else(|| file.bad("modules", "a list"))?;
-    let mut normalize = false;
-    for module in modules {
-        let path = module.get("type").and_then(Value::as_str).unwrap_or_default();
-        match path.rsplit('.').next().unwrap_or_default() {
-            "Transformer" | "Pooling" => {}
-            "Normalize" => normalize = true,
-            other => {
-                return Err(file.unsupported("type", other, "Transformer, Pooling, Normalize"));
-            }
-        }
-    }
-    Ok(normalize)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::num::NonZeroUsize;
 
-    use super::{EmbeddingOptions, Pool, Pooling, PoolingMode};
+    use super::{EmbeddingOptions, Modules, Pool, Pooling, PoolingConfig, PoolingMode};
 
     fn read_with(
         pooling: Option<&str>,
@@ -133,7 +185,14 @@ mod tests {
         if let Some(text) = modules {
             fs::write(directory.path().join("modules.json"), text).unwrap();
         }
-        Pooling::read(directory.path(), options, 4).map_err(|error| error.to_string())
+        let directory = directory.path();
+        let read = || {
+            let modules = &Modules::read(directory)?;
+            let config =
+                PoolingConfig { directory, modules, options, truncated: None, has_prompt: false };
+            Pooling::read(&config, 4)
+        };
+        read().map(|(pooling, _)| pooling).map_err(|error| error.to_string())
     }
 
     fn read(pooling: Option<&str>, modules: Option<&str>) -> Result<Pooling, String> {
@@ -145,13 +204,13 @@ mod tests {
 
     #[test]
     fn without_files_the_vector_is_the_mean_scaled_to_length_1() {
-        let mean = Pooling { kind: Pool::Mean, normalize: true, dimensions: 4 };
+        let mean = Pooling { kind: Pool::Mean, dimensions: 4, normalize: true, kept: 4 };
         assert_eq!(read(None, None), Ok(mean));
     }
 
     #[test]
     fn files_set_the_pooling_and_options_override_them() {
-        let first = Pooling { kind: Pool::First, normalize: false, dimensions: 4 };
+        let first = Pooling { kind: Pool::First, dimensions: 4, normalize: false, kept: 4 };
         assert_eq!(read(Some(FIRST), Some(BARE)), Ok(first));
         let max = r#"{"pooling_mode_max_tokens": true}"#;
         assert_eq!(read(Some(max), Some(BARE)), Ok(Pooling { kind: Pool::Max, ..first }));
@@ -160,7 +219,7 @@ mod tests {
             normalize: Some(true),
             dimensions: NonZeroUsize::new(3),
         };
-        let asked = Pooling { kind: Pool::Mean, normalize: true, dimensions: 3 };
+        let asked = Pooling { kind: Pool::Mean, dimensions: 3, normalize: true, kept: 3 };
         assert_eq!(read_with(Some(FIRST), Some(BARE), &options), Ok(asked));
         let options = EmbeddingOptions { dimensions: NonZeroUsize::new(5), ..options };
         let message = read_with(None, None, &options).unwrap_err();
@@ -172,13 +231,13 @@ mod tests {
         let message =
             read(Some(r#"{"pooling_mode_weightedmean_tokens": true}"#), None).unwrap_err();
         assert!(message.contains("pooling = pooling_mode_weightedmean_tokens"), "{message}");
-        let message = read(None, Some(r#"[{"type": "models.Dense"}]"#)).unwrap_err();
-        assert!(message.contains("type = Dense, supported: Transformer"), "{message}");
+        let message = read(None, Some(r#"[{"type": "models.LayerNorm"}]"#)).unwrap_err();
+        assert!(message.contains("type = models.LayerNorm, supported: Transformer"), "{message}");
     }
 
     #[test]
     fn the_zero_vector_stays_zero() {
-        let pooling = Pooling { kind: Pool::Mean, normalize: true, dimensions: 2 };
+        let pooling = Pooling { kind: Pool::Mean, dimensions: 2, normalize: true, kept: 2 };
         assert_eq!(pooling.finish(&[0.0, 0.0]), [0.0, 0.0]);
         assert_eq!(
             pooling.finish(&[3.0, 4.0, 9.0]),

@@ -4,13 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use forebay_stream::Failure;
-use tokenizers::TruncationParams;
+use serde_json::json;
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{TruncationDirection, TruncationParams};
 
+use super::sentence::SentenceSettings;
+use super::tokenizer_config::{TokenizerConfig, lowers};
+use super::{TextModelOptions, tokenizer_file};
 use crate::Error;
-use crate::checkpoint::{JsonFile, without_byte_order_mark};
+use crate::checkpoint::JsonFile;
 use crate::codes;
 use crate::encoder::EncoderConfig;
-use crate::text::TextModelOptions;
 
 /// Token ids of one text, including the special tokens at both ends. There is at least one, and at
 /// most as many as the model can compute.
@@ -38,7 +42,7 @@ pub(super) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and the files that hold the limit on tokens.
+    /// Reads the tokenizer in `directory`, and the settings that change its tokens.
     ///
     /// The truncation and padding settings in `tokenizer.json` are ignored, because they were made
     /// for the training of the model.
@@ -46,24 +50,37 @@ impl Tokenizer {
         directory: &Path,
         config: &JsonFile,
         encoder: &EncoderConfig,
+        sentence: &SentenceSettings,
         options: &TextModelOptions,
     ) -> Result<Self, Error> {
         let path = directory.join("tokenizer.json");
-        let json =
-            std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         let error = |source| Error::Tokenizer { path: path.clone(), source };
-        let json = without_byte_order_mark(&json);
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(error)?;
+        let mut tokenizer = tokenizer_file::read(directory)?;
+        let settings = TokenizerConfig::read(directory)?;
+        settings.apply(&mut tokenizer, &path)?;
+        if sentence.lower_case {
+            lower_case(&mut tokenizer).map_err(error)?;
+        }
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if highest as usize >= encoder.vocabulary {
             return Err(Error::Vocabulary { path, highest, rows: encoder.vocabulary });
         }
-        let max_tokens = max_tokens(directory, encoder, options.max_tokens)?;
-        let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+        // The limit of sentence-transformers was set for the whole model, so it takes precedence
+        // over the tokenizer's.
+        let limit = sentence.max_tokens.or_else(|| settings.max_tokens());
+        let max_tokens = max_tokens(encoder, options.max_tokens, limit)?;
+        let direction = if settings.truncates_left()? {
+            TruncationDirection::Left
+        } else {
+            TruncationDirection::Right
+        };
+        let truncation =
+            TruncationParams { max_length: max_tokens, direction, ..TruncationParams::default() };
         tokenizer.with_padding(None);
         tokenizer.with_truncation(options.truncate.then_some(truncation)).map_err(error)?;
         let padding = padding(config, encoder)?;
-        Ok(Self { inner: tokenizer, max_tokens, padding, prompt: options.prompt.clone() })
+        let prompt = options.prompt.as_ref().unwrap_or(&sentence.prompt).clone();
+        Ok(Self { inner: tokenizer, max_tokens, padding, prompt })
     }
 
     /// Returns the ids of `text`, or the failure of a text that is too long or cannot be tokenised.
@@ -104,33 +121,31 @@ impl Tokenizer {
     }
 }
 
-/// Returns the most tokens that one text may have.
-///
-/// If the user `asked` for a limit, it is that one, which must be at least [`MIN_TOKENS`] and at
-/// most the number of the model's positions.
-/// Otherwise it is `max_seq_length` in `sentence_bert_config.json`, or `model_max_length` in
-/// `tokenizer_config.json` if there is no `max_seq_length`, but at most the number of positions.
+/// Converts texts to lower case before the tokenizer's other changes of the text, as
+/// sentence-transformers does.
+fn lower_case(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
+    if lowers(&json!(tokenizer.get_normalizer())) {
+        return Ok(());
+    }
+    let all = [Some(Lowercase.into()), tokenizer.get_normalizer().cloned()];
+    tokenizer.with_normalizer(Some(Sequence::new(all.into_iter().flatten().collect())))?;
+    Ok(())
+}
+
+/// Returns the most tokens that one text may have: the limit that the user `asked` for, which must
+/// be at least [`MIN_TOKENS`] and at most the number of the model's positions, or the `limit` in the
+/// model's files, but at most the number of positions.
 fn max_tokens(
-    directory: &Path,
     encoder: &EncoderConfig,
     asked: Option<NonZeroUsize>,
+    limit: Option<u64>,
 ) -> Result<usize, Error> {
     let most = encoder.max_tokens();
     if let Some(asked) = asked.map(NonZeroUsize::get) {
         let fits = (MIN_TOKENS..=most).contains(&asked);
         return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least: MIN_TOKENS, most });
     }
-    let limit = |file: &str, key: &str| -> Result<usize, Error> {
-        let file = JsonFile::read_if_there(&directory.join(file))?;
-        // `model_max_length` may be a float of 1e30, which means no limit.
-        let limit = file.as_ref().and_then(|file| file.get(key)?.as_u64());
-        Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
-    };
-    let sentence = limit("sentence_bert_config.json", "max_seq_length")?;
-    let tokenizer = limit("tokenizer_config.json", "model_max_length")?;
-    // The limit of sentence-transformers was set for the whole model, so it takes precedence over
-    // the tokenizer's.
-    let limit = if sentence == usize::MAX { tokenizer } else { sentence };
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     Ok(limit.min(most).max(MIN_TOKENS.min(most)))
 }
 

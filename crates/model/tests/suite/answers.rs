@@ -54,8 +54,8 @@ fn embeddings_with_every_option_agree_with_transformers() {
             let mut model = TextModel::load(&TextModelOptions {
                 task: Some(Task::TextEmbedding),
                 embedding,
-                prompt: options.prompt.clone(),
-                ..common::options(&path, device, texts.len())
+                prompt: Some(options.prompt.clone()),
+                ..common::options_on(&path, device, texts.len())
             })
             .unwrap();
             for (output, expected) in model.answer(&texts).unwrap().into_iter().zip(vectors) {
@@ -84,7 +84,7 @@ fn scores_with_every_option_agree_with_transformers() {
                 top_k: NonZeroUsize::new(100),
                 scores: Some(scores.parse().unwrap()),
             };
-            let options = common::options(&path, device, texts.len());
+            let options = common::options_on(&path, device, texts.len());
             let mut model =
                 TextModel::load(&TextModelOptions { classification, ..options }).unwrap();
             for (output, expected) in model.answer(&texts).unwrap().into_iter().zip(expected) {

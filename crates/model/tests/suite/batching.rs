@@ -13,7 +13,7 @@ use crate::common;
 fn embedder(device: DeviceChoice) -> TextModel {
     let path = common::reference("tiny-bert-classifier");
     let task = Some(Task::TextEmbedding);
-    TextModel::load(&TextModelOptions { task, ..common::options(&path, device, 4) }).unwrap()
+    TextModel::load(&TextModelOptions { task, ..common::options_on(&path, device, 4) }).unwrap()
 }
 
 /// Returns 40 texts of different lengths, in an order that is not by length.
@@ -47,7 +47,7 @@ fn the_number_of_threads_does_not_change_vectors() {
         let path = common::reference("tiny-bert-classifier");
         let task = Some(Task::TextEmbedding);
         let threads = NonZeroUsize::new(threads);
-        let options = common::options(&path, DeviceChoice::Cpu, 4);
+        let options = common::options_on(&path, DeviceChoice::Cpu, 4);
         let mut model =
             TextModel::load(&TextModelOptions { task, threads, truncate: true, ..options })
                 .unwrap();
@@ -81,7 +81,7 @@ fn a_text_that_is_too_long_fails_alone() {
     let path = common::reference("tiny-bert-classifier");
     let options = TextModelOptions {
         max_tokens: NonZeroUsize::new(5),
-        ..common::options(&path, DeviceChoice::Cpu, 4)
+        ..common::options_on(&path, DeviceChoice::Cpu, 4)
     };
     let texts = ["boring".to_owned(), "boring ".repeat(4), "great".to_owned()];
     let mut model = TextModel::load(&options).unwrap();
@@ -115,7 +115,7 @@ async fn batches_that_overlap_on_a_device_get_their_own_results() {
     let path = common::reference("tiny-bert-classifier");
     let task = Some(Task::TextEmbedding);
     for device in common::devices() {
-        let options = TextModelOptions { task, ..common::options(&path, device, 4) };
+        let options = TextModelOptions { task, ..common::options_on(&path, device, 4) };
         let model = TextHandle::spawn("tiny", &options, |_| {}).await.unwrap();
         let calls = texts().into_iter().map(|text| {
             let model = model.clone();
@@ -140,7 +140,7 @@ async fn batches_that_overlap_on_a_device_get_their_own_results() {
 async fn replicas_on_several_devices_give_the_same_answers() {
     let path = common::reference("tiny-bert-classifier");
     let task = Some(Task::TextEmbedding);
-    let options = TextModelOptions { task, ..common::options(&path, DeviceChoice::Cpu, 4) };
+    let options = TextModelOptions { task, ..common::options_on(&path, DeviceChoice::Cpu, 4) };
     let devices = common::devices();
     let twice = NonZeroUsize::new(2).unwrap();
     let model = TextHandle::spawn_on("tiny", &options, &devices, twice, |_| {}).await.unwrap();

@@ -29,7 +29,7 @@ fn agrees_with_transformers(architecture: &str) {
     for device in common::devices() {
         let mut model = TextModel::load(&TextModelOptions {
             truncate: true,
-            ..common::options(&directory, device, items.len())
+            ..common::options_on(&directory, device, items.len())
         })
         .unwrap();
         let outputs = model.answer(&texts).unwrap();
@@ -64,4 +64,14 @@ fn distilbert_agrees_with_transformers() {
 #[test]
 fn roberta_agrees_with_transformers() {
     agrees_with_transformers("roberta");
+}
+
+#[test]
+fn xlm_roberta_agrees_with_transformers_b4() {
+    agrees_with_transformers("xlm-roberta");
+}
+
+#[test]
+fn camembert_agrees_with_transformers_b4() {
+    agrees_with_transformers("camembert");
 }

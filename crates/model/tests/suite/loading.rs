@@ -3,49 +3,11 @@
 use std::fs;
 use std::num::NonZeroUsize;
 
-use forebay_model::{DeviceChoice, Task, TextModel, TextModelOptions};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use forebay_model::{Task, TextModel, TextModelOptions};
+use safetensors::tensor::Dtype;
+use serde_json::json;
 
-use crate::common;
-
-/// Returns a copy of the tiny BERT classifier, which a test may change.
-fn copy() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let original = common::reference("tiny-bert-classifier");
-    for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
-        fs::copy(original.join(file), directory.path().join(file)).unwrap();
-    }
-    directory
-}
-
-/// Returns a copy of the tiny BERT classifier with a change of one of its JSON files.
-fn with(file: &str, change: impl FnOnce(&mut Value)) -> TempDir {
-    let directory = copy();
-    let path = directory.path().join(file);
-    let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    change(&mut json);
-    fs::write(path, json.to_string()).unwrap();
-    directory
-}
-
-fn options(directory: &TempDir) -> TextModelOptions {
-    common::options(directory.path(), DeviceChoice::Cpu, 4)
-}
-
-/// Loads the model in a directory, and returns the error with its causes. File names in it are
-/// without the directory's path.
-fn error_message(directory: &TempDir) -> String {
-    error_message_for(&options(directory))
-}
-
-fn error_message_for(options: &TextModelOptions) -> String {
-    let Err(error) = TextModel::load(options) else { panic!("the model was loaded") };
-    let path = format!("{}/", options.path.display());
-    format!("{:#}", anyhow::Error::from(error)).replace(&path, "")
-}
+use crate::common::{convert, copy, error_message, error_message_for, options, with};
 
 #[test]
 fn the_error_for_a_missing_file_names_it() {
@@ -90,7 +52,7 @@ fn the_error_for_an_unknown_architecture_names_it() {
         error_message(&with("config.json", |config| config["model_type"] = json!("gpt2")));
     assert_eq!(
         message,
-        "config.json asks for model_type = gpt2, supported: bert, distilbert, electra, roberta"
+        "config.json asks for model_type = gpt2, supported: bert, camembert, distilbert, electra, roberta, xlm-roberta"
     );
 }
 
@@ -127,17 +89,6 @@ fn a_vocabulary_larger_than_the_embedding_is_refused() {
         "tokenizer.json yields token ids up to 179, but the model embeds 179 tokens; tokenizer and weights belong \
          to different models"
     );
-}
-
-#[test]
-fn a_classifier_without_labels_is_refused() {
-    for none in [json!(null), json!({})] {
-        let message = error_message(&with("config.json", |config| config["id2label"] = none));
-        assert!(message.starts_with("config.json names no labels; add `id2label`"), "{message}");
-    }
-    let gap = json!({"0": "negative", "2": "positive"});
-    let message = error_message(&with("config.json", |config| config["id2label"] = gap));
-    assert!(message.contains("no valid `id2label`"), "{message}");
 }
 
 #[test]
@@ -189,26 +140,6 @@ fn truncation_and_padding_in_the_tokenizer_file_are_ignored() {
     let model = TextModel::load(&options(&directory)).unwrap();
     assert_eq!(model.tokenize("boring").unwrap().ids().len(), 3);
     assert_eq!(model.tokenize(&"boring ".repeat(10)).unwrap().ids().len(), 12);
-}
-
-/// Converts every tensor of the weights to another type.
-fn convert(directory: &TempDir, dtype: Dtype, element: impl Fn(f32) -> Vec<u8>) {
-    let path = directory.path().join("model.safetensors");
-    let bytes = fs::read(&path).unwrap();
-    let converted: Vec<_> = SafeTensors::deserialize(&bytes)
-        .unwrap()
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            let values =
-                view.data().as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four));
-            (name, view.shape().to_vec(), values.flat_map(&element).collect::<Vec<u8>>())
-        })
-        .collect();
-    let views = converted
-        .iter()
-        .map(|(name, shape, data)| (name, TensorView::new(dtype, shape.clone(), data).unwrap()));
-    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
 #[test]

@@ -8,8 +8,15 @@ mod answers;
 mod batching;
 mod classifiers;
 mod common;
+mod config_fuzz;
+mod formats;
 #[cfg(feature = "hub")]
 mod hub;
+mod labels;
 mod loading;
+mod meaning;
 mod minilm;
+mod sentence;
 mod sentiment;
+mod tokens;
+mod unused;

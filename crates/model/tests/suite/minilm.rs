@@ -47,7 +47,7 @@ fn agrees_with_sentence_transformers(
         truncate: true,
         precision,
         max_tokens: NonZeroUsize::new(256),
-        ..common::options(&path, device, 4)
+        ..common::options_on(&path, device, 4)
     };
     let mut model = TextModel::load(&options).unwrap();
     let texts: Vec<_> = items.iter().map(|item| item.sentence.clone()).collect();

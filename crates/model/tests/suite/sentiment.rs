@@ -10,7 +10,7 @@ use crate::common;
 #[test]
 fn the_shipped_model_tells_positive_from_negative_reviews() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/sentiment");
-    let mut model = TextModel::load(&common::options(&path, DeviceChoice::Cpu, 8)).unwrap();
+    let mut model = TextModel::load(&common::options_on(&path, DeviceChoice::Cpu, 8)).unwrap();
     let expected = [
         ("A wonderful, moving film with a great cast.", "positive"),
         ("I loved every minute of it.", "positive"),

@@ -35,9 +35,8 @@ pub(crate) struct ModelTable {
     /// Whether a text with more than `max_tokens` is cut instead of refused.
     #[serde(default)]
     pub(crate) truncate: bool,
-    /// A prefix of every text.
-    #[serde(default)]
-    pub(crate) prompt: String,
+    /// A prefix of every text; by default the model's default prompt, if its files have one.
+    pub(crate) prompt: Option<String>,
     /// How the vectors of tokens become the text's vector: `mean`, `cls` or `max`; by default as in
     /// the model's files.
     pub(crate) pooling: Option<Spanned<String>>,

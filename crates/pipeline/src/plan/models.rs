@@ -1,7 +1,9 @@
 //! Resolves models.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use forebay_model::{
@@ -11,7 +13,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{ModelPlan, TextPlan};
-use crate::diagnostic::Problem;
+use crate::diagnostic::{ConfigError, Problem};
 use crate::file::{self, Entry, ModelTable};
 use crate::registry::Registry;
 
@@ -61,6 +63,27 @@ fn text(table: ModelTable, span: Range<usize>) -> Result<ModelPlan, Problem> {
     let devices = devices(table.device.as_ref(), table.devices)?;
     options.device = devices[0];
     Ok(ModelPlan::Text(Box::new(TextPlan { options, hub, devices, replicas: table.replicas })))
+}
+
+/// Checks that the files of the model `name` can be read: `config.json`, or `modules.json`, which
+/// names the folder with the `config.json`.
+pub(super) fn check_directory(name: &str, directory: &Path) -> Result<(), ConfigError> {
+    let open = |file| File::open(directory.join(file)).and_then(|file| file.metadata());
+    let source = match open("config.json").or_else(|error| open("modules.json").map_err(|_| error))
+    {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    let name = name.to_owned();
+    let path = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let is_missing = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    };
+    Err(match source.filter(|error| !is_missing(error)) {
+        Some(source) => ConfigError::UnreadableModel { name, path, source },
+        None => ConfigError::NoModel { name, path },
+    })
 }
 
 /// Returns the model's directory, or its name on the Hub.

@@ -2,6 +2,7 @@
 //! documentation.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use forebay_stream::NodeKind;
 
 use super::{ModelPlan, Plan};
 use crate::registry::Registry;
+use crate::ConfigError;
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
@@ -471,7 +473,7 @@ fn every_key_of_a_model_becomes_an_option() {
         max_tokens: NonZeroUsize::new(128),
         threads: NonZeroUsize::new(3),
         precision: Precision::F16,
-        prompt: "query: ".to_owned(),
+        prompt: Some("query: ".to_owned()),
         embedding: EmbeddingOptions {
             pooling: Some(PoolingMode::Max),
             normalize: Some(false),
@@ -534,4 +536,34 @@ fn the_value_of_a_variable_is_not_part_of_any_message() {
     let text = kafka("options = { \"sasl.pasword\" = \"${PASSWORD}\" }\n[sink.stdout]\n");
     let error = Plan::parse(Path::new("pipeline.toml"), &text, &lookup).unwrap_err().to_string();
     assert!(error.contains("sasl.pasword") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_model_that_cannot_be_read_is_told_from_one_that_is_not_there_b10() {
+    let check = |directory: &Path| {
+        let text = with_model(&format!("path = \"{}\"", directory.display()));
+        parse(&text).unwrap().check_models()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let model = directory.path();
+    let message = |error: ConfigError| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    let missing =
+        format!("the model `sentiment` is not at {}: there is no config.json", model.display());
+    assert_eq!(message(check(model).unwrap_err()), missing);
+    std::fs::create_dir(model.join("config.json")).unwrap();
+    assert_eq!(message(check(model).unwrap_err()), missing);
+    std::fs::remove_dir(model.join("config.json")).unwrap();
+
+    // Every user, also root, fails to open a link that points to itself.
+    std::os::unix::fs::symlink("config.json", model.join("config.json")).unwrap();
+    let found = message(check(model).unwrap_err());
+    let start =
+        format!("cannot read the directory of the model `sentiment`, {}: ", model.display());
+    assert!(found.starts_with(&start) && found.contains("symbolic links"), "{found}");
+
+    std::fs::write(model.join("modules.json"), "[]").unwrap();
+    check(model).unwrap();
 }
