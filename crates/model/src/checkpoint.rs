@@ -8,8 +8,8 @@ mod unused;
 mod weights;
 
 pub(crate) use bytes::read_text;
-pub(crate) use files::WEIGHTS;
 pub use files::WeightFiles;
+pub(crate) use files::{INDEX, WEIGHTS, shards};
 pub use json::JsonFile;
 pub(crate) use unused::Expected;
 pub use weights::Weights;

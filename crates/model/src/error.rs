@@ -210,12 +210,27 @@ pub enum Error {
     },
 
     /// A model on the Hub lacks a file that Forebay needs.
-    #[error("{model} has no {file} on the Hub; another revision may have it, or another model")]
+    #[error("{model} has no {file} on the Hub; {advice}")]
     NotOnHub {
         /// The model and its revision.
         model: String,
         /// The file that is missing.
         file: &'static str,
+        /// The remedy.
+        advice: &'static str,
+    },
+
+    /// The cache of models cannot be written.
+    #[error(
+        "cannot write to the cache of models, {}; set HF_HUB_CACHE to a folder that has room and that this user may \
+         write to",
+        cache.display()
+    )]
+    HubCache {
+        /// The cache's directory.
+        cache: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
     },
 
     /// Fetching is disabled, and the model is not in the cache.

@@ -5,6 +5,8 @@
 mod cache;
 #[cfg(feature = "hub")]
 mod fetch;
+#[cfg(feature = "hub")]
+mod files;
 // Tests of every build include it.
 #[cfg(any(test, not(feature = "hub")))]
 mod no_client;
@@ -105,8 +107,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Error::Hub`] or [`Error::HubRefused`] if the model can be neither fetched nor found in the
-    /// cache, [`Error::NotOnHub`] if the model lacks a required file, [`Error::NotCached`] if it is
+    /// [`Error::Hub`], [`Error::HubRefused`] or [`Error::HubCache`] if the model can be neither
+    /// fetched nor found in the cache, [`Error::NotOnHub`] if the model lacks a required file, [`Error::NotCached`] if it is
     /// not in the cache and [`offline`](Self::offline) is set, and [`Error::NoHubClient`] if this
     /// build does not have the feature `hub`.
     pub fn fetch(

@@ -48,6 +48,13 @@ impl WeightFiles {
     }
 }
 
+/// Returns the names of the files among which the weights in `directory` are divided, if there is a
+/// valid index of them.
+pub(crate) fn shards(directory: &Path) -> Option<Vec<String>> {
+    let index = JsonFile::read(&directory.join(INDEX)).ok()?;
+    Some(names(&index).ok()?.into_iter().map(str::to_owned).collect())
+}
+
 /// Returns the names of the files that an index lists.
 fn names(index: &JsonFile) -> Result<BTreeSet<&str>, Error> {
     let bad = || index.bad("weight_map", "an object from tensors to files");

@@ -284,3 +284,44 @@ impl<'a> Weights<'a> {
 fn convert<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&chunk| element(chunk)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use burn::tensor::Device;
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::{Limit, WeightFiles, Weights};
+    use crate::Precision;
+
+    fn files() -> WeightFiles {
+        let numbers = [0; 4 * 12];
+        let view = |shape: &[usize]| TensorView::new(Dtype::F32, shape.to_vec(), &numbers).unwrap();
+        let views = [("words.weight", view(&[6, 2])), ("a.weight", view(&[3, 4]))];
+        let bias = TensorView::new(Dtype::F32, vec![3], &numbers[..12]).unwrap();
+        let views = views.into_iter().chain([("a.bias", bias)]);
+        let bytes = safetensors::serialize(views, None).unwrap();
+        WeightFiles { files: vec![(PathBuf::from("model.safetensors"), bytes)] }
+    }
+
+    #[test]
+    fn a_tensor_that_is_larger_than_the_devices_buffers_is_named_b8() {
+        let files = files();
+        let device = Device::flex();
+        let load = |most, precision| {
+            let mut weights = Weights::parse(&files, &device).unwrap().in_precision(precision);
+            weights.limit = Some(Limit { most, device: "gpu: tiny" });
+            let words = weights.embedding("words", [6, 2]).map(drop);
+            [words, weights.linear(&["a"], 4, 3).map(drop)]
+                .map(|loaded| loaded.map_err(|error| error.to_string()))
+        };
+        assert_eq!(load(48, Precision::F32), [Ok(()), Ok(())]);
+        let [words, linear] = load(47, Precision::F32);
+        let size = "takes 48 bytes, but this device takes at most 47 in one tensor (gpu: tiny); use another device, such as `cpu`";
+        assert_eq!(words, Err(format!("tensor `words.weight` {size}")));
+        assert_eq!(linear, Err(format!("tensor `a` {size}")));
+        assert_eq!(load(24, Precision::F16), [Ok(()), Ok(())], "f16 takes half the memory");
+        assert!(load(23, Precision::F16).iter().all(Result::is_err));
+    }
+}

@@ -1,8 +1,10 @@
 //! The cache that all clients of the Hub share, in the layout of the Python library
-//! `huggingface_hub`. Each model has a folder `models--ORG--NAME` with three folders:
+//! `huggingface_hub`. Each model has a folder `models--ORG--NAME` with four folders:
 //!
 //! - `blobs` has the bytes of files. A blob is named after the file's `ETag`.
 //! - `snapshots` has a folder for each commit. It contains links to blobs under the files' names.
+//! - `.no_exist` has a folder for each commit. It contains an empty file for each file that is known
+//!   not to be in the commit.
 //! - `refs` has a file for each branch or tag. It contains the commit that the branch or tag
 //!   pointed to when it was last fetched.
 
@@ -44,6 +46,18 @@ impl ModelCache {
     /// Returns the directory of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.0.join("snapshots").join(commit)
+    }
+
+    /// Returns whether a commit is known not to have a file.
+    pub(super) fn is_absent(&self, commit: &str, file: &str) -> bool {
+        self.0.join(".no_exist").join(commit).join(file).exists()
+    }
+
+    /// Remembers that a commit does not have a file.
+    pub(super) fn remember_absent(&self, commit: &str, file: &str) -> io::Result<()> {
+        let path = self.0.join(".no_exist").join(commit).join(file);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs::write(path, "")
     }
 
     pub(super) fn has_blob(&self, etag: &str) -> bool {

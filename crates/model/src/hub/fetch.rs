@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 
 use super::cache::ModelCache;
+use super::files::{self, Content};
 use super::remote::{Remote, RemoteError};
 use super::{Download, Hub, HubModel};
 use crate::Error;
-
-/// Files that every model must have.
-const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
-/// Files that are fetched if the model has them.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
+use crate::checkpoint::WEIGHTS;
 
 impl HubModel {
     /// Returns whether the revision is a commit.
@@ -28,14 +24,29 @@ pub(super) fn fetch(
     progress: &mut dyn FnMut(Download),
 ) -> Result<PathBuf, Error> {
     let cached = hub.cached(model);
-    if let Some(cached) = cached.as_ref().filter(|_| hub.offline || model.is_pinned()) {
-        return Ok(cached.clone());
-    }
-    if hub.offline {
-        return Err(Error::NotCached { model: model.to_string(), cache: hub.cache.clone() });
+    match &cached {
+        Some((directory, Content::Complete)) if hub.offline || model.is_pinned() => {
+            return Ok(directory.clone());
+        }
+        Some((directory, _)) if hub.offline => {
+            tracing::warn!(
+                %model,
+                "the cache may lack files of this model, which another program has fetched; unset \
+                 HF_HUB_OFFLINE once to fetch them"
+            );
+            return Ok(directory.clone());
+        }
+        None if hub.offline => {
+            let cache = hub.cache.clone();
+            return Err(Error::NotCached { model: model.to_string(), cache });
+        }
+        _ => {}
     }
     match (hub.download(model, progress), cached) {
-        (Err(error @ (Error::Hub { .. } | Error::HubRefused { .. })), Some(cached)) => {
+        (
+            Err(error @ (Error::Hub { .. } | Error::HubRefused { .. } | Error::HubCache { .. })),
+            Some((cached, _)),
+        ) => {
             tracing::warn!(%model, %error, "cannot fetch the model from the Hub; using the cached copy");
             Ok(cached)
         }
@@ -45,10 +56,12 @@ pub(super) fn fetch(
 
 impl Hub {
     /// Returns the directory of this revision if all of its required files are in the cache.
-    fn cached(&self, model: &HubModel) -> Option<PathBuf> {
+    fn cached(&self, model: &HubModel) -> Option<(PathBuf, Content)> {
         let cache = ModelCache::new(&self.cache, model);
-        let directory = cache.snapshot(&cache.commit(model)?);
-        REQUIRED.iter().all(|file| directory.join(file).is_file()).then_some(directory)
+        let commit = cache.commit(model)?;
+        let directory = cache.snapshot(&commit);
+        let content = Content::of(&directory, |file| cache.is_absent(&commit, file));
+        (content != Content::Unusable).then_some((directory, content))
     }
 
     fn download(
@@ -56,10 +69,13 @@ impl Hub {
         model: &HubModel,
         progress: &mut dyn FnMut(Download),
     ) -> Result<PathBuf, Error> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            let model = model.to_string();
-            move |source: RemoteError| Error::Hub { what, model, source: source.into() }
+        let unwritable = |source| Error::HubCache { cache: self.cache.clone(), source };
+        let failed = |what: &str, error| match error {
+            RemoteError::Write(source) => unwritable(source),
+            error => {
+                let source = error.into();
+                Error::Hub { what: what.to_owned(), model: model.to_string(), source }
+            }
         };
         let remote = Remote::new(&self.endpoint, self.token.as_deref());
         let listing = remote.list(model).map_err(|error| match error {
@@ -68,17 +84,24 @@ impl Hub {
             RemoteError::Status(status @ (401 | 403 | 404)) => {
                 Error::HubRefused { model: model.to_string(), status }
             }
-            error => failed("list the files")(error),
+            error => failed("list the files", error),
         })?;
-        if let Some(file) = REQUIRED.into_iter().find(|file| !listing.has(file)) {
-            return Err(Error::NotOnHub { model: model.to_string(), file });
-        }
+        let all = listing.files();
+        let wanted = files::wanted(&all).map_err(|file| {
+            let converted = all.iter().any(|file| file.ends_with("pytorch_model.bin"));
+            let advice = if converted && file == WEIGHTS {
+                "it has them as pytorch_model.bin: download it, set `path`, and convert them (see docs/models.md)"
+            } else {
+                "another revision may have it, or another model"
+            };
+            Error::NotOnHub { model: model.to_string(), file, advice }
+        })?;
         // Files are requested by commit, so that all belong to the same one even if the branch
         // moves during the download.
         let commit = &*listing.commit;
         let cache = ModelCache::new(&self.cache, model);
         let directory = cache.snapshot(commit);
-        for file in REQUIRED.into_iter().chain(OPTIONAL).filter(|file| listing.has(file)) {
+        for file in wanted {
             if directory.join(file).is_file() {
                 continue;
             }
@@ -91,13 +114,14 @@ impl Hub {
                     },
                     report_hundredths(file, progress),
                 )
-                .map_err(failed(file))?;
+                .map_err(|error| failed(file, error))?;
             let stored = download.map_or(Ok(()), |download| cache.keep(download, &etag));
-            let linked = stored.and_then(|()| cache.link(commit, file, &etag));
-            linked.map_err(|error| failed("write to the cache")(error.into()))?;
+            stored.and_then(|()| cache.link(commit, file, &etag)).map_err(unwritable)?;
         }
-        let remembered = cache.remember(&model.revision, commit);
-        remembered.map_err(|error| failed("write to the cache")(error.into()))?;
+        for file in files::absent(&all).filter(|file| !cache.is_absent(commit, file)) {
+            cache.remember_absent(commit, file).map_err(unwritable)?;
+        }
+        cache.remember(&model.revision, commit).map_err(unwritable)?;
         Ok(directory)
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum RemoteError {
     Http(#[from] ureq::Error),
     #[error("the transfer broke off")]
     Io(#[from] io::Error),
+    #[error("cannot write the file")]
+    Write(#[source] io::Error),
     #[error("received {got} of {expected} bytes")]
     Size { got: u64, expected: u64 },
     #[error("the Hub's response is not valid: {0}")]
@@ -41,7 +43,7 @@ impl RemoteError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => *status == 429 || *status >= 500,
-            Self::InvalidResponse(_) => false,
+            Self::InvalidResponse(_) | Self::Write(_) => false,
             _ => true,
         }
     }
@@ -69,8 +71,8 @@ struct Sibling {
 }
 
 impl Listing {
-    pub(super) fn has(&self, file: &str) -> bool {
-        self.siblings.iter().any(|sibling| sibling.rfilename == file)
+    pub(super) fn files(&self) -> Vec<&str> {
+        self.siblings.iter().map(|sibling| sibling.rfilename.as_str()).collect()
     }
 }
 
@@ -141,7 +143,9 @@ impl<'a> Remote<'a> {
             let hop = self.request(&format!("/{repo}/resolve/{commit}/{file}"))?;
             let hop = self.follow(hop, |response| is_success(response) || is_linked(response))?;
             let incoming = Incoming::new(hop.response.headers())?;
-            let Some(mut target) = start(&incoming)? else { return Ok((incoming.etag, None)) };
+            let Some(mut target) = start(&incoming).map_err(RemoteError::Write)? else {
+                return Ok((incoming.etag, None));
+            };
             let hop = self.follow(hop, is_success)?;
             let mut done = 0;
             let mut reader = hop.response.into_body().into_reader();
@@ -152,11 +156,11 @@ impl<'a> Remote<'a> {
                 if count == 0 {
                     break;
                 }
-                target.write_all(&buffer[..count])?;
+                target.write_all(&buffer[..count]).map_err(RemoteError::Write)?;
                 done += count as u64;
                 progress(done, incoming.size);
             }
-            target.flush()?;
+            target.flush().map_err(RemoteError::Write)?;
             match incoming.size {
                 Some(expected) if expected != done => {
                     Err(RemoteError::Size { got: done, expected })

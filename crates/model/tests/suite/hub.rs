@@ -390,3 +390,127 @@ fn a_revision_that_is_unknown_or_lacks_a_file_is_refused() {
     assert!(message.starts_with("tiny/bert@main has no model.safetensors on the Hub"), "{message}");
     assert!(fetch(&Hub { offline: true, ..server.hub() }, &tiny()).is_err());
 }
+
+fn write_all(repository: &mut Repository, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        repository.files.insert((*name).to_owned(), bytes.to_vec());
+    }
+}
+
+#[test]
+fn every_file_that_changes_the_answer_is_fetched_a5() {
+    let server = FakeHub::start();
+    let files = [
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_distilbert_config.json",
+        "special_tokens_map.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+        "3_Pooling/config.json",
+    ];
+    let others = [
+        "README.md",
+        "vocab.txt",
+        "onnx/config.json",
+        "2_Dense/../../config.json",
+        "model-1.safetensors",
+    ];
+    server.change(|it| {
+        write_all(it, &files.map(|name| (name, &b"{}"[..])));
+        write_all(it, &others.map(|name| (name, &b"of no use"[..])));
+    });
+    let path = fetch(&server.hub(), &tiny()).unwrap();
+    for file in files {
+        assert!(path.join(file).is_file(), "{file}");
+    }
+    for file in others {
+        assert!(!path.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn weights_in_several_files_are_fetched_b7() {
+    let server = FakeHub::start();
+    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+    server.change(|it| {
+        it.files.remove("model.safetensors");
+        let parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        write_all(it, &parts.map(|name| (name, &b"part"[..])));
+        write_all(it, &[("model.safetensors.index.json", index.as_bytes())]);
+    });
+    let path = fetch(&server.hub(), &tiny()).unwrap();
+    assert!(path.join("model-00002-of-00002.safetensors").is_file());
+    let offline = Hub { offline: true, ..server.hub() };
+    assert_eq!(fetch(&offline, &tiny()), Ok(path.clone()));
+    fs::remove_file(path.join("model-00001-of-00002.safetensors")).unwrap();
+    assert!(fetch(&offline, &tiny()).unwrap_err().contains("is not in the cache"));
+}
+
+#[test]
+fn a_model_with_weights_of_pytorch_only_is_refused_with_a_remedy_b7() {
+    let server = FakeHub::start();
+    server.change(|it| {
+        let weights = it.files.remove("model.safetensors").unwrap();
+        it.files.insert("pytorch_model.bin".to_owned(), weights);
+    });
+    let message = fetch(&server.hub(), &tiny()).unwrap_err();
+    let start =
+        "tiny/bert@main has no model.safetensors on the Hub; it has them as pytorch_model.bin";
+    assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
+fn a_cached_commit_that_another_program_fetched_in_part_is_completed_a5() {
+    let server = FakeHub::start();
+    let pinned = HubModel { revision: OLD.to_owned(), ..tiny() };
+    let path = fetch(&server.hub(), &pinned).unwrap();
+    // Another program fetches only the files that it needs, and remembers nothing about the others.
+    fs::remove_file(path.join("1_Pooling/config.json")).unwrap();
+    fs::remove_dir_all(server.folder().join(".no_exist")).unwrap();
+    server.requests();
+    assert_eq!(fetch(&server.hub(), &pinned), Ok(path.clone()));
+    assert!(path.join("1_Pooling/config.json").is_file());
+    server.requests();
+    assert_eq!(fetch(&server.hub(), &pinned), Ok(path));
+    assert!(server.requests().is_empty(), "the cache is complete now");
+}
+
+#[test]
+fn the_error_for_a_cache_that_cannot_be_written_names_the_folder_and_the_variable_b9() {
+    let server = FakeHub::start();
+    // Every user, also root, fails to make a folder in a file.
+    let file = server.cache.path().join("file");
+    fs::write(&file, "").unwrap();
+    let cache = file.join("hub");
+    let error =
+        Hub { cache: cache.clone(), ..server.hub() }.fetch(&tiny(), &mut |_| {}).unwrap_err();
+    let message = format!("{:#}", anyhow::Error::from(error));
+    assert!(
+        message.starts_with(&format!(
+            "cannot write to the cache of models, {}; set HF_HUB_CACHE",
+            cache.display()
+        )),
+        "{message}"
+    );
+    assert!(message.ends_with("Not a directory (os error 20)"), "{message}");
+    let tries = server.requests().iter().filter(|it| it.starts_with("get ")).count();
+    assert_eq!(tries, 1, "another attempt would not help");
+}
+
+#[test]
+fn a_copy_in_a_cache_that_cannot_be_written_is_used_b9() {
+    let server = FakeHub::start();
+    let path = fetch(&server.hub(), &tiny()).unwrap();
+    let refs = server.folder().join("refs/main");
+    fs::remove_file(&refs).unwrap();
+    std::os::unix::fs::symlink(server.folder().join("missing/ref"), &refs).unwrap();
+    let pinned = HubModel { revision: OLD.to_owned(), ..tiny() };
+    assert_eq!(fetch(&server.hub(), &pinned), Ok(path.clone()));
+    assert!(fetch(&server.hub(), &tiny()).unwrap_err().starts_with("cannot write to the cache"));
+    fs::remove_file(&refs).unwrap();
+    fs::write(&refs, OLD).unwrap();
+    fs::remove_dir_all(server.folder().join(".no_exist")).unwrap();
+    fs::write(server.folder().join(".no_exist"), "in the way").unwrap();
+    assert_eq!(fetch(&server.hub(), &tiny()), Ok(path));
+}

@@ -13,8 +13,8 @@ use forebay_model::{
 use forebay_stream::NodeKind;
 
 use super::{ModelPlan, Plan};
-use crate::registry::Registry;
 use crate::ConfigError;
+use crate::registry::Registry;
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
