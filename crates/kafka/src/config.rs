@@ -1,11 +1,17 @@
 //! Settings of sources and sinks. All but brokers, topics and groups have defaults.
 
+mod defaults;
+mod membership;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 
+use self::defaults::{SINK_DEFAULTS, SINK_RESERVED, SOURCE_DEFAULTS, SOURCE_RESERVED, client};
+use self::membership::Membership;
 use crate::{DropHeaders, Error, Options, ReplyTo};
 
 /// Settings of a source, which reads a topic as a member of a consumer group.
@@ -37,8 +43,9 @@ pub struct SourceConfig {
     /// transactions counts instead.
     pub commit_interval: Duration,
     /// Maximum time that a rebalance waits for records in flight before it hands their partitions
-    /// over. Must be less than half of `session.timeout.ms` and of `max.poll.interval.ms`.
-    pub drain_timeout: Duration,
+    /// over. Must be less than half of `max.poll.interval.ms`. `None` is ten seconds, or a quarter
+    /// of `max.poll.interval.ms` if that is less.
+    pub drain_timeout: Option<Duration>,
     /// The reaction to a failed record that nothing in the pipeline answered.
     pub on_unanswered: OnUnanswered,
     /// Settings of librdkafka.
@@ -68,17 +75,14 @@ pub struct TransactionSettings {
     /// [`max_in_flight_bytes`](SourceConfig::max_in_flight_bytes).
     pub commit_interval: Duration,
     /// How long the brokers keep a transaction open. This bounds how long a crash holds up readers
-    /// of committed records, and how long a commit may take.
-    pub timeout: Duration,
+    /// of committed records, and how long a commit may take. Must be less than
+    /// `session.timeout.ms`. `None` is ten seconds, or `session.timeout.ms` if that is less.
+    pub timeout: Option<Duration>,
 }
 
 impl Default for TransactionSettings {
     fn default() -> Self {
-        Self {
-            id: None,
-            commit_interval: Duration::from_millis(100),
-            timeout: Duration::from_secs(10),
-        }
+        Self { id: None, commit_interval: Duration::from_millis(100), timeout: None }
     }
 }
 
@@ -131,7 +135,7 @@ impl SourceConfig {
             max_uncommitted: MAX_UNCOMMITTED,
             stuck_after: Duration::from_secs(30),
             commit_interval: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(10),
+            drain_timeout: None,
             on_unanswered: OnUnanswered::default(),
             options: Options::new(),
         }
@@ -154,7 +158,7 @@ impl SourceConfig {
     pub fn client(&self) -> Result<ClientConfig, Error> {
         check_name("topic", &self.topic)?;
         check_name("group", &self.group)?;
-        self.check_drain_timeout()?;
+        self.drain_timeout()?;
         self.check_transactions()?;
         if self.max_in_flight.get() > MAX_IN_FLIGHT_LIMIT {
             let reason = format!("{} is more than {MAX_IN_FLIGHT_LIMIT}", self.max_in_flight);
@@ -162,47 +166,38 @@ impl SourceConfig {
         }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
         client.set("group.id", &self.group);
+        Membership::of(&self.options)?.complete(&mut client);
         Ok(client)
     }
 
-    /// Checks that a drain ends well before the group removes this member for not answering.
-    fn check_drain_timeout(&self) -> Result<(), Error> {
-        let session = millis(&self.options, "session.timeout.ms", 45_000)?;
-        let max_poll = millis(&self.options, "max.poll.interval.ms", 300_000)?;
-        let limit = session.min(max_poll) / 2;
-        if self.drain_timeout < limit {
-            return Ok(());
-        }
-        let reason = format!(
-            "{:?} is not less than {limit:?}, half of session.timeout.ms and max.poll.interval.ms",
-            self.drain_timeout
-        );
-        Err(Error::Setting { setting: "drain_timeout", reason })
+    /// Returns the drain timeout, which follows the options if it is not set.
+    pub(crate) fn drain_timeout(&self) -> Result<Duration, Error> {
+        Membership::of(&self.options)?.drain_timeout(self.drain_timeout)
     }
-}
 
-impl SourceConfig {
-    /// Checks that a transaction ends before the group removes this member for not answering, and
-    /// that it is committed well before its timeout.
+    /// Returns the timeout of transactions, which follows the options if it is not set.
+    pub(crate) fn transaction_timeout(
+        &self,
+        settings: &TransactionSettings,
+    ) -> Result<Duration, Error> {
+        Membership::of(&self.options)?.transaction_timeout(settings.timeout)
+    }
+
+    /// Checks that a transaction is committed well before its timeout.
     fn check_transactions(&self) -> Result<(), Error> {
-        let Delivery::ExactlyOnce(transactions) = &self.delivery else { return Ok(()) };
-        let session = millis(&self.options, "session.timeout.ms", 45_000)?;
-        let TransactionSettings { id, commit_interval, timeout } = transactions;
-        let (setting, reason) = if id.as_ref().is_some_and(|id| id.trim().is_empty()) {
-            ("transactions.id", "it is empty".to_owned())
-        } else if *timeout >= session {
-            let reason = format!("{timeout:?} is not less than session.timeout.ms, {session:?}");
-            ("transactions.timeout", reason)
-        } else if *timeout < Duration::from_secs(1) {
-            ("transactions.timeout", format!("{timeout:?} is less than a second"))
-        } else if *commit_interval > *timeout / 2 {
+        let Delivery::ExactlyOnce(settings) = &self.delivery else { return Ok(()) };
+        let TransactionSettings { id, commit_interval, .. } = settings;
+        if id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+            let reason = "it is empty".to_owned();
+            return Err(Error::Setting { setting: "transactions.id", reason });
+        }
+        let timeout = self.transaction_timeout(settings)?;
+        if *commit_interval > timeout / 2 {
             let reason =
                 format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
-            ("transactions.commit_interval", reason)
-        } else {
-            return Ok(());
-        };
-        Err(Error::Setting { setting, reason })
+            return Err(Error::Setting { setting: "transactions.commit_interval", reason });
+        }
+        Ok(())
     }
 }
 
@@ -265,115 +260,6 @@ impl SinkConfig {
 /// Upper limit of `max_in_flight`, far beyond any useful value.
 const MAX_IN_FLIGHT_LIMIT: usize = 10_000_000;
 
-const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
-const BROKERS: &str = "use `brokers`";
-const DELIVERY: &str = "use `delivery_timeout`";
-const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
-const DELIVERIES: &str = "Forebay waits for the delivery of every reply";
-const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
-
-/// Makes librdkafka look for the system's certificates, which the compiled-in OpenSSL does not find
-/// by itself.
-const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
-
-/// Maximum pause between attempts to reconnect. librdkafka's default, 10 s, is longer than most
-/// brokers take to restart, and can be longer than the session timeout.
-const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
-
-/// Defaults that a user may override.
-const SOURCE_DEFAULTS: &[(&str, &str)] = &[
-    CA_CERTIFICATES,
-    RECONNECT,
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("isolation.level", "read_committed"),
-    ("allow.auto.create.topics", "false"),
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("auto.offset.reset", "earliest"),
-    // librdkafka's defaults (100 000 records, 64 MiB per partition) would hold far more than the
-    // pipeline can have in flight.
-    ("queued.min.messages", "1000"),
-    ("queued.max.messages.kbytes", "16384"),
-    // How soon a partition is fetched again after its queue was full. librdkafka's default, one
-    // second, would allow each partition one fetch per second.
-    ("fetch.queue.backoff.ms", "10"),
-];
-
-const SOURCE_RESERVED: &[(&str, &str)] = &[
-    ("bootstrap.servers", BROKERS),
-    ("metadata.broker.list", BROKERS),
-    ("group.id", "use `group`"),
-    ("enable.auto.commit", OWN_COMMITS),
-    ("auto.commit.enable", OWN_COMMITS),
-    ("auto.commit.interval.ms", "use `commit_interval`"),
-    ("enable.auto.offset.store", OWN_COMMITS),
-    ("isolation.level", "Forebay reads committed records only"),
-    ("allow.auto.create.topics", "Forebay expects its topics to exist"),
-];
-
-const SINK_DEFAULTS: &[(&str, &str)] = &[
-    CA_CERTIFICATES,
-    RECONNECT,
-    // The brokers' default. librdkafka's default, 1 MB, is lower. A reply carries its request's key
-    // and headers: if these were larger than 1 MB, the brokers would accept the request, but no
-    // reply could be written to it, not even an error.
-    ("message.max.bytes", "1048588"),
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    // The partitioner of Java clients, so that replies are in the partition where these expect
-    // their key.
-    ("partitioner", "murmur2_random"),
-    // A lone reply leaves at once. The replies of a batch come together, so nearly all of them still
-    // share a request.
-    ("linger.ms", "0"),
-];
-
-const SINK_RESERVED: &[(&str, &str)] = &[
-    ("bootstrap.servers", BROKERS),
-    ("metadata.broker.list", BROKERS),
-    ("enable.idempotence", IDEMPOTENCE),
-    ("acks", IDEMPOTENCE),
-    ("request.required.acks", IDEMPOTENCE),
-    ("message.timeout.ms", DELIVERY),
-    ("delivery.timeout.ms", DELIVERY),
-    ("transactional.id", TRANSACTIONS),
-    ("transaction.timeout.ms", TRANSACTIONS),
-    ("delivery.report.only.error", DELIVERIES),
-];
-
-type Settings = &'static [(&'static str, &'static str)];
-
-fn client(
-    brokers: &str,
-    options: &Options,
-    defaults: Settings,
-    reserved: Settings,
-) -> Result<ClientConfig, Error> {
-    if brokers.trim().is_empty() {
-        let reason = "at least one host:port is needed".to_owned();
-        return Err(Error::Setting { setting: "brokers", reason });
-    }
-    let mut client = ClientConfig::new();
-    client.set("client.id", "forebay").set("bootstrap.servers", brokers);
-    client.set_log_level(RDKafkaLogLevel::Info);
-    for (option, value) in defaults {
-        client.set(*option, *value);
-    }
-    for (option, value) in options {
-        if let Some((_, instead)) = reserved.iter().find(|(name, _)| name == option) {
-            return Err(Error::ReservedOption { option: option.clone(), instead });
-        }
-        client.set(option, value);
-    }
-    Ok(client)
-}
-
-/// Lets librdkafka check every option's name and value.
-fn validate(client: &ClientConfig) -> Result<(), Error> {
-    client.create_native_config().map_err(|error| Error::Configure(error.into()))?;
-    Ok(())
-}
-
 fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {
     let reason = match name.chars().next() {
         None => "it is empty",
@@ -384,59 +270,8 @@ fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {
     Err(Error::Setting { setting, reason: reason.to_owned() })
 }
 
-fn millis(options: &Options, option: &'static str, default: u64) -> Result<Duration, Error> {
-    let Some(value) = options.get(option) else { return Ok(Duration::from_millis(default)) };
-    value.parse().map(Duration::from_millis).map_err(|_| {
-        let reason = format!("{value:?} is not a number of milliseconds");
-        Error::Setting { setting: option, reason }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{SinkConfig, SourceConfig};
-
-    fn source() -> SourceConfig {
-        SourceConfig::new("localhost:9092", "requests", "sentiment")
-    }
-
-    #[test]
-    fn a_librdkafka_option_that_forebay_sets_itself_is_rejected() {
-        let mut config = source();
-        config.options.insert("group.id".into(), "other".into());
-        let error = config.client().unwrap_err().to_string();
-        assert_eq!(error, "the librdkafka option \"group.id\" cannot be set here: use `group`");
-
-        let mut config = SinkConfig::new("localhost:9092", "replies");
-        config.options.insert("acks".into(), "1".into());
-        assert!(config.client().unwrap_err().to_string().contains("all replicas"));
-    }
-
-    #[test]
-    fn other_options_replace_the_defaults() {
-        let mut config = source();
-        config.options.insert("auto.offset.reset".into(), "latest".into());
-        let client = config.client().unwrap();
-        assert_eq!(client.get("auto.offset.reset"), Some("latest"));
-        assert_eq!(client.get("enable.auto.commit"), Some("false"));
-    }
-
-    #[test]
-    fn drain_timeout_must_be_less_than_half_of_the_session_timeout() {
-        let mut config = source();
-        config.options.insert("session.timeout.ms".into(), "6000".into());
-        let error = config.client().unwrap_err().to_string();
-        assert!(error.starts_with("invalid drain_timeout: 10s is not less than 3s"), "{error}");
-        config.drain_timeout = Duration::from_secs(2);
-        assert!(config.client().is_ok());
-    }
-
-    #[test]
-    fn names_that_cannot_work_are_rejected() {
-        let config = SourceConfig::new("localhost:9092", "^requests.*", "sentiment");
-        assert!(config.client().unwrap_err().to_string().contains("patterns"));
-        assert!(SinkConfig::new(" ", "replies").client().is_err());
-    }
+/// Lets librdkafka check every option's name and value.
+fn validate(client: &ClientConfig) -> Result<(), Error> {
+    client.create_native_config().map_err(|error| Error::Configure(error.into()))?;
+    Ok(())
 }

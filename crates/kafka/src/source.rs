@@ -79,7 +79,7 @@ impl Source {
         let topic = config.topic.clone();
         probe::check_topic(client.clone(), topic).await?;
         let shared = Arc::new(Shared::new(&config));
-        let group = Group::new(Arc::clone(&shared), config.drain_timeout);
+        let group = Group::new(Arc::clone(&shared), config.drain_timeout()?);
         let consumer =
             client.create_with_context(group).map_err(|error| Error::Configure(error.into()))?;
         Ok(Self { consumer, shared, config, transactions: None })
@@ -107,7 +107,8 @@ impl Source {
             (None, Some(id)) => id.clone(),
             (None, None) => self.generated_id(),
         };
-        let client = config.transactional_client(&id, settings.timeout)?;
+        let timeout = self.config.transaction_timeout(settings)?;
+        let client = config.transactional_client(&id, timeout)?;
         if config.brokers != self.config.brokers {
             let reason = "a transaction cannot span clusters; give source and sink the same".into();
             return Err(Error::Setting { setting: "brokers", reason });
@@ -124,8 +125,9 @@ impl Source {
             batches::fit(&mut plain, &config.topic, broker).await;
             let batch_size = plain.get("batch.size").map(str::to_owned);
             let shared = Arc::clone(&self.shared);
-            let settings = settings.clone();
-            let connected = Transactions::connect(shared, client, batch_size, settings, id).await?;
+            let interval = settings.commit_interval;
+            let connected =
+                Transactions::connect(shared, client, batch_size, interval, timeout, id).await?;
             Arc::clone(&self.transactions.insert(connected).0)
         };
         Ok(TransactionalSink::new(transactions, config, plain))

@@ -57,7 +57,7 @@ impl Letters {
     pub(super) async fn open(mut config: SourceConfig, again: bool) -> Result<Self, Error> {
         // This consumer does not join the group, it only commits offsets under the group's name.
         config.options.remove("group.instance.id");
-        config.drain_timeout = Duration::ZERO;
+        config.drain_timeout = Some(Duration::ZERO);
         let mut client = config.client()?;
         // If retention has deleted the record at which reading begins, reading goes on with the
         // oldest one that is left.

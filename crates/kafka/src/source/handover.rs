@@ -65,7 +65,9 @@ fn commit(
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match native::commit_within(consumer, &offsets, left) {
-            Err(RDKafkaErrorCode::RebalanceInProgress) if left > AGAIN => {
+            Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::StaleMemberEpoch)
+                if left > AGAIN =>
+            {
                 thread::park_timeout(AGAIN);
             }
             done => return done.map_err(ClientError::from_code),

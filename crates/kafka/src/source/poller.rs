@@ -303,7 +303,9 @@ impl Poller {
             let left = deadline.saturating_duration_since(Instant::now());
             match native::commit_within(&self.consumer, &offsets, left) {
                 Err(
-                    RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress,
+                    RDKafkaErrorCode::IllegalGeneration
+                    | RDKafkaErrorCode::RebalanceInProgress
+                    | RDKafkaErrorCode::StaleMemberEpoch,
                 ) if !left.is_zero() => {
                     self.poll_all();
                     thread::park_timeout(BACKSTOP);

@@ -62,7 +62,8 @@ impl Transactions {
         shared: Arc<Shared>,
         client: ClientConfig,
         batch_size: Option<String>,
-        settings: crate::TransactionSettings,
+        commit_interval: Duration,
+        timeout: Duration,
         id: String,
     ) -> Result<(Arc<Self>, Producer), Error> {
         let worker = Arc::clone(&shared.writer);
@@ -71,8 +72,8 @@ impl Transactions {
             client,
             batch_size,
             id,
-            commit_interval: settings.commit_interval,
-            timeout: settings.timeout,
+            commit_interval,
+            timeout,
             consumer: Mutex::default(),
             state: Mutex::default(),
             ended: Condvar::new(),
@@ -253,16 +254,18 @@ mod tests {
         let broker = EmbeddedBroker::start(&[("replies", 1)]).unwrap();
         let settings = crate::TransactionSettings::default();
         let mut config = SourceConfig::new(broker.bootstrap_servers(), "requests", "group");
-        config.delivery = Delivery::ExactlyOnce(settings.clone());
+        let interval = settings.commit_interval;
+        config.delivery = Delivery::ExactlyOnce(settings);
         let shared = Arc::new(Shared::new(&config));
         shared.assign_anew(0);
+        let timeout = Duration::from_secs(10);
         let client = SinkConfig::new(&config.brokers, "replies")
-            .transactional_client("id", settings.timeout)
+            .transactional_client("id", timeout)
             .unwrap();
+        let source = Arc::clone(&shared);
+        let id = "id".to_owned();
         let (transactions, _given_up) =
-            Transactions::connect(Arc::clone(&shared), client, None, settings, "id".to_owned())
-                .await
-                .unwrap();
+            Transactions::connect(source, client, None, interval, timeout, id).await.unwrap();
         // As if a worker were stuck in a call.
         let stuck = transactions.state.lock().start();
         let enter =

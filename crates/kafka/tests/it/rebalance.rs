@@ -98,17 +98,61 @@ fn assert_no_repeats(broker: &Broker, seen: &BTreeMap<(i32, u64), Vec<&'static s
 async fn a_member_that_joins_begins_where_the_other_member_stopped() {
     let broker = Broker::start();
     let topic = broker.topic(4).await;
-    let group = unique("group");
+    let config = broker.source(&topic, &unique("group"));
+    joins_while_all_records_are_in_flight(&broker, config, Duration::from_millis(1500)).await;
+}
+
+/// With this protocol (KIP-848), the brokers assign the partitions and set the session timeout.
+#[tokio::test]
+async fn a_member_that_joins_begins_where_the_other_stopped_with_the_consumer_protocol() {
+    let Some(broker) = real_broker() else { return };
+    let topic = broker.topic(4).await;
+    let mut config = SourceConfig::new(&broker.servers, &topic, unique("group"));
+    config.options.insert("group.protocol".into(), "consumer".into());
+    joins_while_all_records_are_in_flight(&broker, config, Duration::from_millis(1500)).await;
+}
+
+/// Polls and heartbeats go on while partitions are drained, so the group keeps the member.
+#[tokio::test]
+async fn a_drain_may_take_longer_than_the_session_timeout() {
+    let Some(broker) = real_broker() else { return };
+    let topic = broker.topic(4).await;
+    let mut config = SourceConfig::new(&broker.servers, &topic, unique("group"));
+    config.options.insert("session.timeout.ms".into(), "2000".into());
+    joins_while_all_records_are_in_flight(&broker, config, Duration::from_secs(7)).await;
+}
+
+/// Returns the broker in `KAFKA_BROKERS`. Prints that the test is skipped if it is not set.
+fn real_broker() -> Option<Broker> {
+    let broker = Broker::start();
+    if broker.embedded.is_some() {
+        eprintln!(
+            "skipped: the embedded broker's groups are too simple for this, set KAFKA_BROKERS"
+        );
+        return None;
+    }
+    Some(broker)
+}
+
+/// Lets a second member join while the first one works on 40 records, and asserts that no record is
+/// worked on twice.
+async fn joins_while_all_records_are_in_flight(
+    broker: &Broker,
+    config: SourceConfig,
+    work: Duration,
+) {
+    let topic = config.topic.clone();
+    let group = config.group.clone();
     broker.fill(&topic, 4, 10).await;
     let (log, mut worked) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let mut seen = BTreeMap::new();
-    let work = Work::Takes(Duration::from_millis(1500));
+    let work = Work::Takes(work);
 
-    let a = member("a", broker.source(&topic, &group), work.clone(), &log, &mut tasks).await;
+    let a = member("a", config.clone(), work.clone(), &log, &mut tasks).await;
     collect(&mut worked, &mut seen, |seen| seen.len() == 40).await;
     // All 40 records are in flight when the second member joins.
-    let b = member("b", broker.source(&topic, &group), work, &log, &mut tasks).await;
+    let b = member("b", config, work, &log, &mut tasks).await;
     let mut offset = 10;
     let joining = Instant::now();
     while !seen.values().flatten().any(|member| *member == "b") {
@@ -125,7 +169,7 @@ async fn a_member_that_joins_begins_where_the_other_member_stopped() {
     while let Some(more) = worked.recv().await {
         seen.entry((more.partition, more.offset)).or_default().push(more.member);
     }
-    assert_no_repeats(&broker, &seen);
+    assert_no_repeats(broker, &seen);
     for committed in broker.committed(&topic, &group, 4).values() {
         assert_eq!(*committed, i64::try_from(offset).unwrap());
     }
@@ -141,7 +185,7 @@ async fn records_are_repeated_if_a_drain_takes_too_long() {
     let mut tasks = JoinSet::new();
     let mut seen = BTreeMap::new();
     let mut config = broker.source(&topic, &group);
-    config.drain_timeout = Duration::from_millis(200);
+    config.drain_timeout = Some(Duration::from_millis(200));
 
     let end = CancellationToken::new();
     let work = Work::LastsUntil(end.clone());
@@ -202,7 +246,7 @@ async fn a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_a
     broker.fill(&topic, 2, 3).await;
     let mut config = broker.source(&topic, &group);
     config.max_in_flight = 2.try_into().unwrap();
-    config.drain_timeout = Duration::from_millis(200);
+    config.drain_timeout = Some(Duration::from_millis(200));
     let (mut events, a) = start(config.clone()).await;
     let held = take(&mut events, 2).await;
     let early = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
@@ -253,7 +297,7 @@ async fn handing_over(broker: &Broker, topic: &str, group: &str) -> Option<Handi
     let mut config = broker.source(topic, group);
     // Leaves time to look into the handover on a busy machine.
     config.options.insert("session.timeout.ms".into(), "30000".into());
-    config.drain_timeout = Duration::from_secs(14);
+    config.drain_timeout = Some(Duration::from_secs(14));
     let (mut a_events, a) = start(config.clone()).await;
     let held = take(&mut a_events, 4).await;
     let (b_events, b) = start(config).await;

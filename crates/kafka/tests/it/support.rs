@@ -56,7 +56,7 @@ impl Broker {
         // Short, because the embedded broker ends a rebalance only about a second before the
         // session timeout has passed.
         config.options.insert("session.timeout.ms".into(), "6000".into());
-        config.drain_timeout = Duration::from_millis(2500);
+        config.drain_timeout = Some(Duration::from_millis(2500));
         config
     }
 

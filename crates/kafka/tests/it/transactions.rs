@@ -32,7 +32,7 @@ pub(crate) fn exactly_once(broker: &Broker, topic: &str, group: &str, id: &str) 
     config.delivery = Delivery::ExactlyOnce(TransactionSettings {
         id: Some(id.to_owned()),
         commit_interval: Duration::from_millis(20),
-        timeout: Duration::from_secs(4),
+        timeout: Some(Duration::from_secs(4)),
     });
     config
 }
@@ -188,10 +188,28 @@ async fn replies_are_written_in_the_order_of_their_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_answered_once_while_members_join_crash_and_leave() {
     let Some(broker) = broker() else { return };
+    members_join_crash_and_leave(&broker, |_| {}).await;
+}
+
+/// With this protocol (KIP-848), the brokers assign the partitions and set the session timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_answered_once_while_members_of_the_consumer_protocol_join_and_leave() {
+    let Some(broker) = broker() else { return };
+    let consumer_protocol = |config: &mut SourceConfig| {
+        config.options = [("group.protocol".to_owned(), "consumer".to_owned())].into();
+    };
+    members_join_crash_and_leave(&broker, consumer_protocol).await;
+}
+
+async fn members_join_crash_and_leave(broker: &Broker, adapt: impl Fn(&mut SourceConfig)) {
     let requests = broker.topic(4).await;
     let replies = broker.topic(4).await;
     let group = unique("group");
-    let config = |id: &str| exactly_once(&broker, &requests, &group, &format!("{group}-{id}"));
+    let config = |id: &str| {
+        let mut config = exactly_once(broker, &requests, &group, &format!("{group}-{id}"));
+        adapt(&mut config);
+        config
+    };
     let mut total = 0;
     let mut fill = async || {
         let first = total;
@@ -210,7 +228,7 @@ async fn every_request_is_answered_once_while_members_join_crash_and_leave() {
     broker.read_committed(&replies, 500);
     b.close().await;
     fill().await;
-    let counts = counts(&broker, &replies, 1000);
+    let counts = counts(broker, &replies, 1000);
     a.close().await;
     assert_once(&counts, 1000);
     let committed = broker.committed(&requests, &group, 4);

@@ -180,7 +180,7 @@ pub(super) fn delivery(
     };
     settings.id = table.id;
     settings.commit_interval = table.commit_interval.unwrap_or(settings.commit_interval);
-    settings.timeout = table.timeout.unwrap_or(settings.timeout);
+    settings.timeout = table.timeout;
     source.delivery = Delivery::ExactlyOnce(settings);
     source.validate().map_err(|error| Problem::new(chain(&error), span))?;
     Ok(true)

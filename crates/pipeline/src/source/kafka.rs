@@ -71,7 +71,7 @@ pub(super) fn parse(
     config.max_uncommitted = table.max_uncommitted.unwrap_or(config.max_uncommitted);
     config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
-    config.drain_timeout = table.drain_timeout.unwrap_or(config.drain_timeout);
+    config.drain_timeout = table.drain_timeout;
     config.options = table.options.into();
     config.validate().map_err(|error| Problem::new(chain(&error), span))?;
     Ok(KafkaSource { config, format: table.format })

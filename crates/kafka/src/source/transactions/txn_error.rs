@@ -116,6 +116,10 @@ pub(super) fn record_failure_code(error: &KafkaError) -> Option<Code> {
 pub(super) fn is_rebalance(error: &KafkaError) -> bool {
     matches!(
         code(error),
-        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
+        Some(
+            RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::StaleMemberEpoch
+        )
     )
 }
