@@ -1,14 +1,18 @@
 //! Settings of sources and sinks. All but brokers, topics and groups have defaults.
 
+mod brokers;
 mod defaults;
 mod membership;
+mod sasl;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::types::RDKafkaType;
 
 use self::defaults::{SINK_DEFAULTS, SINK_RESERVED, SOURCE_DEFAULTS, SOURCE_RESERVED, client};
 use self::membership::Membership;
@@ -147,7 +151,7 @@ impl SourceConfig {
     ///
     /// Returns an error that names the invalid setting and says what would be valid.
     pub fn validate(&self) -> Result<(), Error> {
-        validate(&self.client()?)
+        trial::create(&self.client()?, RDKafkaType::RD_KAFKA_CONSUMER)
     }
 
     /// Returns the settings of librdkafka's consumer.
@@ -220,7 +224,7 @@ impl SinkConfig {
     ///
     /// Returns an error that names the invalid setting and says what would be valid.
     pub fn validate(&self) -> Result<(), Error> {
-        validate(&self.client()?)
+        trial::create(&self.client()?, RDKafkaType::RD_KAFKA_PRODUCER)
     }
 
     /// Returns the settings of librdkafka's producer.
@@ -268,10 +272,4 @@ fn check_name(setting: &'static str, name: &str) -> Result<(), Error> {
         Some(_) => return Ok(()),
     };
     Err(Error::Setting { setting, reason: reason.to_owned() })
-}
-
-/// Lets librdkafka check every option's name and value.
-fn validate(client: &ClientConfig) -> Result<(), Error> {
-    client.create_native_config().map_err(|error| Error::Configure(error.into()))?;
-    Ok(())
 }

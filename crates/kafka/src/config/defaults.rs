@@ -3,6 +3,7 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::{brokers, sasl};
 use crate::{Error, Options};
 
 const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
@@ -88,10 +89,8 @@ pub(super) fn client(
     defaults: Settings,
     reserved: Settings,
 ) -> Result<ClientConfig, Error> {
-    if brokers.trim().is_empty() {
-        let reason = "at least one host:port is needed".to_owned();
-        return Err(Error::Setting { setting: "brokers", reason });
-    }
+    let brokers = brokers::addresses(brokers, options)?;
+    sasl::check(options)?;
     let mut client = ClientConfig::new();
     client.set("client.id", "forebay").set("bootstrap.servers", brokers);
     client.set_log_level(RDKafkaLogLevel::Info);

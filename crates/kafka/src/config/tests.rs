@@ -46,6 +46,24 @@ fn the_consumer_protocol_is_accepted_without_options_of_the_classic_one() {
 }
 
 #[test]
+fn combinations_that_librdkafka_refuses_are_refused_before_connecting() {
+    let mut config = source();
+    config.options.insert("fetch.max.bytes".into(), "1000".into());
+    let error = chain(&config.validate().unwrap_err());
+    assert!(error.contains("`fetch.max.bytes` must be >= `message.max.bytes`"), "{error}");
+
+    let mut config = SinkConfig::new("localhost:9092", "replies");
+    config.options.insert("max.in.flight".into(), "50".into());
+    let error = chain(&config.validate().unwrap_err());
+    assert!(error.contains("`max.in.flight` must be set <= 5"), "{error}");
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {}", chain(cause)));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+#[test]
 fn names_that_cannot_work_are_rejected() {
     let config = SourceConfig::new("localhost:9092", "^requests.*", "sentiment");
     assert!(config.client().unwrap_err().to_string().contains("patterns"));
