@@ -1,10 +1,13 @@
 //! `Source`: a topic, read as a member of a consumer group, as a stream of events.
 
 mod assignment;
+mod core;
+mod end;
 mod group;
 mod handle;
 mod handover;
 mod in_flight;
+mod ledger;
 mod lists;
 #[cfg(test)]
 mod model_check;
@@ -13,8 +16,8 @@ mod partitions;
 mod poller;
 mod record;
 mod rewind;
-mod shared;
 mod staged;
+mod stats;
 mod stream;
 mod transactions;
 mod wake;
@@ -22,7 +25,6 @@ mod wake;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_stream::Event;
@@ -31,10 +33,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::core::Core;
 use self::group::Group;
-use self::partitions::Partitions;
 use self::poller::Poller;
-use self::shared::Shared;
 use self::stream::Records;
 use self::transactions::Producer;
 use crate::sink::batches;
@@ -44,9 +45,8 @@ pub(crate) use self::record::PendingOffset;
 pub(crate) use self::staged::Output;
 pub(crate) use self::transactions::Transactions;
 
-pub use self::handle::{CloseReport, Oldest, SourceHandle, Stats};
-
-const SHORTEST_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+pub use self::handle::SourceHandle;
+pub use self::stats::{CloseReport, Oldest, Stats};
 
 /// An event with the value of a record (`None` for a null value), or the error that ends the
 /// source.
@@ -61,7 +61,7 @@ pub type SourceItem = Result<Event<Option<Bytes>>, Error>;
 /// committed, and they are read again after a restart.
 pub struct Source {
     consumer: BaseConsumer<Group>,
-    shared: Arc<Shared>,
+    core: Arc<Core>,
     config: SourceConfig,
     // Set by the first call of `sink`.
     transactions: Option<(Arc<Transactions>, Producer)>,
@@ -78,11 +78,11 @@ impl Source {
         let client = config.client()?;
         let topic = config.topic.clone();
         probe::check_topic(client.clone(), topic).await?;
-        let shared = Arc::new(Shared::new(&config));
-        let group = Group::new(Arc::clone(&shared), config.drain_timeout()?);
+        let core = Arc::new(Core::new(&config));
+        let group = Group::new(Arc::clone(&core), config.drain_timeout()?);
         let consumer =
             client.create_with_context(group).map_err(|error| Error::Configure(error.into()))?;
-        Ok(Self { consumer, shared, config, transactions: None })
+        Ok(Self { consumer, core, config, transactions: None })
     }
 
     /// Connects a sink that writes replies exactly once, in the transactions that commit this
@@ -124,10 +124,10 @@ impl Source {
         } else {
             batches::fit(&mut plain, &config.topic, broker).await;
             let batch_size = plain.get("batch.size").map(str::to_owned);
-            let shared = Arc::clone(&self.shared);
+            let core = Arc::clone(&self.core);
             let interval = settings.commit_interval;
             let connected =
-                Transactions::connect(shared, client, batch_size, interval, timeout, id).await?;
+                Transactions::connect(core, client, batch_size, interval, timeout, id).await?;
             Arc::clone(&self.transactions.insert(connected).0)
         };
         Ok(TransactionalSink::new(transactions, config, plain))
@@ -160,7 +160,7 @@ impl Source {
         self,
         stop: &CancellationToken,
     ) -> Result<(impl Stream<Item = SourceItem> + Send + 'static, SourceHandle), Error> {
-        let Self { mut consumer, shared, config, transactions } = self;
+        let Self { mut consumer, core, config, transactions } = self;
         if transactions.is_none() && config.delivery != Delivery::AtLeastOnce {
             let reason =
                 "a source that delivers exactly once needs a sink from `Source::sink`".to_owned();
@@ -173,8 +173,8 @@ impl Source {
         let stop = stop.child_token();
         let (sender, records) =
             mpsc::channel(config.max_in_flight.get().min(Semaphore::MAX_PERMITS));
-        let wake = Arc::clone(&shared);
-        consumer.set_nonempty_callback(move || wake.wake());
+        let woken = Arc::clone(&core);
+        consumer.set_nonempty_callback(move || woken.poller.wake());
         let consumer = Arc::new(consumer);
         let transactions = match transactions {
             Some((transactions, producer)) => {
@@ -183,20 +183,11 @@ impl Source {
             }
             None => None,
         };
-        let poller = Poller {
-            consumer,
-            shared: Arc::clone(&shared),
-            transactions,
-            partitions: Partitions::new(config.max_uncommitted, config.stuck_after),
-            flush: None,
-            records: sender,
-            stop: stop.clone(),
-            // The lower bound keeps an interval of zero from spinning the poll thread.
-            commit_interval: config.commit_interval.max(SHORTEST_COMMIT_INTERVAL),
-        };
+        let poller =
+            Poller::new(consumer, Arc::clone(&core), transactions, sender, stop.clone(), &config);
         let (report, reported) = oneshot::channel();
         let (gone, left) = oneshot::channel();
-        let end = EndGuard(Arc::clone(&shared));
+        let end = EndGuard(Arc::clone(&core));
         thread::Builder::new()
             .name("kafka-source".to_owned())
             .spawn(move || {
@@ -208,8 +199,8 @@ impl Source {
                 gone.send(()).ok();
             })
             .map_err(Error::Thread)?;
-        let records = Records::new(records, Arc::clone(&shared), stop.clone());
-        Ok((records.into_stream(), SourceHandle::new(shared, stop, reported, left)))
+        let records = Records::new(records, Arc::clone(&core), stop.clone());
+        Ok((records.into_stream(), SourceHandle::new(core, stop, reported, left)))
     }
 }
 
@@ -220,7 +211,7 @@ impl std::fmt::Debug for Source {
 }
 
 /// Fails the source if the poll thread panics, so that the stream reports it.
-struct EndGuard(Arc<Shared>);
+struct EndGuard(Arc<Core>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {

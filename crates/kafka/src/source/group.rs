@@ -18,12 +18,12 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
 use super::assignment::handed_out;
+use super::core::{Core, after};
 use super::lists::{partitions, unassign};
-use super::shared::{Shared, after};
 use crate::Error;
 
 pub(super) struct Group {
-    pub(super) shared: Arc<Shared>,
+    pub(super) core: Arc<Core>,
     drain_timeout: Duration,
     revoked: Mutex<Option<Revoked>>,
     // Whether the whole source is paused. Partitions assigned meanwhile begin paused.
@@ -43,10 +43,10 @@ pub(super) struct Revoked {
 }
 
 impl Group {
-    pub(super) fn new(shared: Arc<Shared>, drain_timeout: Duration) -> Self {
+    pub(super) fn new(core: Arc<Core>, drain_timeout: Duration) -> Self {
         let paused = AtomicBool::new(false);
         let served = AtomicBool::new(false);
-        Self { shared, drain_timeout, revoked: Mutex::default(), paused, served }
+        Self { core, drain_timeout, revoked: Mutex::default(), paused, served }
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -69,7 +69,7 @@ impl Group {
         paused: bool,
     ) -> KafkaResult<()> {
         self.paused.store(paused, Ordering::Relaxed);
-        let fetching = self.shared.assignments().into_iter().filter(|one| one.may_fetch());
+        let fetching = self.core.ledger.assignments().into_iter().filter(|one| one.may_fetch());
         let fetching = self.list(&fetching.map(|one| one.partition).collect::<Vec<_>>());
         if paused { consumer.pause(&fetching) } else { consumer.resume(&fetching) }
     }
@@ -93,7 +93,7 @@ impl Group {
     pub(super) fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            list.add_partition(&self.shared.topic, *partition);
+            list.add_partition(&self.core.topic, *partition);
         }
         list
     }
@@ -104,9 +104,9 @@ impl Group {
         assigned: &TopicPartitionList,
     ) -> KafkaResult<()> {
         let partitions = partitions(assigned);
-        tracing::info!(topic = %self.shared.topic, ?partitions, "partitions assigned");
+        tracing::info!(topic = %self.core.topic, ?partitions, "partitions assigned");
         for partition in &partitions {
-            self.shared.assign_anew(*partition);
+            self.core.ledger.assign_anew(*partition);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(assigned)?,
@@ -132,15 +132,15 @@ impl Group {
         if consumer.assignment_lost() {
             return self.lose(consumer, revoked);
         }
-        if self.shared.is_leaving() {
+        if self.core.end.is_leaving() {
             // The last commit is made, and the poll thread no longer polls.
-            self.shared.revoke(&partitions);
+            self.core.ledger.revoke(&partitions);
             return unassign(consumer, revoked);
         }
-        tracing::debug!(topic = %self.shared.topic, ?partitions, "handing partitions over");
-        self.shared.drain(&partitions);
+        tracing::debug!(topic = %self.core.topic, ?partitions, "handing partitions over");
+        self.core.ledger.drain(&partitions);
         consumer.pause(revoked)?;
-        self.shared.set_handing_over(partitions.len());
+        self.core.ledger.set_handing_over(partitions.len());
         let deadline = after(self.drain_timeout);
         *self.revoked.lock() = Some(Revoked { list: revoked.clone(), partitions, deadline });
         Ok(())
@@ -154,8 +154,8 @@ impl Group {
         lost: &TopicPartitionList,
     ) -> KafkaResult<()> {
         let partitions = partitions(lost);
-        let ended = self.shared.revoke(&partitions);
-        tracing::warn!(topic = %self.shared.topic, ?partitions, unresolved = handed_out(&ended), "partitions lost");
+        let ended = self.core.ledger.revoke(&partitions);
+        tracing::warn!(topic = %self.core.topic, ?partitions, unresolved = handed_out(&ended), "partitions lost");
         unassign(consumer, lost)
     }
 
@@ -166,17 +166,16 @@ impl Group {
 
     /// Notes that a commit failed, so that the next one includes its offsets again.
     pub(super) fn commit_failed(&self, error: &KafkaError, offsets: &TopicPartitionList) {
-        tracing::warn!(topic = %self.shared.topic, %error, "commit failed, it is repeated");
+        tracing::warn!(topic = %self.core.topic, %error, "commit failed, it is repeated");
         for partition in partitions(offsets) {
-            if let Some(assignment) = self.shared.assignment(partition) {
+            if let Some(assignment) = self.core.ledger.assignment(partition) {
                 assignment.commit_failed();
             }
         }
     }
 
     fn fail(&self, error: KafkaError) {
-        self.shared
-            .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
+        self.core.fail(Error::Read { topic: self.core.topic.to_string(), source: error.into() });
     }
 }
 

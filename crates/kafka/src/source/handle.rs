@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_stream::Origin;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Shared, after};
+use super::core::{Core, after};
+use super::stats::{CloseReport, Stats};
 use crate::Error;
 
 /// A handle to a running source. Dropping it closes the source without waiting.
 #[must_use = "dropping the handle closes the source"]
 pub struct SourceHandle {
-    shared: Arc<Shared>,
+    core: Arc<Core>,
     stop: CancellationToken,
     // Received when the poll thread has made its last commit; an error if that thread panicked.
     report: oneshot::Receiver<Result<CloseReport, Error>>,
@@ -22,58 +22,20 @@ pub struct SourceHandle {
     left: oneshot::Receiver<()>,
 }
 
-/// The result of closing a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CloseReport {
-    /// Number of records that were handed out and not settled before the deadline. They are read
-    /// again by the next owners of their partitions.
-    pub unresolved: usize,
-    /// Number of records that failed or were abandoned. They and the records that follow them in
-    /// their partitions are read again.
-    pub held: usize,
-}
-
-/// The load of a source at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Number of records that are read and not settled, [held](Self::held) ones included.
-    pub in_flight: usize,
-    /// Size of these records in bytes, with a fixed overhead for each. With exactly-once delivery,
-    /// records and their replies count until they are committed.
-    pub in_flight_bytes: usize,
-    /// Number of records that failed or were abandoned. Their offsets, and those that follow in
-    /// their partitions, are not committed.
-    pub held: usize,
-    /// Number of partitions that are revoked and will be given back once their records in flight
-    /// are settled.
-    pub handing_over: usize,
-    /// The record that has been in flight for the longest time.
-    pub oldest: Option<Oldest>,
-}
-
-/// The record that has been in flight for the longest time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Oldest {
-    /// Topic, partition and offset of the record.
-    pub origin: Origin,
-    /// Time since the record was read.
-    pub age: Duration,
-}
-
 impl SourceHandle {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        core: Arc<Core>,
         stop: CancellationToken,
         report: oneshot::Receiver<Result<CloseReport, Error>>,
         left: oneshot::Receiver<()>,
     ) -> Self {
-        Self { shared, stop, report, left }
+        Self { core, stop, report, left }
     }
 
     /// Returns the current load of the source. Cheap enough to be called every second.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.core.stats()
     }
 
     /// Stops the stream, waits up to `patience` for the outcomes of the records that were handed
@@ -92,8 +54,8 @@ impl SourceHandle {
         const LEAVING: Duration = Duration::from_secs(5);
         self.stop.cancel();
         let deadline = after(patience);
-        self.shared.close(deadline);
-        let topic = || self.shared.topic.to_string();
+        self.core.close(deadline);
+        let topic = || self.core.topic.to_string();
         let report = match timeout_at(deadline + COMMITTING, &mut self.report).await {
             Ok(Ok(report)) => report,
             Ok(Err(_)) => Err(Error::ThreadEnded { topic: topic() }),
@@ -103,9 +65,9 @@ impl SourceHandle {
             }),
         };
         if timeout(LEAVING, &mut self.left).await.is_err() {
-            tracing::warn!(topic = %self.shared.topic, "leaving the group takes long, it goes on in the background");
+            tracing::warn!(topic = %self.core.topic, "leaving the group takes long, it goes on in the background");
         }
-        match self.shared.take_failure() {
+        match self.core.end.take_failure() {
             Some(error) => Err(error),
             None => report,
         }
@@ -114,15 +76,15 @@ impl SourceHandle {
 
 impl std::fmt::Debug for SourceHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SourceHandle").field("topic", &self.shared.topic).finish_non_exhaustive()
+        f.debug_struct("SourceHandle").field("topic", &self.core.topic).finish_non_exhaustive()
     }
 }
 
 impl Drop for SourceHandle {
     fn drop(&mut self) {
         self.stop.cancel();
-        if self.shared.closing().is_none() {
-            self.shared.close(Instant::now());
+        if !self.core.end.is_closing() {
+            self.core.close(Instant::now());
         }
     }
 }

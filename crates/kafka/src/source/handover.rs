@@ -18,34 +18,34 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use super::assignment::{AssignmentEnd, handed_out};
+use super::core::{Core, after};
 use super::group::{Group, Revoked};
 use super::lists::{offset_list, unassign};
-use super::shared::{Shared, after};
 use crate::error::ClientError;
 use crate::native;
 
 /// Whether a handover can end: all records that were handed out are settled, or the deadline has
 /// passed.
-pub(super) fn is_due(revoked: &Revoked, shared: &Shared) -> bool {
-    shared.is_drained(&revoked.partitions) || Instant::now() >= revoked.deadline
+pub(super) fn is_due(revoked: &Revoked, core: &Core) -> bool {
+    core.ledger.is_drained(&revoked.partitions) || Instant::now() >= revoked.deadline
 }
 
 /// Ends the assignments, commits their positions, and gives the partitions back.
 pub(super) fn end(
     revoked: &Revoked,
     consumer: &BaseConsumer<Group>,
-    shared: &Shared,
+    core: &Core,
 ) -> KafkaResult<()> {
-    shared.end_drain();
-    shared.set_handing_over(0);
+    core.ledger.end_drain();
+    core.ledger.set_handing_over(0);
     if consumer.assignment_lost() {
         return consumer.context().lose(consumer, &revoked.list);
     }
-    let ended = shared.revoke(&revoked.partitions);
+    let ended = core.ledger.revoke(&revoked.partitions);
     let unresolved = handed_out(&ended);
-    tracing::info!(topic = %shared.topic, partitions = ?revoked.partitions, unresolved, "partitions revoked");
-    if let Err(error) = commit(consumer, shared, &ended) {
-        tracing::warn!(topic = %shared.topic, %error, "the positions of revoked partitions were not committed");
+    tracing::info!(topic = %core.topic, partitions = ?revoked.partitions, unresolved, "partitions revoked");
+    if let Err(error) = commit(consumer, core, &ended) {
+        tracing::warn!(topic = %core.topic, %error, "the positions of revoked partitions were not committed");
     }
     unassign(consumer, &revoked.list)
 }
@@ -54,14 +54,14 @@ pub(super) fn end(
 /// that time, repeats a commit that the brokers refuse because the group is rebalancing.
 fn commit(
     consumer: &BaseConsumer<Group>,
-    shared: &Shared,
+    core: &Core,
     ended: &[(i32, AssignmentEnd)],
 ) -> Result<(), ClientError> {
     const LIMIT: Duration = Duration::from_secs(2);
     const AGAIN: Duration = Duration::from_millis(50);
     let deadline = after(LIMIT);
     let offsets = ended.iter().filter_map(|(partition, end)| Some((*partition, end.commit?)));
-    let offsets = offset_list(&shared.topic, offsets);
+    let offsets = offset_list(&core.topic, offsets);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match native::commit_within(consumer, &offsets, left) {

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::assignment::Assignment;
+use super::assignment::{Assignment, Commits};
+use super::in_flight::InFlight;
+use super::ledger::Ledger;
 use super::offsets::Slot;
-use super::shared::Shared;
 use super::staged::Output;
 use crate::sink::{Reply, ReplyTarget};
-use crate::{Delivery, SourceConfig, TransactionSettings};
 
 const PARTITIONS: i32 = 3;
+
+/// Limits of what is in flight. The model reads on although they are reached.
+const LIMIT: usize = 20;
+const LIMIT_BYTES: usize = 2000;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -126,11 +130,9 @@ fn output(offset: i64) -> Output {
     clippy::too_many_lines,
     reason = "the arms for the steps are easiest to compare side by side"
 )]
-fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
-    let with_outputs = delivery != Delivery::AtLeastOnce;
-    let mut config = SourceConfig::new("localhost:9092", "requests", "group");
-    config.delivery = delivery;
-    let shared = Shared::new(&config);
+fn check(steps: Vec<Step>, commits: Commits) -> Result<(), TestCaseError> {
+    let with_outputs = commits == Commits::WithOutputs;
+    let ledger = Ledger::new(InFlight { records: LIMIT, bytes: LIMIT_BYTES }, commits);
     let mut model: BTreeMap<i32, Partition> = BTreeMap::new();
     let mut records: Vec<Record> = Vec::new();
     for step in steps {
@@ -138,7 +140,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
             Step::Assign(partition) => {
                 let state = model.entry(partition).or_default();
                 if !state.assigned {
-                    shared.assign_anew(partition);
+                    ledger.assign_anew(partition);
                     *state = Partition {
                         epoch: state.epoch + 1,
                         assigned: true,
@@ -149,7 +151,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
             }
             Step::Revoke(partition) => {
                 let state = model.entry(partition).or_default();
-                let ended = shared.revoke(&[partition]);
+                let ended = ledger.revoke(&[partition]);
                 prop_assert_eq!(ended.len(), usize::from(state.assigned));
                 if state.assigned {
                     // The last position is returned again, because its commit may still fail.
@@ -164,7 +166,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let state = model.entry(partition).or_default();
                 let offset = state.next + i64::from(gap);
                 let bytes = usize::from(bytes);
-                let opened = shared.open(partition, offset, bytes, Instant::now());
+                let opened = ledger.open(partition, offset, bytes, Instant::now());
                 prop_assert_eq!(opened.is_some(), state.assigned);
                 let Some((assignment, slot)) = opened else { continue };
                 state.next = offset + 1;
@@ -181,7 +183,7 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let last = state.read.keys().next_back().copied();
                 let offset = state.next - i64::from(back);
                 if last.is_some_and(|last| offset <= last) {
-                    let opened = shared.open(partition, offset, 1, Instant::now());
+                    let opened = ledger.open(partition, offset, 1, Instant::now());
                     prop_assert!(opened.is_none(), "{} was read twice", offset);
                 }
             }
@@ -195,12 +197,13 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let Some(record) = waiting.into_iter().nth(which) else { continue };
                 let state = &model[&record.partition];
                 let current = state.assigned && state.epoch == record.epoch;
-                prop_assert_eq!(record.assignment.hand_out(record.bytes).is_ok(), current);
+                let handed_out = ledger.hand_out(&record.assignment, record.bytes);
+                prop_assert_eq!(handed_out.is_ok(), current);
                 record.handed_out = true;
                 // Outputs of even offsets are staged here, so some are staged long before their
                 // record is settled.
                 if record.offset % 2 == 0 {
-                    shared.stage(&record.assignment, record.offset, output(record.offset));
+                    ledger.stage(&record.assignment, record.offset, output(record.offset));
                     if current && with_outputs {
                         let state = model.get_mut(&record.partition).expect("the record was read");
                         state.stage(record.offset);
@@ -225,30 +228,33 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                 let state = model.get_mut(&record.partition).expect("the record was read");
                 let current = state.assigned && state.epoch == record.epoch;
                 if matches!(step, Step::Hold(_)) {
-                    let held = record.assignment.hold();
+                    let held = ledger.hold(&record.assignment);
                     prop_assert_eq!(held.is_some(), current);
-                    if current {
-                        shared.count_held();
+                    if let Some((held, moved)) = held {
                         state.held += 1;
+                        prop_assert_eq!(held, state.held);
+                        prop_assert!(moved.has_room, "the low-water mark has changed");
                     }
                     continue;
                 }
                 // Outputs of odd offsets are staged here. If the epoch is over, they are dropped.
                 if record.offset % 2 == 1 {
-                    shared.stage(&record.assignment, record.offset, output(record.offset));
+                    ledger.stage(&record.assignment, record.offset, output(record.offset));
                     if current && with_outputs {
                         state.stage(record.offset);
                     }
                 }
-                let done = record.assignment.complete(record.slot, record.bytes);
+                let had_room = ledger.has_room();
+                let done = ledger.complete(&record.assignment, record.slot, record.bytes);
                 prop_assert_eq!(done.is_some(), current);
-                if let Some(load) = done {
-                    shared.complete(load);
+                if let Some(moved) = done {
+                    prop_assert!(moved.answered && !moved.drains);
+                    prop_assert!(moved.has_room || had_room || !ledger.has_room());
                     state.read.insert(record.offset, true);
                 }
             }
             Step::Commit => {
-                for assignment in shared.assignments() {
+                for assignment in ledger.assignments() {
                     let state =
                         model.get_mut(&assignment.partition).expect("the partition is assigned");
                     let before = state.committed;
@@ -267,13 +273,15 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
                     });
                     let written: Vec<_> = ready.outputs.iter().map(|(offset, _)| *offset).collect();
                     prop_assert_eq!(written, new.collect::<Vec<_>>());
-                    shared.release(assignment.mark_committed(ready.position));
+                    let had_room = ledger.has_room();
+                    let moved = ledger.mark_committed(&assignment, ready.position);
+                    prop_assert!(moved.has_room || had_room || !ledger.has_room());
                     state.written = position;
                 }
             }
             Step::CommitFails(partition) => {
                 // With transactions, a failure ends the assignment instead.
-                if let Some(assignment) = shared.assignment(partition).filter(|_| !with_outputs) {
+                if let Some(assignment) = ledger.assignment(partition).filter(|_| !with_outputs) {
                     assignment.commit_failed();
                     model.entry(partition).or_default().committed = None;
                 }
@@ -283,11 +291,12 @@ fn check(steps: Vec<Step>, delivery: Delivery) -> Result<(), TestCaseError> {
         let (records_in_flight, bytes) = assigned
             .map(|state| state.load(with_outputs))
             .fold((0, 0), |(records, bytes), (more, size)| (records + more, bytes + size));
-        let stats = shared.stats();
-        prop_assert_eq!((stats.in_flight, stats.in_flight_bytes), (records_in_flight, bytes));
+        let in_flight = InFlight { records: records_in_flight, bytes };
+        prop_assert_eq!(ledger.in_flight(), in_flight);
+        prop_assert_eq!(ledger.is_full(), records_in_flight >= LIMIT || bytes >= LIMIT_BYTES);
         let held: usize =
             model.values().filter(|state| state.assigned).map(|state| state.held).sum();
-        prop_assert_eq!(stats.held, held);
+        prop_assert_eq!(ledger.held(), held);
     }
     Ok(())
 }
@@ -297,11 +306,11 @@ proptest! {
 
     #[test]
     fn offsets_are_tracked_without_transactions(steps in steps()) {
-        check(steps, Delivery::AtLeastOnce)?;
+        check(steps, Commits::Alone)?;
     }
 
     #[test]
     fn offsets_are_tracked_with_transactions(steps in steps()) {
-        check(steps, Delivery::ExactlyOnce(TransactionSettings::default()))?;
+        check(steps, Commits::WithOutputs)?;
     }
 }

@@ -10,9 +10,9 @@ use rdkafka::error::KafkaResult;
 use tokio::time::Instant;
 
 use super::assignment::Assignment;
+use super::core::{Core, after};
 use super::group::Group;
 use super::offsets::Head;
-use super::shared::{Shared, after};
 
 /// Pauses and resumes partitions one by one, and reports records that stay in flight for too long.
 ///
@@ -66,7 +66,7 @@ impl Partitions {
     pub(super) fn update(
         &mut self,
         consumer: &BaseConsumer<Group>,
-        shared: &Shared,
+        core: &Core,
     ) -> KafkaResult<()> {
         let group = consumer.context();
         let most = self.max_uncommitted / 2;
@@ -78,22 +78,22 @@ impl Partitions {
                 group.set_fetching(consumer, &[assignment.partition], true)?;
             }
         }
-        if shared.take_halted() {
-            let halted = shared.assignments().into_iter().filter(|one| !one.is_open());
+        if core.take_halted() {
+            let halted = core.ledger.assignments().into_iter().filter(|one| !one.is_open());
             let halted: Vec<_> = halted.map(|one| one.partition).collect();
             group.set_fetching(consumer, &halted, false)?;
         }
         if Instant::now() >= self.next_report {
             self.next_report = after(Duration::from_secs(1).min(self.stuck_after));
-            self.report(shared);
+            self.report(core);
         }
         Ok(())
     }
 
     /// Logs the oldest pending record of each partition if it was read at least `stuck_after` ago,
     /// and logs it again at that interval while it stays pending.
-    fn report(&mut self, shared: &Shared) {
-        for assignment in shared.assignments() {
+    fn report(&mut self, core: &Core) {
+        for assignment in core.ledger.assignments() {
             let partition = assignment.partition;
             let Some(Head { offset, since, watch }) = assignment.oldest() else { continue };
             let stuck_for = since.elapsed();
@@ -103,7 +103,7 @@ impl Partitions {
             };
             if stuck_for >= self.stuck_after && again {
                 self.stuck.insert(partition, (offset, after(self.stuck_after)));
-                let origin = shared.origin(partition, offset);
+                let origin = core.origin(partition, offset);
                 let behind = assignment.uncommitted() - 1;
                 let stage = watch.map_or(Some("the source".into()), |watch| watch.stage());
                 let stage = stage.as_deref().unwrap_or("none, it failed or was abandoned");

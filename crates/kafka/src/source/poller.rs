@@ -12,43 +12,70 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::core::{Core, after};
 use super::group::Group;
 use super::handover;
 use super::lists::offset_list;
 use super::partitions::Partitions;
 use super::record::Record;
 use super::rewind::rewind;
-use super::shared::{BACKSTOP, Shared, after};
+use super::stats::CloseReport;
 use super::transactions::Transactions;
-use super::{CloseReport, Stats};
 use crate::error::ClientError;
-use crate::{Error, native};
+use crate::{Error, SourceConfig, native};
 
 /// How long a full source waits for room before it pauses its partitions.
 ///
 /// Pausing drops the records that librdkafka has fetched ahead, and librdkafka may take a second to
 /// fetch again after a partition is resumed. A source resumes when a quarter of its records are
-/// settled (see `Shared::low_water`). It pauses only if settling that quarter takes longer than a
+/// settled (see `Core::low_water`). It pauses only if settling that quarter takes longer than a
 /// second; then the other three quarters keep the pipeline busy until librdkafka fetches again.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
+
+/// The longest time that the poll thread sleeps. Every event that concerns the thread also wakes
+/// it, so this only bounds the delay if a wake-up were lost. It is far below
+/// `max.poll.interval.ms`.
+const BACKSTOP: Duration = Duration::from_millis(100);
 
 /// Maximum number of polls before the thread looks after commits, handovers and closing.
 const MAX_POLLS: usize = 1000;
 
 pub(super) struct Poller {
-    pub(super) consumer: Arc<BaseConsumer<Group>>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) transactions: Option<Arc<Transactions>>,
-    pub(super) partitions: Partitions,
-    // Its capacity is `max_in_flight`.
-    pub(super) records: mpsc::Sender<Record>,
-    pub(super) stop: CancellationToken,
-    pub(super) commit_interval: Duration,
+    consumer: Arc<BaseConsumer<Group>>,
+    core: Arc<Core>,
+    transactions: Option<Arc<Transactions>>,
+    partitions: Partitions,
+    records: mpsc::Sender<Record>,
+    stop: CancellationToken,
+    commit_interval: Duration,
     // Number of the transactions' flush that the current handover waits for.
-    pub(super) flush: Option<u64>,
+    flush: Option<u64>,
 }
 
 impl Poller {
+    /// `records` has a capacity of `max_in_flight`.
+    pub(super) fn new(
+        consumer: Arc<BaseConsumer<Group>>,
+        core: Arc<Core>,
+        transactions: Option<Arc<Transactions>>,
+        records: mpsc::Sender<Record>,
+        stop: CancellationToken,
+        config: &SourceConfig,
+    ) -> Self {
+        // Keeps an interval of zero from spinning the poll thread.
+        const SHORTEST_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+        Self {
+            consumer,
+            core,
+            transactions,
+            partitions: Partitions::new(config.max_uncommitted, config.stuck_after),
+            records,
+            stop,
+            commit_interval: config.commit_interval.max(SHORTEST_COMMIT_INTERVAL),
+            flush: None,
+        }
+    }
+
     /// Polls until the source is closed, then makes the last commit and returns the report.
     /// Dropping the returned [`Leaving`] leaves the group.
     ///
@@ -57,14 +84,15 @@ impl Poller {
     /// due, pauses and resumes single partitions, watches the transactions, and commits when the
     /// interval has passed. Then the thread sleeps until it is woken.
     pub(super) fn run(mut self) -> (Result<CloseReport, Error>, Leaving) {
-        self.shared.register_poller();
+        self.core.poller.register(thread::current());
         let mut next_commit = after(self.commit_interval);
         let mut full_since = None;
         loop {
-            if let Some(deadline) = self.shared.closing() {
-                let assigned = self.shared.assigned();
-                self.shared.drain(&assigned);
-                if self.shared.is_drained(&assigned) || Instant::now() >= deadline {
+            self.core.poller.set_asleep(true);
+            if let Some(deadline) = self.core.end.deadline() {
+                let assigned = self.core.ledger.assigned();
+                self.core.ledger.drain(&assigned);
+                if self.core.ledger.is_drained(&assigned) || Instant::now() >= deadline {
                     return self.finish();
                 }
             }
@@ -72,9 +100,8 @@ impl Poller {
             if full_since.is_none() || self.is_paused() {
                 self.poll_all();
             }
-            let done = self
-                .hand_over()
-                .and_then(|()| self.partitions.update(&self.consumer, &self.shared));
+            let done =
+                self.hand_over().and_then(|()| self.partitions.update(&self.consumer, &self.core));
             if let Err(error) = done {
                 self.fail(error);
             }
@@ -84,7 +111,15 @@ impl Poller {
                 self.commit();
                 next_commit = after(self.commit_interval);
             }
-            thread::park_timeout(BACKSTOP.min(next_commit.saturating_duration_since(now)));
+            self.sleep(BACKSTOP.min(next_commit.saturating_duration_since(now)));
+        }
+    }
+
+    /// Sleeps until the thread is woken. Returns at once if it was woken since the last call of
+    /// `Wake::set_asleep`.
+    fn sleep(&self, at_most: Duration) {
+        if self.core.poller.is_asleep() {
+            thread::park_timeout(at_most);
         }
     }
 
@@ -92,7 +127,7 @@ impl Poller {
     /// settled in the revoked partitions; until the flush is complete, the handover goes on.
     fn hand_over(&mut self) -> KafkaResult<()> {
         let group = self.consumer.context();
-        let is_due = |revoked| handover::is_due(revoked, &self.shared);
+        let is_due = |revoked| handover::is_due(revoked, &self.core);
         let due = group.revoked().as_ref().is_some_and(is_due);
         if !due {
             return Ok(());
@@ -105,7 +140,7 @@ impl Poller {
         }
         self.flush = None;
         let Some(revoked) = group.revoked().take() else { return Ok(()) };
-        handover::end(&revoked, &self.consumer, &self.shared)
+        handover::end(&revoked, &self.consumer, &self.core)
     }
 
     /// Replaces a transaction worker that is stuck, and rewinds the partitions after a failed
@@ -113,11 +148,11 @@ impl Poller {
     fn check_transactions(&self) {
         let Some(transactions) = &self.transactions else { return };
         transactions.replace_stuck_worker();
-        if self.shared.closing().is_none()
+        if !self.core.end.is_closing()
             && transactions.take_rewind()
-            && let Err(error) = rewind(&self.consumer, &self.shared)
+            && let Err(error) = rewind(&self.consumer, &self.core)
         {
-            tracing::warn!(topic = %self.shared.topic, %error, "rewinding failed, it is tried again");
+            tracing::warn!(topic = %self.core.topic, %error, "rewinding failed, it is tried again");
             transactions.rewind_failed();
         }
     }
@@ -133,7 +168,7 @@ impl Poller {
     fn regulate(&mut self, full_since: &mut Option<Instant>) {
         if self.is_over() {
             self.set_paused(true);
-        } else if full_since.is_some() && self.shared.has_room() && self.channel_has_room() {
+        } else if full_since.is_some() && self.core.ledger.has_room() && self.channel_has_room() {
             *full_since = None;
             self.set_paused(false);
         } else if self.is_full() {
@@ -147,11 +182,11 @@ impl Poller {
     /// Whether no more records may be handed out: the source is stopped, has failed, or its stream
     /// was dropped.
     fn is_over(&self) -> bool {
-        self.stop.is_cancelled() || self.shared.has_failed() || self.records.is_closed()
+        self.stop.is_cancelled() || self.core.end.has_failed() || self.records.is_closed()
     }
 
     fn is_full(&self) -> bool {
-        self.shared.is_full() || !self.channel_has_room()
+        self.core.ledger.is_full() || !self.channel_has_room()
     }
 
     /// Whether the channel has room for a record. Records of a revoked partition are no longer in
@@ -169,7 +204,7 @@ impl Poller {
         if group.is_paused() == paused {
             return;
         }
-        tracing::debug!(topic = %self.shared.topic, paused, "pausing or resuming all partitions");
+        tracing::debug!(topic = %self.core.topic, paused, "pausing or resuming all partitions");
         if let Err(error) = group.set_paused(&self.consumer, paused) {
             self.fail(error);
         }
@@ -191,21 +226,21 @@ impl Poller {
             }
         }
         // Either more records may be waiting, or the source is full and `regulate` has to note
-        // since when. The unpark makes the next sleep end at once, so that the loop runs again.
-        thread::current().unpark();
+        // since when, so the thread must not sleep before the loop runs again.
+        self.core.poller.set_asleep(false);
     }
 
     fn handle(&mut self, polled: KafkaResult<BorrowedMessage<'_>>, now: Instant) {
         match polled {
             Ok(message) if !self.is_over() => {
-                let Some(record) = Record::read(&message, &self.shared, now) else { return };
+                let Some(record) = Record::read(&message, &self.core, now) else { return };
                 if let Err(error) = self.partitions.read(&self.consumer, record.assignment()) {
                     self.fail(error);
                 }
                 // A closed channel means that the stream was dropped. The record stays pending, so
                 // its offset is not committed.
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.records.try_send(record) {
-                    tracing::error!(topic = %self.shared.topic, "the channel is full although the source had room");
+                    tracing::error!(topic = %self.core.topic, "the channel is full although the source had room");
                     self.fail(KafkaError::MessageConsumption(RDKafkaErrorCode::QueueFull));
                 }
             }
@@ -219,8 +254,7 @@ impl Poller {
     }
 
     fn fail(&self, error: KafkaError) {
-        self.shared
-            .fail(Error::Read { topic: self.shared.topic.to_string(), source: error.into() });
+        self.core.fail(Error::Read { topic: self.core.topic.to_string(), source: error.into() });
     }
 
     /// Commits the positions that have moved, without waiting. If the commit fails,
@@ -229,9 +263,9 @@ impl Poller {
         if self.transactions.is_some() {
             return;
         }
-        let assignments = self.shared.assignments().into_iter();
+        let assignments = self.core.ledger.assignments().into_iter();
         let offsets = assignments.filter_map(|one| Some((one.partition, one.next_commit()?)));
-        let offsets = offset_list(&self.shared.topic, offsets);
+        let offsets = offset_list(&self.core.topic, offsets);
         if offsets.count() == 0 {
             return;
         }
@@ -243,9 +277,9 @@ impl Poller {
     /// Makes the last commit, ends all assignments and the handover under way, and stops the
     /// transactions.
     fn finish(mut self) -> (Result<CloseReport, Error>, Leaving) {
-        let Stats { held, .. } = self.shared.stats();
-        let unresolved = self.shared.handed_out();
-        let topic = self.shared.topic.to_string();
+        let held = self.core.ledger.held();
+        let unresolved = self.core.ledger.handed_out();
+        let topic = self.core.topic.to_string();
         let report = match &self.transactions {
             Some(transactions) if self.final_flush(transactions) => {
                 Ok(CloseReport { unresolved, held })
@@ -256,13 +290,13 @@ impl Poller {
                 Err(source) => Err(Error::Commit { topic, source }),
             },
         };
-        self.shared.leave();
+        self.core.end.leave();
         // Leaving the group revokes all partitions. Their assignments end here, so that the
         // revocation has nothing to drain.
-        self.shared.revoke(&self.shared.assigned());
+        self.core.ledger.revoke(&self.core.ledger.assigned());
         let revoked = self.consumer.context().revoked().take();
         if let Some(revoked) = revoked
-            && let Err(error) = handover::end(&revoked, &self.consumer, &self.shared)
+            && let Err(error) = handover::end(&revoked, &self.consumer, &self.core)
         {
             tracing::warn!(%error, "giving partitions back at the end failed");
         }
@@ -297,9 +331,9 @@ impl Poller {
         const LIMIT: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + LIMIT;
         loop {
-            let assignments = self.shared.assignments().into_iter();
+            let assignments = self.core.ledger.assignments().into_iter();
             let offsets = assignments.filter_map(|one| Some((one.partition, one.final_commit()?)));
-            let offsets = offset_list(&self.shared.topic, offsets);
+            let offsets = offset_list(&self.core.topic, offsets);
             let left = deadline.saturating_duration_since(Instant::now());
             match native::commit_within(&self.consumer, &offsets, left) {
                 Err(
@@ -307,8 +341,9 @@ impl Poller {
                     | RDKafkaErrorCode::RebalanceInProgress
                     | RDKafkaErrorCode::StaleMemberEpoch,
                 ) if !left.is_zero() => {
+                    self.core.poller.set_asleep(true);
                     self.poll_all();
-                    thread::park_timeout(BACKSTOP);
+                    self.sleep(BACKSTOP);
                 }
                 done => return done.map_err(ClientError::from_code),
             }

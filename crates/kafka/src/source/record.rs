@@ -10,8 +10,8 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::time::Instant;
 
 use super::assignment::Assignment;
+use super::core::Core;
 use super::offsets::Slot;
-use super::shared::Shared;
 use super::staged::Output;
 use super::transactions::Transactions;
 use crate::native;
@@ -25,7 +25,7 @@ pub(super) struct Record {
 
 /// The pending offset of a record, which its receipt settles.
 pub(crate) struct PendingOffset {
-    shared: Arc<Shared>,
+    core: Arc<Core>,
     assignment: Arc<Assignment>,
     slot: Slot,
     offset: i64,
@@ -37,7 +37,7 @@ impl Record {
     /// partition is not assigned any more or the record was read before.
     pub(super) fn read(
         message: &BorrowedMessage<'_>,
-        shared: &Arc<Shared>,
+        core: &Arc<Core>,
         now: Instant,
     ) -> Option<Self> {
         let partition = message.partition();
@@ -49,12 +49,12 @@ impl Record {
             key: message.key().map(Bytes::copy_from_slice),
             headers: native::headers(message),
             timestamp,
-            origin: shared.origin(partition, offset),
+            origin: core.origin(partition, offset),
         };
         let value = message.payload().map(Bytes::copy_from_slice);
         let bytes = size(&meta, value.as_ref());
-        let (assignment, slot) = shared.open(partition, offset, bytes, now)?;
-        let pending = PendingOffset { shared: Arc::clone(shared), assignment, slot, offset, bytes };
+        let (assignment, slot) = core.ledger.open(partition, offset, bytes, now)?;
+        let pending = PendingOffset { core: Arc::clone(core), assignment, slot, offset, bytes };
         Some(Self { value, meta, pending })
     }
 
@@ -66,8 +66,8 @@ impl Record {
     /// the offset stays pending, and the record is read again by the partition's next owner.
     pub(super) fn hand_out(self) -> Option<Event<Option<Bytes>>> {
         let Self { value, meta, pending } = self;
-        if let Err(load) = pending.assignment.hand_out(pending.bytes) {
-            pending.shared.release(load);
+        if let Err(moved) = pending.core.ledger.hand_out(&pending.assignment, pending.bytes) {
+            pending.core.wake_for(moved);
             return None;
         }
         let assignment = Arc::clone(&pending.assignment);
@@ -81,7 +81,7 @@ impl Record {
 impl PendingOffset {
     /// Whether these transactions commit this offset.
     pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
-        Arc::ptr_eq(&self.shared, &transactions.shared)
+        Arc::ptr_eq(&self.core, &transactions.core)
     }
 
     /// Returns the failure that a result for this record gets if the brokers refused an earlier
@@ -92,35 +92,35 @@ impl PendingOffset {
 
     /// Keeps a reply for the transaction that commits the offset.
     pub(crate) fn keep(&self, output: Output) {
-        self.shared.stage(&self.assignment, self.offset, output);
+        self.core.ledger.stage(&self.assignment, self.offset, output);
     }
 }
 
 impl Settle for PendingOffset {
     fn settle(self: Box<Self>, outcome: Outcome) {
-        let Self { shared, assignment, slot, offset, bytes } = *self;
+        let Self { core, assignment, slot, offset, bytes } = *self;
         match outcome {
             Outcome::Done => {
-                if let Some(load) = assignment.complete(slot, bytes) {
-                    shared.complete(load);
+                if let Some(moved) = core.ledger.complete(&assignment, slot, bytes) {
+                    core.wake_for(moved);
                 }
             }
             Outcome::Abandoned => {
-                if let Some(held) = assignment.hold() {
+                if let Some((held, moved)) = core.ledger.hold(&assignment) {
                     // Logged only if it is the assignment's first held record, because a pipeline
                     // that is dropped abandons many.
                     if held == 1 {
-                        let origin = shared.origin(assignment.partition, offset);
+                        let origin = core.origin(assignment.partition, offset);
                         tracing::warn!(%origin, "record abandoned: commits stop at its offset until it is read again after a restart");
                     }
-                    shared.count_held();
+                    core.wake_for(moved);
                 }
             }
             Outcome::Failed(failure) => {
-                if assignment.hold().is_some() {
-                    shared.count_held();
-                    let origin = shared.origin(assignment.partition, offset);
-                    shared.unanswered(&assignment, origin, failure);
+                if let Some((_, moved)) = core.ledger.hold(&assignment) {
+                    core.wake_for(moved);
+                    let origin = core.origin(assignment.partition, offset);
+                    core.unanswered(&assignment, origin, failure);
                 }
             }
         }

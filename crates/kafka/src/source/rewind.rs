@@ -7,16 +7,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::core::Core;
 use super::group::Group;
 use super::lists::partitions;
-use super::shared::Shared;
 
 /// How long each blocking call may hold up the poll thread.
 const TRY: Duration = Duration::from_secs(2);
 
 /// Reads partitions again whose assignments were ended by a failed transaction.
 ///
-/// These are the partitions that the group has assigned to this member and for which `shared` has
+/// These are the partitions that the group has assigned to this member and for which `core` has
 /// no `Assignment`, except those that are being handed over. Each of them is read in a new
 /// assignment, from its committed offset, or from the first offset that this member read if none is
 /// committed.
@@ -24,13 +24,14 @@ const TRY: Duration = Duration::from_secs(2);
 /// Fails while a transaction that contains offsets of these partitions is still open, because the
 /// group's coordinator does not return their committed offsets then. After an error, call this
 /// again.
-pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaResult<()> {
+pub(super) fn rewind(consumer: &BaseConsumer<Group>, core: &Core) -> KafkaResult<()> {
     let group = consumer.context();
     let leaving = group.revoked().as_ref().map(|revoked| revoked.partitions.clone());
     let leaving = leaving.unwrap_or_default();
     let owned = partitions(&consumer.assignment()?);
-    let void =
-        |partition: &i32| shared.assignment(*partition).is_none() && !leaving.contains(partition);
+    let void = |partition: &i32| {
+        core.ledger.assignment(*partition).is_none() && !leaving.contains(partition)
+    };
     let void: Vec<i32> = owned.into_iter().filter(void).collect();
     if void.is_empty() {
         return Ok(());
@@ -43,12 +44,12 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaRe
         let partition = element.partition();
         let offset = match element.offset() {
             Offset::Offset(offset) => Some(offset),
-            _ => shared.first_read(partition),
+            _ => core.ledger.first_read(partition),
         };
         // If nothing is committed and nothing was read, the consumer has not moved from where it
         // began.
         if let Some(offset) = offset {
-            offsets.add_partition_offset(&shared.topic, partition, Offset::Offset(offset))?;
+            offsets.add_partition_offset(&core.topic, partition, Offset::Offset(offset))?;
         }
     }
     if offsets.count() > 0 {
@@ -56,9 +57,9 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, shared: &Shared) -> KafkaRe
             element.error()?;
         }
     }
-    tracing::info!(topic = %shared.topic, partitions = ?void, "rewound to the committed offsets");
+    tracing::info!(topic = %core.topic, partitions = ?void, "rewound to the committed offsets");
     for partition in void {
-        shared.assign(partition);
+        core.ledger.assign(partition);
     }
     if group.is_paused() { Ok(()) } else { consumer.resume(&list) }
 }

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::SourceItem;
+use super::core::Core;
 use super::record::Record;
-use super::shared::Shared;
 
 /// Maximum number of records taken from the channel at once, which costs little more than taking
 /// one.
@@ -20,7 +20,7 @@ pub(super) struct Records {
     channel: mpsc::Receiver<Record>,
     // Records taken from the channel and not handed out yet, in reverse order.
     buffered: Vec<Record>,
-    shared: Arc<Shared>,
+    core: Arc<Core>,
     stop: CancellationToken,
     over: bool,
 }
@@ -28,10 +28,10 @@ pub(super) struct Records {
 impl Records {
     pub(super) fn new(
         channel: mpsc::Receiver<Record>,
-        shared: Arc<Shared>,
+        core: Arc<Core>,
         stop: CancellationToken,
     ) -> Self {
-        Self { channel, buffered: Vec::with_capacity(MAX_AT_ONCE), shared, stop, over: false }
+        Self { channel, buffered: Vec::with_capacity(MAX_AT_ONCE), core, stop, over: false }
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = SourceItem> + Send + 'static {
@@ -44,7 +44,7 @@ impl Records {
     async fn next(&mut self) -> Option<SourceItem> {
         while !self.over {
             if !self.stop.is_cancelled()
-                && !self.shared.has_failed()
+                && !self.core.end.has_failed()
                 && let Some(record) = self.buffered.pop()
             {
                 match record.hand_out() {
@@ -56,14 +56,14 @@ impl Records {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => self.over = true,
-                () = self.shared.failure_added.notified() => {
+                () = self.core.end.failed() => {
                     self.over = true;
-                    return self.shared.take_failure().map(Err);
+                    return self.core.end.take_failure().map(Err);
                 }
                 count = self.channel.recv_many(&mut self.buffered, MAX_AT_ONCE) => {
                     if count == 0 {
                         self.over = true;
-                        return self.shared.take_failure().map(Err);
+                        return self.core.end.take_failure().map(Err);
                     }
                     self.buffered.reverse();
                 }

@@ -27,15 +27,14 @@ use tokio::time::Instant;
 use self::state::State;
 pub(super) use self::worker::Producer;
 use self::worker::{StagedReply, Worker};
+use super::core::Core;
 use super::group::Group;
-use super::shared::Shared;
-use super::wake::Wake;
 use crate::Error;
 use crate::sink::ReplyKind;
 
 /// State that the worker, the poll thread, the sinks and the receipts of one source share.
 pub(crate) struct Transactions {
-    pub(super) shared: Arc<Shared>,
+    pub(super) core: Arc<Core>,
     client: ClientConfig,
     // The `batch.size` that fits the first sink's topic.
     batch_size: Option<String>,
@@ -46,8 +45,6 @@ pub(crate) struct Transactions {
     state: Mutex<State>,
     // Notified when the last worker has ended.
     ended: Condvar,
-    // Wakes the worker when a record is settled, so that there may be something to commit.
-    worker: Arc<Wake>,
     // The requests, by partition and offset, whose results the brokers refused, and why. A request
     // is removed when its offset is committed.
     poison: Mutex<HashMap<(i32, i64), Failure>>,
@@ -59,16 +56,15 @@ impl Transactions {
     /// Connects a producer, which ends a transaction that an earlier one with the same id left
     /// open.
     pub(super) async fn connect(
-        shared: Arc<Shared>,
+        core: Arc<Core>,
         client: ClientConfig,
         batch_size: Option<String>,
         commit_interval: Duration,
         timeout: Duration,
         id: String,
     ) -> Result<(Arc<Self>, Producer), Error> {
-        let worker = Arc::clone(&shared.writer);
         let transactions = Arc::new(Self {
-            shared,
+            core,
             client,
             batch_size,
             id,
@@ -77,7 +73,6 @@ impl Transactions {
             consumer: Mutex::default(),
             state: Mutex::default(),
             ended: Condvar::new(),
-            worker,
             poison: Mutex::default(),
             has_poison: AtomicBool::new(false),
         });
@@ -98,7 +93,7 @@ impl Transactions {
     }
 
     fn topic(&self) -> String {
-        self.shared.topic.to_string()
+        self.core.topic.to_string()
     }
 
     /// Starts the worker, which writes the replies to the records of `consumer`.
@@ -122,7 +117,7 @@ impl Transactions {
                 self.state.lock().end(generation);
                 Error::Thread(error)
             })?;
-        self.worker.register(thread.thread().clone());
+        self.core.writer.register(thread.thread().clone());
         Ok(())
     }
 
@@ -143,7 +138,7 @@ impl Transactions {
     /// flush for [`is_flushed`](Self::is_flushed).
     pub(super) fn flush(&self) -> u64 {
         let number = self.state.lock().request_flush();
-        self.worker.wake_at_once();
+        self.core.writer.wake_at_once();
         number
     }
 
@@ -181,7 +176,7 @@ impl Transactions {
         tracing::error!(id = %self.id, "{call} did not return in time; a new producer takes over");
         self.void();
         if let Err(error) = self.spawn(None) {
-            self.shared.fail(error);
+            self.core.fail(error);
         }
     }
 
@@ -189,7 +184,7 @@ impl Transactions {
     pub(super) fn stop(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         self.state.lock().stop();
-        self.worker.wake_at_once();
+        self.core.writer.wake_at_once();
         let mut state = self.state.lock();
         self.ended.wait_while_for(&mut state, |state| !state.has_ended(), PATIENCE);
         drop(state);
@@ -203,7 +198,7 @@ impl Transactions {
     /// again.
     fn void(&self) {
         self.state.lock().fail();
-        self.shared.revoke(&self.shared.assigned());
+        self.core.ledger.revoke(&self.core.ledger.assigned());
     }
 
     /// Notes that the brokers refused a reply. If the reply is a result, the next result for its
@@ -220,8 +215,8 @@ impl Transactions {
             self.has_poison.store(true, Ordering::Release);
             return;
         }
-        let origin = self.shared.origin(partition, offset);
-        self.shared.fail(Error::Unanswered { origin, failure: Box::new(failure) });
+        let origin = self.core.origin(partition, offset);
+        self.core.fail(Error::Unanswered { origin, failure: Box::new(failure) });
     }
 
     /// Forgets refused results whose requests are committed.
@@ -244,7 +239,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::Transactions;
-    use crate::source::shared::Shared;
+    use crate::source::core::Core;
     use crate::{Delivery, EmbeddedBroker, SinkConfig, SourceConfig};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -256,13 +251,13 @@ mod tests {
         let mut config = SourceConfig::new(broker.bootstrap_servers(), "requests", "group");
         let interval = settings.commit_interval;
         config.delivery = Delivery::ExactlyOnce(settings);
-        let shared = Arc::new(Shared::new(&config));
-        shared.assign_anew(0);
+        let core = Arc::new(Core::new(&config));
+        core.ledger.assign_anew(0);
         let timeout = Duration::from_secs(10);
         let client = SinkConfig::new(&config.brokers, "replies")
             .transactional_client("id", timeout)
             .unwrap();
-        let source = Arc::clone(&shared);
+        let source = Arc::clone(&core);
         let id = "id".to_owned();
         let (transactions, _given_up) =
             Transactions::connect(source, client, None, interval, timeout, id).await.unwrap();
@@ -272,11 +267,11 @@ mod tests {
             |until| transactions.state.lock().begin_call(stuck, "commit_transaction", until);
         enter(Instant::now() + PATIENCE);
         transactions.replace_stuck_worker();
-        assert_eq!(shared.assigned(), [0], "the call is not overdue");
+        assert_eq!(core.ledger.assigned(), [0], "the call is not overdue");
         let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
         enter(past);
         transactions.replace_stuck_worker();
-        assert!(shared.assigned().is_empty(), "everything in flight is void");
+        assert!(core.ledger.assigned().is_empty(), "everything in flight is void");
         let start = Instant::now();
         while !transactions.take_rewind() {
             assert!(start.elapsed() < PATIENCE, "no other producer took over");

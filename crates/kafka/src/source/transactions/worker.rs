@@ -130,7 +130,7 @@ impl Worker {
             // Called before the thread looks for work, so that work added later wakes it. Pairs
             // with the swap in `Wake::wake`. While a transaction is open, the thread looks for work
             // at short intervals, so settled records need not wake it.
-            self.transactions.worker.set_asleep(self.open.is_none());
+            self.transactions.core.writer.set_asleep(self.open.is_none());
             let flush = self.transactions.state.lock().requested_flush();
             let turned = match self.producer {
                 Some(_) => self.turn(flush),
@@ -140,11 +140,11 @@ impl Worker {
                 self.recover(error);
             }
             if self.transactions.state.lock().complete_flush(self.generation, flush) {
-                self.transactions.shared.wake();
+                self.transactions.core.poller.wake();
             }
             if self.open.is_some() {
                 thread::park_timeout(CHECK_INTERVAL);
-            } else if self.transactions.worker.is_asleep() {
+            } else if self.transactions.core.writer.is_asleep() {
                 thread::park_timeout(BACKSTOP);
             }
             // Otherwise `Wake::wake` was called during this turn, so there is new work. Its unpark
@@ -178,7 +178,7 @@ impl Worker {
 
     /// Produces the replies that can be written, and commits the open transaction when it is due.
     fn turn(&mut self, flush: u64) -> Result<(), TxnError> {
-        for assignment in self.transactions.shared.assignments() {
+        for assignment in self.transactions.core.ledger.assignments() {
             if let Some(ready) = assignment.take_ready() {
                 self.write(assignment, ready)?;
             }
@@ -190,7 +190,7 @@ impl Worker {
         let flushing = !self.transactions.state.lock().is_flushed(flush);
         if flushing
             || open.since.elapsed() >= self.transactions.commit_interval
-            || self.transactions.shared.must_commit(open.bytes)
+            || self.transactions.core.ledger.must_commit(open.bytes)
         {
             self.commit()?;
         }
@@ -293,7 +293,8 @@ impl Worker {
         let timeout = self.transactions.timeout;
         self.retry("commit_transaction", |producer| producer.commit_transaction(timeout))?;
         for Part { assignment, position } in self.open.take().into_iter().flat_map(|o| o.parts) {
-            self.transactions.shared.release(assignment.mark_committed(position));
+            let moved = self.transactions.core.ledger.mark_committed(&assignment, position);
+            self.transactions.core.wake_for(moved);
             self.transactions.committed(assignment.partition, position);
         }
         self.failures = 0;
@@ -303,7 +304,7 @@ impl Worker {
 
     fn send_offsets(&self, open: &Open, group: &ConsumerGroupMetadata) -> Result<(), TxnError> {
         let offsets = open.parts.iter().map(|part| (part.assignment.partition, part.position));
-        let offsets = offset_list(&self.transactions.shared.topic, offsets);
+        let offsets = offset_list(&self.transactions.core.topic, offsets);
         let timeout = self.transactions.timeout;
         self.retry("send_offsets_to_transaction", |producer| {
             producer.send_offsets_to_transaction(&offsets, group, timeout)
@@ -417,7 +418,7 @@ impl Worker {
             _ if self.is_replaced() => return,
             Err(error) if error.is_fenced() && self.is_young() && self.was_fenced_before() => {
                 let id = self.transactions.id.clone();
-                return self.transactions.shared.fail(Error::Fenced { id });
+                return self.transactions.core.fail(Error::Fenced { id });
             }
             Err(error) => {
                 tracing::warn!(id = %self.transactions.id, ?error, "a new producer takes over");
@@ -487,7 +488,7 @@ impl Worker {
         self.transactions.void();
         let topic = self.transactions.topic();
         let source = error.into();
-        self.transactions.shared.fail(Error::Transaction { topic, source });
+        self.transactions.core.fail(Error::Transaction { topic, source });
     }
 
     /// Notes the reply that the brokers refused, if the transaction failed because of one.
