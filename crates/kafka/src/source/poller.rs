@@ -310,7 +310,7 @@ impl Poller {
     ///
     /// The failure of an earlier transaction is ignored. Its requests are not committed, so the
     /// partitions' next owners read them again.
-    fn final_flush(&self, transactions: &Arc<Transactions>) -> bool {
+    fn final_flush(&self, transactions: &Transactions) -> bool {
         const LIMIT: Duration = Duration::from_secs(12);
         const CHECK_INTERVAL: Duration = Duration::from_millis(5);
         let deadline = Instant::now() + LIMIT;

@@ -81,7 +81,7 @@ impl Record {
 impl PendingOffset {
     /// Whether these transactions commit this offset.
     pub(crate) fn is_of(&self, transactions: &Transactions) -> bool {
-        Arc::ptr_eq(&self.core, &transactions.core)
+        transactions.are_of(&self.core)
     }
 
     /// Returns the failure that a result for this record gets if the brokers refused an earlier
