@@ -17,6 +17,7 @@ mod failure;
 mod fault;
 mod flow;
 mod fork;
+mod gate;
 mod gather;
 mod graph;
 mod in_order;

@@ -2,44 +2,20 @@
 //! through an exit. `LoopShares`: the loops that an event is inside, carried by its receipt.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Context;
 
-use futures::task::AtomicWaker;
+use crate::gate::Gate;
 
 /// One loop of a flow. `inside` counts its `LoopShare`s. Every receipt of an event inside the loop
 /// owns one, and so does every further share of that receipt.
 pub(crate) struct Loop {
-    inside: AtomicUsize,
-    capacity: usize,
-    // The task that polls the head of the loop, which is the flow that `Flow::feedback` returns.
-    // Woken when an event has come back, when there is room again, and when the loop is empty.
-    head: AtomicWaker,
+    /// The head of the loop, which is the flow that `Flow::feedback` returns, waits here: for room,
+    /// and, once upstream has ended, until nothing is inside.
+    pub(crate) inside: Gate,
 }
 
 impl Loop {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { inside: AtomicUsize::new(0), capacity, head: AtomicWaker::new() })
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        // Pairs with the `fetch_sub` in `LoopShare::drop`.
-        self.inside.load(Ordering::Acquire) < self.capacity
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        // Pairs with the `fetch_sub` in `LoopShare::drop`.
-        self.inside.load(Ordering::Acquire) == 0
-    }
-
-    /// Wakes the head, because an event has come back.
-    pub(crate) fn wake(&self) {
-        self.head.wake();
-    }
-
-    /// Registers the current task as the one that polls the head. Later changes wake it.
-    pub(crate) fn register(&self, cx: &Context<'_>) {
-        self.head.register(cx.waker());
+        Arc::new(Self { inside: Gate::new(capacity) })
     }
 }
 
@@ -48,7 +24,7 @@ struct LoopShare(Arc<Loop>);
 
 impl LoopShare {
     fn new(the_loop: &Arc<Loop>) -> Self {
-        the_loop.inside.fetch_add(1, Ordering::Relaxed);
+        the_loop.inside.enter(1);
         Self(Arc::clone(the_loop))
     }
 }
@@ -61,12 +37,7 @@ impl Clone for LoopShare {
 
 impl Drop for LoopShare {
     fn drop(&mut self) {
-        // Pairs with the loads in `has_room` and `is_empty`. The head registers its waker before it
-        // loads, so it either sees the new count or is woken.
-        let before = self.0.inside.fetch_sub(1, Ordering::AcqRel);
-        if before == self.0.capacity || before == 1 {
-            self.0.head.wake();
-        }
+        self.0.inside.leave(1);
     }
 }
 

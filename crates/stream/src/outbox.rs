@@ -4,9 +4,12 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
+
+use crate::gate::Gate;
 use crate::{InOrder, Ticket};
 
 /// A queue that never refuses an item, because a receipt reports its failure synchronously and
@@ -16,8 +19,14 @@ use crate::{InOrder, Ticket};
 /// short: it lets no event pass until `Sender::poll_room` is ready.
 struct Outbox<T> {
     state: Mutex<State<T>>,
-    // The length of `released`, to be read without the lock.
-    waiting: AtomicUsize,
+    // Counts the items in `released`.
+    room: Gate,
+    // Whether all senders were dropped.
+    is_closed: AtomicBool,
+    // Woken when items are released, and when the outbox is closed. The taker registers its waker
+    // before it looks for both, and both are there before the wake, so the taker either sees them
+    // or is woken.
+    taker: AtomicWaker,
     capacity: usize,
     ordered: bool,
 }
@@ -29,14 +38,8 @@ struct State<T> {
     // The items that can be taken. There can be more than `capacity` of them: no further event
     // passes `catch` then, but those that have passed it already may still fail.
     released: VecDeque<T>,
-    // Whether all senders were dropped.
-    closed: bool,
     // Whether the taker was dropped. Items that are sent after that are dropped at once.
     abandoned: bool,
-    // Wakes the task that waits for an item.
-    taker: Option<Waker>,
-    // Wakes the task that waits for room.
-    sender: Option<Waker>,
 }
 
 /// The sending end. When all clones are dropped, the outbox is closed.
@@ -50,17 +53,16 @@ pub(crate) struct Taker<T>(Arc<Outbox<T>>);
 /// Creates an empty outbox that counts as full once `capacity` items wait to be taken. If it is
 /// `ordered`, it holds back up to `capacity` further items to keep their order.
 pub(crate) fn outbox<T>(capacity: usize, ordered: bool) -> (Sender<T>, Taker<T>) {
-    let state = State {
-        order: ordered.then(InOrder::new),
-        released: VecDeque::new(),
-        closed: false,
-        abandoned: false,
-        taker: None,
-        sender: None,
-    };
-    let state = Mutex::new(state);
-    let waiting = AtomicUsize::new(0);
-    let outbox = Arc::new(Outbox { state, waiting, capacity, ordered });
+    let state =
+        State { order: ordered.then(InOrder::new), released: VecDeque::new(), abandoned: false };
+    let outbox = Arc::new(Outbox {
+        state: Mutex::new(state),
+        room: Gate::new(capacity),
+        is_closed: AtomicBool::new(false),
+        taker: AtomicWaker::new(),
+        capacity,
+        ordered,
+    });
     (Sender(Arc::new(SenderEnd(Arc::clone(&outbox)))), Taker(outbox))
 }
 
@@ -68,26 +70,12 @@ impl<T> Outbox<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock()
     }
-
-    /// Publishes the length of `released`. Called after each change of it.
-    fn changed(&self, state: &State<T>) {
-        self.waiting.store(state.released.len(), Ordering::Relaxed);
-    }
 }
 
 impl<T> Sender<T> {
     /// Ready while fewer than `capacity` items wait to be taken.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let outbox = &self.0.0;
-        if outbox.waiting.load(Ordering::Relaxed) < outbox.capacity {
-            return Poll::Ready(());
-        }
-        let mut state = outbox.lock();
-        if state.released.len() < outbox.capacity {
-            return Poll::Ready(());
-        }
-        state.sender.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
-        Poll::Pending
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.0.room.poll_room(cx)
     }
 
     /// Reserves the next place in the order for an item that may come later. Returns `None` if the
@@ -126,10 +114,12 @@ impl<T> Sender<T> {
             }
             _ => state.released.extend(item),
         }
-        outbox.changed(state);
-        let taker = if state.released.len() > before { state.taker.take() } else { None };
+        let released = state.released.len() - before;
+        outbox.room.enter(released);
         drop(guard);
-        taker.into_iter().for_each(Waker::wake);
+        if released > 0 {
+            outbox.taker.wake();
+        }
     }
 }
 
@@ -141,12 +131,9 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for SenderEnd<T> {
     fn drop(&mut self) {
-        let taker = {
-            let mut state = self.0.lock();
-            state.closed = true;
-            state.taker.take()
-        };
-        taker.into_iter().for_each(Waker::wake);
+        // Pairs with the load in `poll_take`.
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.taker.wake();
     }
 }
 
@@ -155,37 +142,31 @@ impl<T> Taker<T> {
     ///
     /// This does not count against tokio's cooperative budget, because `rejoin` must see every
     /// failure that is ready before it emits a result.
-    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut state = self.0.lock();
-        if let Some(item) = state.released.pop_front() {
-            self.0.changed(&state);
-            let has_room = state.released.len() < self.0.capacity;
-            let sender = if has_room { state.sender.take() } else { None };
-            drop(state);
-            sender.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Some(item));
+    pub(crate) fn poll_take(&mut self, cx: &Context<'_>) -> Poll<Option<T>> {
+        self.0.taker.register(cx.waker());
+        // Pairs with the store in `SenderEnd::drop`. Loaded before the outbox is looked into,
+        // because all items were sent before it was closed.
+        let is_closed = self.0.is_closed.load(Ordering::Acquire);
+        if !self.0.room.is_empty() {
+            let item = self.0.lock().released.pop_front();
+            self.0.room.leave(usize::from(item.is_some()));
+            return Poll::Ready(item);
         }
-        if state.closed {
-            return Poll::Ready(None);
-        }
-        state.taker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
-        Poll::Pending
+        if is_closed { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
 impl<T> Drop for Taker<T> {
     fn drop(&mut self) {
-        let (released, order, sender) = {
+        let (released, order) = {
             let mut state = self.0.lock();
             state.abandoned = true;
-            let released = std::mem::take(&mut state.released);
-            self.0.changed(&state);
-            (released, state.order.take(), state.sender.take())
+            (std::mem::take(&mut state.released), state.order.take())
         };
+        self.0.room.leave(released.len());
         // The items are dropped after the lock is released: dropping one abandons its input, and if
         // the event has passed this `catch` twice, in a loop, that calls `Sender::send`, which
         // would deadlock.
         drop((released, order));
-        sender.into_iter().for_each(Waker::wake);
     }
 }

@@ -1,140 +1,116 @@
 //! `Queue`: a bounded queue between two stages, whose producer can also discard the oldest item.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use futures::task::AtomicWaker;
+
+use crate::gate::Gate;
 
 /// A queue of at most `capacity` items, with one producer and one consumer.
 pub(crate) struct Queue<T> {
-    state: Mutex<State<T>>,
-    capacity: usize,
-    // Only the consumer waits for `arrived`, and only the producer for `left`. `Notify` stores one
-    // permit, so a single waiter misses no notification.
-    arrived: Notify,
-    left: Notify,
-    // The length of `items`. Only the producer adds items, so the value that the producer reads is
-    // never too low.
-    depth: Arc<AtomicUsize>,
-}
-
-struct State<T> {
     // Invariant: never longer than `capacity`.
-    items: VecDeque<T>,
-    closed: bool,
-    // Whether the consumer waits for `arrived`. A notification costs time, so it is sent only if
-    // this is set. If the consumer gives up waiting, this stays set, and one notification too many
-    // is sent.
-    waits_for_item: bool,
-    // Whether the producer waits for `left`; works like `waits_for_item`.
-    waits_for_room: bool,
+    items: Mutex<VecDeque<T>>,
+    capacity: usize,
+    // Counts the items. An item enters before it can be taken, and leaves after it was taken, so
+    // the count is never too low.
+    room: Gate,
+    // Whether the producer adds no more items.
+    is_closed: AtomicBool,
+    // Woken when an item is added to an empty queue, and when the queue is closed. The consumer
+    // registers its waker before it looks for both, and both are there before the wake, so the
+    // consumer either sees them or is woken.
+    consumer: AtomicWaker,
 }
 
 impl<T> Queue<T> {
     /// Creates an empty queue that stores its length in `depth`.
     pub(crate) fn new(capacity: NonZeroUsize, depth: Arc<AtomicUsize>) -> Self {
-        let state = State {
-            items: VecDeque::new(),
-            closed: false,
-            waits_for_item: false,
-            waits_for_room: false,
-        };
+        let capacity = capacity.get();
         Self {
-            state: Mutex::new(state),
-            capacity: capacity.get(),
-            arrived: Notify::new(),
-            left: Notify::new(),
-            depth,
+            items: Mutex::default(),
+            capacity,
+            room: Gate::counting(depth, capacity),
+            is_closed: AtomicBool::new(false),
+            consumer: AtomicWaker::new(),
         }
     }
 
     /// Waits until there is room for one item.
     pub(crate) async fn room(&self) {
-        while self.depth.load(Ordering::Relaxed) == self.capacity && self.is_full() {
-            self.left.notified().await;
-        }
+        poll_fn(|cx| self.room.poll_room(cx)).await;
     }
 
     /// Adds an item; returns it if there is no room.
     pub(crate) fn try_push(&self, item: T) -> Option<T> {
-        let mut state = self.lock();
-        if state.items.len() == self.capacity {
+        let mut items = self.items.lock();
+        let was_empty = items.is_empty();
+        if items.len() == self.capacity {
             return Some(item);
         }
-        state.items.push_back(item);
-        self.added(state);
+        items.push_back(item);
+        self.room.enter(1);
+        drop(items);
+        if was_empty {
+            self.consumer.wake();
+        }
         None
     }
 
     /// Adds an item; removes and returns the oldest one if there was no room.
     pub(crate) fn force_push(&self, item: T) -> Option<T> {
-        let mut state = self.lock();
-        let full = state.items.len() == self.capacity;
-        let oldest = if full { state.items.pop_front() } else { None };
-        state.items.push_back(item);
-        self.added(state);
-        oldest
+        let item = self.try_push(item)?;
+        let mut items = self.items.lock();
+        if items.len() < self.capacity {
+            // The consumer has taken an item since `try_push`.
+            drop(items);
+            return self.try_push(item);
+        }
+        items.push_back(item);
+        items.pop_front()
     }
 
     /// Takes the oldest item, and waits for one if there is none; `None` once the queue is closed
     /// and empty.
     pub(crate) async fn pop(&self) -> Option<T> {
-        loop {
-            {
-                let mut state = self.lock();
-                if let Some(item) = self.take(&mut state) {
-                    return Some(item);
-                }
-                if state.closed {
-                    return None;
-                }
-                state.waits_for_item = true;
-            }
-            self.arrived.notified().await;
+        poll_fn(|cx| self.poll_pop(cx)).await
+    }
+
+    /// Like [`pop`](Self::pop).
+    pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Option<T>> {
+        if let Some(item) = self.try_pop() {
+            return Poll::Ready(Some(item));
+        }
+        self.consumer.register(cx.waker());
+        // Pairs with the store in `close`. Loaded before the queue is looked into again, because
+        // all items were added before the queue was closed.
+        let is_closed = self.is_closed.load(Ordering::Acquire);
+        match self.try_pop() {
+            Some(item) => Poll::Ready(Some(item)),
+            None if is_closed => Poll::Ready(None),
+            None => Poll::Pending,
         }
     }
 
     /// Takes the oldest item, if there is one.
     pub(crate) fn try_pop(&self) -> Option<T> {
-        self.take(&mut self.lock())
+        if self.room.is_empty() {
+            return None;
+        }
+        let item = self.items.lock().pop_front()?;
+        self.room.leave(1);
+        Some(item)
     }
 
     /// Closes the queue: no more items will be added.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.arrived.notify_one();
-    }
-
-    /// Whether there is no room. If so, the producer is notified when the next item leaves.
-    fn is_full(&self) -> bool {
-        let mut state = self.lock();
-        state.waits_for_room = state.items.len() == self.capacity;
-        state.waits_for_room
-    }
-
-    fn added(&self, mut state: MutexGuard<'_, State<T>>) {
-        self.depth.store(state.items.len(), Ordering::Relaxed);
-        let waits = std::mem::take(&mut state.waits_for_item);
-        drop(state);
-        if waits {
-            self.arrived.notify_one();
-        }
-    }
-
-    fn take(&self, state: &mut State<T>) -> Option<T> {
-        let item = state.items.pop_front()?;
-        self.depth.store(state.items.len(), Ordering::Relaxed);
-        if std::mem::take(&mut state.waits_for_room) {
-            self.left.notify_one();
-        }
-        Some(item)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock()
+        self.is_closed.store(true, Ordering::Release);
+        self.consumer.wake();
     }
 }
 

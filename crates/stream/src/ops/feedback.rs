@@ -113,7 +113,6 @@ impl<T: Send + 'static> Feedback<T> {
                         Failure::new(codes::FEEDBACK_FULL, "the loop makes too many events");
                     event.receipt.fail(failure.at(Arc::clone(&stage)));
                 }
-                the_loop.wake();
                 consume_budget().await;
             }
         };
@@ -155,18 +154,21 @@ fn admit<T: Send + 'static>(
         // can keep a loop busy for ever, and they do not pass a source, which would use budget for
         // them.
         let progress = ready!(coop::poll_proceed(cx));
-        the_loop.register(cx);
-        if let Some(event) = queue.try_pop() {
+        if let Poll::Ready(Some(event)) = queue.poll_pop(cx) {
             progress.made_progress();
             return Poll::Ready(Some(event));
         }
-        if the_loop.has_room()
+        if the_loop.inside.poll_room(cx).is_ready()
             && let Poll::Ready(Some(mut event)) = upstream.poll_next_unpin(cx)
         {
             event.receipt.enter(&the_loop);
             return Poll::Ready(Some(event));
         }
-        if upstream.is_done() && the_loop.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        if upstream.is_done() {
+            the_loop.inside.poll_empty(cx).map(|()| None)
+        } else {
+            Poll::Pending
+        }
     })
 }
 

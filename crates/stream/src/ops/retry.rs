@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
+use crate::gate::Gate;
 use crate::{Event, Flow, Meta, NodeKind, Outcome, Receipt, Settle};
 
 /// The number of attempts of [`Flow::retry`], and the wait between two of them.
@@ -85,13 +85,11 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
             upstream: upstream.fuse(),
             tries: Arc::new(Tries {
                 retry,
-                open: AtomicUsize::new(0),
-                ended: AtomicBool::new(false),
-                due: AtomicUsize::new(0),
+                open: Gate::new(usize::MAX),
+                due: Gate::new(capacity.get()),
                 state: Mutex::default(),
-                changed: AtomicWaker::new(),
+                arrived: AtomicWaker::new(),
             }),
-            capacity: capacity.get(),
             timer: None,
         }))
     }
@@ -102,22 +100,20 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
 struct Retrying<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
     tries: Arc<Tries<T>>,
-    capacity: usize,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// State shared by the operator and the receipts that it gave to events.
 struct Tries<T> {
     retry: Retry,
-    // The number of attempts under way: their events were emitted, and are not resolved yet.
-    open: AtomicUsize,
-    // Whether upstream has ended.
-    ended: AtomicBool,
-    // The length of `waiting`, to be read without the lock.
-    due: AtomicUsize,
+    // Counts the attempts under way: their events were emitted, and are not resolved yet.
+    open: Gate,
+    // Counts the events in `waiting`.
+    due: Gate,
     state: Mutex<State<T>>,
-    // Woken when an event begins to wait, and when the last one is resolved.
-    changed: AtomicWaker,
+    // Woken when an event begins to wait. The operator registers its waker before it looks at
+    // `due`, which the event has entered by then, so it either sees the event or is woken.
+    arrived: AtomicWaker,
 }
 
 struct State<T> {
@@ -158,7 +154,7 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
     /// Returns the event for its next attempt, with a new receipt.
     fn emit(self: &Arc<Self>, Again { event, failed }: Again<T>) -> Event<T> {
         let (value, Event { meta, receipt, .. }) = event.take();
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.open.enter(1);
         let attempt = Attempt {
             value: value.clone(),
             meta: Arc::clone(&meta),
@@ -179,20 +175,18 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
         state.number += 1;
         let number = state.number;
         state.waiting.insert((due, number), again);
-        self.due.store(state.waiting.len(), Ordering::Relaxed);
+        self.due.enter(1);
         drop(state);
-        self.changed.wake();
+        self.arrived.wake();
         None
     }
 
-    /// Records that upstream has ended. Returns whether the operator has ended too: no attempt is
-    /// under way, and no event waits for one.
-    fn is_over(&self) -> bool {
-        // Pairs with `Attempt::settle`, which decrements `open` and then reads `ended`. Both are
-        // SeqCst, so at least one side sees the end. An event that begins to wait is counted in
-        // `due` before it leaves `open`, so `due` is up to date once `open` is 0.
-        self.ended.store(true, Ordering::SeqCst);
-        self.open.load(Ordering::SeqCst) == 0 && self.due.load(Ordering::Relaxed) == 0
+    /// Ready when no attempt is under way and no event waits for one. To be polled once upstream
+    /// has ended.
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        ready!(self.open.poll_empty(cx));
+        // An event that begins to wait enters `due` before it leaves `open`, so `due` is up to date.
+        if self.due.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Removes an event that is due. If there is none, returns the time at which the next one is
@@ -205,7 +199,8 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
             return Err(Some(due));
         }
         let again = first.remove();
-        self.due.store(state.waiting.len(), Ordering::Relaxed);
+        drop(state);
+        self.due.leave(1);
         Ok(again)
     }
 }
@@ -225,11 +220,8 @@ impl<T: Clone + Send + Sync + 'static> Settle for Attempt<T> {
             Outcome::Failed(failure) => receipt.fail(failure.after(failed)),
             outcome => receipt.resolve(outcome),
         }
-        // `open` is decremented last, so that every event counts as open, waiting or resolved at
-        // any time. Pairs with `is_over`, which writes `ended` and then reads `open`.
-        if tries.open.fetch_sub(1, Ordering::SeqCst) == 1 && tries.ended.load(Ordering::SeqCst) {
-            tries.changed.wake();
-        }
+        // The event leaves `open` last, so that it is open, waiting or resolved at any time.
+        tries.open.leave(1);
     }
 
     fn stands_for(&self) -> &[Receipt] {
@@ -246,9 +238,9 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
         // Events that fail at once can keep this operator busy for a long time. They come from this
         // operator and not from a source, so nothing else would use budget for them.
         let progress = ready!(coop::poll_proceed(cx));
-        this.tries.changed.register(cx.waker());
+        this.tries.arrived.register(cx.waker());
         let mut next = None;
-        if this.tries.due.load(Ordering::Relaxed) > 0 {
+        if !this.tries.due.is_empty() {
             match this.tries.next_due() {
                 Ok(again) => {
                     progress.made_progress();
@@ -257,13 +249,16 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
                 Err(due) => next = due,
             }
         }
-        if this.tries.due.load(Ordering::Relaxed) < this.capacity {
+        // Only this operator makes room, so it need not wait for it.
+        if this.tries.due.has_room() {
             match this.upstream.poll_next_unpin(cx) {
                 Poll::Ready(Some(event)) => {
                     progress.made_progress();
                     return Poll::Ready(Some(this.tries.emit(Again { event, failed: 0 })));
                 }
-                Poll::Ready(None) if this.tries.is_over() => return Poll::Ready(None),
+                Poll::Ready(None) if this.tries.poll_over(cx).is_ready() => {
+                    return Poll::Ready(None);
+                }
                 _ => {}
             }
         }
@@ -289,155 +284,4 @@ impl<T> Drop for Retrying<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::num::NonZeroU32;
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use futures::stream::StreamExt as _;
-    use proptest::prelude::*;
-    use tokio::time::{Instant, sleep, timeout};
-
-    use super::Retry;
-    use crate::testing::{Tracked, block_on, size};
-    use crate::{Failure, Flow, Outcome, Release};
-
-    const MILLISECOND: Duration = Duration::from_millis(1);
-
-    fn retry(attempts: u32, backoff: Duration) -> Retry {
-        let attempts = NonZeroU32::new(attempts).unwrap();
-        Retry { attempts, backoff, max_backoff: Duration::from_millis(25) }
-    }
-
-    fn busy() -> Failure {
-        Failure::new("busy", "").transient()
-    }
-
-    /// The number of an input, how many of its attempts fail with a transient failure, and whether
-    /// the next attempt after them fails for good.
-    type Moody = (usize, u32, bool);
-
-    /// Returns a function that gives the result of an input's next attempt.
-    fn step() -> impl FnMut(Moody) -> Result<usize, Failure> {
-        let mut tried = HashMap::new();
-        move |(number, fails, broken)| {
-            let tried = tried.entry(number).or_insert(0);
-            *tried += 1;
-            match () {
-                () if *tried <= fails => Err(busy()),
-                () if broken => Err(Failure::new("broken", "")),
-                () => Ok(number),
-            }
-        }
-    }
-
-    fn expected(&(_, fails, broken): &Moody, attempts: u32) -> Outcome {
-        match () {
-            () if fails >= attempts => Outcome::Failed(busy().at("try_map").after(attempts)),
-            () if broken => {
-                Outcome::Failed(Failure::new("broken", "").at("try_map").after(fails + 1))
-            }
-            () => Outcome::Done,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn each_event_is_tried_until_it_is_done_or_fails_for_good_or_has_no_attempts_left(
-            inputs in prop::collection::vec((0_u32..5, any::<bool>()), 0..40),
-            attempts in 1_u32..5, capacity in 1_usize..6, window in 1_usize..6,
-        ) {
-            let inputs: Vec<Moody> = inputs
-                .into_iter().enumerate().map(|(number, (fails, broken))| (number, fails, broken)).collect();
-            let (flow, outcomes) = Tracked::flow(inputs.clone());
-            let flow = flow.retry(retry(attempts, MILLISECOND), size(capacity));
-            let flow = flow.partition(size(window), Some(MILLISECOND)).flatten();
-            let run = flow.try_map(step()).collect();
-            let in_time = block_on(async { timeout(Duration::from_hours(1), run).await });
-            let mut results = in_time.expect("it ends").unwrap();
-            results.sort_unstable();
-
-            let wanted: Vec<_> = inputs.iter().map(|input| expected(input, attempts)).collect();
-            let passed = inputs.iter().zip(&wanted).filter(|(_, wanted)| **wanted == Outcome::Done);
-            prop_assert_eq!(results, passed.map(|(input, _)| input.0).collect::<Vec<_>>());
-            prop_assert_eq!(outcomes.all(), wanted);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_wait_doubles_up_to_its_limit() {
-        let start = Instant::now();
-        let (seen, attempts) = mpsc::channel();
-        let (flow, outcomes) = Tracked::flow([()]);
-        let flow = flow.retry(retry(5, Duration::from_millis(10)), size(1)).try_map(move |()| {
-            seen.send(start.elapsed().as_millis()).unwrap();
-            Err::<(), _>(busy())
-        });
-        flow.collect().await.unwrap();
-        assert_eq!(attempts.iter().collect::<Vec<_>>(), [0, 10, 30, 55, 80]);
-        assert_eq!(outcomes.all(), [Outcome::Failed(busy().at("try_map").after(5))]);
-    }
-
-    #[test]
-    fn the_longest_waits_do_not_overflow() {
-        let forever = Retry { max_backoff: Duration::MAX, ..retry(u32::MAX, Duration::MAX) };
-        assert_eq!(forever.wait_after(u32::MAX), Duration::MAX);
-        let short = Retry { max_backoff: Duration::MAX, ..retry(9, MILLISECOND) };
-        assert_eq!(
-            [1, 2, 33].map(|failed| short.wait_after(failed)),
-            [1, 2, u32::MAX].map(|n| MILLISECOND * n)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn upstream_waits_while_capacity_events_wait_for_their_next_attempt() {
-        let (flow, outcomes) = Tracked::flow((0..9).map(|number| (number, 1, false)));
-        let flow = flow.retry(retry(2, Duration::from_millis(20)), size(3)).try_map(step());
-        let run = tokio::spawn(flow.collect());
-        sleep(10 * MILLISECOND).await;
-        assert_eq!(outcomes.codes(), ["open"; 3], "upstream was asked for three events only");
-        assert_eq!(run.await.unwrap().unwrap(), (0..9).collect::<Vec<_>>());
-        assert_eq!(outcomes.codes(), ["done"; 9]);
-    }
-
-    #[test]
-    fn an_event_that_is_due_goes_before_new_events() {
-        let flow = Flow::from_iter([(0, 1, false), (1, 0, false)]);
-        let flow = flow.retry(retry(2, Duration::ZERO), size(3)).try_map(step());
-        assert_eq!(block_on(flow.collect()).unwrap(), [0, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn events_that_wait_or_fail_after_the_flow_was_dropped_are_abandoned() {
-        let (flow, outcomes) = Tracked::flow(0..3);
-        let mut events = flow.retry(retry(2, MILLISECOND), size(3)).0.stream.take(3);
-        let [first, second, _third] =
-            [events.next().await, events.next().await, events.next().await];
-        first.unwrap().receipt.fail(busy());
-        assert_eq!(outcomes.codes(), ["open"; 3]);
-        drop(events);
-        assert_eq!(outcomes.codes(), ["abandoned", "open", "open"]);
-        second.unwrap().receipt.fail(busy());
-        assert_eq!(outcomes.codes(), ["abandoned", "abandoned", "open"]);
-    }
-
-    #[tokio::test]
-    async fn an_event_that_fails_again_and_again_lets_other_tasks_run() {
-        let flow = Flow::from_iter([()]).retry(retry(u32::MAX, Duration::ZERO), size(1));
-        let run = flow.try_map(|()| Err::<(), _>(busy())).collect();
-        assert!(timeout(Duration::from_millis(5), run).await.is_err());
-    }
-
-    #[test]
-    fn a_failure_of_the_last_attempt_leaves_catch_in_order_with_its_number_of_attempts() {
-        let inputs = [(0, 9, false), (1, 1, false), (2, 0, true), (3, 0, false)];
-        let (flow, failures) = Flow::from_iter(inputs).catch(size(9), Release::InOrder);
-        let results = flow.retry(retry(3, MILLISECOND), size(9)).try_map(step());
-        let errors = failures.map(|failed| {
-            format!("{} {} {}", failed.input.0, failed.failure.code(), failed.failure.attempts())
-        });
-        let answers = block_on(results.map(|n| n.to_string()).rejoin(errors).collect()).unwrap();
-        assert_eq!(answers, ["3", "1", "0 busy 3", "2 broken 1"]);
-    }
-}
+mod tests;
