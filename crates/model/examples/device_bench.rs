@@ -37,7 +37,7 @@ use forebay_model::{
     Architecture, Model as _, Precision, Task, TextHandle, TextModel, TextModelOptions, TextOutput,
     Tokens,
 };
-use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Flow, MapBatch};
+use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Flow, MapBatch, Pace};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tokio::time::Instant;
@@ -296,16 +296,8 @@ impl MapBatch<Tokens> for Timed {
         results
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        MapBatch::<Tokens>::slots(&self.model)
-    }
-
-    fn keeps_order(&self) -> bool {
-        MapBatch::<Tokens>::keeps_order(&self.model)
-    }
-
-    async fn ready(&self) {
-        MapBatch::<Tokens>::ready(&self.model).await;
+    fn pace(&self) -> Pace {
+        MapBatch::<Tokens>::pace(&self.model)
     }
 }
 

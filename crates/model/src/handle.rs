@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -136,17 +136,15 @@ impl<M: Model> MapBatch<M::Input> for ModelHandle<M> {
         }
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        if self.overlaps { IN_HAND } else { NonZeroUsize::MIN }
-    }
-
-    /// True, because a device computes one batch after the other.
-    fn keeps_order(&self) -> bool {
-        true
-    }
-
-    async fn ready(&self) {
-        self.schedule.ready().await;
+    /// Results keep the order of their batches, because a device computes one batch after the
+    /// other.
+    fn pace(&self) -> Pace {
+        let schedule = Arc::clone(&self.schedule);
+        let slots = if self.overlaps { IN_HAND } else { NonZeroUsize::MIN };
+        Pace::new(slots).in_order().when(move || {
+            let schedule = Arc::clone(&schedule);
+            async move { schedule.ready().await }
+        })
     }
 }
 

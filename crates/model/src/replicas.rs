@@ -3,8 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
-use futures::FutureExt as _;
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace};
 use futures::future::select_all;
 
 use crate::{Model, ModelHandle, codes};
@@ -79,22 +78,27 @@ impl<M: Model> MapBatch<M::Input> for Replicas<M> {
         Err(all_ended())
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        let slots = self.0.iter().map(|replica| replica.slots().get()).sum();
-        NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
-    }
-
-    /// True if there is only one replica, because several finish their batches in any order.
-    fn keeps_order(&self) -> bool {
-        self.0.len() == 1
-    }
-
-    async fn ready(&self) {
-        let ready: Vec<_> = self.running().map(|replica| replica.ready().boxed()).collect();
-        // If all threads have ended, returns at once, and the next `call` fails.
-        if !ready.is_empty() {
-            select_all(ready).await;
+    /// The pace of a single replica, or that of all replicas together. Several replicas finish
+    /// their batches in any order.
+    fn pace(&self) -> Pace {
+        if let [only] = &*self.0 {
+            return only.pace();
         }
+        let paces: Vec<_> = self.0.iter().map(MapBatch::pace).collect();
+        let slots = paces.iter().map(|pace| pace.slots().get()).sum();
+        let slots = NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN);
+        let replicas = self.clone();
+        Pace::new(slots).when(move || {
+            let both = replicas.0.iter().zip(&paces);
+            let running = both.filter(|(replica, _)| !replica.is_closed());
+            let ready: Vec<_> = running.filter_map(|(_, pace)| pace.until_ready()).collect();
+            async move {
+                // If all threads have ended, returns at once, and the next `call` fails.
+                if !ready.is_empty() {
+                    select_all(ready).await;
+                }
+            }
+        })
     }
 }
 
@@ -171,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn concurrent_batches_go_to_different_replicas() {
         let replicas = replicas(3).await;
-        assert_eq!(replicas.slots().get(), 3);
+        assert_eq!(replicas.pace().slots().get(), 3);
         // Each batch waits for the others, so the calls return only if each has its own thread.
         let names = futures::future::join_all((0..3).map(|_| name(&replicas, "together"))).await;
         let mut names: Vec<_> = names.into_iter().map(Result::unwrap).collect();

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use cubecl_environment::future::block_on;
 use forebay_stream::batching::{BatchLoad, CostModel};
-use forebay_stream::{BatchResult, Failure};
+use forebay_stream::{BatchResult, Failure, scatter};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -141,12 +141,7 @@ impl TextModel {
     ) -> Result<Vec<Result<TextOutput, Failure>>, Failure> {
         let tokens: Vec<_> = texts.iter().map(|text| self.tokenize(text.as_ref())).collect();
         let good: Vec<_> = tokens.iter().flatten().cloned().collect();
-        let mut answers = self.infer(&good)?.into_iter();
-        let missing =
-            || Err(Failure::new(codes::INTERNAL, "the model returned no result for this text"));
-        let answer =
-            |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
-        Ok(tokens.into_iter().map(answer).collect())
+        Ok(scatter(tokens, self.infer(&good)?))
     }
 
     /// Returns how long a run over texts of these lengths is expected to take.

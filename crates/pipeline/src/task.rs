@@ -1,6 +1,5 @@
 //! `Task`: carries a step's JSON requests to a model, and the model's outputs back as JSON.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::enrich::{Enrich, Extracted};
@@ -8,7 +7,7 @@ use crate::json::Json;
 use forebay_model::codes::MODEL_UNAVAILABLE;
 use forebay_model::{Label, TextHandle, TextOutput, Tokens};
 use forebay_stream::batching::{CostModel, Shapes};
-use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace, prepared};
 use futures::future::BoxFuture;
 
 /// The function of a model that a step calls.
@@ -101,18 +100,8 @@ impl MapBatch<Extracted<Tokens>> for TextTask {
         self.enrich.call(&batch, call).await
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        self.model.as_ref().map_or(NonZeroUsize::MIN, MapBatch::<Tokens>::slots)
-    }
-
-    fn keeps_order(&self) -> bool {
-        self.model.as_ref().is_some_and(MapBatch::<Tokens>::keeps_order)
-    }
-
-    async fn ready(&self) {
-        if let Some(model) = &self.model {
-            MapBatch::<Tokens>::ready(model).await;
-        }
+    fn pace(&self) -> Pace {
+        self.model.as_ref().map(MapBatch::<Tokens>::pace).unwrap_or_default()
     }
 }
 
@@ -120,23 +109,12 @@ impl MapBatch<Json> for TextTask {
     type Output = Json;
 
     async fn call(&self, values: Batch<Json>) -> BatchResult<Json> {
-        (self.on_batch)(values.len());
-        let model = self.model.as_ref().ok_or_else(unloaded)?;
-        let texts: Vec<_> = values.iter().map(|value| self.enrich.texts(value)).collect();
-        let call = |texts: Batch<String>| async { model.call(texts).await.map(to_json) };
-        self.enrich.call(&texts, call).await
+        let tokenize = |value| self.clone().tokenize(value);
+        prepared(&values, tokenize, |tokens: Batch<Extracted<Tokens>>| self.call(tokens)).await
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        MapBatch::<Extracted<Tokens>>::slots(self)
-    }
-
-    fn keeps_order(&self) -> bool {
-        MapBatch::<Extracted<Tokens>>::keeps_order(self)
-    }
-
-    async fn ready(&self) {
-        MapBatch::<Extracted<Tokens>>::ready(self).await;
+    fn pace(&self) -> Pace {
+        MapBatch::<Extracted<Tokens>>::pace(self)
     }
 }
 

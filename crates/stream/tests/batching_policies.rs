@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_stream::batching::{BatchLoad, CostModel, Shapes};
-use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Batches, Flow, MapBatch, Overflow};
+use forebay_stream::{AdaptiveWindow, Batch, BatchResult, Batches, Flow, MapBatch, Overflow, Pace};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -60,8 +60,8 @@ impl MapBatch<Request> for Device {
         Ok(batch.iter().copied().map(Ok).collect())
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        self.slots
+    fn pace(&self) -> Pace {
+        Pace::new(self.slots)
     }
 }
 

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use forebay_stream::batching::CostModel;
-use forebay_stream::{Batch, BatchResult, Failure, MapBatch};
-use futures::future::{join_all, try_join_all};
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace, prepared};
+use futures::future::try_join_all;
 
 use super::{TextFrontend, TextModel, TextModelOptions, TextOutput, Tokens};
 use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp, codes};
@@ -173,16 +173,8 @@ impl MapBatch<Tokens> for TextHandle {
         self.replicas.call(batch).await
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        self.replicas.slots()
-    }
-
-    fn keeps_order(&self) -> bool {
-        self.replicas.keeps_order()
-    }
-
-    async fn ready(&self) {
-        self.replicas.ready().await;
+    fn pace(&self) -> Pace {
+        self.replicas.pace()
     }
 }
 
@@ -192,27 +184,12 @@ impl MapBatch<String> for TextHandle {
     /// Tokenises the texts in parallel and calls the model. A text that cannot be tokenised fails
     /// without affecting the others, and is not given to the model.
     async fn call(&self, batch: Batch<String>) -> BatchResult<TextOutput> {
-        let tokens = join_all(batch.iter().map(|text| self.clone().tokenize(text.clone()))).await;
-        let good: Vec<_> = tokens.iter().flatten().cloned().collect();
-        let answers =
-            if good.is_empty() { Vec::new() } else { self.replicas.call(good.into()).await? };
-        let mut answers = answers.into_iter();
-        let missing = || Err(Failure::new(codes::INTERNAL, "the model returned too few results"));
-        let answer =
-            |tokens: Result<_, _>| tokens.and_then(|_| answers.next().unwrap_or_else(missing));
-        Ok(tokens.into_iter().map(answer).collect())
+        let tokenize = |text| self.clone().tokenize(text);
+        prepared(&batch, tokenize, |tokens| self.replicas.call(tokens)).await
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        self.replicas.slots()
-    }
-
-    fn keeps_order(&self) -> bool {
-        self.replicas.keeps_order()
-    }
-
-    async fn ready(&self) {
-        self.replicas.ready().await;
+    fn pace(&self) -> Pace {
+        self.replicas.pace()
     }
 }
 

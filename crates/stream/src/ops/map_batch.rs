@@ -1,8 +1,7 @@
 //! `map_batch`: one call for a whole batch, one result for each of its members.
 
 use std::collections::VecDeque;
-use std::future::{self, Future};
-use std::num::NonZeroUsize;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use futures::stream::{BoxStream, Fuse, FuturesOrdered, FuturesUnordered, Stream, StreamExt as _};
 
-use crate::{Batch, Batches, Event, Failure, Flow, NodeKind, codes};
+use crate::{Batch, Batches, Event, Failure, Flow, NodeKind, Pace, codes};
 
 /// A function for [`Batches::map_batch`]: a batch in, one result per member out, in order.
 ///
@@ -27,23 +26,9 @@ pub trait MapBatch<T>: Send + Sync + 'static {
     /// inner error concerns its member alone.
     fn call(&self, batch: Batch<T>) -> impl Future<Output = BatchResult<Self::Output>> + Send;
 
-    /// Returns how many batches can run at the same time, such as one for each device.
-    fn slots(&self) -> NonZeroUsize {
-        NonZeroUsize::MIN
-    }
-
-    /// Whether results leave in the order of their batches although several batches run at the same
-    /// time, for example on one device that computes them one after the other. By default, results
-    /// leave as their batches finish.
-    fn keeps_order(&self) -> bool {
-        false
-    }
-
-    /// Waits until the function can use another batch. Called when there is a free slot and before
-    /// the batch is requested, so that its members are chosen no earlier than necessary. By
-    /// default, it does not wait.
-    fn ready(&self) -> impl Future<Output = ()> + Send {
-        future::ready(())
+    /// Returns the pace at which the function takes batches.
+    fn pace(&self) -> Pace {
+        Pace::default()
     }
 }
 
@@ -67,12 +52,12 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// Processes each batch in one call, and gives every member its own result.
     ///
     /// - **Emits** the members' results as single events, each with its own key and receipt. The
-    ///   results of a batch are in order. The batches are in order if `f` has one
-    ///   [slot](MapBatch::slots) or [keeps](MapBatch::keeps_order) the order, otherwise they leave
-    ///   as they finish. An empty batch has no results, and makes no call.
-    /// - **Backpressures** when downstream does, while as many calls run as `f` has slots, and
-    ///   until `f` is [ready](MapBatch::ready). The next batch is requested while the results of
-    ///   the last one are still being taken.
+    ///   results of a batch are in order. The batches are in order if `f` takes one at a time or
+    ///   its [pace](Pace) keeps the order, otherwise they leave as they finish. An empty batch has
+    ///   no results, and makes no call.
+    /// - **Backpressures** when downstream does, while as many calls run as the pace of `f` has
+    ///   slots, and until `f` is ready. The next batch is requested while the results of the last
+    ///   one are still being taken.
     /// - **Completes** when upstream completes.
     /// - **On failure** of a member, that member's receipt fails. If the batch fails as a whole, it
     ///   is tried again: once unchanged if the failure is [transient](Failure::transient), and then
@@ -96,17 +81,11 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// ```
     pub fn map_batch<F: MapBatch<T>>(self, f: F) -> Flow<F::Output> {
         let f = Arc::new(f);
+        let pace = f.pace();
         Flow(self.0.holding().apply(NodeKind::Batch, "map_batch", |batches, stage| Calls {
             batches: batches.fuse(),
-            slots: f.slots().get(),
-            running: Running::new(f.keeps_order()),
-            ready: {
-                let f = Arc::clone(&f);
-                move || {
-                    let f = Arc::clone(&f);
-                    async move { f.ready().await }.boxed()
-                }
-            },
+            running: Running::new(pace.keeps_order()),
+            pace,
             until_ready: None,
             call: move |members| {
                 let f = Arc::clone(&f);
@@ -121,21 +100,20 @@ impl<T: Send + Sync + 'static> Batches<T> {
 /// The state machine behind [`Batches::map_batch`]. Each poll starts calls in free slots and polls
 /// the running ones, then emits the results of the calls that have finished. It ends when there are
 /// no more batches and no call is running.
-struct Calls<T, U, R, C> {
+struct Calls<T, U, C> {
     batches: Fuse<BoxStream<'static, Vec<Event<T>>>>,
-    ready: R,
-    // The future of `MapBatch::ready` for the next call. It is kept after it has completed, until
+    pace: Pace,
+    // The future of `Pace::until_ready` for the next call. It is kept after it has completed, until
     // there is a batch for that call.
     until_ready: Option<MaybeDone<BoxFuture<'static, ()>>>,
     call: C,
-    slots: usize,
     running: Running<BoxFuture<'static, Vec<Event<U>>>>,
     // The results of each finished call. Invariant: together with the running calls, at most one
     // more than there are slots.
     finished: VecDeque<std::vec::IntoIter<Event<U>>>,
 }
 
-impl<T, U, R, C> Unpin for Calls<T, U, R, C> {}
+impl<T, U, C> Unpin for Calls<T, U, C> {}
 
 /// The running calls.
 enum Running<F: Future> {
@@ -174,16 +152,16 @@ impl<F: Future + Unpin> Running<F> {
     }
 }
 
-impl<T, U, R, C> Calls<T, U, R, C>
+impl<T, U, C> Calls<T, U, C>
 where
-    R: FnMut() -> BoxFuture<'static, ()>,
     C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
 {
     /// Starts a call in every free slot, if there is a batch for it, and polls the running calls.
     fn poll_calls(&mut self, cx: &mut Context<'_>) {
+        let slots = self.pace.slots().get();
         loop {
-            while self.running.len() < self.slots
-                && self.running.len() + self.finished.len() <= self.slots
+            while self.running.len() < slots
+                && self.running.len() + self.finished.len() <= slots
                 && self.poll_ready(cx).is_ready()
                 && let Poll::Ready(Some(members)) = self.batches.poll_next_unpin(cx)
             {
@@ -202,14 +180,15 @@ where
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = self.until_ready.get_or_insert_with(|| maybe_done((self.ready)()));
-        Pin::new(ready).poll(cx)
+        if self.until_ready.is_none() {
+            self.until_ready = self.pace.until_ready().map(maybe_done);
+        }
+        self.until_ready.as_mut().map_or(Poll::Ready(()), |ready| Pin::new(ready).poll(cx))
     }
 }
 
-impl<T, U, R, C> Stream for Calls<T, U, R, C>
+impl<T, U, C> Stream for Calls<T, U, C>
 where
-    R: FnMut() -> BoxFuture<'static, ()>,
     C: FnMut(Vec<Event<T>>) -> BoxFuture<'static, Vec<Event<U>>>,
 {
     type Item = Event<U>;

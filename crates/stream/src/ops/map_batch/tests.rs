@@ -1,6 +1,5 @@
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +9,7 @@ use proptest::prelude::*;
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::testing::{Tracked, block_on, size};
-use crate::{Batch, BatchResult, Empty, Failure, Flow, MapBatch};
+use crate::{Batch, BatchResult, Empty, Failure, Flow, MapBatch, Pace};
 
 proptest! {
     #[test]
@@ -64,8 +63,8 @@ impl MapBatch<u8> for Pairs {
         Ok(batch.iter().map(|value| Ok(*value)).collect())
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        size(2)
+    fn pace(&self) -> Pace {
+        Pace::new(size(2))
     }
 }
 
@@ -87,12 +86,9 @@ impl MapBatch<u8> for FirstIsLast {
         Ok(batch.iter().map(|value| Ok(*value)).collect())
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        size(2)
-    }
-
-    fn keeps_order(&self) -> bool {
-        self.keeps_order
+    fn pace(&self) -> Pace {
+        let two = Pace::new(size(2));
+        if self.keeps_order { two.in_order() } else { two }
     }
 }
 
@@ -150,12 +146,12 @@ impl MapBatch<i32> for WhenTold {
         Ok(batch.iter().map(|value| Ok(*value)).collect())
     }
 
-    fn slots(&self) -> NonZeroUsize {
-        size(4)
-    }
-
-    async fn ready(&self) {
-        self.permits.acquire().await.unwrap().forget();
+    fn pace(&self) -> Pace {
+        let permits = Arc::clone(&self.permits);
+        Pace::new(size(4)).when(move || {
+            let permits = Arc::clone(&permits);
+            async move { permits.acquire().await.unwrap().forget() }
+        })
     }
 }
 
