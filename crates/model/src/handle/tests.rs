@@ -278,7 +278,7 @@ async fn the_device_has_at_most_two_batches_at_a_time() {
     may_end.add_permits(2);
     assert_eq!(second.await.unwrap(), Ok(vec![Ok(0)]));
     assert_eq!(third.await.unwrap(), Ok(vec![Ok(0)]));
-    assert!(handle.ready().now_or_never().is_some());
+    assert!(handle.pace().until_ready().unwrap().now_or_never().is_some());
 }
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn a_batch_whose_caller_gave_up_counts_as_in_hand_until_it_is_finished() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(handle.in_hand.available_permits(), 1);
-    assert!(handle.ready().now_or_never().is_none());
+    assert!(handle.pace().until_ready().unwrap().now_or_never().is_none());
     may_end.add_permits(1);
-    handle.ready().await;
+    handle.pace().until_ready().unwrap().await;
 }
