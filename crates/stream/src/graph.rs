@@ -12,14 +12,14 @@ pub struct Graph {
 }
 
 /// Identifies a node among all graphs of the process, so that the graphs of joined flows can be
-/// merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct NodeId(u64);
+/// merged. It is the address of the node's counter, which the node and its copies share, and which
+/// a graph that has an edge to the node keeps alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeId(usize);
 
 /// One operator, source or sink.
 #[derive(Clone, Debug)]
 pub struct Node {
-    id: NodeId,
     kind: NodeKind,
     name: Arc<str>,
     emitted: Arc<AtomicU64>,
@@ -45,9 +45,7 @@ pub enum NodeKind {
 
 impl Node {
     pub(crate) fn new(kind: NodeKind, name: impl Into<Arc<str>>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NodeId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { id, kind, name: name.into(), emitted: Arc::default(), depth: Arc::default() }
+        Self { kind, name: name.into(), emitted: Arc::default(), depth: Arc::default() }
     }
 
     /// Returns the name that the user gave the operator, or otherwise the operator's own name.
@@ -79,7 +77,7 @@ impl Node {
     }
 
     pub(crate) fn id(&self) -> NodeId {
-        self.id
+        NodeId(Arc::as_ptr(&self.emitted).addr())
     }
 
     pub(crate) fn counter(&self) -> Arc<AtomicU64> {
@@ -96,7 +94,7 @@ impl Graph {
 
     /// Returns the edges, as positions in [`nodes`](Self::nodes).
     pub fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
-        let position = |id| self.nodes.iter().position(|node| node.id == id);
+        let position = |id| self.nodes.iter().position(|node| node.id() == id);
         self.edges.iter().filter_map(move |&(from, to)| Some((position(from)?, position(to)?)))
     }
 
@@ -147,14 +145,14 @@ impl Graph {
 
     /// Adds `node`, and an edge to it from the node `from` if there is one.
     pub(crate) fn add(&mut self, from: Option<NodeId>, node: Node) {
-        self.edges.extend(from.map(|from| (from, node.id)));
+        self.edges.extend(from.map(|from| (from, node.id())));
         self.nodes.push(node);
     }
 
     /// Adds the nodes and edges of `other` that this graph does not have.
     pub fn merge(&mut self, other: Self) {
         for node in other.nodes {
-            if self.nodes.iter().all(|known| known.id != node.id) {
+            if self.nodes.iter().all(|known| known.id() != node.id()) {
                 self.nodes.push(node);
             }
         }

@@ -30,7 +30,6 @@ mod rejoin;
 pub(crate) mod retry;
 mod slice;
 pub(crate) mod sliding_window;
-mod starmap;
 pub(crate) mod tap;
 mod timed_window;
 mod try_map;
@@ -69,7 +68,6 @@ mod tests {
     fn one_at_a_time() -> Vec<Ended> {
         let wait = Duration::from_millis(1);
         let fail = |value| if value == 3 { Err(Failure::new("three", value)) } else { Ok(value) };
-        let pairs = || source().map(|value| (value, value));
         let retry = Retry { attempts: NonZeroU32::MIN, backoff: wait, max_backoff: wait };
         let breaker = Breaker { ratio: Ratio::new(0.5).unwrap(), of: size(2), run: None };
         let (tapped, _) = source().tap(size(2));
@@ -95,7 +93,6 @@ mod tests {
             ended("rate_limit", source().rate_limit(wait, size(2))),
             ended("retry", source().retry(retry, size(2)).try_map(fail)),
             ended("slice", source().slice(1, Some(5), size(2))),
-            ended("starmap", pairs().starmap(|first, second| first + second)),
             ended("tap", tapped),
             ended("try_map", source().try_map(fail)),
             ended("unique", source().unique(|value| value % 2, size(2))),
