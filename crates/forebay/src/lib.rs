@@ -25,7 +25,10 @@ pub mod prelude {
     pub use forebay_kafka::{Reply, SinkConfig, SourceConfig};
     #[cfg(feature = "model")]
     pub use forebay_model::{Model, ModelHandle, TextHandle, TextModel, TextModelOptions};
-    pub use forebay_stream::{AdaptiveWindow, Batch, Failure, Flow, Release};
+    pub use forebay_stream::{
+        AdaptiveWindow, Batch, Event, Failed, Failure, Flow, MapBatch, Overflow, Pipeline,
+        PipelineError, Release, Retry, at_most,
+    };
 }
 
 // Compiles and runs the README's example as a documentation test.

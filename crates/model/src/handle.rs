@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace};
+use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace, at_most};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{Error, Launched, Model, WarmUp, codes};
 /// Most batches that a model's thread has at a time: one that is computed, and one that waits or is
 /// prepared. The second one keeps the device busy. With more, the members of a batch would have to
 /// be chosen earlier, and would not include inputs that arrive in the meantime.
-const IN_HAND: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
+const IN_HAND: NonZeroUsize = at_most(2);
 
 /// A handle to a model that runs on its own thread, callable from any task.
 ///

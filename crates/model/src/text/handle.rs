@@ -18,17 +18,15 @@ use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp, codes};
 /// lengths and the model's [`costs`](Self::costs), and run the batches:
 ///
 /// ```no_run
-/// use std::num::NonZeroUsize;
 /// use std::time::Duration;
 ///
 /// use forebay_model::{TextHandle, TextModelOptions};
-/// use forebay_stream::{AdaptiveWindow, Flow};
+/// use forebay_stream::{AdaptiveWindow, Flow, at_most};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let model = TextHandle::spawn("sentiment", &TextModelOptions::new("models/sentiment"), drop).await?;
 /// let parallelism = std::thread::available_parallelism()?;
-/// let max_size = NonZeroUsize::new(64).ok_or("64 is not 0")?;
-/// let limits = AdaptiveWindow { max_size, max_wait: Duration::ZERO, max_cost: 16_384 };
+/// let limits = AdaptiveWindow { max_size: at_most(64), max_wait: Duration::ZERO, max_cost: 16_384 };
 /// let (tokenizer, costs) = (model.clone(), model.costs());
 /// let answers = Flow::from_iter(["fine".to_owned(), "awful".to_owned()])
 ///     .map_async(move |text| tokenizer.clone().tokenize(text), parallelism)

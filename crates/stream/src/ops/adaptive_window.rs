@@ -46,12 +46,11 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{AdaptiveWindow, Flow};
+    /// use forebay_stream::{AdaptiveWindow, Flow, at_most};
     ///
-    /// let max_size = NonZeroUsize::new(64).expect("64 is not 0");
+    /// let max_size = at_most(64);
     /// let limits = AdaptiveWindow { max_size, max_wait: Duration::ZERO, max_cost: 5 };
     /// let texts = Flow::from_iter(["a", "bb", "ccc", "dddddddd", "e"]);
     /// let batches = texts.adaptive_window(limits, |text| text.len() as u64).into_lists();

@@ -24,13 +24,12 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::{Duration, Instant};
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
     /// let start = Instant::now();
-    /// let capacity = NonZeroUsize::new(100).expect("100 is not 0");
+    /// let capacity = at_most(100);
     /// let flow = Flow::from_iter([1, 2]).delay(Duration::from_millis(20), capacity);
     /// assert_eq!(flow.collect().await?, [1, 2]);
     /// assert!(start.elapsed() >= Duration::from_millis(20));

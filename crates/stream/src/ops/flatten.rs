@@ -31,11 +31,9 @@ impl<T: Send + 'static> Batches<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let lists = Flow::from_iter(["a", "b", "c"]).partition(two, None).into_lists();
     /// assert_eq!(lists.collect().await?, [vec!["a", "b"], vec!["c"]]);
     /// # Ok(())

@@ -21,11 +21,9 @@ impl<T: Send + 'static> Batches<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let sums = Flow::from_iter([1, 2, 3]).partition(two, None).fold(0, |sum, value| Ok(sum + value));
     /// assert_eq!(sums.collect().await?, [3, 3]);
     /// # Ok(())
@@ -60,11 +58,9 @@ impl<T: Send + 'static> Batches<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// assert_eq!(Flow::from_iter(["a", "b", "c"]).partition(two, None).lengths().collect().await?, [2, 1]);
     /// # Ok(())
     /// # }

@@ -24,11 +24,9 @@ impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let capacity = NonZeroUsize::new(100).expect("100 is not 0");
+    /// let capacity = at_most(100);
     /// let counts = Flow::from_iter(["a", "b", "a"]).frequencies(capacity).collect().await?;
     /// assert_eq!(counts[2], [("a", 2), ("b", 1)].into());
     /// # Ok(())

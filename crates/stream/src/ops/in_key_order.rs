@@ -45,16 +45,15 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
     /// let slow = |(user, millis)| async move {
     ///     tokio::time::sleep(Duration::from_millis(millis)).await;
     ///     Ok((user, millis))
     /// };
-    /// let ten = NonZeroUsize::new(10).expect("10 is not 0");
+    /// let ten = at_most(10);
     /// let flow = Flow::from_iter([("ann", 50), ("ann", 1), ("bob", 20)]);
     /// let flow = flow.in_order_by(ten, |(user, _)| *user, |flow| flow.map_async_unordered(slow, ten));
     /// assert_eq!(flow.collect().await?, [("bob", 20), ("ann", 50), ("ann", 1)]);

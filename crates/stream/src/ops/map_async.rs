@@ -28,16 +28,15 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
     /// let slow = |millis| async move {
     ///     tokio::time::sleep(Duration::from_millis(millis)).await;
     ///     Ok(millis)
     /// };
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// assert_eq!(Flow::from_iter([9, 1, 5]).map_async(slow, two).collect().await?, [9, 1, 5]);
     /// # Ok(())
     /// # }
@@ -67,16 +66,15 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
     /// let slow = |millis| async move {
     ///     tokio::time::sleep(Duration::from_millis(millis)).await;
     ///     Ok(millis)
     /// };
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// assert_eq!(Flow::from_iter([200, 1]).map_async_unordered(slow, two).collect().await?, [1, 200]);
     /// # Ok(())
     /// # }

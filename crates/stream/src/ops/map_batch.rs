@@ -67,13 +67,12 @@ impl<T: Send + Sync + 'static> Batches<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{Batch, Flow};
+    /// use forebay_stream::{Batch, Flow, at_most};
     ///
     /// let lengths = |batch: Batch<&'static str>| async move { Ok(batch.iter().map(|text| Ok(text.len())).collect()) };
-    /// let max = NonZeroUsize::new(64).expect("64 is not 0");
+    /// let max = at_most(64);
     /// let flow = Flow::from_iter(["a", "bb"]).timed_window(Duration::from_millis(5), max).map_batch(lengths);
     /// assert_eq!(flow.collect().await?, [1, 2]);
     /// # Ok(())

@@ -30,11 +30,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let three = NonZeroUsize::new(3).expect("3 is not 0");
+    /// let three = at_most(3);
     /// let batches = Flow::from_iter(0..5).partition(three, None).into_lists();
     /// assert_eq!(batches.collect().await?, [vec![0, 1, 2], vec![3, 4]]);
     /// # Ok(())

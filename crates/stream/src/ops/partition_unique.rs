@@ -32,11 +32,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, Keep, at_most};
     ///
-    /// use forebay_stream::{Flow, Keep};
-    ///
-    /// let three = NonZeroUsize::new(3).expect("3 is not 0");
+    /// let three = at_most(3);
     /// let values = Flow::from_iter([1, 2, 1, 3, 1, 3, 3, 2]);
     /// let batches = values.partition_unique(three, |value| *value, Keep::Last).into_lists();
     /// assert_eq!(batches.collect().await?, [vec![2, 1, 3], vec![1, 3, 2]]);

@@ -22,13 +22,12 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::{Duration, Instant};
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
     /// let start = Instant::now();
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let flow = Flow::from_iter(0..4).rate_limit(Duration::from_millis(10), two);
     /// assert_eq!(flow.collect().await?, [0, 1, 2, 3]);
     /// assert!(start.elapsed() >= Duration::from_millis(20));

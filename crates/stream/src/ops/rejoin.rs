@@ -20,11 +20,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Failure, Flow, Release, at_most};
     ///
-    /// use forebay_stream::{Failure, Flow, Release};
-    ///
-    /// let capacity = NonZeroUsize::new(100).expect("100 is not 0");
+    /// let capacity = at_most(100);
     /// let (numbers, failures) = Flow::from_iter(["1", "two", "3"]).catch(capacity, Release::InOrder);
     /// let numbers = numbers.try_map(|text| text.parse::<i32>().map_err(|e| Failure::new("not_a_number", e)));
     /// let answers = numbers.map(|n| n.to_string()).rejoin(failures.map(|failed| failed.failure.code().to_owned()));

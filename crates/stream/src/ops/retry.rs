@@ -59,10 +59,10 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::{NonZeroU32, NonZeroUsize};
+    /// use std::num::NonZeroU32;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{Failure, Flow, Retry};
+    /// use forebay_stream::{Failure, Flow, Retry, at_most};
     ///
     /// let retry = Retry {
     ///     attempts: NonZeroU32::new(3).expect("3 is not 0"),
@@ -74,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     ///     calls += 1;
     ///     if calls < 3 { Err(Failure::new("overloaded", calls).transient()) } else { Ok(text.len()) }
     /// };
-    /// let capacity = NonZeroUsize::new(100).expect("100 is not 0");
+    /// let capacity = at_most(100);
     /// let flow = Flow::from_iter(["hello"]).retry(retry, capacity).try_map(moody);
     /// assert_eq!(flow.collect().await?, [5]);
     /// # Ok(())

@@ -21,11 +21,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// assert_eq!(Flow::from_iter(0..=5).slice(1, None, two).collect().await?, [1, 3, 5]);
     /// assert_eq!(Flow::from_iter(0..).slice(0, Some(3), two).collect().await?, [0, 2]);
     /// # Ok(())

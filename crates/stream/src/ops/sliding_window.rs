@@ -35,11 +35,9 @@ impl<T: Clone + Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, Partial, at_most};
     ///
-    /// use forebay_stream::{Flow, Partial};
-    ///
-    /// let (one, three) = (NonZeroUsize::MIN, NonZeroUsize::new(3).expect("3 is not 0"));
+    /// let (one, three) = (at_most(1), at_most(3));
     /// let windows = |partial| Flow::from_iter(0..4).sliding_window(three, one, partial).into_lists();
     /// assert_eq!(windows(Partial::Drop).collect().await?, [[0, 1, 2], [1, 2, 3]]);
     /// assert_eq!(windows(Partial::Emit).collect().await?, [vec![0], vec![0, 1], vec![0, 1, 2], vec![1, 2, 3]]);

@@ -49,11 +49,9 @@ impl<T: Clone + Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let (flow, tap) = Flow::from_iter([1, 2, 3]).tap(two);
     /// assert_eq!(flow.collect().await?, [1, 2, 3]);
     /// assert_eq!(tap.recent(), [2, 3]);

@@ -32,12 +32,11 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::Flow;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let windows = Flow::from_iter([1, 2, 3]).timed_window(Duration::from_millis(5), two).into_lists();
     /// assert_eq!(windows.collect().await?, [vec![1, 2], vec![3]]);
     /// # Ok(())
@@ -68,15 +67,14 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{Empty, Flow};
+    /// use forebay_stream::{Empty, Flow, at_most};
     ///
-    /// let (beat, max) = (Duration::from_millis(5), NonZeroUsize::new(64).expect("64 is not 0"));
+    /// let (beat, max) = (Duration::from_millis(5), at_most(64));
     /// let silent = Flow::from_stream(futures::stream::pending::<u8>());
     /// let counts = silent.timed_window_with(beat, max, Empty::Emit).lengths();
-    /// assert_eq!(counts.slice(0, Some(3), NonZeroUsize::MIN).collect().await?, [0, 0, 0]);
+    /// assert_eq!(counts.slice(0, Some(3), at_most(1)).collect().await?, [0, 0, 0]);
     /// # Ok(())
     /// # }
     /// ```
@@ -108,12 +106,11 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::time::Duration;
     ///
-    /// use forebay_stream::{Flow, Keep};
+    /// use forebay_stream::{Flow, Keep, at_most};
     ///
-    /// let (beat, max) = (Duration::from_secs(1), NonZeroUsize::new(64).expect("64 is not 0"));
+    /// let (beat, max) = (Duration::from_secs(1), at_most(64));
     /// let prices = Flow::from_iter([("a", 1), ("b", 7), ("a", 2)]);
     /// let newest = prices.timed_window_unique(beat, max, |(name, _)| *name, Keep::Last).into_lists();
     /// assert_eq!(newest.collect().await?, [[("b", 7), ("a", 2)]]);

@@ -25,11 +25,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// let unique = Flow::from_iter([1, 2, 1, 3, 2]).unique(|value| *value, two);
     /// assert_eq!(unique.collect().await?, [1, 2, 3, 2]);
     /// # Ok(())
