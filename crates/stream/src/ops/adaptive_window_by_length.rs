@@ -14,9 +14,9 @@ use self::choice::{Candidate, choose};
 use self::dispatch::{Dispatches, Reason};
 use crate::batching::CostModel;
 use crate::clock::later;
-use crate::pump::Pump;
+use crate::pump::{GiveWay, Pump};
 use crate::queue::{Closing, Queue};
-use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind};
+use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind, at_most};
 
 /// The time after which an event without a deadline is as urgent as one whose deadline has come, so
 /// that it does not wait for ever behind events with deadlines.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The maximum number of events among which a batch is chosen. If `max_size` is larger, it takes
 /// the place of this limit.
-const LOOKAHEAD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
+const LOOKAHEAD: NonZeroUsize = at_most(1024);
 
 impl<T: Send + 'static> Flow<T> {
     /// Gathers waiting events into batches of similar lengths, each chosen at the moment at which
@@ -55,14 +55,13 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
     /// use std::sync::Arc;
     /// use std::time::Duration;
     ///
     /// use forebay_stream::batching::{CostModel, Shapes};
-    /// use forebay_stream::{AdaptiveWindow, Flow};
+    /// use forebay_stream::{AdaptiveWindow, Flow, at_most};
     ///
-    /// let max_size = NonZeroUsize::new(64).expect("64 is not 0");
+    /// let max_size = at_most(64);
     /// let limits = AdaptiveWindow { max_size, max_wait: Duration::from_secs(1), max_cost: 16_384 };
     /// let costs = Arc::new(CostModel::new(Shapes::padded()));
     /// let texts = Flow::from_iter([vec![7; 900], vec![7; 3], vec![7; 800], vec![7; 2]]);
@@ -117,13 +116,13 @@ impl<T: Send + 'static> Flow<T> {
 type Arrival<T> = (Instant, Event<T>);
 
 async fn carry<T>(mut events: BoxStream<'static, Event<T>>, queue: Arc<Queue<Arrival<T>>>) {
+    let mut give_way = GiveWay::new();
     loop {
-        queue.room().await;
-        let Some(event) = events.next().await else { break };
+        give_way.wait(queue.room()).await;
+        let Some(event) = give_way.wait(events.next()).await else { break };
         // `try_push` succeeds: there is room, and no other task adds events.
         drop(queue.try_push((Instant::now(), event)));
-        // An upstream that is always ready must not keep downstream from running.
-        tokio::task::consume_budget().await;
+        give_way.after_event().await;
     }
 }
 

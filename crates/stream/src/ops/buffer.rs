@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::pump::Pump;
+use crate::pump::{GiveWay, Pump};
 use crate::queue::{Closing, Queue};
 use crate::{Event, Failure, Flow, NodeKind, codes};
 
@@ -41,11 +41,9 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, Overflow, at_most};
     ///
-    /// use forebay_stream::{Flow, Overflow};
-    ///
-    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let two = at_most(2);
     /// assert_eq!(Flow::from_iter(0..4).buffer(two, Overflow::Wait).collect().await?, [0, 1, 2, 3]);
     /// assert_eq!(Flow::from_iter(0..4).buffer(two, Overflow::DropOldest).collect().await?, [2, 3]);
     /// # Ok(())
@@ -93,14 +91,14 @@ impl<T: Send + 'static> Flow<T> {
             let into = Arc::clone(&queue);
             let stage = Arc::clone(node.name());
             let carry = async move {
+                let mut give_way = GiveWay::new();
                 loop {
                     if overflow == Overflow::Wait {
-                        into.room().await;
+                        give_way.wait(into.room()).await;
                     }
-                    let Some(event) = events.next().await else { break };
+                    let Some(event) = give_way.wait(events.next()).await else { break };
                     push(&into, event, overflow, &stage);
-                    // An upstream that is always ready must not keep downstream from running.
-                    tokio::task::consume_budget().await;
+                    give_way.after_event().await;
                 }
             };
             let end = Closing(Arc::clone(&queue));
@@ -193,6 +191,34 @@ mod tests {
             Duration::from_millis(110),
             "one after the other it would take 200 ms"
         );
+    }
+
+    /// Returns the names of the events in the order in which a slow function and the sink, on both
+    /// sides of `between`, see them on one thread.
+    async fn seen_by_a_slow_function_and_the_sink(
+        between: impl FnOnce(Flow<u32>) -> Flow<u32>,
+    ) -> Vec<String> {
+        let (log, seen) = std::sync::mpsc::channel();
+        let slow = log.clone();
+        let flow = Flow::from_iter(0..6).map(move |number: u32| {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(2) {
+                std::hint::spin_loop();
+            }
+            slow.send(format!("made {number}")).unwrap();
+            number
+        });
+        let sink = move |number| log.send(format!("took {number}")).unwrap();
+        between(flow).sink_fn(sink).run().await.unwrap();
+        seen.iter().collect()
+    }
+
+    #[tokio::test]
+    async fn a_slow_function_before_a_buffer_does_not_hold_up_the_events_behind_it_e4() {
+        let buffered = |flow: Flow<u32>| flow.buffer(size(9), Overflow::Wait);
+        let seen = seen_by_a_slow_function_and_the_sink(buffered).await;
+        let expected = (0..6).flat_map(|n| [format!("made {n}"), format!("took {n}")]);
+        assert_eq!(seen, expected.collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
