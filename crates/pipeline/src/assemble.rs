@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_stream::{Failed, Flow, Tap};
+use tokio_util::sync::CancellationToken;
 
 use self::steps::Steps;
 use crate::answer::Answer;
@@ -39,6 +40,8 @@ pub(crate) struct Assembler<'a> {
     pub(crate) task: &'a dyn Fn(&str) -> Task,
     pub(crate) counts: &'a Counts,
     pub(crate) taps: &'a mut Taps,
+    /// Once it is cancelled, values no longer go round loops.
+    pub(crate) stop: &'a CancellationToken,
 }
 
 /// The flows of an assembled pipeline.
@@ -169,7 +172,7 @@ impl Assembler<'_> {
     fn answers(&mut self, records: Vec<Flow<Record>>) -> Vec<Flow<Answer>> {
         let sources = self.plan.sources.iter().zip(records);
         let values = sources.map(|(source, records)| self.values(source, records)).collect();
-        let results = Steps::new(self.plan, self.task, self.taps).assemble(values);
+        let results = Steps::new(self.plan, self.task, self.taps, self.stop).assemble(values);
         let counts = &self.counts.results;
         results
             .into_iter()

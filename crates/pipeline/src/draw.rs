@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use forebay_stream::{Event, Flow, Graph, Pipeline};
+use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{Assembled, Assembler, Counts, Taps};
 use crate::plan::{ModelPlan, Plan, STOP};
@@ -22,7 +23,8 @@ impl Plan {
         let task = |model: &str| self.stub(model);
         let counts = Counts::default();
         let taps = &mut Taps::new();
-        let assembler = Assembler { plan: self, task: &task, counts: &counts, taps };
+        let stop = CancellationToken::new();
+        let assembler = Assembler { plan: self, task: &task, counts: &counts, taps, stop: &stop };
         let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
         let answers = answers.into_iter().zip(&self.sinks);
         let pipelines =

@@ -130,7 +130,8 @@ impl Plan {
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
-        let assembler = Assembler { plan: self, task: &task, counts: &counts, taps: &mut taps };
+        let assembler =
+            Assembler { plan: self, task: &task, counts: &counts, taps: &mut taps, stop: &intake };
         let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
         let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));

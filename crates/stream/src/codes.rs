@@ -15,6 +15,13 @@ pub const FEEDBACK_FULL: Code = Code::new(
      back.",
 );
 
+/// From [`Feedback::connect`](crate::Feedback::connect).
+pub const FEEDBACK_TURNS: Code = Code::new(
+    "feedback_turns",
+    "A value has gone round a `feedback` loop as often as it may; let a step end it, or make the \
+     loop's `max_turns` larger.",
+);
+
 /// From [`Flow::pluck`](crate::Flow::pluck), and from requests without a text.
 pub const MISSING_FIELD: Code = Code::new(
     "missing_field",
@@ -35,5 +42,11 @@ pub const WRONG_RESULT_COUNT: Code = Code::new(
 );
 
 /// All codes of this crate.
-pub const ALL: &[Code] =
-    &[BUFFER_FULL, FEEDBACK_FULL, MISSING_FIELD, TOO_MANY_VALUES, WRONG_RESULT_COUNT];
+pub const ALL: &[Code] = &[
+    BUFFER_FULL,
+    FEEDBACK_FULL,
+    FEEDBACK_TURNS,
+    MISSING_FIELD,
+    TOO_MANY_VALUES,
+    WRONG_RESULT_COUNT,
+];

@@ -20,24 +20,32 @@ impl Loop {
 }
 
 /// Counts an event as inside the loop while the share exists.
-struct LoopShare(Arc<Loop>);
+struct LoopShare {
+    the_loop: Arc<Loop>,
+    // How often the event, or the event that it was made of, has entered the loop.
+    turns: u32,
+}
 
 impl LoopShare {
-    fn new(the_loop: &Arc<Loop>) -> Self {
+    fn new(the_loop: &Arc<Loop>, turns: u32) -> Self {
         the_loop.inside.enter(1);
-        Self(Arc::clone(the_loop))
+        Self { the_loop: Arc::clone(the_loop), turns }
+    }
+
+    fn is_of(&self, the_loop: &Arc<Loop>) -> bool {
+        Arc::ptr_eq(&self.the_loop, the_loop)
     }
 }
 
 impl Clone for LoopShare {
     fn clone(&self) -> Self {
-        Self::new(&self.0)
+        Self::new(&self.the_loop, self.turns)
     }
 }
 
 impl Drop for LoopShare {
     fn drop(&mut self) {
-        self.0.inside.leave(1);
+        self.the_loop.inside.leave(1);
     }
 }
 
@@ -53,16 +61,20 @@ struct Inside(Vec<LoopShare>);
 impl LoopShares {
     pub(crate) const NONE: Self = Self(None);
 
-    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) {
+    /// Counts the event in, and returns how often it has entered the loop.
+    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) -> u32 {
         let inside = self.0.get_or_insert_with(|| Box::new(Inside(Vec::with_capacity(1))));
-        if inside.0.iter().all(|share| !Arc::ptr_eq(&share.0, the_loop)) {
-            inside.0.push(LoopShare::new(the_loop));
+        if let Some(share) = inside.0.iter_mut().find(|share| share.is_of(the_loop)) {
+            share.turns = share.turns.saturating_add(1);
+            return share.turns;
         }
+        inside.0.push(LoopShare::new(the_loop, 1));
+        1
     }
 
     pub(crate) fn leave(&mut self, the_loop: &Arc<Loop>) {
         let Some(inside) = &mut self.0 else { return };
-        inside.0.retain(|share| !Arc::ptr_eq(&share.0, the_loop));
+        inside.0.retain(|share| !share.is_of(the_loop));
         if inside.0.is_empty() {
             self.0 = None;
         }
@@ -75,7 +87,7 @@ impl LoopShares {
             None => *self = other,
             Some(inside) => {
                 for share in other.0.into_iter().flat_map(|other| other.0) {
-                    if inside.0.iter().all(|known| !Arc::ptr_eq(&known.0, &share.0)) {
+                    if inside.0.iter().all(|known| !known.is_of(&share.the_loop)) {
                         inside.0.push(share);
                     }
                 }

@@ -338,9 +338,9 @@ impl Receipt {
     }
 
     /// Counts the event as inside `the_loop` until its receipt is resolved or
-    /// [`leave`](Self::leave) is called.
-    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) {
-        self.loop_shares.enter(the_loop);
+    /// [`leave`](Self::leave) is called. Returns how often it has entered the loop.
+    pub(crate) fn enter(&mut self, the_loop: &Arc<Loop>) -> u32 {
+        self.loop_shares.enter(the_loop)
     }
 
     /// The opposite of [`enter`](Self::enter).

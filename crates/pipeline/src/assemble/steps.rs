@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forebay_stream::{Batches, Flow};
+use tokio_util::sync::CancellationToken;
 
 use super::Taps;
 use super::wires::{Gathering, Wire, Wires};
@@ -19,14 +20,20 @@ pub(super) struct Steps<'a> {
     plan: &'a Plan,
     task: &'a dyn Fn(&str) -> Task,
     taps: &'a mut Taps,
+    stop: &'a CancellationToken,
     wires: Wires,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(plan: &'a Plan, task: &'a dyn Fn(&str) -> Task, taps: &'a mut Taps) -> Self {
+    pub(super) fn new(
+        plan: &'a Plan,
+        task: &'a dyn Fn(&str) -> Task,
+        taps: &'a mut Taps,
+        stop: &'a CancellationToken,
+    ) -> Self {
         let has_headers = plan.sources.iter().any(|source| source.end().has_headers());
         let deadlines = has_headers.then(|| plan.deadlines.clone());
-        Self { deadlines, plan, task, taps, wires: Wires::new(plan) }
+        Self { deadlines, plan, task, taps, stop, wires: Wires::new(plan) }
     }
 
     /// Assembles all steps behind the sources' values, and returns the flow for each sink.
@@ -82,10 +89,10 @@ impl<'a> Steps<'a> {
                 let (first, rest) = self.inputs(first, rest);
                 Wire::Values(join.apply(first, rest, name))
             }
-            StepKind::LoopHead { first, rest, join, feedback, capacity } => {
+            StepKind::LoopHead { first, rest, join, number, feedback } => {
                 let (first, rest) = self.inputs(first, rest);
                 let entering = join.apply(first, rest, name).named(name.as_str());
-                Wire::Values(self.wires.open_loop(*feedback, *capacity, entering))
+                Wire::Values(self.wires.open_loop(*number, *feedback, self.stop, entering))
             }
             StepKind::Split { from, split } => {
                 let (yes, no) = split.apply(self.values(*from, name));

@@ -7,12 +7,13 @@ use std::thread;
 
 use forebay_model::Tokens;
 use forebay_stream::{AdaptiveWindow, Batches, Feedback, Flow, Meta};
+use tokio_util::sync::CancellationToken;
 
 use crate::deadline::Deadlines;
 use crate::enrich::Extracted;
 use crate::json::Json;
 use crate::plan::{NodeRef, Plan, Port, StepPlan};
-use crate::step::{Branch, Window};
+use crate::step::{self, Branch, Window};
 use crate::task::TextTask;
 
 /// The flow between two steps: single values, batches, or the values for a window whose operator
@@ -129,15 +130,18 @@ impl Wires {
         }
     }
 
-    /// Opens a loop at its head. Until the loop is closed, values leave it only at its exits.
+    /// Opens a loop at its head. `number` is the index of its `feedback` step. Once `stop` is
+    /// cancelled, values no longer go round.
     pub(super) fn open_loop(
         &mut self,
-        feedback: usize,
-        capacity: NonZeroUsize,
+        number: usize,
+        settings: step::Feedback,
+        stop: &CancellationToken,
         flow: Flow<Json>,
     ) -> Flow<Json> {
-        let (flow, edge) = flow.feedback(capacity);
-        self.loops.insert(feedback, edge);
+        let (flow, edge) = flow.feedback(settings.capacity);
+        let edge = edge.max_turns(settings.max_turns).until(stop.clone().cancelled_owned());
+        self.loops.insert(number, edge);
         flow
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forebay_stream::{Batch, Event, Flow, Header, Meta, Receipt};
 use futures::stream;
+use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{Assembler, Counts, Taps};
 use crate::json::Json;
@@ -79,7 +80,8 @@ async fn a_late_request_gets_an_error_without_a_call_of_the_model() {
     let task = |_: &str| model.clone();
     let counts = Counts::default();
     let taps = &mut Taps::new();
-    let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps };
+    let stop = CancellationToken::new();
+    let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps, stop: &stop };
     let answers = assembler.assemble(records);
     let answers = answers.answers.into_iter().next().unwrap().collect().await.unwrap();
 

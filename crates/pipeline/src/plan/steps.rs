@@ -1,7 +1,6 @@
 //! `StepPlan`: a step with the ports that it takes from.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -9,7 +8,7 @@ use toml::Spanned;
 use super::wiring::{Draft, From, Loop};
 use super::{NodeRef, Port};
 use crate::step::{
-    Branch, Collect, Join, MapBatch, OnBatches, OnValues, Operator, Split, Tap, Window,
+    Branch, Collect, Feedback, Join, MapBatch, OnBatches, OnValues, Operator, Split, Tap, Window,
 };
 
 /// A step of a plan.
@@ -62,14 +61,14 @@ pub(crate) enum StepKind {
         rest: Vec<Input>,
         join: Arc<dyn Join>,
     },
-    /// The `union` at the beginning of a loop: its inputs without the loop's `feedback`, the index
-    /// of the `feedback` step, and the most values inside the loop.
+    /// The `union` at the beginning of a loop: its inputs without the loop's `feedback`, and the
+    /// index and the settings of the `feedback` step.
     LoopHead {
         first: Input,
         rest: Vec<Input>,
         join: Arc<dyn Join>,
-        feedback: usize,
-        capacity: NonZeroUsize,
+        number: usize,
+        feedback: Feedback,
     },
     /// The end of a loop, with the indices of the loop's steps.
     Feedback {
@@ -119,13 +118,11 @@ impl StepPlan {
                 let rest = inputs.collect();
                 match looping {
                     None => StepKind::Join { first, rest, join },
-                    Some(Loop { feedback, .. }) => {
-                        let capacity = match &drafts[*feedback].operator {
-                            Operator::Feedback(settings) => settings.capacity,
-                            _ => unreachable!("a loop ends at a `feedback`"),
+                    Some(&Loop { feedback: number, .. }) => {
+                        let Operator::Feedback(feedback) = drafts[number].operator else {
+                            unreachable!("a loop ends at a `feedback`");
                         };
-                        let feedback = *feedback;
-                        StepKind::LoopHead { first, rest, join, feedback, capacity }
+                        StepKind::LoopHead { first, rest, join, number, feedback }
                     }
                 }
             }

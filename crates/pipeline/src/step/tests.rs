@@ -25,11 +25,12 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
     runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
         let source = start("stdin".to_owned(), "stdin".to_owned(), reader, Format::Json);
-        let running = source.start(CancellationToken::new()).await.unwrap();
+        let stop = CancellationToken::new();
+        let running = source.start(stop.clone()).await.unwrap();
         let task = |model: &str| plan.stub(model);
         let counts = Counts::default();
         let taps = &mut Taps::new();
-        let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps };
+        let assembler = Assembler { plan: &plan, task: &task, counts: &counts, taps, stop: &stop };
         let flows = assembler.assemble(vec![running.records]);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let runs = flows.answers.into_iter().map(|answers| {
@@ -510,6 +511,46 @@ fn a_loop_that_multiplies_its_values_fails_those_beyond_its_capacity() {
         map = \".\"";
     let seen = answers(steps, &numbers(&[0]));
     assert!(seen.contains(&json!("feedback_full")) && seen.len() < 64, "{seen:?}");
+}
+
+#[test]
+fn a_value_that_no_step_lets_out_of_its_loop_fails_e5() {
+    let steps = "
+        [[step]]
+        from = [\"stdin\", \"again\"]
+        union = {}
+        [[step]]
+        name = \"over\"
+        split = \". > 5\"
+        [[step]]
+        from = \"over.false\"
+        map = \".\"
+        [[step]]
+        name = \"again\"
+        feedback = { capacity = 2, max_turns = 100 }
+        [[step]]
+        from = \"over.true\"
+        map = \".\"";
+    let seen = answers(steps, &numbers(&[9, 1, 8, 2, 7]));
+    let turns = || json!("feedback_turns");
+    assert_eq!(seen, [json!(9), turns(), json!(8), turns(), json!(7)]);
+}
+
+#[test]
+fn a_signal_takes_the_values_before_it_when_both_come_from_one_source_e3() {
+    let steps = "
+        [[step]]
+        name = \"values\"
+        filter = \". != 0\"
+        [[step]]
+        name = \"ticks\"
+        from = \"stdin\"
+        filter = \". == 0\"
+        [[step]]
+        from = \"values\"
+        collect = { flush = \"ticks\" }";
+    let seen = answers(steps, &numbers(&[1, 2, 0, 3, 0]));
+    assert_eq!(seen, [json!([1, 2]), json!([3])]);
 }
 
 #[test]

@@ -1,18 +1,24 @@
 //! `feedback`: a loop, the only way in which events can go back to an earlier stage.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::future::{Future, pending};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tokio::task::{consume_budget, coop};
+use futures::{FutureExt as _, poll};
+use tokio::task::coop;
 
 use crate::graph::NodeId;
 use crate::loops::Loop;
-use crate::pump::Pump;
+use crate::pump::{GiveWay, Pump};
 use crate::queue::Queue;
 use crate::{Event, Failure, Flow, NodeKind, codes};
+
+/// How often an event may go round a loop, unless [`Feedback::max_turns`] is called.
+const MAX_TURNS: NonZeroU32 = NonZeroU32::new(10_000).expect("10,000 is not 0");
 
 impl<T: Send + 'static> Flow<T> {
     /// Opens a loop: the returned flow has this flow's events and those that [`Feedback::connect`]
@@ -34,16 +40,15 @@ impl<T: Send + 'static> Flow<T> {
     ///   needs a timeout, and an operator that keeps its newest event, such as
     ///   [`combine_latest`](Flow::combine_latest), must not be inside.
     /// - **On failure**: an event that comes back while `capacity` events are queued fails, with
-    ///   `feedback_full`.
+    ///   `feedback_full`. One that has gone round the loop 10,000 times, or as often as
+    ///   [`max_turns`](Feedback::max_turns) says, fails with `feedback_turns`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), forebay_stream::PipelineError> {
-    /// use std::num::NonZeroUsize;
+    /// use forebay_stream::{Flow, at_most};
     ///
-    /// use forebay_stream::Flow;
-    ///
-    /// let capacity = NonZeroUsize::new(8).expect("8 is not 0");
+    /// let capacity = at_most(8);
     /// let (numbers, feedback) = Flow::from_iter([1, 5, 40]).feedback(capacity);
     /// let (small, large) = numbers.map(|number| number * 3).split(|number| *number < 100, capacity);
     /// let mut grown = feedback.connect(small, large).collect().await?;
@@ -60,14 +65,21 @@ impl<T: Send + 'static> Flow<T> {
     pub fn feedback(self, capacity: NonZeroUsize) -> (Self, Feedback<T>) {
         let the_loop = Loop::new(capacity.get());
         let mut back = None;
-        let head = self.0.apply_node(NodeKind::Junction, "feedback", |upstream, node| {
+        let head = self.0.holding().apply_node(NodeKind::Junction, "feedback", |upstream, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
             back = Some((Arc::clone(&queue), Arc::clone(node.name())));
             admit(upstream, queue, Arc::clone(&the_loop))
         });
         let (queue, stage) = back.expect("`apply_node` calls its operator");
-        let feedback =
-            Feedback { the_loop, queue, stage, head: head.tail, carrier: Arc::default() };
+        let feedback = Feedback {
+            the_loop,
+            queue,
+            stage,
+            head: head.tail,
+            max_turns: MAX_TURNS,
+            stop: pending().boxed(),
+            carrier: Arc::default(),
+        };
         (Self(head), feedback)
     }
 }
@@ -79,6 +91,8 @@ pub struct Feedback<T> {
     queue: Arc<Queue<Event<T>>>,
     stage: Arc<str>,
     head: NodeId,
+    max_turns: NonZeroU32,
+    stop: BoxFuture<'static, ()>,
     // The task that sends events back. It owns the flow `again`, and with it the operators inside
     // the loop. The exits own the task: if an operator inside owned it, the two would own each
     // other, and neither would ever be dropped.
@@ -92,6 +106,21 @@ impl<T> fmt::Debug for Feedback<T> {
 }
 
 impl<T: Send + 'static> Feedback<T> {
+    /// Sets how often an event may go round the loop. After that it fails with `feedback_turns`, so
+    /// that a loop whose operators never let an event out does not run for ever. An event that is
+    /// made of another one inside the loop takes over its turns.
+    pub fn max_turns(self, max_turns: NonZeroU32) -> Self {
+        Self { max_turns, ..self }
+    }
+
+    /// Ends the loop when `stop` completes, for a program that shuts down: an event that comes back
+    /// after that does not enter the loop again. It is dropped, so its input counts as
+    /// [abandoned](crate::Outcome::Abandoned), and is read again at the next start. Events that
+    /// pass an exit are not affected.
+    pub fn until(self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { stop: stop.boxed(), ..self }
+    }
+
     /// Closes the loop: a task sends the events of `again` back to the beginning of the loop, and
     /// the events of `out` leave the loop. Both flows must come out of the loop, for example from a
     /// [`split`](Flow::split).
@@ -103,17 +132,25 @@ impl<T: Send + 'static> Feedback<T> {
         let (mut events, again_tail) = out.absorb(again.0);
         out.graph.connect(again_tail, self.head);
 
-        let Self { the_loop, queue, stage, carrier, .. } = self;
+        let Self { the_loop, queue, stage, carrier, max_turns, mut stop, .. } = self;
         let name = Arc::clone(&stage);
         let carry = async move {
-            while let Some(mut event) = events.next().await {
-                event.receipt.enter(&the_loop);
-                if let Some(event) = queue.try_push(event) {
+            let mut is_stopping = false;
+            let mut give_way = GiveWay::new();
+            while let Some(mut event) = give_way.wait(events.next()).await {
+                is_stopping = is_stopping || poll!(&mut stop).is_ready();
+                if !is_stopping && event.receipt.enter(&the_loop) > max_turns.get() {
+                    let failure = Failure::new(
+                        codes::FEEDBACK_TURNS,
+                        format_args!("the value has gone round the loop {max_turns} times"),
+                    );
+                    event.receipt.fail(failure.at(Arc::clone(&stage)));
+                } else if !is_stopping && let Some(event) = queue.try_push(event) {
                     let failure =
                         Failure::new(codes::FEEDBACK_FULL, "the loop makes too many events");
                     event.receipt.fail(failure.at(Arc::clone(&stage)));
                 }
-                consume_budget().await;
+                give_way.after_event().await;
             }
         };
         carrier.get_or_init(|| Pump::new(name, out.fault.clone(), carry, ()));
@@ -173,217 +210,4 @@ fn admit<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-    use tokio::time::{sleep, timeout};
-
-    use crate::testing::{Tracked, block_on, size};
-    use crate::{Failed, Failure, Flow, PipelineError, Release};
-
-    /// A Collatz sequence under way: its first number, its current number, and the number of its
-    /// steps.
-    type Way = (u64, u64, u32);
-
-    fn step((first, number, steps): Way) -> Way {
-        (first, if number % 2 == 0 { number / 2 } else { 3 * number + 1 }, steps + 1)
-    }
-
-    fn is_on_its_way((_, number, _): &Way) -> bool {
-        *number != 1
-    }
-
-    /// Pairs each number with the number of steps that its Collatz sequence takes to reach 1; at
-    /// least one step.
-    fn expected(numbers: &[u64]) -> Vec<(u64, u32)> {
-        let steps = |number: &u64| {
-            let mut way = step((*number, *number, 0));
-            while is_on_its_way(&way) {
-                way = step(way);
-            }
-            (way.0, way.2)
-        };
-        let mut expected: Vec<_> = numbers.iter().map(steps).collect();
-        expected.sort_unstable();
-        expected
-    }
-
-    fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
-        values.sort_unstable();
-        values
-    }
-
-    async fn in_time<T>(run: impl Future<Output = Result<T, PipelineError>>) -> T {
-        timeout(Duration::from_hours(1), run).await.expect("it ends").unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn results_agree_with_a_while_loop_per_number(
-            numbers in prop::collection::vec(1_u64..60, 0..30),
-            capacity in 1_usize..6, ways in 1_usize..4, window in 1_usize..40,
-        ) {
-            let (flow, outcomes) = Tracked::flow(numbers.clone());
-            let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
-            let (again, out) = flow.map(step).split(is_on_its_way, size(ways));
-            let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
-            // A window without a timeout: it emits its last batch only if the loop completes.
-            let lists = block_on(in_time(out.partition(size(window), None).into_lists().collect()));
-            prop_assert!(lists.iter().rev().skip(1).all(|list| list.len() == window));
-            prop_assert_eq!(sorted(lists.concat()), expected(&numbers));
-            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
-        }
-
-        #[test]
-        fn a_window_inside_the_loop_with_a_timeout_loses_nothing(
-            numbers in prop::collection::vec(1_u64..60, 0..30), capacity in 1_usize..6,
-            window in 1_usize..9, detached: bool,
-        ) {
-            let (flow, outcomes) = Tracked::flow(numbers.clone());
-            let (flow, feedback) = flow.map(|number| (number, number, 0)).feedback(size(capacity));
-            let lists = flow.partition(size(window), Some(Duration::from_millis(3))).into_lists();
-            let flow = lists.flatten().map(step);
-            let flow = if detached { flow.detach() } else { flow };
-            let (again, out) = flow.split(is_on_its_way, size(3));
-            let out = feedback.connect(again, out).map(|(first, _, steps)| (first, steps));
-            let lists = out.partition(size(9), None).into_lists();
-            prop_assert_eq!(sorted(block_on(in_time(lists.collect())).concat()), expected(&numbers));
-            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
-        }
-
-        #[test]
-        fn nested_loops_agree_with_a_multiplication(
-            numbers in prop::collection::vec((1_u32..5, 1_u32..5), 0..20),
-            outer in 1_usize..4, inner in 1_usize..4, window in 1_usize..40,
-        ) {
-            let (flow, outcomes) = Tracked::flow(numbers.clone());
-            let pairs = flow.map(|(rounds, each)| (rounds, each, each, 0));
-            let (pairs, whole) = pairs.feedback(size(outer));
-            let (pairs, part) = pairs.feedback(size(inner));
-            let count = |(rounds, each, left, total)| (rounds, each, left - 1, total + 1);
-            let (again, out) = pairs.map(count).split(|pair| pair.2 > 0, size(2));
-            let pairs = part.connect(again, out);
-            let next = |(rounds, each, _, total)| (rounds - 1, each, each, total);
-            let (again, out) = pairs.map(next).split(|pair| pair.0 > 0, size(2));
-            let totals = whole.connect(again, out).map(|(_, _, _, total)| total);
-            let lists = totals.partition(size(window), None).into_lists().collect();
-            let products = numbers.iter().map(|(rounds, each)| rounds * each).collect();
-            prop_assert_eq!(sorted(block_on(in_time(lists)).concat()), sorted::<u32>(products));
-            prop_assert_eq!(outcomes.codes(), vec!["done"; numbers.len()]);
-        }
-
-        #[test]
-        fn a_loop_that_multiplies_its_events_fails_the_events_that_do_not_fit(
-            numbers in prop::collection::vec(0_u32..8, 1..8), capacity in 1_usize..5, ways in 1_usize..4,
-        ) {
-            let (flow, outcomes) = Tracked::flow(numbers.clone());
-            let (flow, feedback) = flow.feedback(size(capacity));
-            // Each event of a number above 0 becomes two events of the next smaller number. If all
-            // fit, `number` becomes `2^number` results.
-            let twice = flow.map(|number| vec![number; if number == 0 { 1 } else { 2 }]).flatten();
-            let (again, out) = twice.split(|number| *number > 0, size(ways));
-            let out = feedback.connect(again.map(|number| number - 1), out);
-            let results = block_on(in_time(out.collect())).len();
-            let whole: usize = numbers.iter().map(|number| 1 << number).sum();
-            let codes = outcomes.codes();
-            prop_assert!(codes.iter().all(|code| code == "done" || code == "feedback_full"));
-            prop_assert_eq!(results == whole, codes.iter().all(|code| code == "done"));
-            let most = *numbers.iter().max().unwrap();
-            prop_assert!(most < 7 || results < whole, "128 events do not fit");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_most_capacity_events_enter_and_they_are_abandoned_when_the_exit_is_dropped() {
-        let (flow, outcomes) = Tracked::flow(0..100);
-        let (flow, feedback) = flow.feedback(size(3));
-        let slow = flow.delay(Duration::from_millis(1), size(9));
-        let (again, out) = slow.split(|_| true, size(1));
-        let run = feedback.connect(again, out).collect();
-        assert!(timeout(Duration::from_secs(1), run).await.is_err(), "the loop never ends");
-        sleep(Duration::from_millis(1)).await;
-        assert_eq!(outcomes.codes(), ["abandoned"; 3]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_event_that_leaves_makes_room_for_another() {
-        let (flow, feedback) = Flow::from_iter(0..9).feedback(size(2));
-        let slow = |number| async move {
-            let wait = if number == 0 { Duration::MAX } else { Duration::from_millis(1) };
-            sleep(wait).await;
-            Ok(number)
-        };
-        let (again, out) = flow.map_async_unordered(slow, size(9)).split(|_| false, size(1));
-        let out = feedback.connect(again, out).slice(0, Some(8), size(1));
-        assert_eq!(in_time(out.collect()).await, (1..9).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_failure_inside_does_not_keep_the_loop_from_completing() {
-        let (flow, outcomes) = Tracked::flow([3, 4, 5]);
-        let (flow, feedback) = flow.feedback(size(9));
-        let refuse =
-            |number| if number == 2 { Err(Failure::new("two", number)) } else { Ok(number - 2) };
-        let (again, out) = flow.try_map(refuse).split(|number| *number > 1, size(1));
-        let out = feedback.connect(again, out).partition(size(9), None).into_lists();
-        assert_eq!(block_on(in_time(out.collect())), [[1, 1]]);
-        assert_eq!(outcomes.codes(), ["done", "two", "done"]);
-    }
-
-    #[test]
-    fn failures_that_go_back_are_tried_again_until_they_pass() {
-        let (flow, outcomes) = Tracked::flow(0..50);
-        let (flow, feedback) = flow.map(|number| (number, number % 4)).feedback(size(5));
-        let (flow, failures) = flow.catch(size(2), Release::AtOnce);
-        let done = flow.try_map(|(number, left)| match left {
-            0 => Ok(number),
-            _ => Err(Failure::new("not_yet", left)),
-        });
-        let again = failures.map(|Failed { input: (number, left), .. }| (number, left - 1));
-        let out = feedback.connect(again, done);
-        assert_eq!(sorted(block_on(in_time(out.collect()))), (0..50).collect::<Vec<_>>());
-        assert_eq!(outcomes.codes(), ["done"; 50]);
-    }
-
-    #[test]
-    fn a_loop_can_have_several_exits_that_are_run_separately() {
-        let (flow, outcomes) = Tracked::flow(1..50_u64);
-        let (flow, feedback) = flow.feedback(size(4));
-        let (odd, even) = flow.split(|number| number % 2 == 1, size(1));
-        let odd = feedback.leave(odd).partition(size(99), None).into_lists();
-        let (again, large) = even.split(|number| *number < 30, size(1));
-        let large = feedback.connect(again.map(|number| number / 2), large);
-        let large = large.partition(size(99), None).into_lists();
-        let (odd, large) =
-            block_on(async { tokio::join!(in_time(odd.collect()), in_time(large.collect())) });
-        assert_eq!(odd.concat().len() + large.concat().len(), 49);
-        assert_eq!(sorted(large.concat()), (30..50).step_by(2).collect::<Vec<_>>());
-        assert_eq!(outcomes.codes(), ["done"; 49]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panic_in_the_flow_that_goes_back_fails_the_run() {
-        let (flow, outcomes) = Tracked::flow([1]);
-        let (flow, feedback) = flow.feedback(size(4));
-        let (again, out) = flow.split(|_| true, size(1));
-        let again = again
-            .named("again")
-            .map(|number| if number > 0 { panic!("once more") } else { number });
-        let error = feedback.connect(again, out).collect().await.unwrap_err();
-        assert_eq!(error.to_string(), "the stage `again` panicked: once more");
-        assert_eq!(outcomes.codes(), ["abandoned"]);
-    }
-
-    #[test]
-    fn the_graph_shows_the_edge_that_goes_back() {
-        let (flow, feedback) = Flow::from_iter([1]).named("retry").feedback(size(1));
-        let (again, out) = flow.split(|_| false, size(1));
-        let flow = feedback.connect(again.map(|number| number + 1), out).inspect(|_| ());
-        let edges: Vec<_> = flow.graph().edges().collect();
-        assert_eq!(edges, [(0, 1), (1, 2), (2, 3), (3, 1), (2, 4)]);
-        let text = flow.graph().to_mermaid();
-        assert!(text.contains("n1{\"retry\"}") && text.contains("n3 --> n1"), "{text}");
-        assert!(flow.graph().to_dot().contains("n3 -> n1;"));
-    }
-}
+mod tests;
