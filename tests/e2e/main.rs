@@ -16,6 +16,7 @@ mod headers;
 mod hub;
 mod kcat;
 mod lines;
+mod models;
 mod operators;
 mod replay;
 mod round_trip;
