@@ -30,7 +30,7 @@ use crate::{Architecture, Error, SelectedDevice};
 /// is opened.
 pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
     let modules = Modules::read(&options.path)?;
-    let directory = &options.path.join(&modules.encoder);
+    let directory = &modules.encoder_directory(&options.path);
     let config = JsonFile::read(&directory.join("config.json"))?;
     check_adapter(directory)?;
     let architecture = Architecture::from_config(&config)?;
@@ -108,7 +108,12 @@ pub(super) fn load(options: &TextModelOptions) -> Result<TextModel, Error> {
         Precision::F32 => String::new(),
         other => format!(", {other}"),
     };
-    let name = format!("{} ({model_type}, {task}{precision})", directory.display());
+    // The user has not asked for the model's default prompt, so the log shows it.
+    let prompt = match &options.prompt {
+        None if !sentence.prompt.is_empty() => format!(", prompt {:?}", sentence.prompt),
+        _ => String::new(),
+    };
+    let name = format!("{} ({model_type}, {task}{precision}{prompt})", directory.display());
     let frontend =
         TextFrontend { tokenizer: tokenizer.into(), costs: CostModel::new(shapes).into() };
     Ok(TextModel {

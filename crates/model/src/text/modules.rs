@@ -1,7 +1,7 @@
 //! `Modules`: the modules of sentence-transformers that `modules.json` lists. Each one computes from
 //! the result of the one before it.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
@@ -64,6 +64,14 @@ impl Modules {
             }
         }
         Ok(found)
+    }
+
+    /// Returns the directory of the encoder's files.
+    pub(super) fn encoder_directory(&self, directory: &Path) -> PathBuf {
+        match self.encoder.as_str() {
+            "" => directory.to_owned(),
+            folder => directory.join(folder),
+        }
     }
 
     /// Returns whether the vector is scaled to length 1 after all other modules.

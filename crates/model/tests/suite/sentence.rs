@@ -4,7 +4,7 @@
 use std::fs;
 
 use forebay_model::{
-    DeviceChoice, EmbeddingOptions, Task, TextModel, TextModelOptions, TextOutput,
+    DeviceChoice, EmbeddingOptions, Model as _, Task, TextModel, TextModelOptions, TextOutput,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -109,6 +109,8 @@ fn the_users_prompt_takes_the_place_of_the_models_default_a5() {
     assert_eq!(ids(None, "boring"), ids(Some(""), "the movie : boring"));
     assert_eq!(ids(Some("not "), "boring"), ids(Some(""), "not boring"));
     assert_ne!(ids(None, "boring"), ids(Some(""), "boring"));
+    let described = TextModel::load(&options(&directory)).unwrap().describe();
+    assert!(described.contains(", prompt \"the movie : \")"), "{described}");
 }
 
 #[test]
