@@ -57,6 +57,9 @@ impl Tokenizer {
         let error = |source| Error::Tokenizer { path: path.clone(), source };
         let mut tokenizer = tokenizer_file::read(directory)?;
         let settings = TokenizerConfig::read(directory)?;
+        // Padding and truncation in the file describe the training.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(error)?;
         settings.apply(&mut tokenizer, &path)?;
         if sentence.lower_case {
             lower_case(&mut tokenizer).map_err(error)?;
@@ -76,7 +79,6 @@ impl Tokenizer {
         };
         let truncation =
             TruncationParams { max_length: max_tokens, direction, ..TruncationParams::default() };
-        tokenizer.with_padding(None);
         tokenizer.with_truncation(options.truncate.then_some(truncation)).map_err(error)?;
         let padding = padding(config, encoder)?;
         let prompt = options.prompt.as_ref().unwrap_or(&sentence.prompt).clone();

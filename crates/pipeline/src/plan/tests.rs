@@ -15,6 +15,7 @@ use forebay_stream::NodeKind;
 use super::{ModelPlan, Plan};
 use crate::ConfigError;
 use crate::registry::Registry;
+use crate::source::AnySource;
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
@@ -432,7 +433,11 @@ fn the_sentiment_file_shows_every_key_of_its_source_and_sink_with_its_default() 
     let plan = Plan::parse(Path::new("sentiment.toml"), &text, &|_| None).unwrap();
     let short = "[source.kafka]\nbrokers = \"localhost:9092\"\ntopic = \"requests\"\ngroup = \"sentiment\"\n\
                  [sink.kafka]\ntopic = \"replies\"\n";
-    let defaults = parse(short).unwrap();
+    let mut defaults = parse(short).unwrap();
+    // Without a value it follows the source's options, and is 10 s without these.
+    for source in defaults.sources.iter_mut().filter_map(AnySource::kafka_mut) {
+        source.drain_timeout.get_or_insert(std::time::Duration::from_secs(10));
+    }
     assert!(plan.kafka_sources().eq(defaults.kafka_sources()));
     assert!(plan.kafka_sinks().eq(defaults.kafka_sinks()));
     assert_eq!(plan.deadlines.header, defaults.deadlines.header);
@@ -491,17 +496,18 @@ fn every_key_of_a_model_becomes_an_option() {
 #[test]
 fn a_sink_inherits_the_connection_options_of_a_source_at_the_same_brokers() {
     let source = "options = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanisms\" = \"PLAIN\", \
-                  \"fetch.wait.max.ms\" = \"5\" }\n";
+                  \"sasl.username\" = \"u\", \"sasl.password\" = \"p\", \"fetch.wait.max.ms\" = \"5\" }\n";
     let options = |sink: &str| {
         let plan =
             parse(&kafka(&format!("{source}[sink.kafka]\ntopic = \"out\"\n{sink}"))).unwrap();
         let options = plan.kafka_sinks().next().unwrap().options.clone();
         options.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
     };
-    assert_eq!(options(""), ["sasl.mechanisms=PLAIN", "security.protocol=SASL_SSL"]);
+    let sasl = ["sasl.mechanisms=PLAIN", "sasl.password=p", "sasl.username=u"];
+    assert_eq!(options(""), [&sasl[..], &["security.protocol=SASL_SSL"]].concat());
     assert_eq!(
         options("options = { \"security.protocol\" = \"SASL_PLAINTEXT\" }"),
-        ["sasl.mechanisms=PLAIN", "security.protocol=SASL_PLAINTEXT"]
+        [&sasl[..], &["security.protocol=SASL_PLAINTEXT"]].concat()
     );
     assert!(options("brokers = \"b:9092\"").is_empty(), "other brokers need their own options");
 }
