@@ -163,6 +163,15 @@ impl Receipt {
         Self { root: Some(Arc::new(root)), loop_shares: LoopShares::NONE, marks: Marks::NONE }
     }
 
+    /// Wraps this receipt: returns a new one, whose outcome goes to the receiver that `wrap` makes of
+    /// this one. The event keeps its places in the order of forks.
+    pub(crate) fn wrapped<S: Settle>(mut self, wrap: impl FnOnce(Self) -> S) -> Self {
+        let marks = std::mem::take(&mut self.marks);
+        let mut outer = Self::of(wrap(self));
+        outer.marks = marks;
+        outer
+    }
+
     /// Creates a receipt for which no source waits; resolving it does nothing.
     pub const fn detached() -> Self {
         Self { root: None, loop_shares: LoopShares::NONE, marks: Marks::NONE }

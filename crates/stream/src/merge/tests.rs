@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
 use crate::testing::{block_on, size, timed};
-use crate::{EmitOn, Empty, Flow};
+use crate::{Breaker, EmitOn, Empty, Flow, Ratio, Release};
 
 const CAPACITY: usize = 4;
 
@@ -120,6 +120,19 @@ proptest! {
         });
         prop_assert_eq!(block_on(all.collect()).unwrap(), expected.collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn operators_that_wrap_receipts_keep_the_order() {
+    let [left, right] = Flow::from_iter(0..20).branch(size(CAPACITY));
+    let breaker = Breaker { ratio: Ratio::new(1.0).unwrap(), of: size(9), run: None };
+    let (right, failures) = right.breaker(breaker).catch(size(CAPACITY), Release::AtOnce);
+    let right = right.filter(|x| x % 2 == 0);
+    let pairs = left.combine_latest(right, EmitOn::First);
+    let (pairs, failures) =
+        block_on(async { tokio::join!(pairs.collect(), failures.map(|_| ()).collect()) });
+    let expected: Vec<_> = (1..20).map(|n| (n, (n - 1) / 2 * 2)).collect();
+    assert_eq!((pairs.unwrap(), failures.unwrap().len()), (expected, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,8 +81,8 @@ impl<T: Send + 'static> Flow<T> {
             let watch = Arc::new(Watch { breaker, fault, seen: Mutex::default() });
             upstream.map(move |event| {
                 let (value, Event { meta, receipt, .. }) = event.take();
-                let watched = Watched { receipt, watch: Arc::clone(&watch) };
-                Event { value, meta, receipt: Receipt::of(watched) }
+                let watched = |receipt| Watched { receipt, watch: Arc::clone(&watch) };
+                Event { value, meta, receipt: receipt.wrapped(watched) }
             })
         }))
     }

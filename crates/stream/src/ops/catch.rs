@@ -91,9 +91,11 @@ fn wrap<T: Clone + Send + Sync + 'static>(
 ) -> Event<T> {
     let (value, Event { meta, receipt, .. }) = event.take();
     let ticket = failures.open();
-    let caught =
-        Caught { input: value.clone(), meta: Arc::clone(&meta), receipt, ticket, failures };
-    Event { value, meta, receipt: Receipt::of(caught) }
+    let receipt = receipt.wrapped(|receipt| {
+        let (input, meta) = (value.clone(), Arc::clone(&meta));
+        Caught { input, meta, receipt, ticket, failures }
+    });
+    Event { value, meta, receipt }
 }
 
 /// Receives the outcome of an event that passed [`Flow::catch`].

@@ -150,8 +150,8 @@ where
         self.inside.enter(1);
         let entered = self.lock().enter(key.clone());
         let (value, Event { meta, receipt, .. }) = event.take();
-        let position = Position { key, entered, receipt, shared: Arc::clone(self) };
-        Event { value, meta, receipt: Receipt::of(position) }
+        let position = |receipt| Position { key, entered, receipt, shared: Arc::clone(self) };
+        Event { value, meta, receipt: receipt.wrapped(position) }
     }
 
     /// Returns `receiver` as a position of this operator, if it is one.

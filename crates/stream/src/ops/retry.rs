@@ -155,14 +155,14 @@ impl<T: Clone + Send + Sync + 'static> Tries<T> {
     fn emit(self: &Arc<Self>, Again { event, failed }: Again<T>) -> Event<T> {
         let (value, Event { meta, receipt, .. }) = event.take();
         self.open.enter(1);
-        let attempt = Attempt {
+        let receipt = receipt.wrapped(|receipt| Attempt {
             value: value.clone(),
             meta: Arc::clone(&meta),
             receipt,
             failed,
             tries: Arc::clone(self),
-        };
-        Event { value, meta, receipt: Receipt::of(attempt) }
+        });
+        Event { value, meta, receipt }
     }
 
     /// Keeps the event for another attempt; returns it if the operator was dropped.
