@@ -18,25 +18,36 @@ pub(crate) struct Broker {
 impl Broker {
     /// Connects to the cluster that `KAFKA_BROKERS` names, or starts an embedded broker.
     pub(crate) fn start(test: &str) -> Self {
+        if let Ok(address) = std::env::var("KAFKA_BROKERS") {
+            return Self::at(address, test);
+        }
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must test on a real Kafka: set KAFKA_BROKERS"
+        );
+        let mut broker = Self::named(String::new(), test);
+        let topics = [(broker.requests.as_str(), 4), (broker.replies.as_str(), 4)];
+        let embedded = EmbeddedBroker::start(&topics).unwrap();
+        broker.address = embedded.bootstrap_servers();
+        broker.embedded = Some(embedded);
+        broker
+    }
+
+    /// Connects to this cluster.
+    pub(crate) fn at(address: String, test: &str) -> Self {
+        let broker = Self::named(address, test);
+        broker.create(&broker.requests);
+        broker.create(&broker.replies);
+        broker
+    }
+
+    fn named(address: String, test: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        let name = format!("{test}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let requests = format!("{name}-requests");
-        let replies = format!("{name}-replies");
-        let topics = [(requests.as_str(), 4), (replies.as_str(), 4)];
-        let (address, embedded) = if let Ok(address) = std::env::var("KAFKA_BROKERS") {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(create_topics(&address, &topics)).unwrap();
-            (address, None)
-        } else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "CI must test on a real Kafka: set KAFKA_BROKERS"
-            );
-            let broker = EmbeddedBroker::start(&topics).unwrap();
-            (broker.bootstrap_servers(), Some(broker))
-        };
-        Self { address, requests, replies, group: name, embedded }
+        let group = format!("{test}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let requests = format!("{group}-requests");
+        let replies = format!("{group}-replies");
+        Self { address, requests, replies, group, embedded: None }
     }
 
     /// Whether the broker has transactions. The embedded one has none; without them a test of
@@ -51,13 +62,18 @@ impl Broker {
     /// Creates another topic, with four partitions, and returns its name.
     pub(crate) fn topic(&self, name: &str) -> String {
         let name = format!("{}-{name}", self.group);
+        self.create(&name);
+        name
+    }
+
+    /// Creates a topic of exactly this name, with four partitions.
+    pub(crate) fn create(&self, name: &str) {
         if let Some(embedded) = &self.embedded {
-            embedded.create_topic(&name, 4).unwrap();
+            embedded.create_topic(name, 4).unwrap();
         } else {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(create_topics(&self.address, &[(&name, 4)])).unwrap();
+            runtime.block_on(create_topics(&self.address, &[(name, 4)])).unwrap();
         }
-        name
     }
 
     /// Returns the environment variables with which `config/sentiment.toml` uses this broker's

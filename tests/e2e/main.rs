@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod crash;
 mod demo;
+mod deployed;
 mod enrich;
 mod headers;
 mod hub;

@@ -70,14 +70,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut show = progress::show();
         let (show_view, mut views) = tokio::sync::mpsc::channel(1);
         let observe = move |progress| {
-            if let Progress::Ready { view } = &progress {
-                // The pipeline sends `Ready` once, and the channel holds one view.
+            if let Progress::Started { view } = &progress {
+                // The pipeline sends `Started` once, and the channel holds one view.
                 show_view.try_send(view.clone()).ok();
-                if let Some(path) = &ready_file
-                    && let Err(error) = std::fs::write(path, "")
-                {
-                    tracing::error!(path = %path.display(), %error, "cannot create the ready file");
-                }
+            }
+            if matches!(progress, Progress::Ready { .. })
+                && let Some(path) = &ready_file
+                && let Err(error) = std::fs::write(path, "")
+            {
+                tracing::error!(path = %path.display(), %error, "cannot create the ready file");
             }
             show(progress);
         };

@@ -71,6 +71,29 @@ pub enum Error {
         detail: String,
     },
 
+    /// The brokers answer, but the addresses that they advertise for further connections do not.
+    #[error(
+        "{asked} advertises {advertised}, which does not answer; set `advertised.listeners` of the brokers to addresses \
+         that this machine can reach ({detail})"
+    )]
+    Advertised {
+        /// The bootstrap server that was asked.
+        asked: String,
+        /// The addresses that it advertises.
+        advertised: String,
+        /// The last thing that the client reported, such as a refused connection.
+        detail: String,
+    },
+
+    /// The address answers, but not as a Kafka broker does.
+    #[error("no broker answers at {brokers}, but something else does: {detail}")]
+    NotABroker {
+        /// Bootstrap servers that were tried.
+        brokers: String,
+        /// What it may be, and what to use instead.
+        detail: &'static str,
+    },
+
     /// No TLS connection to the brokers could be made, for example because their certificates
     /// cannot be verified.
     #[error(
@@ -178,6 +201,15 @@ pub enum Error {
         source: ClientError,
     },
 
+    /// The topic of a sink existed when the sink connected, and does not exist any more.
+    #[error(
+        "the topic {topic:?} does not exist any more, so no reply can be written to it; create it again"
+    )]
+    TopicGone {
+        /// The topic being written.
+        topic: String,
+    },
+
     /// The sink was closed before everything was delivered.
     #[error("{count} records for {topic} were not delivered within {timeout:?}")]
     Undelivered {
@@ -235,6 +267,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::HungUp { .. }
+            | Self::Advertised { .. }
             | Self::Undelivered { .. }
             | Self::CloseTimedOut { .. } => true,
             Self::Commit { source, .. } => source.is_transient(),

@@ -40,6 +40,7 @@ mod admin;
 pub mod client;
 pub mod codes;
 mod config;
+mod connections;
 mod dead_letter;
 mod drop_headers;
 mod embedded;

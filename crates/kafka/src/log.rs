@@ -1,7 +1,7 @@
 //! librdkafka's log lines and errors, as `tracing` events.
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Forwards one log line.
 pub(crate) fn line(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -20,5 +20,21 @@ pub(crate) fn line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// Forwards one error of a client, as a warning because librdkafka goes on and reconnects.
 pub(crate) fn error(error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "librdkafka", %error, "{reason}");
+    // Each of these repeats a log line, or counts the brokers that are away, see `connections.rs`.
+    let is_known = matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::OperationTimedOut
+        )
+    );
+    if is_known {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    } else {
+        tracing::warn!(target: "librdkafka", %error, "{reason}");
+    }
 }

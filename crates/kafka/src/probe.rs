@@ -1,9 +1,13 @@
 //! Asks the brokers for a topic before anything is started, so that a wrong address or name is
 //! reported at once.
 
-use parking_lot::{Mutex, MutexGuard};
+mod leaders;
+
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -13,12 +17,13 @@ use rdkafka::metadata::{Metadata, MetadataBroker};
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::connections::{self, Failure};
 
 /// How long connecting waits for a broker to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks that a broker of `config` answers within ten seconds and has `topic`. Returns the id of
-/// one of the brokers.
+/// Checks that a broker of `config` answers within ten seconds and has `topic`, and that a leader
+/// of the topic's partitions answers. Returns the id of one of the brokers.
 ///
 /// # Errors
 ///
@@ -31,70 +36,92 @@ pub async fn check_topic(config: ClientConfig, topic: String) -> Result<Option<i
         .unwrap_or(Err(Error::ThreadEnded { topic }))
 }
 
-fn ask(config: ClientConfig, topic: &str) -> Result<Option<i32>, Error> {
+fn ask(config: ClientConfig, name: &str) -> Result<Option<i32>, Error> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let prober = Prober::new(config).map_err(|error| Error::Configure(error.into()))?;
-    match prober.settled(topic) {
+    match prober.settled(name) {
         Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-            Err(Error::NoSuchTopic { brokers, topic: topic.to_owned() })
+            Err(Error::NoSuchTopic { brokers, topic: name.to_owned() })
+        }
+        Ok(Ok(topic)) => {
+            leaders::check(&prober, name, &topic, brokers)?;
+            Ok(topic.addresses.keys().next().copied())
         }
         // A topic without a leader has just been created and gets one soon.
-        Ok(Ok(_) | Err(RDKafkaErrorCode::LeaderNotAvailable)) => {
-            Ok(lock(&prober.0.context().seen).broker)
-        }
+        Ok(Err(RDKafkaErrorCode::LeaderNotAvailable)) => Ok(None),
         Ok(Err(code)) => {
             let source = KafkaError::MetadataFetch(code).into();
-            Err(Error::Topic { brokers, topic: topic.to_owned(), source })
+            Err(Error::Topic { brokers, topic: name.to_owned(), source })
         }
-        Err(error) => {
-            let detail = prober.take_reason().unwrap_or_else(|| error.to_string());
-            Err(match prober.refused() {
-                Some(RDKafkaErrorCode::Authentication) => Error::Authentication { brokers, detail },
-                Some(_) => Error::Tls { brokers, detail },
-                // librdkafka names the connection state in which the connection ended.
-                None if detail.contains("SSL_HANDSHAKE") => Error::Tls { brokers, detail },
-                None if detail.contains("APIVERSION_QUERY") => Error::HungUp { brokers, detail },
-                None => Error::Unreachable { brokers, timeout: CONNECT_TIMEOUT, detail },
-            })
+        Err(error) => Err(prober.explain(&error, brokers)),
+    }
+}
+
+/// A topic, as the brokers describe it.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) partitions: i32,
+    /// The leaders of the partitions, each with one partition that it leads.
+    leaders: BTreeMap<i32, i32>,
+    /// The addresses that the brokers advertise, by broker id.
+    addresses: BTreeMap<i32, String>,
+    /// The address that was asked.
+    asked: String,
+}
+
+impl Topic {
+    fn read(metadata: &Metadata, name: &str) -> Result<Self, RDKafkaErrorCode> {
+        let found = metadata.topics().iter().find(|found| found.name() == name);
+        let found = found.ok_or(RDKafkaErrorCode::UnknownTopicOrPartition)?;
+        if let Some(error) = found.error() {
+            return Err(error.into());
         }
+        let led = found.partitions().iter().filter(|partition| partition.leader() >= 0);
+        let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
+        let brokers = metadata.brokers().iter();
+        let asked = metadata.orig_broker_name();
+        Ok(Self {
+            partitions: i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
+            leaders: led.map(|partition| (partition.leader(), partition.id())).collect(),
+            addresses: brokers.map(|broker| (broker.id(), address(broker))).collect(),
+            asked: connections::address(asked).unwrap_or(asked).to_owned(),
+        })
     }
 }
 
 /// A client that asks about topics without joining a group or creating topics.
-pub(crate) struct Prober(BaseConsumer<Probe>);
+pub(crate) struct Prober {
+    client: BaseConsumer<Probe>,
+    // Whether there is one bootstrap server, so that no other can give a better answer.
+    is_single: bool,
+}
 
 impl Prober {
     pub(crate) fn new(mut config: ClientConfig) -> Result<Self, KafkaError> {
         let config = config.remove("group.id").remove("group.instance.id");
         config.set("allow.auto.create.topics", "false");
-        Ok(Self(config.create_with_context(Probe::default())?))
+        let is_single = !config.get("bootstrap.servers").is_some_and(|list| list.contains(','));
+        Ok(Self { client: config.create_with_context(Probe::default())?, is_single })
     }
 
-    /// Returns the number of partitions of a topic, or the brokers' error for it. Blocks for at
-    /// most `patience`, and less if the brokers refuse this client.
-    pub(crate) fn partitions(
+    /// Describes a topic, or returns the brokers' error for it. Blocks for at most `patience`, and
+    /// less if the brokers refuse this client.
+    pub(crate) fn topic(
         &self,
-        topic: &str,
+        name: &str,
         patience: Duration,
-    ) -> Result<Result<i32, RDKafkaErrorCode>, KafkaError> {
-        let metadata = self.metadata(topic, patience)?;
-        lock(&self.0.context().seen).broker = metadata.brokers().first().map(MetadataBroker::id);
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        Ok(match found.map(|found| (found.error(), found.partitions().len())) {
-            Some((None, count)) => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
-            Some((Some(error), _)) => Err(error.into()),
-            None => Err(RDKafkaErrorCode::UnknownTopicOrPartition),
-        })
+    ) -> Result<Result<Topic, RDKafkaErrorCode>, KafkaError> {
+        Ok(Topic::read(&self.metadata(name, patience)?, name))
     }
 
-    /// Like [`partitions`](Self::partitions), but repeats the question for a while if the topic is
-    /// unknown, because a new topic is not known to every broker at once.
-    fn settled(&self, topic: &str) -> Result<Result<i32, RDKafkaErrorCode>, KafkaError> {
+    /// Like [`topic`](Self::topic), but repeats the question for a while if the topic is unknown,
+    /// because a new topic is not known to every broker at once.
+    fn settled(&self, name: &str) -> Result<Result<Topic, RDKafkaErrorCode>, KafkaError> {
         const SPREADS: Duration = Duration::from_secs(2);
         const AGAIN: Duration = Duration::from_millis(50);
         let deadline = Instant::now() + SPREADS;
         loop {
-            match self.partitions(topic, CONNECT_TIMEOUT)? {
+            match self.topic(name, CONNECT_TIMEOUT)? {
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                     if Instant::now() < deadline =>
                 {
@@ -116,9 +143,14 @@ impl Prober {
             // If the time that is left is too short for two more attempts, this one takes all of
             // it.
             let last = left < 3 * wait;
-            let asked = self.0.fetch_metadata(Some(topic), if last { left } else { wait });
+            let asked = self.client.fetch_metadata(Some(topic), if last { left } else { wait });
             self.drain();
             match asked {
+                Err(error) if is_no_broker(&error) && (last || self.is_single) => {
+                    return Err(error);
+                }
+                // The next attempt may ask another server.
+                Err(error) if is_no_broker(&error) => thread::park_timeout(wait),
                 Err(_) if !last && self.refused().is_none() => wait *= 2,
                 asked => return asked,
             }
@@ -129,27 +161,55 @@ impl Prober {
     fn drain(&self) {
         const EVENTS: usize = 64;
         for _ in 0..EVENTS {
-            if let Some(Err(error)) = self.0.poll(Duration::ZERO)
+            if let Some(Err(error)) = self.client.poll(Duration::ZERO)
                 && let Some(code) = error.rdkafka_error_code()
                 && let RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL = code
             {
-                lock(&self.0.context().seen).refused = Some(code);
+                self.seen().refused = Some(code);
             }
+        }
+    }
+
+    /// Returns why no broker answered.
+    fn explain(&self, error: &KafkaError, brokers: String) -> Error {
+        // The size of a response that begins with "HTTP".
+        const HTTP: &str = "Invalid response size 1213486160";
+        if is_no_broker(error) {
+            let detail = "it gives no metadata; a KRaft controller answers like this: use the port \
+                          of a broker, which its `listeners` name";
+            return Error::NotABroker { brokers, detail };
+        }
+        let detail = self.seen().reason.take().unwrap_or_else(|| error.to_string());
+        match self.refused() {
+            Some(RDKafkaErrorCode::Authentication) => Error::Authentication { brokers, detail },
+            Some(_) => Error::Tls { brokers, detail },
+            None if detail.contains(HTTP) => {
+                let detail = "it speaks HTTP; use the port of Kafka's own protocol";
+                Error::NotABroker { brokers, detail }
+            }
+            // librdkafka names the connection state in which the connection ended.
+            None if detail.contains("SSL_HANDSHAKE") => Error::Tls { brokers, detail },
+            None if detail.contains("APIVERSION_QUERY") => Error::HungUp { brokers, detail },
+            None => Error::Unreachable { brokers, timeout: CONNECT_TIMEOUT, detail },
         }
     }
 
     /// Returns the error if the brokers refuse this client's credentials, or if TLS fails.
     fn refused(&self) -> Option<RDKafkaErrorCode> {
-        lock(&self.0.context().seen).refused
+        self.seen().refused
     }
 
-    /// Takes the most specific reason that the client has reported.
-    fn take_reason(&self) -> Option<String> {
-        lock(&self.0.context().seen).reason.take()
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.client.context().seen.lock()
     }
 }
 
-/// Keeps the reason why connecting fails, for the error message. Logs at debug level only.
+/// Whether a server answers, and has no metadata because it is no broker.
+fn is_no_broker(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnsupportedFeature)
+}
+
+/// Keeps the reasons why connecting fails, for the error message. Logs at debug level only.
 #[derive(Default)]
 struct Probe {
     seen: Mutex<Seen>,
@@ -157,13 +217,11 @@ struct Probe {
 
 #[derive(Default)]
 struct Seen {
+    /// The most specific reason that the client has reported.
     reason: Option<String>,
+    /// The last reason for each address.
+    reasons: BTreeMap<String, String>,
     refused: Option<RDKafkaErrorCode>,
-    broker: Option<i32>,
-}
-
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock()
 }
 
 impl ClientContext for Probe {
@@ -175,14 +233,19 @@ impl ClientContext for Probe {
         if !is_error && facility != "FAIL" {
             return;
         }
-        let reason = &mut self.seen.lock().reason;
-        if is_error || reason.is_none() {
+        let mut seen = self.seen.lock();
+        if let Some(failure) = Failure::read(message) {
+            seen.reasons.insert(failure.address.to_owned(), failure.reason.to_owned());
+        }
+        if is_error || seen.reason.is_none() {
             // Drops the thread's name, as in `[thrd:..]: host:port/bootstrap: Connect to host
             // failed`.
             let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
-            *reason = Some(message.to_owned());
+            seen.reason = Some(message.to_owned());
         }
     }
+
+    fn stats_raw(&self, _: &[u8]) {}
 
     fn error(&self, _: KafkaError, _: &str) {}
 }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use self::delivery::{Deliveries, PollThread};
 use crate::{Error, SinkConfig, probe};
 
+pub(crate) use self::delivery::is_unknown_topic;
 pub(crate) use self::outgoing::{Addressed, Outgoing, headers};
 pub(crate) use self::reply_targets::ReplyTarget;
 
@@ -103,7 +104,8 @@ impl Sink {
 impl forebay_stream::Sink<Reply> for Sink {
     type Error = Error;
 
-    /// Queues the reply. Its receipt is done when the brokers confirm it, and fails as
+    /// Queues the reply. Fails for an error reply if the sink's own topic does not exist any more.
+    /// The reply's receipt is done when the brokers confirm it, and fails as
     /// `reply_too_large` or `delivery_failed` if they refuse it or do not confirm it in time. Waits
     /// while librdkafka's queue is full.
     ///
@@ -113,6 +115,11 @@ impl forebay_stream::Sink<Reply> for Sink {
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         self.check()?;
         let Event { value: reply, meta, receipt } = event;
+        // If even the error reply cannot be written, the sink has failed, and not the source whose
+        // request would get no answer.
+        if reply.kind == ReplyKind::Error && self.deliveries().topic_is_gone() {
+            return Err(Error::TopicGone { topic: self.topic.to_string() });
+        }
         let Addressed { target, drop } = match self.outgoing.address(&meta, &reply).await {
             Ok(addressed) => addressed,
             Err(failure) => {
@@ -141,7 +148,7 @@ impl forebay_stream::Sink<Reply> for Sink {
                     break;
                 }
                 _ => {
-                    back.delivery_opaque.fail(&error);
+                    self.deliveries().fail(*back.delivery_opaque, &error);
                     break;
                 }
             }

@@ -9,6 +9,7 @@ mod handover;
 mod in_flight;
 mod ledger;
 mod lists;
+mod membership;
 #[cfg(test)]
 mod model_check;
 mod offsets;
@@ -35,9 +36,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::core::Core;
 use self::group::Group;
+use self::membership::Membership;
 use self::poller::Poller;
 use self::stream::Records;
 use self::transactions::Producer;
+use crate::connections::Connections;
 use crate::sink::batches;
 use crate::{Delivery, Error, SinkConfig, SourceConfig, TransactionalSink, probe};
 
@@ -75,11 +78,16 @@ impl Source {
     /// Returns an error if the configuration is invalid, if no broker answers within ten seconds,
     /// or if the topic does not exist.
     pub async fn connect(config: SourceConfig) -> Result<Self, Error> {
-        let client = config.client()?;
+        let mut client = config.client()?;
         let topic = config.topic.clone();
         probe::check_topic(client.clone(), topic).await?;
         let core = Arc::new(Core::new(&config));
-        let group = Group::new(Arc::clone(&core), config.drain_timeout()?);
+        Connections::report(&mut client);
+        // Without a strategy, the brokers assign the partitions.
+        let strategy = client.get("partition.assignment.strategy");
+        let strategy = strategy.unwrap_or("group.protocol = consumer").to_owned();
+        let membership = Membership::new(Arc::clone(&core.topic), config.group.clone(), strategy);
+        let group = Group::new(Arc::clone(&core), membership, config.drain_timeout()?);
         let consumer =
             client.create_with_context(group).map_err(|error| Error::Configure(error.into()))?;
         Ok(Self { consumer, core, config, transactions: None })
@@ -175,6 +183,7 @@ impl Source {
             mpsc::channel(config.max_in_flight.get().min(Semaphore::MAX_PERMITS));
         let woken = Arc::clone(&core);
         consumer.set_nonempty_callback(move || woken.poller.wake());
+        let ready = consumer.context().membership.ready();
         let consumer = Arc::new(consumer);
         let transactions = match transactions {
             Some((transactions, producer)) => {
@@ -200,7 +209,7 @@ impl Source {
             })
             .map_err(Error::Thread)?;
         let records = Records::new(records, Arc::clone(&core), stop.clone());
-        Ok((records.into_stream(), SourceHandle::new(core, stop, reported, left)))
+        Ok((records.into_stream(), SourceHandle::new(core, stop, ready, reported, left)))
     }
 }
 

@@ -104,6 +104,11 @@ impl forebay_stream::Sink<Reply> for TransactionalSink {
     ///   request names cannot be used.
     async fn send(&mut self, event: Event<Reply>) -> Result<(), Error> {
         let Event { value: reply, meta, receipt } = event;
+        // If even the error reply cannot be written, the sink has failed, and not the source whose
+        // request would get no answer.
+        if reply.kind == ReplyKind::Error && self.transactions.is_gone(&self.topic) {
+            return Err(Error::TopicGone { topic: self.topic.to_string() });
+        }
         let addressed = match (self.refusal(&receipt), reply.kind) {
             (Some(refusal), ReplyKind::Result) => Err(refusal),
             // The brokers may have refused the target that the request names, so the error reply

@@ -58,7 +58,12 @@ pub enum Progress {
         /// The kind of the model, and its device.
         description: String,
     },
-    /// The pipeline has started to take requests.
+    /// The pipeline runs, and joins its consumer groups.
+    Started {
+        /// A live view of the running pipeline.
+        view: View,
+    },
+    /// The pipeline takes requests: each of its consumer groups has assigned partitions to it.
     Ready {
         /// A live view of the running pipeline.
         view: View,
@@ -106,27 +111,35 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         }
 
-        // The consumer group is joined last, after the sinks are open. Otherwise partitions would
-        // be assigned to a process that cannot serve them yet.
-        let mut open = OpenSources::open(&self.sources).await?;
-        let mut attach = Vec::new();
-        for sink in &self.sinks {
-            attach.push(sink.sink.end().open(&mut open).await?);
-        }
-        let keep = match &self.on_failure.policy {
-            Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
-            Policy::Reply | Policy::Stop => None,
-        };
         // A child token, so that sources also stop after a failure, without cancelling the caller's
         // `stop`.
         let intake = stop.child_token();
-        let mut records = Vec::new();
-        let mut running = Vec::new();
-        for source in open.into_inner() {
-            let RunningSource { records: flow, closing } = source.start(intake.clone()).await?;
-            records.push(flow);
-            running.push(closing);
-        }
+        // The consumer group is joined last, after the sinks are open. Otherwise partitions would
+        // be assigned to a process that cannot serve them yet.
+        let opening = async {
+            let mut open = OpenSources::open(&self.sources).await?;
+            let mut attach = Vec::new();
+            for sink in &self.sinks {
+                attach.push(sink.sink.end().open(&mut open).await?);
+            }
+            let keep = match &self.on_failure.policy {
+                Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
+                Policy::Reply | Policy::Stop => None,
+            };
+            let mut records = Vec::new();
+            let mut running = Vec::new();
+            for source in open.into_inner() {
+                let RunningSource { records: flow, control } = source.start(intake.clone()).await?;
+                records.push(flow);
+                running.push(control);
+            }
+            Ok::<_, RunError>((records, running, attach, keep))
+        };
+        // Brokers that do not answer may take a while to open. Nothing has been read until then.
+        let Some(opened) = stop.run_until_cancelled(opening).await else {
+            return Ok(Summary { answers: 0, errors: 0 });
+        };
+        let (records, running, attach, keep) = opened?;
         let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
@@ -142,9 +155,21 @@ impl Plan {
         });
         let pipelines: Vec<Pipeline> = pipelines.chain(kept).chain(stops).collect();
         let view = View { graph: merged(&pipelines), taps };
-        tell(&observer, Progress::Ready { view });
+        tell(&observer, Progress::Started { view: view.clone() });
 
-        let ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout).await;
+        let ready = join_all(running.iter().map(|source| source.ready()));
+        let announce = async {
+            if intake.run_until_cancelled(ready).await.is_some() {
+                tell(&observer, Progress::Ready { view });
+            }
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            // Sources that are ready at once are announced before the first batch.
+            biased;
+            never = announce => never,
+            ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout) => ended,
+        };
         intake.cancel();
         // After a failure the sources close without waiting: records that are not settled will be
         // read again.

@@ -92,20 +92,25 @@ pub(crate) type Start = Box<
 /// A source that is being read.
 pub(crate) struct RunningSource {
     pub(crate) records: Flow<Record>,
-    pub(crate) closing: Box<dyn CloseSource>,
+    pub(crate) control: Box<dyn SourceControl>,
 }
 
-/// Closes a source whose pipeline has ended.
-pub(crate) trait CloseSource: Send {
-    /// Waits up to `patience` for the requests in flight, and commits those that are settled.
-    /// Returns the number of requests that are left.
+/// Watches and closes a source that is being read.
+pub(crate) trait SourceControl: Send {
+    /// Returns a future that completes when the source takes requests. It may never complete.
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Closes the source when its pipeline has ended: waits up to `patience` for the requests in
+    /// flight, and commits those that are settled. Returns the number of requests that are left.
     fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>>;
 }
 
 /// A source that needs no closing.
 struct NothingToClose;
 
-impl CloseSource for NothingToClose {
+impl SourceControl for NothingToClose {
     fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
         Box::pin(std::future::ready(Ok(0)))
     }

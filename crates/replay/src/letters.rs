@@ -167,7 +167,9 @@ fn ask(
     topic: &str,
     again: bool,
 ) -> KafkaResult<(StreamConsumer<Log>, BTreeMap<i32, Partition>)> {
-    let consumer: StreamConsumer<Log> = client.create_with_context(Log)?;
+    let mut client = client.clone();
+    let log = Log::of(&mut client);
+    let consumer: StreamConsumer<Log> = client.create_with_context(log)?;
     let found = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let mut asked = TopicPartitionList::new();
     for partition in found.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {

@@ -159,8 +159,9 @@ impl Destination {
         let topic = config.topic;
         let broker = check_topic(client.clone(), topic.clone()).await?;
         fit_batches(&mut client, &topic, broker).await;
+        let log = Log::of(&mut client);
         let producer: FutureProducer<Log> =
-            client.create_with_context(Log).map_err(|error| Error::Configure(error.into()))?;
+            client.create_with_context(log).map_err(|error| Error::Configure(error.into()))?;
         let asking = producer.clone();
         let asked = topic.clone();
         let metadata = tokio::task::spawn_blocking(move || {

@@ -13,6 +13,14 @@ const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
 const DELIVERIES: &str = "Forebay waits for the delivery of every reply";
 const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
 
+/// How often librdkafka asks about its topics, and so the time after which a deleted topic or new
+/// partitions are noticed. librdkafka's default is five minutes.
+const REFRESH: (&str, &str) = ("topic.metadata.refresh.interval.ms", "5000");
+
+/// How long librdkafka waits for a topic that the brokers do not know. Forebay has found its topics
+/// when it connected. librdkafka's default is thirty seconds.
+const PROPAGATION: (&str, &str) = ("topic.metadata.propagation.max.ms", "5000");
+
 /// Makes librdkafka look for the system's certificates, which the compiled-in OpenSSL does not find
 /// by itself.
 const CA_CERTIFICATES: (&str, &str) = ("ssl.ca.location", "probe");
@@ -25,6 +33,8 @@ const RECONNECT: (&str, &str) = ("reconnect.backoff.max.ms", "1000");
 pub(super) const SOURCE_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
     RECONNECT,
+    REFRESH,
+    PROPAGATION,
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
@@ -54,6 +64,8 @@ pub(super) const SOURCE_RESERVED: &[(&str, &str)] = &[
 pub(super) const SINK_DEFAULTS: &[(&str, &str)] = &[
     CA_CERTIFICATES,
     RECONNECT,
+    REFRESH,
+    PROPAGATION,
     // The brokers' default. librdkafka's default, 1 MB, is lower. A reply carries its request's key
     // and headers: if these were larger than 1 MB, the brokers would accept the request, but no
     // reply could be written to it, not even an error.

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::ReplyKind;
 use super::reply_targets::{self, ReplyTarget};
+use crate::connections::Connections;
 use crate::{Error, codes};
 
 /// The receipt of a reply that was sent, with the facts that are needed to settle it. librdkafka
@@ -46,7 +47,7 @@ impl Delivery {
     }
 
     /// Fails the receipt, because this reply is not written.
-    pub(super) fn fail(self, error: &KafkaError) {
+    fn fail(self, error: &KafkaError) {
         let Self { receipt, topic, asked, count, .. } = self;
         let code = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => codes::REPLY_TOO_LARGE,
@@ -87,6 +88,9 @@ pub(super) struct Deliveries {
     count: Arc<Count>,
     // Error replies that could not be written to the target that their request named.
     again: Mutex<Vec<(Box<Delivery>, OwnedMessage)>>,
+    connections: Connections,
+    // Whether the brokers refused the last reply to the sink's own topic because it is gone.
+    topic_is_gone: AtomicBool,
 }
 
 impl Deliveries {
@@ -126,10 +130,26 @@ impl Deliveries {
                     let mut again = self.again.lock();
                     again.push((delivery, message));
                 } else {
-                    delivery.fail(&error);
+                    self.fail(*delivery, &error);
                 }
             }
         }
+    }
+
+    /// Fails the receipt of a reply, and notes whether the sink's own topic is gone.
+    pub(super) fn fail(&self, delivery: Delivery, error: &KafkaError) {
+        if !delivery.asked && is_unknown_topic(error) {
+            // Pairs with the load in `topic_is_gone`: the failure of the receipt may lead to an
+            // error reply, whose sender sees this.
+            self.topic_is_gone.store(true, Ordering::Release);
+        }
+        delivery.fail(error);
+    }
+
+    /// Whether the sink's own topic existed when the sink connected, and does not exist any more.
+    pub(super) fn topic_is_gone(&self) -> bool {
+        // Pairs with the stores in `fail` and in `delivery`.
+        self.topic_is_gone.load(Ordering::Acquire)
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -155,10 +175,12 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::log::line(level, facility, message);
+        self.connections.log(level, facility, message);
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, json: &[u8]) {
+        self.connections.update_from(json);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         crate::log::error(&error, reason);
@@ -170,20 +192,33 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
         match result {
-            Ok(_) => delivery.done(),
+            Ok(_) => {
+                if !delivery.asked && self.topic_is_gone() {
+                    self.topic_is_gone.store(false, Ordering::Release);
+                }
+                delivery.done();
+            }
             Err((error, message)) => match error.rdkafka_error_code() {
                 // librdkafka reports these codes when the sink was dropped.
                 Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
                     delivery.abandon();
                 }
-                Some(RDKafkaErrorCode::Fatal) => delivery.fail(error),
+                Some(RDKafkaErrorCode::Fatal) => self.fail(*delivery, error),
                 _ if delivery.asked && delivery.kind == ReplyKind::Error => {
                     self.keep(delivery, message);
                 }
-                _ => delivery.fail(error),
+                _ => self.fail(*delivery, error),
             },
         }
     }
+}
+
+/// Whether an error says that a topic does not exist.
+pub(crate) fn is_unknown_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
+    )
 }
 
 /// A producer, and the thread that polls it for as long as this value lives.
@@ -197,6 +232,8 @@ impl PollThread {
     pub(super) fn start(config: &ClientConfig, topic: Arc<str>) -> Result<Self, Error> {
         // Maximum time until the thread sees `stop`. Confirmations are served as they arrive.
         const POLL: Duration = Duration::from_millis(100);
+        let mut config = config.clone();
+        Connections::report(&mut config);
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
             .map_err(|error| Error::Configure(error.into()))?;

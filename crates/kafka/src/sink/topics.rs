@@ -80,9 +80,9 @@ impl Topics {
         };
         let topic = Arc::clone(topic);
         let patience = self.patience;
-        let asked = tokio::task::spawn_blocking(move || prober.partitions(&topic, patience));
+        let asked = tokio::task::spawn_blocking(move || prober.topic(&topic, patience));
         match asked.await {
-            Ok(Ok(Ok(count))) => Found::Partitions(count),
+            Ok(Ok(Ok(topic))) => Found::Partitions(topic.partitions),
             Ok(Ok(Err(code))) => Found::Refused(code),
             Ok(Err(error)) => Found::NoAnswer(error),
             Err(_) => Found::NoAnswer(KafkaError::Canceled),

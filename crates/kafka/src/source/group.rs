@@ -20,16 +20,22 @@ use tokio::time::Instant;
 use super::assignment::handed_out;
 use super::core::{Core, after};
 use super::lists::{partitions, unassign};
+use super::membership::Membership;
 use crate::Error;
+use crate::connections::{self, Connections};
 
 pub(super) struct Group {
     pub(super) core: Arc<Core>,
+    pub(super) membership: Membership,
     drain_timeout: Duration,
     revoked: Mutex<Option<Revoked>>,
     // Whether the whole source is paused. Partitions assigned meanwhile begin paused.
     paused: AtomicBool,
     // Set by every callback: a poll that serves one returns no record although more may be waiting.
     served: AtomicBool,
+    connections: Connections,
+    // Whether the last commit failed.
+    commits_fail: AtomicBool,
 }
 
 /// A revocation that is not answered yet.
@@ -43,10 +49,17 @@ pub(super) struct Revoked {
 }
 
 impl Group {
-    pub(super) fn new(core: Arc<Core>, drain_timeout: Duration) -> Self {
-        let paused = AtomicBool::new(false);
-        let served = AtomicBool::new(false);
-        Self { core, drain_timeout, revoked: Mutex::default(), paused, served }
+    pub(super) fn new(core: Arc<Core>, membership: Membership, drain_timeout: Duration) -> Self {
+        Self {
+            core,
+            membership,
+            drain_timeout,
+            revoked: Mutex::default(),
+            paused: AtomicBool::new(false),
+            served: AtomicBool::new(false),
+            connections: Connections::default(),
+            commits_fail: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -105,6 +118,7 @@ impl Group {
     ) -> KafkaResult<()> {
         let partitions = partitions(assigned);
         tracing::info!(topic = %self.core.topic, ?partitions, "partitions assigned");
+        self.membership.assigned();
         for partition in &partitions {
             self.core.ledger.assign_anew(*partition);
         }
@@ -166,7 +180,11 @@ impl Group {
 
     /// Notes that a commit failed, so that the next one includes its offsets again.
     pub(super) fn commit_failed(&self, error: &KafkaError, offsets: &TopicPartitionList) {
-        tracing::warn!(topic = %self.core.topic, %error, "commit failed, it is repeated");
+        if self.commits_fail.swap(true, Ordering::Relaxed) {
+            tracing::debug!(topic = %self.core.topic, %error, "commit failed again");
+        } else {
+            tracing::warn!(topic = %self.core.topic, %error, "commit failed, it is repeated");
+        }
         for partition in partitions(offsets) {
             if let Some(assignment) = self.core.ledger.assignment(partition) {
                 assignment.commit_failed();
@@ -182,16 +200,27 @@ impl Group {
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.served.store(true, Ordering::Relaxed);
-        crate::log::line(level, facility, message);
+        self.connections.log(level, facility, message);
     }
 
-    fn stats_raw(&self, _: &[u8]) {
+    fn stats_raw(&self, json: &[u8]) {
         self.served.store(true, Ordering::Relaxed);
+        if (self.connections.needs_update() || self.membership.needs_update())
+            && let Some(statistics) = connections::statistics(json)
+        {
+            self.connections.update(&statistics);
+            self.membership.update(&statistics);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.served.store(true, Ordering::Relaxed);
-        crate::log::error(&error, reason);
+        let code = error.rdkafka_error_code();
+        if code.is_some_and(|code| self.membership.refused(code)) {
+            tracing::debug!(target: "librdkafka", %error, "{reason}");
+        } else {
+            crate::log::error(&error, reason);
+        }
     }
 }
 
@@ -214,8 +243,12 @@ impl ConsumerContext for Group {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.served.store(true, Ordering::Relaxed);
-        if let Err(error) = result {
-            self.commit_failed(&error, offsets);
+        match result {
+            Err(error) => self.commit_failed(&error, offsets),
+            Ok(()) if self.commits_fail.swap(false, Ordering::Relaxed) => {
+                tracing::info!(topic = %self.core.topic, "offsets are committed again");
+            }
+            Ok(()) => {}
         }
     }
 }

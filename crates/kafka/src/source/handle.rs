@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use crate::Error;
 pub struct SourceHandle {
     core: Arc<Core>,
     stop: CancellationToken,
+    ready: watch::Receiver<bool>,
     // Received when the poll thread has made its last commit; an error if that thread panicked.
     report: oneshot::Receiver<Result<CloseReport, Error>>,
     // Received when the poll thread has left the group.
@@ -26,16 +27,30 @@ impl SourceHandle {
     pub(super) fn new(
         core: Arc<Core>,
         stop: CancellationToken,
+        ready: watch::Receiver<bool>,
         report: oneshot::Receiver<Result<CloseReport, Error>>,
         left: oneshot::Receiver<()>,
     ) -> Self {
-        Self { core, stop, report, left }
+        Self { core, stop, ready, report, left }
     }
 
     /// Returns the current load of the source. Cheap enough to be called every second.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.stats()
+    }
+
+    /// Returns a future that completes when the source is ready: its group has assigned partitions
+    /// to it (none, if the group has more members than the topic has partitions), or has accepted
+    /// it and waits for other members. It never completes if the group refuses the source, if its
+    /// coordinator cannot be reached, or if the source ends before.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ready = self.ready.clone();
+        async move {
+            if ready.wait_for(|ready| *ready).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Stops the stream, waits up to `patience` for the outcomes of the records that were handed

@@ -61,6 +61,7 @@ impl Transactions {
             state: Mutex::default(),
             ended: Condvar::new(),
             refusals: refusals::Refusals::default(),
+            gone: Mutex::default(),
         };
         let topic = job.topic();
         let config = job.producer_config();
@@ -118,6 +119,11 @@ impl Transactions {
     /// Returns the failure for a result to this request, if the brokers refused an earlier one.
     pub(crate) fn refusal(&self, partition: i32, offset: i64) -> Option<Failure> {
         self.0.refusals.get(partition, offset)
+    }
+
+    /// Whether a sink's own topic does not exist any more.
+    pub(crate) fn is_gone(&self, topic: &str) -> bool {
+        self.0.gone.lock().as_deref() == Some(topic)
     }
 
     // Called by the poll thread.

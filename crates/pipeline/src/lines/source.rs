@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::record::{Format, Record};
 use crate::run::RunError;
-use crate::source::{CloseSource, OpenSource, RunningSource};
+use crate::source::{OpenSource, RunningSource, SourceControl};
 
 /// Size of the read buffer for lines, in bytes.
 pub(crate) const READ_AHEAD: usize = 256 << 10;
@@ -46,15 +46,15 @@ pub(crate) fn start(
         let skip_blank = format == Format::Json;
         let lines = lines(&origin, reader, skip_blank, stop, Arc::clone(&unanswered));
         let records = Flow::from_try_events(title, lines);
-        let closing = Box::new(CloseLines(unanswered));
-        Box::pin(std::future::ready(Ok(RunningSource { records, closing })))
+        let control = Box::new(CloseLines(unanswered));
+        Box::pin(std::future::ready(Ok(RunningSource { records, control })))
     }))
 }
 
 /// Lines have no position to commit, so closing only reports lines without an answer.
 struct CloseLines(Arc<Unanswered>);
 
-impl CloseSource for CloseLines {
+impl SourceControl for CloseLines {
     fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
         let Self(unanswered) = *self;
         let abandoned = unanswered.abandoned.load(Ordering::Relaxed);

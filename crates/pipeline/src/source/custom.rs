@@ -46,7 +46,7 @@ where
             let running = match open(&settings) {
                 Ok(source) => Ok(RunningSource {
                     records: Flow::from_source(kind, Until { source, stop }),
-                    closing: Box::new(NothingToClose),
+                    control: Box::new(NothingToClose),
                 }),
                 Err(error) => Err(RunError::Custom { kind, source: error.into() }),
             };

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{CloseSource, OpenSource, RunningSource, SourceEnd};
+use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
 use crate::file::value;
 use crate::record::{Format, Record};
@@ -88,10 +88,10 @@ impl SourceEnd for HttpRequests {
 pub(super) fn start(title: String, source: HttpSource, stop: &CancellationToken) -> RunningSource {
     let (requests, handle) = source.start(stop);
     let records = requests.map(Record::from_item);
-    RunningSource { records: Flow::from_try_events(title, records), closing: Box::new(handle) }
+    RunningSource { records: Flow::from_try_events(title, records), control: Box::new(handle) }
 }
 
-impl CloseSource for Handle {
+impl SourceControl for Handle {
     fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
         Box::pin(async move {
             let report = Handle::close(*self, patience).await.map_err(RunError::Listen)?;

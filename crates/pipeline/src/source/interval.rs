@@ -41,8 +41,8 @@ impl SourceEnd for IntervalSource {
         let title = self.title();
         let start = OpenSource::Other(Box::new(|stop| {
             let records = Flow::from_source(title, Until { source, stop });
-            let closing = Box::new(NothingToClose);
-            Box::pin(std::future::ready(Ok(RunningSource { records, closing })))
+            let control = Box::new(NothingToClose);
+            Box::pin(std::future::ready(Ok(RunningSource { records, control })))
         }));
         Box::pin(std::future::ready(Ok(start)))
     }

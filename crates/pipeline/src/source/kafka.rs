@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{CloseSource, OpenSource, RunningSource, SourceEnd};
+use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
 use crate::file::{Interval, value};
 use crate::record::{Format, Record};
@@ -113,10 +113,14 @@ pub(super) fn start(
 ) -> Result<RunningSource, forebay_kafka::Error> {
     let (records, handle) = source.start(stop)?;
     let records = records.map(Record::from_item);
-    Ok(RunningSource { records: Flow::from_try_events(title, records), closing: Box::new(handle) })
+    Ok(RunningSource { records: Flow::from_try_events(title, records), control: Box::new(handle) })
 }
 
-impl CloseSource for SourceHandle {
+impl SourceControl for SourceHandle {
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        Box::pin(SourceHandle::ready(self))
+    }
+
     fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
         Box::pin(async move {
             let report = SourceHandle::close(*self, patience).await.map_err(RunError::Close)?;

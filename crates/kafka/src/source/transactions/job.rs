@@ -30,6 +30,8 @@ pub(super) struct Job {
     /// Notified when the last worker has ended.
     pub(super) ended: Condvar,
     pub(super) refusals: Refusals,
+    /// The topic of a sink that did not exist any more when the last transaction failed.
+    pub(super) gone: Mutex<Option<Arc<str>>>,
 }
 
 impl Job {

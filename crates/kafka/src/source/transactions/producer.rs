@@ -11,6 +11,8 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use tokio::time::Instant;
 
+use crate::connections::Connections;
+
 pub(in crate::source) type Producer = ThreadedProducer<Written>;
 
 /// How long a producer waits for its coordinator before another is created.
@@ -19,6 +21,8 @@ pub(super) const INIT: Duration = Duration::from_secs(30);
 /// Creates a producer, which fences every other with the same id. Blocks for at most [`INIT`].
 pub(super) fn create(client: &ClientConfig) -> KafkaResult<Producer> {
     const PAUSE: Duration = Duration::from_millis(100);
+    let mut client = client.clone();
+    Connections::report(&mut client);
     let producer: Producer = client.create_with_context(Written::default())?;
     let deadline = Instant::now() + INIT;
     loop {
@@ -36,31 +40,36 @@ pub(super) fn create(client: &ClientConfig) -> KafkaResult<Producer> {
 /// The context of a producer: keeps the first reply of the open transaction that could not be
 /// written.
 #[derive(Default)]
-pub(in crate::source) struct Written(Mutex<Option<Unwritten>>);
+pub(in crate::source) struct Written {
+    failure: Mutex<Option<Unwritten>>,
+    connections: Connections,
+}
 
 /// The error of a reply that was not written, and the reply's number.
 pub(super) type Unwritten = (KafkaError, usize);
 
 impl Written {
     pub(super) fn failed(&self, error: KafkaError, number: usize) {
-        self.0.lock().get_or_insert((error, number));
+        self.failure.lock().get_or_insert((error, number));
     }
 
     pub(super) fn first_failure(&self) -> Option<Unwritten> {
-        self.0.lock().clone()
+        self.failure.lock().clone()
     }
 
     pub(super) fn reset(&self) {
-        *self.0.lock() = None;
+        *self.failure.lock() = None;
     }
 }
 
 impl ClientContext for Written {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::log::line(level, facility, message);
+        self.connections.log(level, facility, message);
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, json: &[u8]) {
+        self.connections.update_from(json);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         crate::log::error(&error, reason);

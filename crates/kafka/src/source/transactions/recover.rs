@@ -14,6 +14,7 @@ use super::open::Open;
 use super::txn_error::{TxnError, record_failure_code};
 use crate::Error;
 use crate::error::ClientError;
+use crate::sink::is_unknown_topic;
 
 /// Reacts to the errors of one worker, and remembers what it has to know about earlier ones.
 pub(super) struct Recovery {
@@ -38,7 +39,10 @@ impl Recovery {
 
     /// Notes that a transaction was committed.
     pub(super) fn committed(&mut self) {
-        self.failures = 0;
+        *self.job.gone.lock() = None;
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!(id = %self.job.id, "transactions are committed again");
+        }
     }
 
     /// Reacts to an error. The source ends after a permanent error, and if another producer with
@@ -57,7 +61,12 @@ impl Recovery {
         if let TxnError::GiveUp(error) = error {
             return self.give_up(error);
         }
-        tracing::warn!(id = %self.job.id, %error, "a transaction failed, its requests are read again");
+        // The failures that follow the first one mostly have the same cause.
+        if self.failures == 0 {
+            tracing::warn!(id = %self.job.id, %error, "a transaction failed, its requests are read again");
+        } else {
+            tracing::debug!(id = %self.job.id, %error, "a transaction failed again");
+        }
         self.job.void();
         if let Some(open) = open.take() {
             self.note_refusal(client, &open);
@@ -78,7 +87,7 @@ impl Recovery {
                 return self.job.core.fail(Error::Fenced { id });
             }
             Err(error) => {
-                tracing::warn!(id = %self.job.id, ?error, "a new producer takes over");
+                tracing::info!(id = %self.job.id, ?error, "a new producer takes over");
                 client.discard();
             }
         }
@@ -92,12 +101,12 @@ impl Recovery {
                 if !client.request_rewind() {
                     return Err(TxnError::Over);
                 }
-                tracing::info!(id = %self.job.id, "a new producer has taken over");
+                tracing::debug!(id = %self.job.id, "a new producer has taken over");
                 Ok(())
             }
             Err(error @ TxnError::GiveUp(_)) => Err(error),
             Err(error) => {
-                tracing::warn!(?error, "no new producer yet, it is tried again");
+                tracing::debug!(?error, "no new producer yet, it is tried again");
                 self.back_off(client);
                 Ok(())
             }
@@ -118,6 +127,10 @@ impl Recovery {
             && let Some(code) = record_failure_code(&error)
             && let Some(reply) = open.replies.get(number)
         {
+            let target = &reply.output.target;
+            if !target.asked && is_unknown_topic(&error) {
+                *self.job.gone.lock() = Some(Arc::clone(&target.topic));
+            }
             let message = format_args!("the reply was not written: {}", ClientError::from(error));
             self.job.refused(reply, Failure::new(code, message));
         }
