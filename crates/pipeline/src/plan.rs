@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod delivery;
+mod ends;
 mod exactly_once;
 mod inputs;
 mod models;

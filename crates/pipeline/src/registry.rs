@@ -13,15 +13,13 @@ use toml::de::DeValue;
 
 use crate::answer::Answer;
 use crate::diagnostic::Problem;
+use crate::error::BoxError;
 use crate::file;
 use crate::json::Json;
 use crate::sink::{CustomSink, SinkEnd};
 use crate::source::{CustomSource, SourceEnd};
 use crate::step::{Nature, OnValues, Operator};
 use crate::task::Task;
-
-/// Any error of a connector or a model.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The user's own operators, sources, sinks and models, each registered under a name for use in
 /// pipeline files.
@@ -344,9 +342,9 @@ mod tests {
 
     use super::Registry;
     use crate::answer::Answer;
+    use crate::error::RunError;
     use crate::json::Json;
     use crate::plan::Plan;
-    use crate::run::RunError;
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! Runs a plan: loads models, opens sources and sinks, and drives the pipelines to their end.
 
-mod error;
 mod stop;
 
 use parking_lot::Mutex;
@@ -16,10 +15,9 @@ use futures::future::{BoxFuture, join_all, select_all};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use error::RunError;
-
 use crate::assemble::{Assembled, Assembler, Counts};
 use crate::draw::merged;
+use crate::error::RunError;
 use crate::plan::{ModelPlan, Plan, Policy, STOP, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::sink::{OpenSources, open_dead_letters};

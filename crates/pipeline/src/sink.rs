@@ -4,9 +4,9 @@
 mod custom;
 mod dead_letters;
 mod drop;
-mod file;
-mod http;
-mod kafka;
+pub(crate) mod file;
+pub(crate) mod http;
+pub(crate) mod kafka;
 mod open_sources;
 mod stdout;
 
@@ -17,11 +17,7 @@ use forebay_stream::{Flow, Pipeline};
 use futures::future::BoxFuture;
 
 use crate::answer::Answer;
-use crate::diagnostic::Problem;
-use crate::file::{Entry, unknown, value};
-use crate::registry::Registry;
-use crate::run::RunError;
-use crate::source::AnySource;
+use crate::error::RunError;
 
 pub(crate) use custom::CustomSink;
 pub(crate) use dead_letters::open as open_dead_letters;
@@ -62,30 +58,6 @@ pub(crate) trait SinkEnd: Send + Sync {
 pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
 
 impl AnySink {
-    /// Resolves `[sink.KIND]`.
-    pub(crate) fn parse(
-        entry: Entry<'_>,
-        sources: &[AnySource],
-        registry: &Registry,
-    ) -> Result<Self, Problem> {
-        const KINDS: [&str; 5] = ["drop", "file", "http", "kafka", "stdout"];
-        let Entry { key, settings, span, .. } = entry;
-        Ok(match key.get_ref().as_str() {
-            "kafka" => Self::Kafka(kafka::parse(settings, sources, span)?),
-            "http" => Self::Http(http::parse(settings, sources, span)?),
-            "stdout" => Self::Stdout(value(settings)?),
-            "file" => Self::File(file::parse(settings, sources, span)?),
-            "drop" => Self::Drop(value(settings)?),
-            kind => {
-                let Some(sink) = registry.parse_sink(kind, settings) else {
-                    let known = KINDS.into_iter().chain(registry.sinks());
-                    return Err(unknown("sink", kind, key.span(), known));
-                };
-                Self::Custom(sink?)
-            }
-        })
-    }
-
     pub(crate) fn end(&self) -> &dyn SinkEnd {
         match self {
             Self::Kafka(config) => config,

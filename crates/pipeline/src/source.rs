@@ -3,9 +3,9 @@
 
 mod custom;
 mod file;
-mod http;
+pub(crate) mod http;
 mod interval;
-mod kafka;
+pub(crate) mod kafka;
 mod stdin;
 
 use std::num::NonZeroUsize;
@@ -18,11 +18,8 @@ use forebay_stream::{Flow, Release};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnostic::Problem;
-use crate::file::{Entry, unknown, value};
+use crate::error::RunError;
 use crate::record::{Format, Record};
-use crate::registry::Registry;
-use crate::run::RunError;
 
 pub(crate) use custom::CustomSource;
 pub(crate) use file::FileSource;
@@ -117,26 +114,6 @@ impl SourceControl for NothingToClose {
 }
 
 impl AnySource {
-    /// Resolves `[source.KIND]`.
-    pub(crate) fn parse(entry: Entry<'_>, registry: &Registry) -> Result<Self, Problem> {
-        const KINDS: [&str; 5] = ["file", "http", "interval", "kafka", "stdin"];
-        let Entry { key, settings, span, .. } = entry;
-        Ok(match key.get_ref().as_str() {
-            "kafka" => Self::Kafka(kafka::parse(settings, span)?),
-            "http" => Self::Http(http::parse(settings, span)?),
-            "stdin" => Self::Stdin(value(settings)?),
-            "file" => Self::File(value(settings)?),
-            "interval" => Self::Interval(value(settings)?),
-            kind => {
-                let Some(source) = registry.parse_source(kind, settings) else {
-                    let known = KINDS.into_iter().chain(registry.sources());
-                    return Err(unknown("source", kind, key.span(), known));
-                };
-                Self::Custom(source?)
-            }
-        })
-    }
-
     pub(crate) fn end(&self) -> &dyn SourceEnd {
         match self {
             Self::Kafka(kafka) => kafka,

@@ -12,8 +12,8 @@ use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::RunError;
 use crate::record::{Format, Record};
-use crate::run::RunError;
 use crate::source::{OpenSource, RunningSource, SourceControl};
 
 /// Size of the read buffer for lines, in bytes.

@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::inputs::{check_all_used, check_inputs};
 use super::shapes::Shapes;
 use super::wiring::{Draft, Names, Wiring};
-use super::{Plan, Port, SinkPlan, StepPlan, delivery, exactly_once, models};
+use super::{Plan, Port, SinkPlan, StepPlan, delivery, ends, exactly_once, models};
 use crate::deadline::Deadlines;
 use crate::diagnostic::Problem;
 use crate::file::{self, DeadlineTable, Entry, PipelineFile};
 use crate::registry::Registry;
-use crate::sink::AnySink;
 use crate::source::AnySource;
 use crate::step::{BUILT_IN, Operator};
 
@@ -70,16 +69,14 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
     let mut sources: Vec<_> = file
         .sources
         .into_iter()
-        .map(|entry| AnySource::parse(entry, registry))
+        .map(|entry| ends::source(entry, registry))
         .collect::<Result<_, _>>()?;
     check_sources(&sources)?;
     let sinks: Vec<_> = file
         .sinks
         .into_iter()
         .zip(sink_inputs)
-        .map(|(entry, from)| {
-            Ok(SinkPlan { from, sink: AnySink::parse(entry, &sources, registry)? })
-        })
+        .map(|(entry, from)| Ok(SinkPlan { from, sink: ends::sink(entry, &sources, registry)? }))
         .collect::<Result<_, Problem>>()?;
     let ends: Vec<_> = sinks.iter().map(|sink| sink.sink.clone()).collect();
     if delivery::delivery(file.delivery, file.transactions, &mut sources, &ends)? {

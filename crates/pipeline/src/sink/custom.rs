@@ -7,8 +7,7 @@ use futures::future::BoxFuture;
 
 use super::{AttachSink, OpenSources, SinkEnd};
 use crate::answer::Answer;
-use crate::registry::BoxError;
-use crate::run::RunError;
+use crate::error::{BoxError, RunError};
 
 /// A registered sink with its settings from the file.
 pub(crate) struct CustomSink<S, F> {

@@ -4,8 +4,8 @@ use forebay_kafka::{DeadLetter, Reply, SinkConfig};
 use forebay_stream::{Event, Failed, Flow, Pipeline, Sink};
 
 use super::{OpenSources, SinkEnd as _};
+use crate::error::RunError;
 use crate::record::Record;
-use crate::run::RunError;
 
 /// Attaches the open topic to the flow of failed requests.
 pub(crate) type AttachDeadLetters = Box<dyn FnOnce(Flow<Failed<Record>>) -> Pipeline + Send>;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{AttachSink, OpenSources, SinkEnd};
-use crate::run::RunError;
+use crate::error::RunError;
 
 /// `[sink.drop]`.
 #[derive(Clone, Debug, Deserialize)]

@@ -11,9 +11,9 @@ use toml::de::DeValue;
 
 use super::{AttachSink, OpenSources, SinkEnd};
 use crate::diagnostic::Problem;
+use crate::error::RunError;
 use crate::file::value;
 use crate::lines::LinesSink;
-use crate::run::RunError;
 use crate::source::AnySource;
 
 /// `[sink.file]`.
@@ -26,7 +26,7 @@ pub(crate) struct FileSink {
 
 /// Refuses a sink's file that a source reads, because the sink would empty the file, or append
 /// answers that the source reads as requests.
-pub(super) fn parse(
+pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     sources: &[AnySource],
     span: Range<usize>,

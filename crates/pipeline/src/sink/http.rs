@@ -11,8 +11,8 @@ use toml::de::DeValue;
 use super::{AttachSink, OpenSources, SinkEnd};
 use crate::answer::Answer;
 use crate::diagnostic::Problem;
+use crate::error::RunError;
 use crate::file::value;
-use crate::run::RunError;
 use crate::source::AnySource;
 
 /// `[sink.http]`.
@@ -20,7 +20,7 @@ use crate::source::AnySource;
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpReplies {}
 
-pub(super) fn parse(
+pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     sources: &[AnySource],
     span: Range<usize>,

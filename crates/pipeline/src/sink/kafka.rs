@@ -12,8 +12,8 @@ use toml::de::DeValue;
 
 use super::{AttachSink, OpenSources, SinkEnd};
 use crate::diagnostic::{Problem, chain};
+use crate::error::RunError;
 use crate::file::value;
-use crate::run::RunError;
 use crate::source::AnySource;
 
 /// `[sink.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
@@ -41,7 +41,7 @@ struct Table {
     options: BTreeMap<String, String>,
 }
 
-pub(super) fn parse(
+pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     sources: &[AnySource],
     span: Range<usize>,

@@ -3,8 +3,8 @@
 use forebay_http::HttpSource;
 use forebay_kafka::{Delivery, Source};
 
+use crate::error::RunError;
 use crate::lines::Confirm;
-use crate::run::RunError;
 use crate::source::{AnySource, OpenSource};
 
 /// The sources of a pipeline, open and not read yet.

@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{AttachSink, OpenSources, SinkEnd};
+use crate::error::RunError;
 use crate::lines::LinesSink;
-use crate::run::RunError;
 
 /// `[sink.stdout]`.
 #[derive(Clone, Debug, Deserialize)]

@@ -6,10 +6,9 @@ use forebay_stream::{Flow, Source};
 use futures::future::BoxFuture;
 
 use super::{NothingToClose, OpenSource, RunningSource, SourceEnd};
+use crate::error::{BoxError, RunError};
 use crate::json::Json;
 use crate::record::{Format, Until};
-use crate::registry::BoxError;
-use crate::run::RunError;
 
 /// A registered source with its settings from the file.
 pub(crate) struct CustomSource<S, F> {

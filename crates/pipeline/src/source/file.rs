@@ -8,9 +8,9 @@ use tokio::fs::File;
 use tokio::io::BufReader;
 
 use super::{OpenSource, SourceEnd};
+use crate::error::RunError;
 use crate::lines::{Followed, READ_AHEAD, start};
 use crate::record::Format;
-use crate::run::RunError;
 
 /// `[source.file]`.
 #[derive(Clone, Debug, Deserialize)]

@@ -15,9 +15,9 @@ use toml::de::DeValue;
 
 use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
+use crate::error::RunError;
 use crate::file::value;
 use crate::record::{Format, Record};
-use crate::run::RunError;
 
 /// `[source.http]`.
 #[derive(Debug, Deserialize)]
@@ -43,7 +43,7 @@ pub(crate) struct HttpRequests {
     format: Format,
 }
 
-pub(super) fn parse(
+pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     span: Range<usize>,
 ) -> Result<HttpRequests, Problem> {

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{NothingToClose, OpenSource, RunningSource, SourceEnd};
+use crate::error::RunError;
 use crate::file;
 use crate::json::Json;
 use crate::record::{Format, Until};
-use crate::run::RunError;
 
 /// `[source.interval]`: the numbers 0, 1, 2 and so on, one in each interval.
 #[derive(Clone, Debug, Deserialize)]

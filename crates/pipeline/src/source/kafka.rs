@@ -16,9 +16,9 @@ use toml::de::DeValue;
 
 use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
+use crate::error::RunError;
 use crate::file::{Interval, value};
 use crate::record::{Format, Record};
-use crate::run::RunError;
 
 /// `[source.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ pub(crate) struct KafkaSource {
     format: Format,
 }
 
-pub(super) fn parse(
+pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     span: Range<usize>,
 ) -> Result<KafkaSource, Problem> {

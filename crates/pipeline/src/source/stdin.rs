@@ -5,9 +5,9 @@ use serde::Deserialize;
 use tokio::io::BufReader;
 
 use super::{OpenSource, SourceEnd};
+use crate::error::RunError;
 use crate::lines::{READ_AHEAD, start};
 use crate::record::Format;
-use crate::run::RunError;
 
 /// `[source.stdin]`.
 #[derive(Clone, Debug, Default, Deserialize)]

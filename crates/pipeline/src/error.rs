@@ -7,7 +7,8 @@ use std::time::Duration;
 use forebay_stream::{Failure, Origin, PipelineError};
 use thiserror::Error;
 
-use crate::registry::BoxError;
+/// Any error of a connector or a model.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The reason why a pipeline did not start, or ended before its input did.
 #[derive(Debug, Error)]
