@@ -83,9 +83,7 @@ impl Source {
         probe::check_topic(client.clone(), topic).await?;
         let core = Arc::new(Core::new(&config));
         Connections::report(&mut client);
-        // Without a strategy, the brokers assign the partitions.
-        let strategy = client.get("partition.assignment.strategy");
-        let strategy = strategy.unwrap_or("group.protocol = consumer").to_owned();
+        let strategy = client.get("partition.assignment.strategy").map(str::to_owned);
         let membership = Membership::new(Arc::clone(&core.topic), config.group.clone(), strategy);
         let group = Group::new(Arc::clone(&core), membership, config.drain_timeout()?);
         let consumer =

@@ -17,7 +17,8 @@ const WAITING: u32 = 5;
 pub(super) struct Membership {
     topic: Arc<str>,
     group: String,
-    strategy: String,
+    // The `partition.assignment.strategy`; `None` if the brokers assign the partitions.
+    strategy: Option<String>,
     state: Mutex<State>,
     ready: watch::Sender<bool>,
 }
@@ -31,8 +32,9 @@ struct State {
 }
 
 impl Membership {
-    /// `strategy` is the member's `partition.assignment.strategy`.
-    pub(super) fn new(topic: Arc<str>, group: String, strategy: String) -> Self {
+    /// `strategy` is the member's `partition.assignment.strategy`, `None` if the brokers assign the
+    /// partitions.
+    pub(super) fn new(topic: Arc<str>, group: String, strategy: Option<String>) -> Self {
         Self { topic, group, strategy, state: Mutex::default(), ready: watch::Sender::new(false) }
     }
 
@@ -58,9 +60,11 @@ impl Membership {
     pub(super) fn update(&self, statistics: &Statistics) {
         let Some(group) = &statistics.cgrp else { return };
         let mut state = self.state.lock();
-        let waits = group.state == "up"
-            && matches!(group.join_state.as_str(), "wait-join" | "wait-sync")
-            && state.refusal.is_none();
+        // If the brokers assign the partitions, a member that gets none hears nothing, and there is
+        // no join to wait for.
+        let joins = self.strategy.is_none()
+            || matches!(group.join_state.as_str(), "wait-join" | "wait-sync");
+        let waits = group.state == "up" && joins && state.refusal.is_none();
         state.waiting = if waits { state.waiting + 1 } else { 0 };
         if state.waiting >= WAITING {
             drop(state);
@@ -73,9 +77,10 @@ impl Membership {
         let Self { topic, group, strategy, .. } = self;
         let reason = match code {
             RDKafkaErrorCode::InconsistentGroupProtocol => format!(
-                "its other members do not use {strategy:?}, as this one does; probably a member with another \
+                "its other members do not use {}, as this one does; probably a member with another \
                  `partition.assignment.strategy` is in the group, such as a `kcat -G`; stop it, or set its strategy \
-                 among the options"
+                 among the options",
+                strategy.as_deref().unwrap_or("the protocol of KIP-848")
             ),
             RDKafkaErrorCode::InvalidSessionTimeout => {
                 "the brokers do not allow this `session.timeout.ms`, see their \

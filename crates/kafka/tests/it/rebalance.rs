@@ -356,3 +356,34 @@ async fn a_member_that_closes_while_it_hands_over_does_not_hang() {
     }
     b.close(PATIENCE).await.unwrap();
 }
+
+/// Waits until the source is ready.
+async fn ready(handle: &SourceHandle) {
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("the source is ready in time");
+}
+
+#[tokio::test]
+async fn a_member_is_ready_when_the_group_has_answered_even_without_a_partition() {
+    let broker = Broker::start();
+    let topic = broker.topic(1).await;
+    let mut config = broker.source(&topic, &unique("group"));
+    let (_events, a) = start(config.clone()).await;
+    ready(&a).await;
+    // The topic has one partition, so one of both gets none.
+    let (_events, b) = start(config.clone()).await;
+    ready(&b).await;
+    b.close(PATIENCE).await.unwrap();
+    a.close(PATIENCE).await.unwrap();
+
+    if real_broker().is_none() {
+        return;
+    }
+    config.group = unique("group");
+    config.options = [("group.protocol".to_owned(), "consumer".to_owned())].into();
+    let (_events, a) = start(config.clone()).await;
+    ready(&a).await;
+    let (_events, b) = start(config).await;
+    ready(&b).await;
+    b.close(PATIENCE).await.unwrap();
+    a.close(PATIENCE).await.unwrap();
+}
