@@ -101,7 +101,7 @@ fn names(config: &JsonFile) -> Result<Option<Vec<String>>, Error> {
     let bad = || config.bad("id2label", "a name for each class from \"0\" on");
     let name = |value: &Value| match value {
         Value::String(name) => Ok(name.clone()),
-        Value::Number(number) => Ok(number.to_string()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
         _ => Err(bad()),
     };
     match config.get("id2label") {

@@ -49,8 +49,13 @@ impl Pooling {
         hidden: usize,
     ) -> Result<(Self, LayerConfigs), Error> {
         let PoolingConfig { directory, modules, options, truncated, has_prompt } = *config;
-        let folder = modules.pooling.as_deref().unwrap_or("1_Pooling");
-        let file = JsonFile::read_if_there(&directory.join(folder).join("config.json"))?;
+        let settings = |folder: &str| directory.join(folder).join("config.json");
+        let file = match &modules.pooling {
+            // Without the settings that `modules.json` names, any pooling might be the wrong one.
+            Some(folder) if options.pooling.is_none() => Some(JsonFile::read(&settings(folder))?),
+            Some(folder) => JsonFile::read_if_there(&settings(folder))?,
+            None => JsonFile::read_if_there(&settings("1_Pooling"))?,
+        };
         if let Some(file) = &file
             && has_prompt
             && !file.flag_or("include_prompt", true)?

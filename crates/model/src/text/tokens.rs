@@ -6,7 +6,7 @@ use std::path::Path;
 use forebay_stream::Failure;
 use serde_json::json;
 use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{TruncationDirection, TruncationParams};
+use tokenizers::{PostProcessor as _, TruncationDirection, TruncationParams};
 
 use super::sentence::SentenceSettings;
 use super::tokenizer_config::{TokenizerConfig, lowers};
@@ -56,6 +56,8 @@ impl Tokenizer {
         let path = directory.join("tokenizer.json");
         let error = |source| Error::Tokenizer { path: path.clone(), source };
         let mut tokenizer = tokenizer_file::read(directory)?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(error)?;
         let settings = TokenizerConfig::read(directory)?;
         // Padding and truncation in the file describe the training.
         tokenizer.with_padding(None);
@@ -71,7 +73,14 @@ impl Tokenizer {
         // The limit of sentence-transformers was set for the whole model, so it takes precedence
         // over the tokenizer's.
         let limit = sentence.max_tokens.or_else(|| settings.max_tokens());
-        let max_tokens = max_tokens(encoder, options.max_tokens, limit)?;
+        let special = tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let least = MIN_TOKENS.max(special + 1);
+        if encoder.max_tokens() < least {
+            return Err(
+                config.bad("max_position_embeddings", "room for the special tokens and one more")
+            );
+        }
+        let max_tokens = max_tokens(encoder, options.max_tokens, limit, least)?;
         let direction = if settings.truncates_left()? {
             TruncationDirection::Left
         } else {
@@ -134,21 +143,22 @@ fn lower_case(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
     Ok(())
 }
 
-/// Returns the most tokens that one text may have: the limit that the user `asked` for, which must
-/// be at least [`MIN_TOKENS`] and at most the number of the model's positions, or the `limit` in the
-/// model's files, but at most the number of positions.
+/// Returns the most tokens that one text may have: the limit that the user `asked` for, or the
+/// `limit` in the model's files. It is at least `least`, which leaves room for the special tokens, and
+/// at most the number of the model's positions.
 fn max_tokens(
     encoder: &EncoderConfig,
     asked: Option<NonZeroUsize>,
     limit: Option<u64>,
+    least: usize,
 ) -> Result<usize, Error> {
     let most = encoder.max_tokens();
     if let Some(asked) = asked.map(NonZeroUsize::get) {
-        let fits = (MIN_TOKENS..=most).contains(&asked);
-        return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least: MIN_TOKENS, most });
+        let fits = (least..=most).contains(&asked);
+        return fits.then_some(asked).ok_or(Error::MaxTokens { asked, least, most });
     }
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    Ok(limit.min(most).max(MIN_TOKENS.min(most)))
+    Ok(limit.clamp(least, most))
 }
 
 /// Reads the id of the padding token, which is 0 if `config.json` does not name it.

@@ -1,13 +1,17 @@
 //! No `config.json` makes the load of a model panic, abort or reserve memory for tensors that are
 //! not there.
 
-use forebay_model::{TextModel, TextModelOptions};
+use std::fs;
+
+use forebay_model::{Task, TextModel, TextModelOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::common::{copy_of, edit, error_message, options, with};
+use crate::common::{
+    copy_of, edit, error_message, error_message_for, options, reference, with, write,
+};
 
 /// Models with their keys of numbers and of other settings.
 const MODELS: [&str; 5] = [
@@ -109,6 +113,91 @@ proptest! {
     }
 }
 
+/// Files of settings, with their keys.
+const SETTINGS: [(&str, &[&str]); 7] = [
+    (
+        "tokenizer_config.json",
+        &[
+            "added_tokens_decoder",
+            "additional_special_tokens",
+            "add_prefix_space",
+            "cls_token",
+            "do_lower_case",
+            "extra_special_tokens",
+            "mask_token",
+            "model_max_length",
+            "split_special_tokens",
+            "strip_accents",
+            "tokenizer_class",
+            "truncation_side",
+            "unk_token",
+        ],
+    ),
+    ("special_tokens_map.json", &["additional_special_tokens", "pad_token", "sep_token"]),
+    (
+        "sentence_bert_config.json",
+        &["do_lower_case", "max_seq_length", "modality_config", "tokenizer_args"],
+    ),
+    (
+        "config_sentence_transformers.json",
+        &["default_prompt_name", "model_type", "prompts", "truncate_dim"],
+    ),
+    ("1_Pooling/config.json", &["include_prompt", "pooling_mode", "pooling_mode_max_tokens"]),
+    ("2_Dense/config.json", &["activation_function", "bias", "in_features", "out_features"]),
+    ("model.safetensors.index.json", &["metadata", "weight_map"]),
+];
+
+fn settings() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
+    let all = SETTINGS.iter().flat_map(|(file, keys)| keys.iter().map(|key| (*file, *key)));
+    (select(all.collect::<Vec<_>>()), values()).prop_map(|((file, key), value)| (file, key, value))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_settings_are_applied_or_refused_b6(
+        model in select(MODELS.to_vec()),
+        changes in vec(settings(), 1..5),
+        class in select(vec!["BertTokenizer", "TokenizersBackend"]),
+        classifies: bool,
+        truncate: bool,
+    ) {
+        let directory = copy_of(model);
+        let modules = ["Transformer", "Pooling", "Dense", "Normalize"].iter().enumerate();
+        let modules: Value = modules
+            .map(|(place, class)| {
+                let folder = if place == 0 { String::new() } else { format!("{place}_{class}") };
+                json!({"path": folder, "type": format!("sentence_transformers.models.{class}")})
+            })
+            .collect();
+        write(&directory, "modules.json", modules.to_string());
+        let dense = fs::read(reference("dense/32-16.safetensors")).unwrap();
+        write(&directory, "2_Dense/model.safetensors", dense);
+        for (file, _) in &SETTINGS[1..5] {
+            write(&directory, file, "{}");
+        }
+        let dense = json!({"in_features": 32, "out_features": 16});
+        write(&directory, "2_Dense/config.json", dense.to_string());
+        if changes.iter().any(|(file, ..)| *file == "model.safetensors.index.json") {
+            let whole = directory.path().join("model.safetensors");
+            fs::rename(whole, directory.path().join("model-1.safetensors")).unwrap();
+            let index = json!({"weight_map": {"a": "model-1.safetensors"}});
+            write(&directory, "model.safetensors.index.json", index.to_string());
+        }
+        edit(&directory, "tokenizer_config.json", |json| json["tokenizer_class"] = json!(class));
+        for (file, key, value) in changes {
+            edit(&directory, file, |json| json[key] = value);
+        }
+        let task = if classifies { Task::TextClassification } else { Task::TextEmbedding };
+        let threads = std::num::NonZeroUsize::new(1);
+        let options = TextModelOptions { truncate, threads, task: Some(task), ..options(&directory) };
+        if let Ok(mut model) = TextModel::load(&options) {
+            prop_assert!(model.answer(&["not so boring", ""]).is_ok());
+        }
+    }
+}
+
 #[test]
 fn the_error_for_an_absurd_size_has_both_shapes_b6() {
     let huge = 10_000_000_000_u64;
@@ -146,6 +235,21 @@ fn the_error_for_an_absurd_size_has_both_shapes_b6() {
     let message =
         error_message(&with("config.json", |config| config["num_attention_heads"] = json!(huge)));
     assert!(message.contains("a multiple of the number of attention heads"), "{message}");
+}
+
+#[test]
+fn too_few_positions_for_the_special_tokens_are_refused_b6() {
+    for positions in [1, 2] {
+        let directory =
+            with("config.json", |config| config["max_position_embeddings"] = json!(positions));
+        for truncate in [false, true] {
+            let message = error_message_for(&TextModelOptions { truncate, ..options(&directory) });
+            assert!(
+                message.contains("no valid `max_position_embeddings`: expected room for the"),
+                "{message}"
+            );
+        }
+    }
 }
 
 #[test]

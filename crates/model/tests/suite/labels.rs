@@ -49,6 +49,7 @@ fn labels_may_be_a_list_or_numbers_b2() {
     assert_eq!(names(&labelled(json!(["bad", "good"]))), ["bad", "good"]);
     assert_eq!(names(&labelled(json!({"0": 1, "1": 5}))), ["1", "5"]);
     assert_eq!(names(&labelled(json!([-1, 0.5]))), ["-1", "0.5"]);
+    assert_eq!(names(&labelled(json!({"0": false, "1": true}))), ["false", "true"]);
 }
 
 #[test]

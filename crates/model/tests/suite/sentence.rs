@@ -213,7 +213,8 @@ fn dense_layers_that_are_not_applied_are_refused_by_name_a6() {
             json!({"in_features": 32, "out_features": 16, "activation_function": tanh});
         config[key] = value;
         let all = modules(&["Transformer", "Pooling", "Dense"]);
-        refused(&[("modules.json", all), ("2_Dense/config.json", config)])
+        let pooling = ("1_Pooling/config.json", json!({}));
+        refused(&[("modules.json", all), pooling, ("2_Dense/config.json", config)])
     };
     for (key, value, named) in [
         (
@@ -267,6 +268,7 @@ fn an_encoder_in_a_folder_of_its_own_is_found_a5() {
         {"path": "0_BERT", "type": "sentence_transformers.models.BERT"}, module(1, "Pooling"),
     ]);
     write(&directory, "modules.json", all.to_string());
+    write(&directory, "1_Pooling/config.json", "{}");
     assert_eq!(TextModel::load(&embedder(&directory)).unwrap().max_tokens(), 12);
 }
 
@@ -302,4 +304,15 @@ fn poolings_that_are_not_applied_are_refused_by_name_b3() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_pooling_without_its_settings_is_refused_unless_the_user_sets_it_b3() {
+    let directory = copy();
+    write(&directory, "modules.json", modules(&["Transformer", "Pooling"]).to_string());
+    let message = error_message_for(&embedder(&directory));
+    assert!(message.starts_with("cannot read 1_Pooling/config.json"), "{message}");
+    let pooling = Some("cls".parse().unwrap());
+    let embedding = EmbeddingOptions { pooling, ..EmbeddingOptions::default() };
+    TextModel::load(&TextModelOptions { embedding, ..embedder(&directory) }).unwrap();
 }

@@ -90,6 +90,20 @@ fn special_tokens_that_contradict_the_tokenizer_are_refused_a5() {
 }
 
 #[test]
+fn special_tokens_are_compared_with_those_around_a_text_not_with_padding_a5() {
+    let directory = with("tokenizer.json", |json| {
+        json["padding"] = json!({
+            "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+        });
+    });
+    edit(&directory, "tokenizer_config.json", |json| {
+        json["tokenizer_class"] = json!("BertTokenizer")
+    });
+    assert_eq!(TextModel::load(&options(&directory)).unwrap().tokenize("").unwrap().ids(), [2, 3]);
+}
+
+#[test]
 fn settings_with_a_wrong_type_are_refused_a5() {
     for (key, value) in [
         ("do_lower_case", json!("no")),
