@@ -98,7 +98,7 @@ fn special_tokens_are_compared_with_those_around_a_text_not_with_padding_a5() {
         });
     });
     edit(&directory, "tokenizer_config.json", |json| {
-        json["tokenizer_class"] = json!("BertTokenizer")
+        json["tokenizer_class"] = json!("BertTokenizer");
     });
     assert_eq!(TextModel::load(&options(&directory)).unwrap().tokenize("").unwrap().ids(), [2, 3]);
 }
