@@ -56,12 +56,10 @@ impl Tokenizer {
         let path = directory.join("tokenizer.json");
         let error = |source| Error::Tokenizer { path: path.clone(), source };
         let mut tokenizer = tokenizer_file::read(directory)?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(error)?;
-        let settings = TokenizerConfig::read(directory)?;
         // Padding and truncation in the file describe the training.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(error)?;
+        let settings = TokenizerConfig::read(directory)?;
         settings.apply(&mut tokenizer, &path)?;
         if sentence.lower_case {
             lower_case(&mut tokenizer).map_err(error)?;
