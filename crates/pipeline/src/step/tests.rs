@@ -531,9 +531,10 @@ fn a_value_that_no_step_lets_out_of_its_loop_fails_e5() {
         [[step]]
         from = \"over.true\"
         map = \".\"";
-    let seen = answers(steps, &numbers(&[9, 1, 8, 2, 7]));
+    let mut seen = answers(steps, &numbers(&[9, 1, 8, 2, 7]));
+    seen.sort_by_key(Value::to_string);
     let turns = || json!("feedback_turns");
-    assert_eq!(seen, [json!(9), turns(), json!(8), turns(), json!(7)]);
+    assert_eq!(seen, [turns(), turns(), json!(7), json!(8), json!(9)]);
 }
 
 #[test]
