@@ -113,6 +113,17 @@ fn two_file_sources_can_be_zipped() {
     );
     let (lines, code, log) = run(&file, "");
     assert_eq!((lines.join(" "), code), ("[1,\"one\"] [2,\"two\"]".to_owned(), Some(0)), "{log}");
+    assert!(!log.contains("WARN"), "the third number has no partner, as usual: {log}");
+}
+
+#[test]
+fn a_sliding_mean_ends_without_a_warning_e8() {
+    let file = "[source.stdin]\n[[step]]\nname = \"sums\"\nsliding_window = { size = 2, partial = false }\n\
+                [[step]]\nname = \"mean\"\nmap = \"add / length\"\n\
+                [[step]]\nfrom = [\"stdin\", \"mean\"]\nzip = {}\n[sink.stdout]\n";
+    let (lines, code, log) = run(file, "2\n4\n8\n");
+    assert_eq!((lines.join(""), code), ("[2,3][4,6]".to_owned(), Some(0)), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
 }
 
 /// Runs steps that join two branches of standard input, `numbers` and `strings`, several times, and

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::assemble::{Assembled, Assembler, Counts};
 use crate::draw::merged;
 use crate::error::RunError;
-use crate::plan::{ModelPlan, Plan, Policy, STOP, TextPlan};
+use crate::plan::{ModelPlan, Plan, Policy, STOP, StepKind, StepPlan, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
 use crate::sink::{OpenSources, open_dead_letters};
-use crate::source::RunningSource;
+use crate::source::{Left, RunningSource};
 use crate::task::{Task, TextTask};
 use crate::view::View;
 use stop::{FirstFailure, StopSink};
@@ -179,7 +179,9 @@ impl Plan {
             (Ok(()) | Err(RunError::Overdue { .. }), Some(stopped)) => return Err(stopped),
             (ended, _) => ended?,
         }
-        match closed.into_iter().sum::<Result<usize, _>>()? {
+        let left: Vec<Left> = closed.into_iter().collect::<Result<_, _>>()?;
+        self.warn_of_dropped(left.iter().map(|left| left.dropped).sum());
+        match left.iter().map(|left| left.unresolved).sum() {
             0 => {}
             count => return Err(RunError::Unresolved { count }),
         }
@@ -187,6 +189,20 @@ impl Plan {
         let results = count(&counts.results);
         let errors = count(&counts.errors);
         Ok(Summary { answers: results + errors, errors })
+    }
+
+    /// Warns of lines without an answer, unless a join explains them: at the end of a `zip`, values
+    /// that found no partner are left.
+    fn warn_of_dropped(&self, lines: u64) {
+        let joins =
+            |step: &StepPlan| matches!(&step.kind, StepKind::Join { join, .. } if !join.merges());
+        if lines == 0 || self.steps.iter().any(joins) {
+            return;
+        }
+        tracing::warn!(
+            lines,
+            "some lines got no answer: they were dropped without a result or a failure"
+        );
     }
 }
 

@@ -100,16 +100,25 @@ pub(crate) trait SourceControl: Send {
     }
 
     /// Closes the source when its pipeline has ended: waits up to `patience` for the requests in
-    /// flight, and commits those that are settled. Returns the number of requests that are left.
-    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>>;
+    /// flight, and commits those that are settled.
+    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<Left, RunError>>;
+}
+
+/// The inputs that have no answer when a source is closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    /// Requests that are not settled.
+    pub(crate) unresolved: usize,
+    /// Lines that were dropped without a result or a failure.
+    pub(crate) dropped: u64,
 }
 
 /// A source that needs no closing.
 struct NothingToClose;
 
 impl SourceControl for NothingToClose {
-    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
-        Box::pin(std::future::ready(Ok(0)))
+    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<Left, RunError>> {
+        Box::pin(std::future::ready(Ok(Left::default())))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::RunError;
 use crate::record::{Format, Record};
-use crate::source::{OpenSource, RunningSource, SourceControl};
+use crate::source::{Left, OpenSource, RunningSource, SourceControl};
 
 /// Size of the read buffer for lines, in bytes.
 pub(crate) const READ_AHEAD: usize = 256 << 10;
@@ -51,22 +51,16 @@ pub(crate) fn start(
     }))
 }
 
-/// Lines have no position to commit, so closing only reports lines without an answer.
+/// Lines have no position to commit, so closing only counts lines without an answer.
 struct CloseLines(Arc<Unanswered>);
 
 impl SourceControl for CloseLines {
-    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<Left, RunError>> {
         let Self(unanswered) = *self;
-        let abandoned = unanswered.abandoned.load(Ordering::Relaxed);
-        if abandoned > 0 {
-            tracing::warn!(
-                lines = abandoned,
-                "some lines got no answer: they were dropped without a result or a failure, for example because `zip` found no partner"
-            );
-        }
+        let dropped = unanswered.abandoned.load(Ordering::Relaxed);
         Box::pin(std::future::ready(match unanswered.failure.get() {
             Some(failure) => Err(RunError::Unanswered { failure: failure.clone() }),
-            None => Ok(0),
+            None => Ok(Left { dropped, ..Left::default() }),
         }))
     }
 }

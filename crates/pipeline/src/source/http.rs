@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
+use super::{Left, OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
 use crate::error::RunError;
 use crate::file::value;
@@ -92,10 +92,10 @@ pub(super) fn start(title: String, source: HttpSource, stop: &CancellationToken)
 }
 
 impl SourceControl for Handle {
-    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<Left, RunError>> {
         Box::pin(async move {
             let report = Handle::close(*self, patience).await.map_err(RunError::Listen)?;
-            Ok(report.unresolved)
+            Ok(Left { unresolved: report.unresolved, ..Left::default() })
         })
     }
 }

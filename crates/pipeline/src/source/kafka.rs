@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{OpenSource, RunningSource, SourceControl, SourceEnd};
+use super::{Left, OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::{Problem, chain};
 use crate::error::RunError;
 use crate::file::{Interval, value};
@@ -121,10 +121,10 @@ impl SourceControl for SourceHandle {
         Box::pin(SourceHandle::ready(self))
     }
 
-    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<usize, RunError>> {
+    fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<Left, RunError>> {
         Box::pin(async move {
             let report = SourceHandle::close(*self, patience).await.map_err(RunError::Close)?;
-            Ok(report.unresolved + report.held)
+            Ok(Left { unresolved: report.unresolved + report.held, ..Left::default() })
         })
     }
 }
