@@ -175,7 +175,11 @@ impl SourceConfig {
     }
 
     /// Returns the drain timeout, which follows the options if it is not set.
-    pub(crate) fn drain_timeout(&self) -> Result<Duration, Error> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an option that it depends on is invalid, or if it is too long.
+    pub fn drain_timeout(&self) -> Result<Duration, Error> {
         Membership::of(&self.options)?.drain_timeout(self.drain_timeout)
     }
 

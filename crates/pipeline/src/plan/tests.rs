@@ -15,7 +15,6 @@ use forebay_stream::NodeKind;
 use super::{ModelPlan, Plan};
 use crate::ConfigError;
 use crate::registry::Registry;
-use crate::source::AnySource;
 
 fn parse(text: &str) -> Result<Plan, String> {
     let lookup = |name: &str| (name == "HOST").then(|| "kafka".to_owned());
@@ -433,11 +432,7 @@ fn the_sentiment_file_shows_every_key_of_its_source_and_sink_with_its_default() 
     let plan = Plan::parse(Path::new("sentiment.toml"), &text, &|_| None).unwrap();
     let short = "[source.kafka]\nbrokers = \"localhost:9092\"\ntopic = \"requests\"\ngroup = \"sentiment\"\n\
                  [sink.kafka]\ntopic = \"replies\"\n";
-    let mut defaults = parse(short).unwrap();
-    // Without a value it follows the source's options, and is 10 s without these.
-    for source in defaults.sources.iter_mut().filter_map(AnySource::kafka_mut) {
-        source.drain_timeout.get_or_insert(std::time::Duration::from_secs(10));
-    }
+    let defaults = parse(short).unwrap();
     assert!(plan.kafka_sources().eq(defaults.kafka_sources()));
     assert!(plan.kafka_sinks().eq(defaults.kafka_sinks()));
     assert_eq!(plan.deadlines.header, defaults.deadlines.header);

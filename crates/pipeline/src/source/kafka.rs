@@ -73,6 +73,11 @@ pub(crate) fn parse(
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout;
     config.options = table.options.into();
+    // A file that names the default is the same plan as one that does not. An error is left to the
+    // config's own check.
+    if let Ok(timeout) = config.drain_timeout() {
+        config.drain_timeout = Some(timeout);
+    }
     config.validate().map_err(|error| Problem::new(chain(&error), span))?;
     Ok(KafkaSource { config, format: table.format })
 }
