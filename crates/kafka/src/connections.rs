@@ -64,6 +64,7 @@ impl Connections {
         }
     }
 
+    /// Like [`update_from`](Self::update_from), for statistics that are read already.
     pub(crate) fn update(&self, statistics: &Statistics) {
         let brokers = || statistics.brokers.values();
         if brokers().any(|broker| broker.nodeid >= 0 && is_up(&broker.state)) {
@@ -80,7 +81,7 @@ impl Connections {
             // `INIT` is the state of a broker that the client does not need.
             let is_needed = same().any(|broker| broker.state != "INIT");
             if any_up && !is_needed {
-                forget(address);
+                unneeded(address);
                 return false;
             }
             true
@@ -135,6 +136,13 @@ fn back(broker: &str) {
     if let Some(since) = forget(broker) {
         let after = since.elapsed();
         tracing::info!(broker, ?after, "connected to the broker again");
+    }
+}
+
+/// Notes that a client does without the broker, because others lead its partitions.
+fn unneeded(broker: &str) {
+    if forget(broker).is_some() {
+        tracing::info!(broker, "the broker is not needed any more, other brokers took over");
     }
 }
 
