@@ -90,7 +90,7 @@ pub enum Error {
     NotABroker {
         /// Bootstrap servers that were tried.
         brokers: String,
-        /// What it may be, and what to use instead.
+        /// The kind of server that it may be, and the port to use instead.
         detail: &'static str,
     },
 
