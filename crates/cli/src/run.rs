@@ -35,7 +35,7 @@ pub(crate) struct Args {
     ready_file: Option<PathBuf>,
     /// Serve pages that show the running pipeline: /metrics for Prometheus, /taps, /counts,
     /// /graph.svg and /graph.mmd. They show the contents of requests, so keep the address private
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     debug_listen: Option<String>,
 }
 
@@ -112,6 +112,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     tracing::info!(answers = summary.answers, errors = summary.errors, "done");
     let failed = plan.reads_lines() && summary.errors > 0;
     Ok(if failed { ExitCode::from(exit::SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Checks an address to listen at.
+fn address(text: &str) -> Result<String, forebay_http::Error> {
+    forebay_http::check_listen(text).map(|()| text.to_owned())
 }
 
 fn remove(ready_file: Option<&Path>) {

@@ -41,9 +41,10 @@ mod error;
 mod pages;
 mod pending;
 mod replies;
+mod server;
 mod source;
 
-pub use config::Config;
+pub use config::{Config, check_listen};
 pub use error::Error;
 pub use pages::Pages;
 pub use replies::{Replies, Reply};

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::server::{IDLE_TIMEOUT, serve};
+use crate::{Error, check_listen};
 
 /// Read-only pages. A page is generated anew for each request.
 #[derive(Default)]
@@ -43,11 +46,17 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Bind`] if the address cannot be bound.
+    /// Returns [`Error::Setting`] if the address is not `host:port`, and [`Error::Bind`] if it cannot
+    /// be bound.
     pub async fn serve(self, listen: &str) -> Result<(), Error> {
+        check_listen(listen)?;
         let failed = |source| Error::Bind { address: listen.to_owned(), source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        axum::serve(listener, self.0).await.map_err(failed)
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "serving the pages");
+        let service = TowerToHyperService::new(self.0);
+        serve(listener, service, IDLE_TIMEOUT, CancellationToken::new()).await;
+        Ok(())
     }
 }
 

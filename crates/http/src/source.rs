@@ -1,7 +1,6 @@
 //! `HttpSource`: an HTTP server whose requests are a stream of events.
 
 mod body;
-mod connection;
 mod handle;
 mod ingress;
 mod requests;
@@ -14,14 +13,15 @@ use axum::handler::Handler as _;
 use bytes::Bytes;
 use forebay_stream::Event;
 use futures::Stream;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::connection::CuttableListener;
 use self::ingress::Ingress;
 use self::requests::Requests;
 use crate::config::Resolved;
 use crate::pending::PendingResponses;
+use crate::server::serve;
 use crate::{Config, Error, Replies};
 
 pub use self::handle::{CloseReport, Handle};
@@ -73,6 +73,7 @@ impl HttpSource {
         let failed = |source| Error::Bind { address: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "listening");
         Ok(Self { listener, address, config: resolved, pending: Arc::default() })
     }
 
@@ -116,24 +117,21 @@ impl HttpSource {
         // A child token, so that closing the source does not cancel the caller's token.
         let stop = stop.child_token();
         let closing = CancellationToken::new();
-        let cut = CancellationToken::new();
+        let idle_timeout = config.idle_timeout;
         let (ingress, requests) =
             Ingress::new(config, Arc::clone(&pending), stop.clone(), closing.clone());
         let ingress = Arc::new(ingress);
 
-        let service = ingress::answer.with_state(Arc::clone(&ingress)).into_make_service();
-        let server = axum::serve(CuttableListener::new(listener, cut.clone()), service)
-            .with_graceful_shutdown(closing.clone().cancelled_owned());
+        let service = TowerToHyperService::new(ingress::answer.with_state(Arc::clone(&ingress)));
+        let server = serve(listener, service, idle_timeout, closing);
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
         let server = tokio::spawn(async move {
             let _end = end;
-            // `axum::serve` never returns an error: it retries `accept`, and a connection that
-            // fails ends alone.
-            server.await.ok();
+            server.await;
         });
 
         let requests = Requests::new(requests, Arc::clone(&ingress), ended, address);
-        (requests.into_stream(), Handle::new(address, ingress, cut, server))
+        (requests.into_stream(), Handle::new(address, ingress, server))
     }
 }

@@ -9,16 +9,17 @@ use tokio::time::timeout;
 
 use super::response::Refusal;
 
-/// The longest time that a body may take to arrive. It is limited because a request counts as in
-/// flight while its body arrives.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Limits in time and bytes for draining the body of a refused request.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_DISCARDED: usize = 16 << 20;
 
-/// Reads the whole body, of at most `limit` bytes.
-pub(super) async fn read(body: &mut BodyDataStream, limit: usize) -> Result<Bytes, Refusal> {
+/// Reads the whole body, of at most `limit` bytes, within `after`. The time is limited because a
+/// request counts as in flight while its body arrives.
+pub(super) async fn read(
+    body: &mut BodyDataStream,
+    limit: usize,
+    after: Duration,
+) -> Result<Bytes, Refusal> {
     let whole = async {
         let mut bytes = Vec::new();
         while let Some(chunk) = body.next().await {
@@ -30,7 +31,7 @@ pub(super) async fn read(body: &mut BodyDataStream, limit: usize) -> Result<Byte
         }
         Ok(bytes.into())
     };
-    timeout(READ_TIMEOUT, whole).await.unwrap_or(Err(Refusal::Slow { after: READ_TIMEOUT }))
+    timeout(after, whole).await.unwrap_or(Err(Refusal::Slow { after }))
 }
 
 /// Reads the rest of a refused request's body and drops it. If the connection were closed while

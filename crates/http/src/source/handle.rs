@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::ingress::Ingress;
 use crate::Error;
@@ -16,7 +15,6 @@ use crate::Error;
 pub struct Handle {
     address: SocketAddr,
     ingress: Arc<Ingress>,
-    cut: CancellationToken,
     server: JoinHandle<()>,
 }
 
@@ -29,13 +27,8 @@ pub struct CloseReport {
 }
 
 impl Handle {
-    pub(super) fn new(
-        address: SocketAddr,
-        ingress: Arc<Ingress>,
-        cut: CancellationToken,
-        server: JoinHandle<()>,
-    ) -> Self {
-        Self { address, ingress, cut, server }
+    pub(super) fn new(address: SocketAddr, ingress: Arc<Ingress>, server: JoinHandle<()>) -> Self {
+        Self { address, ingress, server }
     }
 
     /// Stops taking requests, waits up to `patience` for those in flight, and shuts the server
@@ -76,7 +69,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.ingress.stop.cancel();
         self.ingress.closing.cancel();
-        self.cut.cancel();
+        // The server's task owns the connections, so they are cut with it.
         self.server.abort();
     }
 }

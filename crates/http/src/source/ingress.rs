@@ -111,7 +111,8 @@ impl Ingress {
             return Err(Refusal::Stopped);
         }
         let permit = permit?;
-        let read = self.stop.run_until_cancelled(body::read(body, limit)).await;
+        let read =
+            self.stop.run_until_cancelled(body::read(body, limit, self.config.body_timeout)).await;
         let body = read.unwrap_or(Err(Refusal::Stopped))?;
         Ok(self.hand_over(&head.headers, body, permit))
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod idle;
 mod refusals;
 mod requests;
 mod responses;
