@@ -25,6 +25,10 @@ impl Answer {
         Ok(Self { value: value.to_bytes()?, error: None })
     }
 
+    pub(crate) fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     pub(crate) fn failure(failure: &Failure) -> Self {
         let code = failure.code();
         let message = failure.message();

@@ -7,13 +7,14 @@ mod wires;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use forebay_stream::{Failed, Flow, Tap};
 use tokio_util::sync::CancellationToken;
 
 use self::steps::Steps;
 use crate::answer::Answer;
+use crate::counts::Counts;
 use crate::file::Order;
 use crate::json::Json;
 use crate::plan::{Plan, Policy};
@@ -23,14 +24,6 @@ use crate::task::Task;
 
 /// The handles of the `tap` steps, by their names.
 pub(crate) type Taps = BTreeMap<String, Tap<Json>>;
-
-/// The numbers of answers so far, which the running pipeline updates. A dead letter counts as an
-/// error.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) results: Arc<AtomicU64>,
-    pub(crate) errors: Arc<AtomicU64>,
-}
 
 /// Assembles the operators of a plan.
 pub(crate) struct Assembler<'a> {
@@ -173,18 +166,9 @@ impl Assembler<'_> {
         let sources = self.plan.sources.iter().zip(records);
         let values = sources.map(|(source, records)| self.values(source, records)).collect();
         let results = Steps::new(self.plan, self.task, self.taps, self.stop).assemble(values);
-        let counts = &self.counts.results;
-        results
-            .into_iter()
-            .map(|results| {
-                let counted = Arc::clone(counts);
-                results.named("encode").try_map(move |value| {
-                    let answer = Answer::result(&value)?;
-                    counted.fetch_add(1, Ordering::Relaxed);
-                    Ok(answer)
-                })
-            })
-            .collect()
+        let encode =
+            |results: Flow<Json>| results.named("encode").try_map(|value| Answer::result(&value));
+        results.into_iter().map(encode).collect()
     }
 
     /// Decodes the records of a source.

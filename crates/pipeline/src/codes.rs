@@ -83,6 +83,12 @@ pub const NOT_FINITE: Code = Code::new(
      the model.",
 );
 
+/// A line that is longer than the limit.
+pub const LINE_TOO_LONG: Code = Code::new(
+    "line_too_long",
+    "A line of the input is longer than 64 MiB; split it, or send the request another way.",
+);
+
 /// A record without a value, or a request whose text is null.
 pub const NULL_VALUE: Code =
     Code::new("null_value", "The request, or the text in it, is null; send a JSON value.");
@@ -114,6 +120,7 @@ pub const ALL: &[Code] = &[
     INVALID_VALUE,
     JQ_ERROR,
     JQ_RESULTS,
+    LINE_TOO_LONG,
     NOT_FINITE,
     NULL_VALUE,
     UNSERIALIZABLE_RESULT,

@@ -1,11 +1,18 @@
 //! `ConfigError`: the reason why a pipeline file was rejected, with its place in the file.
 
+mod hints;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use thiserror::Error;
+
+use crate::file::Places;
+use crate::secrets::Secrets;
+
+pub(crate) use hints::nearest;
 
 /// The reason why a pipeline file was rejected.
 #[derive(Debug, Error)]
@@ -76,6 +83,13 @@ impl Problem {
         Self { message: message.to_string(), span: Some(span), help: None }
     }
 
+    /// Creates the problem of an invalid setting, at the key that the error names.
+    pub(crate) fn of(error: &dyn std::error::Error, places: &Places) -> Self {
+        let message = chain(error);
+        let span = places.named_in(&message);
+        Self { message, span: Some(span), help: None }
+    }
+
     /// Creates a problem without a place; the caller adds the place with [`at`](Self::at).
     pub(crate) fn anywhere(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), span: None, help: None }
@@ -92,6 +106,25 @@ impl Problem {
         self
     }
 
+    /// Creates the problem of a text that is not TOML.
+    pub(crate) fn syntax(error: &toml::de::Error, text: &str) -> Self {
+        let help = error.span().and_then(|span| hints::unquoted(text, &span));
+        Self { message: error.message().to_owned(), span: error.span(), help }
+    }
+
+    /// Hides the values of variables. `file` is the text of the file.
+    pub(crate) fn hiding(self, secrets: &Secrets, file: &str) -> Self {
+        let message = secrets.hide(&self.message, file);
+        let help = match self.help {
+            // The hint for a duration tells the number in another unit.
+            Some(_) if message != self.message && message.ends_with("expected a duration") => {
+                Some(hints::DURATION.to_owned())
+            }
+            help => help.map(|help| secrets.hide(&help, file)),
+        };
+        Self { message, help, ..self }
+    }
+
     pub(crate) fn in_file(self, path: &Path, text: &str) -> ConfigError {
         let path = path.display().to_string();
         ConfigError::Invalid(Box::new(Diagnostic { path, text: text.to_owned(), problem: self }))
@@ -100,33 +133,9 @@ impl Problem {
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
-        let (message, help) = reworded(error.message());
-        Self { message, span: error.span(), help: help.map(str::to_owned) }
+        let (message, help) = hints::reworded(error.message());
+        Self { message, span: error.span(), help }
     }
-}
-
-/// Rewrites a message of the parser, which may name Rust types. Returns the message and a hint.
-fn reworded(message: &str) -> (String, Option<&'static str>) {
-    let help = message
-        .ends_with("expected a duration")
-        .then_some("write a number and a unit, such as \"5ms\" or \"2s\"");
-    if message.starts_with("wanted exactly 1 element") {
-        return (
-            "there is more than one key here, or none".to_owned(),
-            Some("write exactly one key"),
-        );
-    }
-    let message = message
-        .replace("unknown variant", "unknown name")
-        .replace("a nonzero usize", "1 or more")
-        .replace("a nonzero u32", "1 or more")
-        .replace("a nonzero u64", "1 or more")
-        .replace("expected usize", "expected a whole number from 0")
-        .replace("expected u64", "expected a whole number from 0")
-        .replace(" as i128", "")
-        .replace(" as u128", "")
-        .replace("wanted string or table", "a name is needed here, in quotes");
-    (message, help)
 }
 
 /// Formats an error and its causes in one line.

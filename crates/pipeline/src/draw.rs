@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use forebay_stream::{Event, Flow, Graph, Pipeline};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembled, Assembler, Counts, Taps};
+use crate::assemble::{Assembled, Assembler, Taps};
+use crate::counts::Counts;
 use crate::plan::{ModelPlan, Plan, STOP};
 use crate::sink::Nowhere;
 use crate::source::AnySource;
@@ -15,9 +16,10 @@ impl Plan {
     /// Returns the graph of the pipeline's operators. Connects to nothing and loads no model.
     #[must_use]
     pub fn graph(&self) -> Graph {
+        let hide = |title: String| self.secrets.hide(&title, "");
         let empty = |source: &AnySource| {
             let nothing = futures::stream::empty::<Result<Event<_>, Infallible>>();
-            Flow::from_try_events(source.end().title(), nothing)
+            Flow::from_try_events(hide(source.end().title()), nothing)
         };
         let records = self.sources.iter().map(empty).collect();
         let task = |model: &str| self.stub(model);
@@ -28,8 +30,8 @@ impl Plan {
         let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
         let answers = answers.into_iter().zip(&self.sinks);
         let pipelines =
-            answers.map(|(answers, sink)| answers.sink(sink.sink.end().title(), Nowhere));
-        let dead_letters = dead_letters.zip(self.on_failure.policy.title());
+            answers.map(|(answers, sink)| answers.sink(hide(sink.sink.end().title()), Nowhere));
+        let dead_letters = dead_letters.zip(self.on_failure.policy.title().map(hide));
         let dead_letters = dead_letters.map(|(letters, title)| letters.sink(title, Nowhere));
         let stops = stops.map(|failures| failures.sink(STOP, Nowhere));
         merged(&pipelines.chain(dead_letters).chain(stops).collect::<Vec<_>>())

@@ -6,15 +6,18 @@
 mod deadline;
 mod delivery;
 mod model;
+mod names;
+mod number;
+mod options;
+mod places;
 
 use std::ops::Range;
-use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::de;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::{Problem, nearest};
 
 pub(crate) use deadline::DeadlineTable;
 pub(crate) use delivery::{
@@ -22,6 +25,10 @@ pub(crate) use delivery::{
     TransactionsTable,
 };
 pub(crate) use model::ModelTable;
+pub(crate) use names::OneOrMore;
+pub(crate) use number::{AtMost, Bytes, Count, Interval, Parallelism, duration};
+pub(crate) use options::OptionsTable;
+pub(crate) use places::Places;
 
 /// The root of a pipeline file.
 pub(crate) struct PipelineFile<'i> {
@@ -34,9 +41,9 @@ pub(crate) struct PipelineFile<'i> {
     /// The order of answers.
     pub(crate) order: Option<Spanned<Order>>,
     /// The settings of transactions.
-    pub(crate) transactions: Option<Spanned<TransactionsTable>>,
+    pub(crate) transactions: Option<Placed<TransactionsTable>>,
     /// The handling of requests that fail.
-    pub(crate) on_failure: Option<Spanned<OnFailureTable>>,
+    pub(crate) on_failure: Option<Placed<OnFailureTable>>,
     /// The sources: `[source.KIND]`, or `[[source.KIND]]` for several of one kind.
     pub(crate) sources: Vec<Entry<'i>>,
     /// The steps: `[[step]]`.
@@ -84,8 +91,8 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     let shutdown_timeout = tables.remove("shutdown_timeout").map(value).transpose()?;
     let delivery = tables.remove("delivery").map(spanned).transpose()?;
     let order = tables.remove("order").map(spanned).transpose()?;
-    let transactions = tables.remove("transactions").map(spanned).transpose()?;
-    let on_failure = tables.remove("on_failure").map(spanned).transpose()?;
+    let transactions = tables.remove("transactions").map(placed).transpose()?;
+    let on_failure = tables.remove("on_failure").map(placed).transpose()?;
     let sources = tables.remove("source").map(kinds).transpose()?.unwrap_or_default();
     let steps = tables.remove("step").map(steps).transpose()?.unwrap_or_default();
     let sinks = tables.remove("sink").map(kinds).transpose()?.unwrap_or_default();
@@ -115,6 +122,20 @@ fn spanned<T: de::DeserializeOwned>(of: Spanned<DeValue<'_>>) -> Result<Spanned<
     Ok(Spanned::new(span, value(of)?))
 }
 
+/// A table's value, and the places of its keys.
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) places: Places,
+}
+
+/// Deserialises a table, and keeps the places of its keys.
+pub(crate) fn placed<T: de::DeserializeOwned>(
+    of: Spanned<DeValue<'_>>,
+) -> Result<Placed<T>, Problem> {
+    let places = Places::of(&of);
+    Ok(Placed { value: value(of)?, places })
+}
+
 /// Deserialises a value. An error that has no place in the file gets the place of the value.
 pub(crate) fn value<T: de::DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Problem> {
     let span = value.span();
@@ -130,9 +151,7 @@ pub(crate) fn unknown<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Problem {
     let known: Vec<&str> = known.into_iter().collect();
-    let alike = |candidate: &&&str| strsim::damerau_levenshtein(name, candidate);
-    let nearest = known.iter().min_by_key(alike).filter(|nearest| alike(nearest) <= 2);
-    let help = if let Some(nearest) = nearest {
+    let help = if let Some(nearest) = nearest(name, &known) {
         format!("did you mean `{nearest}`?")
     } else {
         let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
@@ -146,7 +165,10 @@ fn into_table(value: Spanned<DeValue<'_>>) -> Result<Table<'_>, Problem> {
     match value.into_inner() {
         DeValue::Table(table) => Ok(Spanned::new(span, table)),
         other => {
-            Err(Problem::new(format_args!("a table is needed, not {}", article(&other)), span))
+            let message = format_args!("a table is needed, not {}", article(&other));
+            Err(Problem::new(message, span).help(
+                "write it with its kind or name in brackets, such as `[source.kafka]` or `[model.m]`",
+            ))
         }
     }
 }
@@ -256,27 +278,12 @@ fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
 fn from(table: &mut DeTable<'_>) -> Result<Option<Vec<Spanned<String>>>, Problem> {
     let Some(from) = table.remove("from") else { return Ok(None) };
     let span = from.span();
-    let names: Vec<Spanned<String>> = match from.get_ref() {
-        DeValue::String(_) => vec![value(from)?],
-        DeValue::Array(_) => value(from)?,
+    let OneOrMore(names) = match from.get_ref() {
+        DeValue::String(_) | DeValue::Array(_) => value(from)?,
         _ => return Err(Problem::new("`from` is a name, or a list of names", span)),
     };
     if names.is_empty() {
         return Err(Problem::new("`from` is empty", span));
     }
     Ok(Some(names))
-}
-
-/// A duration that is not zero.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Interval(pub(crate) Duration);
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let duration: Duration = humantime_serde::deserialize(deserializer)?;
-        if duration.is_zero() {
-            return Err(de::Error::custom("it must not be zero"));
-        }
-        Ok(Self(duration))
-    }
 }

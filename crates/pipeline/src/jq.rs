@@ -1,6 +1,7 @@
 //! `Jq`: the expressions of a pipeline file, compiled once.
 
 mod arithmetic;
+mod missing;
 mod paths;
 mod regex;
 mod rewrite;
@@ -15,9 +16,12 @@ use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::{Compiler, Ctx, Filter, Vars, compile};
 use jaq_json::Val;
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
 use crate::codes;
+use crate::expand;
 use crate::json::Json;
+use crate::secrets::Secrets;
 
 /// A jq expression that gives exactly one result for each value. Clones share the compiled program.
 ///
@@ -32,6 +36,8 @@ pub(crate) struct JqStep(Jq);
 
 struct Program {
     text: String,
+    /// The values of the variables of the pipeline file that are part of the text.
+    secrets: Secrets,
     filter: Filter<JustLut<Val>>,
 }
 
@@ -62,7 +68,17 @@ impl Jq {
             .with_global_vars(variables.iter().copied())
             .compile(modules)
             .map_err(|errors| undefined(&errors))?;
-        Ok(Self(Arc::new(Program { text: text.to_owned(), filter })))
+        Ok(Self(Arc::new(Program { text: text.to_owned(), secrets: Secrets::default(), filter })))
+    }
+
+    /// Compiles an expression of the pipeline file that is being read.
+    pub(crate) fn in_file(text: &Spanned<String>, variables: &[&str]) -> Result<Self, String> {
+        let mut jq = Self::compile(text.get_ref(), variables)
+            .map_err(|error| format!("not a jq expression: {error}"))?;
+        if let Some(program) = Arc::get_mut(&mut jq.0) {
+            program.secrets = expand::secrets_at(&text.span());
+        }
+        Ok(jq)
     }
 
     /// Returns the one result for `input`, with the values of the variables in the order of
@@ -72,7 +88,7 @@ impl Jq {
         input: Json,
         variables: impl IntoIterator<Item = Json>,
     ) -> Result<Json, Failure> {
-        let Program { text, filter } = &*self.0;
+        let Program { text, secrets, filter } = &*self.0;
         let variables = variables.into_iter().map(|Json(value)| value);
         // A panic in jaq is a bug of jaq. It fails one event, and does not end the pipeline.
         // In the closure's result, `Err(None)` means no result or several.
@@ -89,10 +105,12 @@ impl Jq {
         }));
         let panicked = || Err(Some("jq itself failed".to_owned()));
         result.unwrap_or_else(|_| panicked()).map_err(|error| match error {
-            Some(error) => Failure::new(codes::JQ_ERROR, format_args!("`{text}`: {error}")),
+            Some(error) => {
+                Failure::new(codes::JQ_ERROR, secrets.hide(&format!("`{text}`: {error}"), ""))
+            }
             None => Failure::new(
                 codes::JQ_RESULTS,
-                format_args!("`{text}` gives no result or several; exactly one is needed"),
+                format_args!("`{self}` gives no result or several; exactly one is needed"),
             ),
         })
     }
@@ -176,10 +194,16 @@ fn expected_syntax(expected: &parse::Expect<&str>) -> String {
 
 fn undefined(errors: &compile::Errors<&str, ()>) -> String {
     let first = errors.first().and_then(|(_, errors)| errors.first());
+    if let Some((name, _)) = first
+        && let Some(reason) = missing::reason(name)
+    {
+        return format!("jq's `{name}` is not supported here: {reason}");
+    }
     match first {
         Some((name, compile::Undefined::Filter(0))) => format!("jq has no filter `{name}`"),
         Some((name, compile::Undefined::Filter(arity))) => {
-            format!("jq has no filter `{name}` with {arity} arguments")
+            let arguments = if *arity == 1 { "argument" } else { "arguments" };
+            format!("jq has no filter `{name}` with {arity} {arguments}")
         }
         Some((name, kind)) => format!("there is no {} `{name}`", kind.as_str()),
         None => "it is not jq".to_owned(),
@@ -188,13 +212,13 @@ fn undefined(errors: &compile::Errors<&str, ()>) -> String {
 
 impl fmt::Display for Jq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        f.write_str(&self.0.secrets.hide(&self.0.text, ""))
     }
 }
 
 impl fmt::Debug for Jq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Jq({})", self.0.text)
+        write!(f, "Jq({self})")
     }
 }
 
@@ -214,9 +238,8 @@ fn compiled<'de, D: Deserializer<'de>>(
     deserializer: D,
     variables: &[&str],
 ) -> Result<Jq, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Jq::compile(&text, variables)
-        .map_err(|error| de::Error::custom(format_args!("not a jq expression: {error}")))
+    let text = Spanned::<String>::deserialize(deserializer)?;
+    Jq::in_file(&text, variables).map_err(de::Error::custom)
 }
 
 #[cfg(test)]
@@ -256,6 +279,21 @@ mod tests {
             call("halt", "1").unwrap_err().starts_with("jq_error"),
             "`halt` does not end the process"
         );
+    }
+
+    #[test]
+    fn a_failure_does_not_show_the_values_of_variables_a12() {
+        let text = "[source.stdin]\n[[step]]\nmap = \". + \\\"${S}\\\"\"\n[sink.stdout]\n";
+        let plan = crate::Plan::parse(std::path::Path::new("a"), text, &|_| Some("hunter2".into()));
+        assert!(plan.is_ok());
+        let mut jq = Jq::compile(". + \"hunter2\"", &[]).unwrap();
+        let mut secrets = crate::secrets::Secrets::default();
+        secrets.add("hunter2", "${S}".to_owned());
+        std::sync::Arc::get_mut(&mut jq.0).unwrap().secrets = secrets;
+        let failure = jq.of(&Json::from(5_usize)).unwrap_err();
+        assert_eq!(failure.message(), "`. + \"${S}\"`: cannot calculate 5 + \"${S}\"");
+        assert_eq!(format!("{jq} {jq:?}"), ". + \"${S}\" Jq(. + \"${S}\")");
+        assert_eq!(jq.of(&Json::text("a")).unwrap().as_str(), Some("ahunter2"));
     }
 
     #[test]

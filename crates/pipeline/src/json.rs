@@ -43,7 +43,8 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// Fails with `invalid_json`; the message says what is wrong and at which line and column.
+    /// Fails with `invalid_json`; the message says what is wrong and, unless the value is nested too
+    /// deep, at which line and column.
     pub fn parse(bytes: &[u8]) -> Result<Self, Failure> {
         let invalid = |error: &dyn fmt::Display| {
             Failure::new(codes::INVALID_JSON, format_args!("the value is not JSON: {error}"))
@@ -54,6 +55,12 @@ impl Json {
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
         read::read(text).map(Self).map_err(|error| {
+            if let hifijson::Error::Depth = error {
+                let limit = read::MAX_DEPTH;
+                let message =
+                    format_args!("it is nested too deep: more than {limit} arrays and objects");
+                return invalid(&message);
+            }
             // `error` has no place. serde_json refuses the same texts, and names line and column.
             match serde_json::from_str::<serde_json::Value>(text) {
                 Err(located) => invalid(&located),
@@ -399,6 +406,17 @@ mod tests {
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(Json::parse(deep(127).as_bytes()).is_ok());
         assert!(Json::parse(deep(128).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deep_is_told_the_limit_d9() {
+        let objects = "{\"a\":".repeat(200) + "1" + &"}".repeat(200);
+        for text in ["[".repeat(128) + &"]".repeat(128), "[".repeat(100_000), objects] {
+            let failure = Json::parse(text.as_bytes()).unwrap_err();
+            let expected =
+                "the value is not JSON: it is nested too deep: more than 127 arrays and objects";
+            assert_eq!((failure.code(), failure.message()), ("invalid_json", expected));
+        }
     }
 
     #[test]

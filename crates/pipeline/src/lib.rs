@@ -9,6 +9,7 @@
 mod answer;
 mod assemble;
 pub mod codes;
+mod counts;
 mod deadline;
 mod diagnostic;
 mod draw;
@@ -25,6 +26,7 @@ mod record;
 mod registry;
 mod request;
 mod run;
+mod secrets;
 mod sink;
 mod source;
 mod step;

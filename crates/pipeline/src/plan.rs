@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::diagnostic::{ConfigError, Problem};
 use crate::expand::{self, Lookup};
 use crate::file;
 use crate::registry::{LoadModel, Registry};
+use crate::secrets::Secrets;
 use crate::sink::AnySink;
 use crate::source::AnySource;
 
@@ -56,6 +58,8 @@ pub struct Plan {
     /// `feedback` step.
     pub(crate) order: Vec<usize>,
     pub(crate) deadlines: Deadlines,
+    /// The values of the file's variables.
+    pub(crate) secrets: Secrets,
 }
 
 /// A sink, and the port that it takes from.
@@ -197,18 +201,34 @@ impl Plan {
 }
 
 fn parse(text: &str, lookup: Lookup<'_>, registry: &Registry) -> Result<Plan, Problem> {
-    let mut table = DeTable::parse(text)?;
-    expand::expand(table.get_mut(), lookup)?;
-    resolve::resolve(file::read(table)?, registry)
+    let mut table = DeTable::parse(text).map_err(|error| Problem::syntax(&error, text))?;
+    let expanded = Rc::new(expand::expand(table.get_mut(), lookup)?);
+    // Shortens the table's lifetime, because it may get values of `expanded`.
+    let mut table = table;
+    loop {
+        let read = || resolve::resolve(file::read(table.clone())?, registry);
+        let problem = match expanded.while_reading(read) {
+            Ok(plan) => return Ok(Plan { secrets: expanded.secrets(), ..plan }),
+            Err(problem) => problem,
+        };
+        // A variable's value is text. If the file needs a number or a boolean there, the value is
+        // read again as such.
+        let is_text = problem.message.starts_with("invalid type: string");
+        let span = problem.span.clone().filter(|_| is_text);
+        if !span.is_some_and(|span| expanded.parse_at(&span, table.get_mut())) {
+            return Err(problem.hiding(&expanded.secrets(), text));
+        }
+    }
 }
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles: Vec<_> = self.sources.iter().map(|source| source.end().title()).collect();
+        let hide = |title: String| self.secrets.hide(&title, "");
+        let titles: Vec<_> = self.sources.iter().map(|source| hide(source.end().title())).collect();
         let steps: Vec<_> = self.steps.iter().map(|step| &step.name).collect();
-        let sinks: Vec<_> = self.sinks.iter().map(|sink| sink.sink.end().title()).collect();
+        let sinks: Vec<_> = self.sinks.iter().map(|sink| hide(sink.sink.end().title())).collect();
         f.debug_struct("Plan")
-            .field("name", &self.name)
+            .field("name", &hide(self.name.clone()))
             .field("sources", &titles)
             .field("steps", &steps)
             .field("sinks", &sinks)
@@ -218,5 +238,7 @@ impl fmt::Debug for Plan {
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod habits;
 #[cfg(test)]
 mod tests;

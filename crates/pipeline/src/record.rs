@@ -29,6 +29,8 @@ pub(crate) enum Record {
     /// Undecoded bytes; `None` for a Kafka record without a value.
     Bytes(Option<Bytes>),
     Value(Json),
+    /// An input that cannot be read. Its request gets the failure.
+    Unreadable(Failure),
 }
 
 impl Record {
@@ -42,6 +44,7 @@ impl Record {
         match self {
             Self::Bytes(bytes) => bytes.clone(),
             Self::Value(value) => Some(value.to_string().into()),
+            Self::Unreadable(_) => None,
         }
     }
 
@@ -50,6 +53,7 @@ impl Record {
         const EXPECTED: &str = "send a JSON value such as {\"text\": \"...\"}";
         let bytes = match self {
             Self::Value(value) => return Ok(value),
+            Self::Unreadable(failure) => return Err(failure),
             Self::Bytes(bytes) => bytes,
         };
         let null =

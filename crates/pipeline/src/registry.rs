@@ -411,6 +411,44 @@ mod tests {
         );
     }
 
+    /// Refuses the results that are even numbers.
+    struct RefusesEven;
+
+    impl Sink<Answer> for RefusesEven {
+        type Error = Infallible;
+
+        async fn send(&mut self, event: Event<Answer>) -> Result<(), Infallible> {
+            let number = std::str::from_utf8(&event.value.value)
+                .ok()
+                .and_then(|text| text.parse::<u32>().ok());
+            match number {
+                Some(even) if even % 2 == 0 => {
+                    event.receipt.fail(forebay_stream::Failure::new("even", "it is even"));
+                }
+                _ => event.receipt.done(),
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_result_the_sink_refuses_counts_once_a11() {
+        let registry = registry().sink("refuses", |_: &Settings| Ok::<_, Infallible>(RefusesEven));
+        for order in ["", "order = \"key\"\n"] {
+            let text = format!("{order}[source.fixed]\ncount = 5\n[sink.refuses]\ncount = 0\n");
+            let plan =
+                Plan::parse_with(Path::new("own.toml"), &text, &|_| None, &registry).unwrap();
+            let summary = plan.run(CancellationToken::new(), |_| {}).await.unwrap();
+            assert_eq!((summary.answers, summary.errors), (5, 3), "{order}");
+        }
+        // The other half of the requests of a branch is delivered.
+        let text = "[source.fixed]\ncount = 5\n[[sink.refuses]]\nname = \"a\"\ncount = 0\n[sink.nowhere]\ncount = 0\nfrom = \"fixed\"\n";
+        let text = text.replace("name = \"a\"\n", "from = \"fixed\"\n");
+        let plan = Plan::parse_with(Path::new("own.toml"), &text, &|_| None, &registry).unwrap();
+        let summary = plan.run(CancellationToken::new(), |_| {}).await.unwrap();
+        assert_eq!((summary.answers, summary.errors), (10, 3));
+    }
+
     #[test]
     fn a_mistake_in_the_settings_is_shown_with_its_line() {
         let error = parse("3\n[[step]]\nrepeat = { times = 4 }").unwrap_err();

@@ -15,7 +15,8 @@ use futures::future::{BoxFuture, join_all, select_all};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembled, Assembler, Counts};
+use crate::assemble::{Assembled, Assembler};
+use crate::counts::Counts;
 use crate::draw::merged;
 use crate::error::RunError;
 use crate::plan::{ModelPlan, Plan, Policy, STOP, StepKind, StepPlan, TextPlan};
@@ -112,6 +113,7 @@ impl Plan {
         // A child token, so that sources also stop after a failure, without cancelling the caller's
         // `stop`.
         let intake = stop.child_token();
+        let counts = Counts::default();
         // The consumer group is joined last, after the sinks are open. Otherwise partitions would
         // be assigned to a process that cannot serve them yet.
         let opening = async {
@@ -127,7 +129,8 @@ impl Plan {
             let mut records = Vec::new();
             let mut running = Vec::new();
             for source in open.into_inner() {
-                let RunningSource { records: flow, control } = source.start(intake.clone()).await?;
+                let RunningSource { records: flow, control } =
+                    source.start(intake.clone(), &counts).await?;
                 records.push(flow);
                 running.push(control);
             }
@@ -138,13 +141,13 @@ impl Plan {
             return Ok(Summary { answers: 0, errors: 0 });
         };
         let (records, running, attach, keep) = opened?;
-        let counts = Counts::default();
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
         let assembler =
             Assembler { plan: self, task: &task, counts: &counts, taps: &mut taps, stop: &intake };
         let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
-        let pipelines = answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers));
+        let pipelines =
+            answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers, &counts));
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
         let first_failure = FirstFailure::default();
         let stops = stops.map(|failures| {

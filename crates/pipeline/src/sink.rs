@@ -17,6 +17,7 @@ use forebay_stream::{Flow, Pipeline};
 use futures::future::BoxFuture;
 
 use crate::answer::Answer;
+use crate::counts::Counts;
 use crate::error::RunError;
 
 pub(crate) use custom::CustomSink;
@@ -54,8 +55,8 @@ pub(crate) trait SinkEnd: Send + Sync {
     ) -> BoxFuture<'a, Result<AttachSink, RunError>>;
 }
 
-/// Attaches an open sink to a flow.
-pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>) -> Pipeline + Send>;
+/// Attaches an open sink to a flow, and counts the results that it delivers.
+pub(crate) type AttachSink = Box<dyn FnOnce(Flow<Answer>, &Counts) -> Pipeline + Send>;
 
 impl AnySink {
     pub(crate) fn end(&self) -> &dyn SinkEnd {

@@ -18,6 +18,7 @@ use forebay_stream::{Flow, Release};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::counts::Counts;
 use crate::error::RunError;
 use crate::record::{Format, Record};
 
@@ -151,12 +152,16 @@ impl AnySource {
 
 impl OpenSource {
     /// Starts to read the source, until `stop` is cancelled.
-    pub(crate) async fn start(self, stop: CancellationToken) -> Result<RunningSource, RunError> {
+    pub(crate) async fn start(
+        self,
+        stop: CancellationToken,
+        counts: &Counts,
+    ) -> Result<RunningSource, RunError> {
         match self {
             Self::Kafka { title, source } => {
                 kafka::start(title, source, &stop).map_err(RunError::Connect)
             }
-            Self::Http { title, source } => Ok(http::start(title, source, &stop)),
+            Self::Http { title, source } => Ok(http::start(title, source, &stop, counts)),
             Self::Other(start) => start(stop).await,
         }
     }

@@ -51,7 +51,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::diagnostic::Problem;
-use crate::file::{self, Interval};
+use crate::file::{self, Count, Interval};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -116,7 +116,7 @@ impl Operator {
             Self::Batches(operator) => operator.nature(),
             Self::Join(join) => join.nature(),
             Self::Collect(collect) => {
-                Nature { keeps: Some(collect.max_size.get()), ..Nature::EACH }
+                Nature { keeps: Some(collect.max_size.get().get()), ..Nature::EACH }
             }
             Self::MapBatch(_)
             | Self::Tap(_)
@@ -203,7 +203,7 @@ pub(crate) const BUILT_IN: &[(&str, Parse)] = &[
     ("accumulate", |value| values(table::<accumulate::Accumulate>(value))),
     ("adaptive_window", |value| window(table::<adaptive_window::AdaptiveWindow>(value))),
     ("branch", |value| table(value).map(Operator::Branch)),
-    ("buffer", |value| values(table_or_value::<buffer::Buffer, NonZeroUsize>(value))),
+    ("buffer", |value| values(table_or_value::<buffer::Buffer, Count>(value))),
     ("collect", |value| table(value).map(Operator::Collect)),
     ("combine_latest", |value| join(table::<combine_latest::CombineLatest>(value))),
     ("delay", |value| values(table_or_value::<delay::Delay, Interval>(value))),
@@ -220,17 +220,17 @@ pub(crate) const BUILT_IN: &[(&str, Parse)] = &[
     ("map_async", |value| values(table::<map_async::MapAsync>(value))),
     ("map_async_unordered", |value| values(table::<map_async::MapAsyncUnordered>(value))),
     ("map_batch", |value| table_or_value::<MapBatch, Jq>(value).map(Operator::MapBatch)),
-    ("partition", |value| window(table_or_value::<partition::Partition, NonZeroUsize>(value))),
-    ("partition_unique", |value| window(table_or_value::<PartitionUnique, NonZeroUsize>(value))),
+    ("partition", |value| window(table_or_value::<partition::Partition, Count>(value))),
+    ("partition_unique", |value| window(table_or_value::<PartitionUnique, Count>(value))),
     ("pluck", |value| values(table_or_value::<pluck::Pluck, pluck::Paths>(value))),
     ("rate_limit", |value| values(table_or_value::<rate_limit::RateLimit, Interval>(value))),
     ("remove", |value| values(table_or_value::<filter::Remove, Jq>(value))),
     ("scan", |value| values(table::<scan::Scan>(value))),
     ("slice", |value| values(table::<slice::Slice>(value))),
-    ("sliding_window", |value| window(table_or_value::<SlidingWindow, NonZeroUsize>(value))),
+    ("sliding_window", |value| window(table_or_value::<SlidingWindow, Count>(value))),
     ("split", |value| table_or_value::<Split, Jq>(value).map(Operator::Split)),
     ("starmap", |value| values(table::<starmap::Starmap>(value))),
-    ("tap", |value| table_or_value::<Tap, NonZeroUsize>(value).map(Operator::Tap)),
+    ("tap", |value| table_or_value::<Tap, Count>(value).map(Operator::Tap)),
     ("timed_window", |value| window(table_or_value::<timed_window::TimedWindow, Interval>(value))),
     ("timed_window_unique", |value| window(table::<TimedWindowUnique>(value))),
     ("union", |value| join(table::<union::Union>(value))),
@@ -322,23 +322,23 @@ const fn default_true() -> bool {
     true
 }
 
-const fn default_one() -> NonZeroUsize {
-    NonZeroUsize::MIN
+const fn default_one() -> Count {
+    Count::of(1)
 }
 
 /// Capacity of queues between steps, in values.
-const fn default_queue() -> NonZeroUsize {
-    NonZeroUsize::new(64).expect("64 is not zero")
+const fn default_queue() -> Count {
+    Count::of(64)
 }
 
 /// Largest batch of windows, in values.
-const fn default_window() -> NonZeroUsize {
-    NonZeroUsize::new(1024).expect("1024 is not zero")
+const fn default_window() -> Count {
+    Count::of(1024)
 }
 
 /// Number of keys that stateful operators remember.
-const fn default_memory() -> NonZeroUsize {
-    NonZeroUsize::new(65_536).expect("65536 is not zero")
+const fn default_memory() -> Count {
+    Count::of(65_536)
 }
 
 /// The operators that take several flows.

@@ -55,7 +55,7 @@ impl<'a> Steps<'a> {
                 Wire::Values(operator.apply(self.values(*from, name)))
             }
             StepKind::Tap { from, tap } => {
-                let (flow, handle) = self.values(*from, name).tap(tap.last);
+                let (flow, handle) = self.values(*from, name).tap(tap.last.get());
                 // Taps without a `name` are all called `tap`: the second one becomes `tap#2`.
                 let others =
                     self.taps.keys().filter(|known| known.split('#').next() == Some(name)).count();

@@ -116,7 +116,7 @@ impl Wires {
         } else {
             // The first taker gets the first branch, because joins order events by their branches.
             // `take` removes the wires from the end.
-            let flows = wire.values().branches(takers, branch.capacity);
+            let flows = wire.values().branches(takers, branch.capacity.get());
             flows.into_iter().rev().map(Wire::Values).collect()
         };
         self.open.insert(port, wires);
@@ -139,7 +139,7 @@ impl Wires {
         stop: &CancellationToken,
         flow: Flow<Json>,
     ) -> Flow<Json> {
-        let (flow, edge) = flow.feedback(settings.capacity);
+        let (flow, edge) = flow.feedback(settings.capacity.get());
         let edge = edge.max_turns(settings.max_turns).until(stop.clone().cancelled_owned());
         self.loops.insert(number, edge);
         flow

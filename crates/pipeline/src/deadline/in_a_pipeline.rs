@@ -11,7 +11,8 @@ use forebay_stream::{Batch, Event, Flow, Header, Meta, Receipt};
 use futures::stream;
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembler, Counts, Taps};
+use crate::assemble::{Assembler, Taps};
+use crate::counts::Counts;
 use crate::json::Json;
 use crate::plan::Plan;
 use crate::record::Record;

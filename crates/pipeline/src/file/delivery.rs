@@ -1,12 +1,11 @@
 //! The guarantees for answers: `delivery`, `order`, `[transactions]` and `[on_failure]`.
 
-use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Interval;
+use super::{Count, Interval, OptionsTable};
 
 /// `delivery = ".."`: the delivery guarantee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,15 +35,15 @@ pub(crate) struct TransactionsTable {
     /// restart.
     pub(crate) id: Option<String>,
     /// The longest time for which a transaction collects answers before it is committed.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     pub(crate) commit_interval: Option<Duration>,
     /// The time after which the brokers abort an open transaction.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     pub(crate) timeout: Option<Duration>,
 }
 
 /// The table `[on_failure]`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnFailureTable {
     /// The handling of a request that failed and is not retried again.
@@ -57,7 +56,7 @@ pub(crate) struct OnFailureTable {
 }
 
 /// `policy = "reply"`, `policy = "stop"` or `policy = { dead_letter = { .. } }`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Policy {
     /// Sends an error reply.
@@ -70,7 +69,7 @@ pub(crate) enum Policy {
 }
 
 /// The topic for dead letters: requests that failed and are not retried again.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadLetterTable {
     /// The topic.
@@ -82,11 +81,11 @@ pub(crate) struct DeadLetterTable {
     pub(crate) reply: bool,
     /// The longest wait for the brokers to confirm a dead letter, including the Kafka client's
     /// retries of the write.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     pub(crate) delivery_timeout: Option<Duration>,
     /// Settings of librdkafka.
     #[serde(default)]
-    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) options: OptionsTable,
 }
 
 /// `retry = { attempts = 3, backoff = "200ms" }`.
@@ -112,15 +111,15 @@ pub(crate) struct BreakerTable {
     pub(crate) ratio: f64,
     /// How many of the most recent requests `ratio` is computed over.
     #[serde(default = "default_of")]
-    pub(crate) of: NonZeroUsize,
+    pub(crate) of: Count,
     /// The breaker trips when this many consecutive requests have failed.
-    pub(crate) run: Option<NonZeroUsize>,
+    pub(crate) run: Option<Count>,
 }
 
 fn default_ratio() -> f64 {
     0.5
 }
 
-fn default_of() -> NonZeroUsize {
-    NonZeroUsize::new(100).expect("100 is not zero")
+const fn default_of() -> Count {
+    Count::of(100)
 }

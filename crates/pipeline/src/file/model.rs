@@ -1,10 +1,11 @@
 //! The table `[model.NAME]`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+use super::{AtMost, Count};
 
 /// A text model in the Hugging Face layout, and the device it runs on.
 #[derive(Debug, Deserialize)]
@@ -23,13 +24,13 @@ pub(crate) struct ModelTable {
     pub(crate) devices: Option<Spanned<Vec<Spanned<String>>>>,
     /// The number of replicas on each device.
     #[serde(default = "default_replicas")]
-    pub(crate) replicas: NonZeroUsize,
+    pub(crate) replicas: AtMost<256>,
     /// `text-classification` or `text-embedding`; by default as in the model's files.
     pub(crate) task: Option<Spanned<String>>,
     /// The most tokens in one text, including special tokens; by default as in the model's files.
-    pub(crate) max_tokens: Option<NonZeroUsize>,
+    pub(crate) max_tokens: Option<Count>,
     /// The number of threads that compute on the CPU; by default one for each core.
-    pub(crate) threads: Option<NonZeroUsize>,
+    pub(crate) threads: Option<AtMost<1024>>,
     /// The number format on the device: `f32` or, on a GPU, `f16`.
     pub(crate) precision: Option<Spanned<String>>,
     /// Whether a text with more than `max_tokens` is cut instead of refused.
@@ -43,14 +44,14 @@ pub(crate) struct ModelTable {
     /// Whether an embedding is scaled to length 1; by default as in the model's files.
     pub(crate) normalize: Option<bool>,
     /// The number of leading values of an embedding that are kept.
-    pub(crate) dimensions: Option<NonZeroUsize>,
+    pub(crate) dimensions: Option<Count>,
     /// The number of labels in an answer, beginning with the likeliest; by default one.
-    pub(crate) top_k: Option<NonZeroUsize>,
+    pub(crate) top_k: Option<Count>,
     /// The function that makes scores from logits: `softmax`, `sigmoid` or `none`; by default as in
     /// the model's files.
     pub(crate) scores: Option<Spanned<String>>,
 }
 
-const fn default_replicas() -> NonZeroUsize {
-    NonZeroUsize::MIN
+const fn default_replicas() -> AtMost<256> {
+    AtMost::of(1)
 }

@@ -28,6 +28,15 @@ def IN(source; values): any(source == values; .);
 def INDEX(rows; f): reduce rows as $row ({}; setpath([$row | f | tostring]; $row));
 def INDEX(f): INDEX(.[]; f);
 
+def JOIN($index; key): [.[] | [., $index[key]]];
+def JOIN($index; rows; key): rows | [., $index[key]];
+def JOIN($index; rows; key; joined): rows | [., $index[key]] | joined;
+
+def toarray: if type == "array" then . else [.] end;
+def trimstr($text): ltrimstr($text) | rtrimstr($text);
+def truncate_stream(f):
+  . as $depth | null | f | if (.[0] | length) > $depth then setpath([0]; .[0][$depth:]) else empty end;
+
 def tostream:
   path(def deep: (.[]? | deep), .; deep) as $p
   | getpath($p)

@@ -7,7 +7,7 @@ use hifijson::{Error, SliceLexer};
 use jaq_json::{Map, Num, Val};
 
 /// The largest number of nested arrays and objects, the same as in `serde_json`.
-const MAX_DEPTH: usize = 127;
+pub(super) const MAX_DEPTH: usize = 127;
 
 /// The most digits of an integer that is parsed, so that expressions compute with it exactly. A
 /// longer integer is kept as text, and expressions compute with the nearest float, because parsing

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use forebay_stream::{Event, Failure, Flow, Meta, Origin, Outcome, Receipt};
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::codes;
 use crate::error::RunError;
 use crate::record::{Format, Record};
 use crate::source::{Left, OpenSource, RunningSource, SourceControl};
@@ -19,9 +19,8 @@ use crate::source::{Left, OpenSource, RunningSource, SourceControl};
 /// Size of the read buffer for lines, in bytes.
 pub(crate) const READ_AHEAD: usize = 256 << 10;
 
-/// The longest line that is read, in bytes. A longer line ends the input with an error, because the
-/// input is probably not JSON lines.
-const MAX_LINE: u64 = 64 << 20;
+/// The longest line that is read, in bytes. A longer line fails, and the lines after it are read.
+const MAX_LINE: usize = 64 << 20;
 
 /// A record of the lines that got neither a result nor an error reply.
 #[derive(Debug, Default)]
@@ -82,9 +81,9 @@ fn lines(
         let (source, stop, unanswered) =
             (Arc::clone(&source), stop.clone(), Arc::clone(&unanswered));
         async move {
-            let next = next_line(&mut reader, skip_blank, &mut number);
+            let next = next_line(&mut reader, skip_blank, &mut number, MAX_LINE);
             let next = stop.run_until_cancelled(next).await??;
-            let event = next.map(|line| {
+            let event = next.map(|value| {
                 let origin = Origin { source, partition: None, position: number };
                 let meta = Arc::new(Meta { origin, ..Meta::default() });
                 let receipt = Receipt::new(move |outcome| match outcome {
@@ -93,7 +92,7 @@ fn lines(
                     Outcome::Failed(failure) => drop(unanswered.failure.set(failure)),
                     Outcome::Abandoned => _ = unanswered.abandoned.fetch_add(1, Ordering::Relaxed),
                 });
-                Event { value: Record::Bytes(Some(line)), meta, receipt }
+                Event { value, meta, receipt }
             });
             Some((event, (reader, number)))
         }
@@ -104,16 +103,20 @@ async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     skip_blank: bool,
     number: &mut u64,
-) -> Option<io::Result<Bytes>> {
+    longest: usize,
+) -> Option<io::Result<Record>> {
     *number += 1;
     let mut line = Vec::new();
     loop {
-        let left = MAX_LINE - line.len() as u64;
-        match (&mut *reader).take(left).read_until(b'\n', &mut line).await {
+        let left = longest - line.len();
+        match (&mut *reader).take(left as u64).read_until(b'\n', &mut line).await {
             Ok(0) => return None,
-            Ok(_) if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {
-                let message = format!("line {number} is longer than {} MiB", MAX_LINE >> 20);
-                return Some(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+            Ok(_) if line.len() == longest && !line.ends_with(b"\n") => {
+                if let Err(error) = skip_line(reader).await {
+                    return Some(Err(error));
+                }
+                let message = format_args!("line {number} is longer than {longest} bytes");
+                return Some(Ok(Record::Unreadable(Failure::new(codes::LINE_TOO_LONG, message))));
             }
             Ok(_) if skip_blank && line.trim_ascii().is_empty() => {
                 *number += 1;
@@ -123,9 +126,22 @@ async fn next_line(
                 let end = line.strip_suffix(b"\n").unwrap_or(&line);
                 let end = end.strip_suffix(b"\r").unwrap_or(end).len();
                 line.truncate(end);
-                return Some(Ok(line.into()));
+                return Some(Ok(Record::Bytes(Some(line.into()))));
             }
             Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// Reads the rest of a line without keeping it.
+async fn skip_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<()> {
+    loop {
+        let bytes = reader.fill_buf().await?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(bytes.len(), |end| end + 1);
+        reader.consume(length);
+        if end.is_some() || length == 0 {
+            return Ok(());
         }
     }
 }
@@ -139,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
 
-    use super::lines;
+    use super::{lines, next_line};
     use crate::record::Record;
 
     async fn read(text: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
@@ -158,6 +174,25 @@ mod tests {
     async fn blank_lines_are_skipped_but_counted() {
         let seen = read(b"1\r\n\n  \n{}".to_vec()).await;
         assert_eq!(seen, [(1, b"1".to_vec()), (4, b"{}".to_vec())]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_fails_alone_d9() {
+        let text = b"1234567\n12345678\n\n123456789012345678901234567890\n2\n123456789".to_vec();
+        let mut reader = tokio::io::BufReader::with_capacity(4, std::io::Cursor::new(text));
+        let mut number = 0;
+        let mut seen = Vec::new();
+        while let Some(record) = next_line(&mut reader, true, &mut number, 8).await {
+            seen.push(match record.unwrap() {
+                Record::Bytes(Some(line)) => String::from_utf8(line.to_vec()).unwrap(),
+                Record::Unreadable(failure) => failure.to_string(),
+                other => panic!("{other:?}"),
+            });
+        }
+        let long = |line| format!("line_too_long: line {line} is longer than 8 bytes");
+        assert_eq!(seen, ["1234567", &long(2), &long(4), "2", &long(6)]);
+        let record = Record::Unreadable(forebay_stream::Failure::new("line_too_long", "x"));
+        assert_eq!(record.decode(crate::record::Format::Json).unwrap_err().code(), "line_too_long");
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 //! Resolves the guarantees for answers: `delivery`, `order` and `[on_failure]`.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, TransactionSettings};
@@ -8,7 +7,9 @@ use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
 use crate::diagnostic::{Problem, chain};
-use crate::file::{self, BreakerTable, DeadLetterTable, OnFailureTable, RetryTable};
+use crate::file::{
+    self, BreakerTable, Count, DeadLetterTable, OnFailureTable, Placed, Places, RetryTable,
+};
 use crate::sink::{AnySink, connection};
 use crate::source::{AnySource, KafkaSource};
 
@@ -50,13 +51,12 @@ impl Policy {
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(super) fn on_failure(
-    table: Option<Spanned<OnFailureTable>>,
+    table: Option<Placed<OnFailureTable>>,
     sources: &mut [AnySource],
     sinks: &[AnySink],
 ) -> Result<OnFailure, Problem> {
     let Some(table) = table else { return Ok(OnFailure::default()) };
-    let span = table.span();
-    let OnFailureTable { policy, retry, breaker } = table.into_inner();
+    let Placed { value: OnFailureTable { policy, retry, breaker }, places } = table;
     let policy = match policy {
         file::Policy::Reply => Policy::Reply,
         file::Policy::Stop => {
@@ -65,10 +65,10 @@ pub(super) fn on_failure(
             halt_at_failures(sources);
             Policy::Stop
         }
-        file::Policy::DeadLetter(table) => dead_letter(table, sources, sinks, &span)?,
+        file::Policy::DeadLetter(table) => dead_letter(table, sources, sinks, &places)?,
     };
     let breaker =
-        breaker.as_ref().map(breaker_of).transpose().map_err(|problem| problem.at(span))?;
+        breaker.as_ref().map(breaker_of).transpose().map_err(|problem| problem.at(places.table))?;
     Ok(OnFailure { retry: retry.as_ref().map(retry_of), breaker, policy })
 }
 
@@ -93,9 +93,9 @@ fn dead_letter(
     table: DeadLetterTable,
     sources: &mut [AnySource],
     sinks: &[AnySink],
-    span: &Range<usize>,
+    places: &Places,
 ) -> Result<Policy, Problem> {
-    let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, span.clone());
+    let problem = |message: std::fmt::Arguments<'_>| Problem::new(message, places.table.clone());
     if !sources.iter().all(|source| source.kafka().is_some()) {
         return Err(problem(format_args!("only requests from Kafka can become dead letters"))
             .help(
@@ -106,7 +106,7 @@ fn dead_letter(
     let mut sink = SinkConfig::new(brokers, table.topic);
     sink.delivery_timeout = table.delivery_timeout.unwrap_or(sink.delivery_timeout);
     sink.options = options;
-    sink.validate().map_err(|error| Problem::new(chain(&error), span.clone()))?;
+    sink.validate().map_err(|error| Problem::of(&error, places))?;
     let same = |brokers: &str, topic: &str| brokers == sink.brokers && topic == sink.topic;
     if sources
         .iter()
@@ -129,14 +129,14 @@ fn breaker_of(table: &BreakerTable) -> Result<Breaker, Problem> {
         Problem::anywhere("a breaker's `ratio` must be more than 0 and at most 1")
             .help("0.5 ends the pipeline when half of the last requests have failed")
     })?;
-    Ok(Breaker { ratio, of: table.of, run: table.run })
+    Ok(Breaker { ratio, of: table.of.get(), run: table.run.map(Count::get) })
 }
 
 /// Enables transactions on the source if the file asks for exactly once, and checks that the
 /// sources and sinks support it. Returns whether the file asks for it.
 pub(super) fn delivery(
     delivery: Option<Spanned<file::Delivery>>,
-    transactions: Option<Spanned<file::TransactionsTable>>,
+    transactions: Option<Placed<file::TransactionsTable>>,
     sources: &mut [AnySource],
     sinks: &[AnySink],
 ) -> Result<bool, Problem> {
@@ -146,7 +146,7 @@ pub(super) fn delivery(
         return match transactions {
             None => Ok(false),
             Some(table) => {
-                Err(Problem::new("transactions need exactly-once delivery", table.span())
+                Err(Problem::new("transactions need exactly-once delivery", table.places.table)
                     .help("add `delivery = \"exactly_once\"`, or leave this table out"))
             }
         };
@@ -171,18 +171,18 @@ pub(super) fn delivery(
         return Err(problem(format_args!("exactly-once delivery needs a Kafka sink")));
     }
     let mut settings = TransactionSettings::default();
-    let (table, span) = match transactions {
-        Some(table) => {
-            let span = table.span();
-            (table.into_inner(), span)
-        }
-        None => (file::TransactionsTable::default(), span.clone()),
+    let (table, places) = match transactions {
+        Some(Placed { value, places }) => (value, Some(places)),
+        None => (file::TransactionsTable::default(), None),
     };
     settings.id = table.id;
     settings.commit_interval = table.commit_interval.unwrap_or(settings.commit_interval);
     settings.timeout = table.timeout;
     source.delivery = Delivery::ExactlyOnce(settings);
-    source.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    source.validate().map_err(|error| match places {
+        Some(places) => Problem::of(&error, &places),
+        None => Problem::new(chain(&error), span),
+    })?;
     Ok(true)
 }
 

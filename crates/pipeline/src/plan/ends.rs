@@ -9,10 +9,10 @@ use crate::source::{self, AnySource};
 /// Resolves `[source.KIND]`.
 pub(super) fn source(entry: Entry<'_>, registry: &Registry) -> Result<AnySource, Problem> {
     const KINDS: [&str; 5] = ["file", "http", "interval", "kafka", "stdin"];
-    let Entry { key, settings, span, .. } = entry;
+    let Entry { key, settings, .. } = entry;
     Ok(match key.get_ref().as_str() {
-        "kafka" => AnySource::Kafka(source::kafka::parse(settings, span)?),
-        "http" => AnySource::Http(source::http::parse(settings, span)?),
+        "kafka" => AnySource::Kafka(source::kafka::parse(settings)?),
+        "http" => AnySource::Http(source::http::parse(settings)?),
         "stdin" => AnySource::Stdin(value(settings)?),
         "file" => AnySource::File(value(settings)?),
         "interval" => AnySource::Interval(value(settings)?),
@@ -35,7 +35,7 @@ pub(super) fn sink(
     const KINDS: [&str; 5] = ["drop", "file", "http", "kafka", "stdout"];
     let Entry { key, settings, span, .. } = entry;
     Ok(match key.get_ref().as_str() {
-        "kafka" => AnySink::Kafka(sink::kafka::parse(settings, sources, span)?),
+        "kafka" => AnySink::Kafka(sink::kafka::parse(settings, sources)?),
         "http" => AnySink::Http(sink::http::parse(settings, sources, span)?),
         "stdout" => AnySink::Stdout(value(settings)?),
         "file" => AnySink::File(sink::file::parse(settings, sources, span)?),

@@ -130,7 +130,55 @@ fn check(text: &str) {
     }
 }
 
+/// Replaces some of the numbers in a text, also those in strings and names.
+fn with_huge_numbers(text: &str, places: &[prop::sample::Index], huge: &str) -> String {
+    let is_digit = |at: usize| text.as_bytes()[at].is_ascii_digit();
+    let starts: Vec<usize> =
+        (0..text.len()).filter(|&at| is_digit(at) && (at == 0 || !is_digit(at - 1))).collect();
+    let mut chosen: Vec<usize> = match starts.as_slice() {
+        [] => Vec::new(),
+        starts => places.iter().map(|place| starts[place.index(starts.len())]).collect(),
+    };
+    chosen.sort_unstable();
+    chosen.dedup();
+    let mut changed = text.to_owned();
+    for at in chosen.into_iter().rev() {
+        let digits = changed[at..].bytes().take_while(u8::is_ascii_digit).count();
+        changed.replace_range(at..at + digits, huge);
+    }
+    changed
+}
+
+/// A file with the numbers that the shipped files do not have.
+const NUMBERS: &str = "[source.interval]\nevery = \"1ms\"\ncount = 2\n[[step]]\nbuffer = 3\n[[step]]\ndelay = { by = \"1ms\", capacity = 2 }\n\
+    [[step]]\nsliding_window = { size = 2, step = 1 }\n[[step]]\nflatten = {}\n[[step]]\nunique = { capacity = 2 }\n\
+    [[step]]\nslice = { start = 1, end = 5, step = 2 }\n[[step]]\nrate_limit = { interval = \"1ms\", burst = 2 }\n\
+    [[step]]\nmap_async = { jq = \".\", parallelism = 2 }\n[[step]]\ntap = 2\n[[step]]\nfrequencies = { capacity = 3 }\n\
+    [[step]]\nname = \"b\"\nbranch = { capacity = 2 }\n[[step]]\nfrom = [\"b\", \"b\"]\nzip = { capacity = 2 }\n\
+    [[step]]\nadaptive_window = { max_size = 3, max_wait = \"1ms\", max_tokens = 5 }\n[[step]]\nmap_batch = { model = \"m\" }\n\
+    [[step]]\npartition_unique = 2\n[sink.drop]\n[model.m]\npath = \"m\"\nreplicas = 1\nthreads = 2\nmax_tokens = 3\n\
+    dimensions = 4\ntop_k = 2\n";
+
+#[test]
+fn the_file_with_the_other_numbers_is_valid_d4() {
+    if let Err(error) = Plan::parse(Path::new("numbers.toml"), NUMBERS, &|_| None) {
+        panic!("{error}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn fuzz_huge_numbers_are_a_plan_or_an_error_d4(
+        file in prop::sample::select(FILES.iter().copied().chain([NUMBERS]).collect::<Vec<_>>()),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        huge in prop::sample::select(vec![
+            "9223372036854775807", "10000000", "100000", "4294967296", "18446744073709551615", "-9223372036854775808",
+            "99999999999999999999999999999999999999999999", "0",
+        ]),
+    ) {
+        check(&with_huge_numbers(file, &places, huge));
+    }
+
     #[test]
     fn fuzz_any_text_is_a_plan_or_an_error(text: String) {
         check(&text);

@@ -14,7 +14,7 @@ use toml::de::DeValue;
 
 use super::{ModelPlan, TextPlan};
 use crate::diagnostic::{ConfigError, Problem};
-use crate::file::{self, Entry, ModelTable};
+use crate::file::{self, AtMost, Count, Entry, ModelTable};
 use crate::registry::Registry;
 
 pub(super) fn model(entry: Entry<'_>, registry: &Registry) -> Result<ModelPlan, Problem> {
@@ -44,8 +44,8 @@ fn text(table: ModelTable, span: Range<usize>) -> Result<ModelPlan, Problem> {
     let (path, hub) = location(table.path, table.hub, table.revision, &span)?;
     let mut options = TextModelOptions::new(path);
     options.task = table.task.as_ref().map(named).transpose()?;
-    options.max_tokens = table.max_tokens;
-    options.threads = table.threads;
+    options.max_tokens = table.max_tokens.map(Count::get);
+    options.threads = table.threads.map(AtMost::get);
     options.truncate = table.truncate;
     options.prompt = table.prompt;
     if let Some(precision) = table.precision {
@@ -54,15 +54,20 @@ fn text(table: ModelTable, span: Range<usize>) -> Result<ModelPlan, Problem> {
     options.embedding = EmbeddingOptions {
         pooling: table.pooling.as_ref().map(named).transpose()?,
         normalize: table.normalize,
-        dimensions: table.dimensions,
+        dimensions: table.dimensions.map(Count::get),
     };
     options.classification = ClassificationOptions {
-        top_k: table.top_k,
+        top_k: table.top_k.map(Count::get),
         scores: table.scores.as_ref().map(named).transpose()?,
     };
     let devices = devices(table.device.as_ref(), table.devices)?;
     options.device = devices[0];
-    Ok(ModelPlan::Text(Box::new(TextPlan { options, hub, devices, replicas: table.replicas })))
+    Ok(ModelPlan::Text(Box::new(TextPlan {
+        options,
+        hub,
+        devices,
+        replicas: table.replicas.get(),
+    })))
 }
 
 /// Checks that the files of the model `name` can be read: `config.json`, or `modules.json`, which

@@ -11,6 +11,7 @@ use crate::deadline::Deadlines;
 use crate::diagnostic::Problem;
 use crate::file::{self, DeadlineTable, Entry, PipelineFile};
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use crate::source::AnySource;
 use crate::step::{BUILT_IN, Operator};
 
@@ -19,8 +20,12 @@ use crate::step::{BUILT_IN, Operator};
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Plan, Problem> {
-    let drafts: Vec<_> =
-        file.steps.into_iter().map(|step| draft(step, registry)).collect::<Result<_, _>>()?;
+    let models: Vec<_> = file.models.iter().map(|model| model.key.get_ref().clone()).collect();
+    let drafts: Vec<_> = file
+        .steps
+        .into_iter()
+        .map(|step| draft(step, registry, &models))
+        .collect::<Result<_, _>>()?;
     if file.sources.is_empty() {
         return Err(missing("source", "[source.stdin]"));
     }
@@ -113,6 +118,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         models,
         order,
         deadlines: file.deadline.map_or_else(|| Ok(Deadlines::default()), deadlines)?,
+        secrets: Secrets::default(),
     })
 }
 
@@ -149,12 +155,19 @@ fn check_sources(sources: &[AnySource]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn draft(entry: Entry<'_>, registry: &Registry) -> Result<Draft, Problem> {
+fn draft(entry: Entry<'_>, registry: &Registry, models: &[String]) -> Result<Draft, Problem> {
     let Entry { key, settings, name, from, span } = entry;
     let kind = key.get_ref().clone();
+    let model = settings.get_ref().as_str().filter(|text| models.iter().any(|name| name == text));
+    let model = model.filter(|_| kind == "map_batch").map(str::to_owned);
     let built_in = BUILT_IN.iter().find(|(name, _)| *name == kind).map(|(_, parse)| parse);
     let operator = match built_in {
-        Some(parse) => parse(settings)?,
+        Some(parse) => parse(settings).map_err(|problem| match model {
+            Some(name) => problem.help(format_args!(
+                "to call the model, write `map_batch = {{ model = \"{name}\" }}`"
+            )),
+            None => problem,
+        })?,
         None => registry.parse_step(&kind, settings).unwrap_or_else(|| {
             let known = BUILT_IN.iter().map(|(name, _)| *name).chain(registry.steps());
             Err(file::unknown("operator", &kind, key.span(), known))

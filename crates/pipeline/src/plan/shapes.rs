@@ -44,7 +44,7 @@ impl Shapes<'_> {
             }
             let size = match &draft.operator {
                 Operator::Window(window) => Some(window.max_size()),
-                Operator::Collect(collect) => Some(collect.max_size),
+                Operator::Collect(collect) => Some(collect.max_size.get()),
                 Operator::MapBatch(map_batch) => {
                     let size = input.ok_or_else(|| not_batched(draft))?;
                     if !self.is_text(map_batch) {

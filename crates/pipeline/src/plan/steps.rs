@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use toml::Spanned;
-
 use super::wiring::{Draft, From, Loop};
 use super::{NodeRef, Port};
+use crate::expand;
 use crate::step::{
     Branch, Collect, Feedback, Join, MapBatch, OnBatches, OnValues, Operator, Split, Tap, Window,
 };
@@ -134,7 +133,7 @@ impl StepPlan {
                 StepKind::Feedback { from, inside: closed.inside.clone() }
             }
         };
-        let name = draft.name.as_ref().map_or(&draft.kind, Spanned::get_ref).clone();
+        let name = draft.name.as_ref().map_or_else(|| draft.kind.clone(), expand::shown);
         Self { name, kind }
     }
 

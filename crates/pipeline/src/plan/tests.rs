@@ -530,7 +530,7 @@ fn a_pipeline_that_follows_a_file_is_a_service() {
 fn the_value_of_a_variable_is_not_part_of_any_message() {
     let lookup = |_: &str| Some("hunter2".to_owned());
     let text =
-        kafka("options = { \"sasl.password\" = \"${PASSWORD}\", retries = 5 }\n[sink.stdout]\n");
+        kafka("options = { \"sasl.password\" = \"${PASSWORD}\", retries = [] }\n[sink.stdout]\n");
     let error = Plan::parse(Path::new("pipeline.toml"), &text, &lookup).unwrap_err().to_string();
     assert!(error.contains("${PASSWORD}") && !error.contains("hunter2"), "{error}");
 

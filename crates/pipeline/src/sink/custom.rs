@@ -36,7 +36,9 @@ where
         let title = self.title();
         let attach = match (self.open)(&self.settings) {
             Ok(sink) => {
-                let attach: AttachSink = Box::new(|answers| answers.sink(title, sink));
+                let attach: AttachSink = Box::new(|answers, counts| {
+                    answers.sink(title, counts.delivered_by(sink, Answer::is_error))
+                });
                 Ok(attach)
             }
             Err(error) => Err(RunError::Custom { kind: title, source: error.into() }),

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{AttachSink, OpenSources, SinkEnd};
+use crate::answer::Answer;
 use crate::error::RunError;
 
 /// `[sink.drop]`.
@@ -24,7 +25,9 @@ impl SinkEnd for Drop {
         _sources: &'a mut OpenSources,
     ) -> BoxFuture<'a, Result<AttachSink, RunError>> {
         let title = self.title();
-        let attach: AttachSink = Box::new(|answers| answers.sink(title, Nowhere));
+        let attach: AttachSink = Box::new(|answers, counts| {
+            answers.sink(title, counts.delivered_by(Nowhere, Answer::is_error))
+        });
         Box::pin(std::future::ready(Ok(attach)))
     }
 }

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{AttachSink, OpenSources, SinkEnd};
+use crate::answer::Answer;
 use crate::diagnostic::Problem;
 use crate::error::RunError;
 use crate::file::value;
@@ -63,7 +64,9 @@ impl SinkEnd for FileSink {
             let file = file.map_err(|source| RunError::Open { path: self.path.clone(), source })?;
             let title = self.title();
             let sink = LinesSink::new(file, confirm);
-            let attach: AttachSink = Box::new(|answers| answers.sink(title, sink));
+            let attach: AttachSink = Box::new(|answers, counts| {
+                answers.sink(title, counts.delivered_by(sink, Answer::is_error))
+            });
             Ok(attach)
         })
     }

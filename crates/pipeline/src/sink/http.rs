@@ -50,8 +50,10 @@ impl SinkEnd for HttpReplies {
             unreachable!("the plan has an HTTP source if it has an HTTP sink");
         };
         let reply = |answer: Answer| Reply { value: answer.value, error: answer.error };
-        let attach: AttachSink =
-            Box::new(move |answers| answers.named("reply").map(reply).sink(title, replies));
+        let attach: AttachSink = Box::new(move |answers, counts| {
+            let replies = counts.delivered_by(replies, |reply: &Reply| reply.error.is_some());
+            answers.named("reply").map(reply).sink(title, replies)
+        });
         Box::pin(std::future::ready(Ok(attach)))
     }
 }

@@ -1,19 +1,20 @@
 //! `[sink.kafka]`: a topic. Replies carry the keys of their requests.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use forebay_kafka::{DropHeaders, Options, ReplyTo, ReplyTopics, Sink, SinkConfig};
+use forebay_kafka::{
+    DropHeaders, Options, Reply, ReplyKind, ReplyTo, ReplyTopics, Sink, SinkConfig,
+};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{AttachSink, OpenSources, SinkEnd};
-use crate::diagnostic::{Problem, chain};
+use crate::diagnostic::Problem;
 use crate::error::RunError;
-use crate::file::value;
+use crate::file::{OptionsTable, Placed, placed};
 use crate::source::AnySource;
 
 /// `[sink.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
@@ -25,7 +26,7 @@ struct Table {
     /// The topic to write.
     topic: String,
     /// The longest wait for the brokers to confirm a reply, including retries.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     delivery_timeout: Option<Duration>,
     /// The topics that a request may name for its reply, besides `topic`; `"*"` for all.
     #[serde(default)]
@@ -38,17 +39,17 @@ struct Table {
     drop_headers: Option<Vec<String>>,
     /// Settings of librdkafka.
     #[serde(default)]
-    options: BTreeMap<String, String>,
+    options: OptionsTable,
 }
 
 pub(crate) fn parse(
     settings: Spanned<DeValue<'_>>,
     sources: &[AnySource],
-    span: Range<usize>,
 ) -> Result<SinkConfig, Problem> {
-    let config = config(value(settings)?, sources);
-    let config = config.map_err(|problem| problem.at(span.clone()))?;
-    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    let Placed { value: table, places } = placed(settings)?;
+    let config = config(table, sources);
+    let config = config.map_err(|problem| problem.at(places.table.clone()))?;
+    config.validate().map_err(|error| Problem::of(&error, &places))?;
     Ok(config)
 }
 
@@ -87,10 +88,10 @@ fn config(table: Table, sources: &[AnySource]) -> Result<SinkConfig, Problem> {
 /// options, except those that `options` sets. If `brokers` is given, nothing is inherited.
 pub(crate) fn connection(
     brokers: Option<String>,
-    options: BTreeMap<String, String>,
+    options: OptionsTable,
     sources: &[AnySource],
 ) -> Result<(String, Options), Problem> {
-    let mut options = Options::from(options);
+    let mut options = Options::from(options.0);
     match (brokers, sources.iter().find_map(AnySource::kafka)) {
         (Some(brokers), _) => Ok((brokers, options)),
         (None, Some(source)) => {
@@ -114,6 +115,10 @@ pub(crate) fn is_connection_option(option: &str) -> bool {
         || ["security.protocol", "enable.ssl.certificate.verification"].contains(&option)
 }
 
+fn is_error(reply: &Reply) -> bool {
+    reply.kind == ReplyKind::Error
+}
+
 impl SinkEnd for SinkConfig {
     fn title(&self) -> String {
         format!("kafka: {}", self.topic)
@@ -128,10 +133,16 @@ impl SinkEnd for SinkConfig {
             let config = self.clone();
             let attach: AttachSink = if let Some(source) = sources.exactly_once() {
                 let sink = source.sink(config).await.map_err(RunError::Connect)?;
-                Box::new(|answers| answers.named("reply").map(Into::into).sink(title, sink))
+                Box::new(|answers, counts| {
+                    let sink = counts.delivered_by(sink, is_error);
+                    answers.named("reply").map(Into::into).sink(title, sink)
+                })
             } else {
                 let sink = Sink::connect(config).await.map_err(RunError::Connect)?;
-                Box::new(|answers| answers.named("reply").map(Into::into).sink(title, sink))
+                Box::new(|answers, counts| {
+                    let sink = counts.delivered_by(sink, is_error);
+                    answers.named("reply").map(Into::into).sink(title, sink)
+                })
             };
             Ok(attach)
         })

@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{AttachSink, OpenSources, SinkEnd};
+use crate::answer::Answer;
 use crate::error::RunError;
 use crate::lines::LinesSink;
 
@@ -23,7 +24,9 @@ impl SinkEnd for Stdout {
     ) -> BoxFuture<'a, Result<AttachSink, RunError>> {
         let title = self.title();
         let sink = LinesSink::new(tokio::io::stdout(), sources.confirm_lines());
-        let attach: AttachSink = Box::new(|answers| answers.sink(title, sink));
+        let attach: AttachSink = Box::new(|answers, counts| {
+            answers.sink(title, counts.delivered_by(sink, Answer::is_error))
+        });
         Box::pin(std::future::ready(Ok(attach)))
     }
 }

@@ -1,10 +1,9 @@
 //! `[source.http]`: requests over HTTP.
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::time::Duration;
 
-use forebay_http::{Config, Handle, HttpSource};
+use forebay_http::{Config, Handle, HttpSource, RequestItem};
 use forebay_stream::{Flow, Release};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -14,9 +13,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{Left, OpenSource, RunningSource, SourceControl, SourceEnd};
-use crate::diagnostic::{Problem, chain};
+use crate::counts::Counts;
+use crate::diagnostic::Problem;
 use crate::error::RunError;
-use crate::file::value;
+use crate::file::{AtMost, Count, Interval, Placed, placed};
 use crate::record::{Format, Record};
 
 /// `[source.http]`.
@@ -28,9 +28,13 @@ struct Table {
     /// The path of requests.
     path: Option<String>,
     /// The largest request body, in bytes.
-    max_body: Option<NonZeroUsize>,
+    max_body: Option<AtMost<{ 1 << 30 }>>,
     /// The most requests in flight.
-    max_in_flight: Option<NonZeroUsize>,
+    max_in_flight: Option<Count>,
+    /// The longest wait for the head of a request.
+    idle_timeout: Option<Interval>,
+    /// The longest time that a request's body may take to arrive.
+    body_timeout: Option<Interval>,
     /// The form of the values.
     #[serde(default)]
     format: Format,
@@ -43,16 +47,15 @@ pub(crate) struct HttpRequests {
     format: Format,
 }
 
-pub(crate) fn parse(
-    settings: Spanned<DeValue<'_>>,
-    span: Range<usize>,
-) -> Result<HttpRequests, Problem> {
-    let table: Table = value(settings)?;
+pub(crate) fn parse(settings: Spanned<DeValue<'_>>) -> Result<HttpRequests, Problem> {
+    let Placed { value: table, places } = placed::<Table>(settings)?;
     let mut config = Config::new(table.listen);
     config.path = table.path.unwrap_or(config.path);
-    config.max_body = table.max_body.map_or(config.max_body, NonZeroUsize::get);
-    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
-    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    config.max_body = table.max_body.map_or(config.max_body, |bytes| bytes.get().get());
+    config.max_in_flight = table.max_in_flight.map_or(config.max_in_flight, Count::get);
+    config.idle_timeout = table.idle_timeout.map_or(config.idle_timeout, |timeout| timeout.0);
+    config.body_timeout = table.body_timeout.map_or(config.body_timeout, |timeout| timeout.0);
+    config.validate().map_err(|error| Problem::of(&error, &places))?;
     Ok(HttpRequests { config, format: table.format })
 }
 
@@ -85,9 +88,16 @@ impl SourceEnd for HttpRequests {
     }
 }
 
-pub(super) fn start(title: String, source: HttpSource, stop: &CancellationToken) -> RunningSource {
+pub(super) fn start(
+    title: String,
+    source: HttpSource,
+    stop: &CancellationToken,
+    counts: &Counts,
+) -> RunningSource {
     let (requests, handle) = source.start(stop);
-    let records = requests.map(Record::from_item);
+    let counts = counts.clone();
+    let counted = move |item: RequestItem| item.map(|event| counts.failing(event));
+    let records = requests.map(counted).map(Record::from_item);
     RunningSource { records: Flow::from_try_events(title, records), control: Box::new(handle) }
 }
 

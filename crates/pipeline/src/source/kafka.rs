@@ -1,8 +1,6 @@
 //! `[source.kafka]`: a topic, read as a member of a consumer group.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::time::Duration;
 
 use forebay_kafka::{Source, SourceConfig, SourceHandle};
@@ -15,9 +13,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{Left, OpenSource, RunningSource, SourceControl, SourceEnd};
-use crate::diagnostic::{Problem, chain};
+use crate::diagnostic::Problem;
 use crate::error::RunError;
-use crate::file::{Interval, value};
+use crate::file::{Bytes, Count, Interval, OptionsTable, Placed, placed};
 use crate::record::{Format, Record};
 
 /// `[source.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
@@ -31,26 +29,26 @@ struct Table {
     /// The consumer group under which offsets are committed.
     group: String,
     /// The most records in flight.
-    max_in_flight: Option<NonZeroUsize>,
+    max_in_flight: Option<Count>,
     /// The most bytes of records in flight.
-    max_in_flight_bytes: Option<NonZeroUsize>,
+    max_in_flight_bytes: Option<Bytes>,
     /// The most records that are read past a partition's position, the smallest offset that is not
     /// settled.
-    max_uncommitted: Option<NonZeroUsize>,
+    max_uncommitted: Option<Count>,
     /// The time after which a record that has no answer yet is reported in the log.
     stuck_after: Option<Interval>,
     /// The interval between two commits of offsets.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     commit_interval: Option<Duration>,
     /// The longest time to finish the records in flight when a partition is revoked.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     drain_timeout: Option<Duration>,
     /// The form of the values.
     #[serde(default)]
     format: Format,
     /// Settings of librdkafka.
     #[serde(default)]
-    options: BTreeMap<String, String>,
+    options: OptionsTable,
 }
 
 /// A topic, and the form of its records' values.
@@ -60,25 +58,23 @@ pub(crate) struct KafkaSource {
     format: Format,
 }
 
-pub(crate) fn parse(
-    settings: Spanned<DeValue<'_>>,
-    span: Range<usize>,
-) -> Result<KafkaSource, Problem> {
-    let table: Table = value(settings)?;
+pub(crate) fn parse(settings: Spanned<DeValue<'_>>) -> Result<KafkaSource, Problem> {
+    let Placed { value: table, places } = placed::<Table>(settings)?;
     let mut config = SourceConfig::new(table.brokers, table.topic, table.group);
-    config.max_in_flight = table.max_in_flight.unwrap_or(config.max_in_flight);
-    config.max_in_flight_bytes = table.max_in_flight_bytes.unwrap_or(config.max_in_flight_bytes);
-    config.max_uncommitted = table.max_uncommitted.unwrap_or(config.max_uncommitted);
+    config.max_in_flight = table.max_in_flight.map_or(config.max_in_flight, Count::get);
+    config.max_in_flight_bytes =
+        table.max_in_flight_bytes.map_or(config.max_in_flight_bytes, Bytes::get);
+    config.max_uncommitted = table.max_uncommitted.map_or(config.max_uncommitted, Count::get);
     config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout;
-    config.options = table.options.into();
+    config.options = table.options.0.into();
     // A file that names the default is the same plan as one that does not. An error is left to the
     // config's own check.
     if let Ok(timeout) = config.drain_timeout() {
         config.drain_timeout = Some(timeout);
     }
-    config.validate().map_err(|error| Problem::new(chain(&error), span))?;
+    config.validate().map_err(|error| Problem::of(&error, &places))?;
     Ok(KafkaSource { config, format: table.format })
 }
 

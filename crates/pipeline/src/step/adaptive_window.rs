@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{Nature, Window};
 use crate::codes;
+use crate::file::Count;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -25,10 +26,10 @@ pub(super) struct AdaptiveWindow(Settings);
 struct Settings {
     /// The most values in one window.
     #[serde(default = "super::default_queue")]
-    max_size: NonZeroUsize,
+    max_size: Count,
     /// The longest time that a window's first value waits for further values after the next step
     /// has become free.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(default, with = "crate::file::duration")]
     max_wait: Duration,
     /// The cost of a value, a number; 1 by default.
     cost: Option<Jq>,
@@ -59,7 +60,7 @@ impl TryFrom<Settings> for AdaptiveWindow {
 impl Window for AdaptiveWindow {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
         let limits = Limits {
-            max_size: self.0.max_size,
+            max_size: self.0.max_size.get(),
             max_wait: self.0.max_wait,
             max_cost: self.0.max_cost.unwrap_or(u64::MAX),
         };
@@ -84,7 +85,7 @@ impl Window for AdaptiveWindow {
             return None;
         };
         let max_cost = max_tokens.as_ref().map_or(MAX_TOKENS, |tokens| tokens.get_ref().get());
-        Some(Limits { max_size: *max_size, max_wait: *max_wait, max_cost })
+        Some(Limits { max_size: max_size.get(), max_wait: *max_wait, max_cost })
     }
 
     fn text_only_setting(&self) -> Option<(&'static str, Range<usize>)> {
@@ -92,7 +93,7 @@ impl Window for AdaptiveWindow {
     }
 
     fn max_size(&self) -> NonZeroUsize {
-        self.0.max_size
+        self.0.max_size.get()
     }
 
     fn nature(&self) -> Nature {

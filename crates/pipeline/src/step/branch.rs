@@ -1,8 +1,8 @@
 //! `branch`: passes every value on to several steps.
 
-use std::num::NonZeroUsize;
-
 use serde::Deserialize;
+
+use crate::file::Count;
 
 /// `branch = { capacity = 16 }`: each step that names this one in `from` gets every value.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub(crate) struct Branch {
     /// The most values by which one of these steps may be behind the others.
     #[serde(default = "super::default_queue")]
-    pub(crate) capacity: NonZeroUsize,
+    pub(crate) capacity: Count,
 }
 
 /// The default applies to any other step that several steps name in `from`.

@@ -1,11 +1,10 @@
 //! `buffer`: lets the steps before it run ahead of the steps after it.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::{Flow, Overflow};
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
+use crate::file::Count;
 use crate::json::Json;
 
 /// `buffer = 100` or `buffer = { size = 100, overflow = "drop_oldest" }`.
@@ -13,7 +12,7 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct Buffer {
     /// The most values in the buffer.
-    size: NonZeroUsize,
+    size: Count,
     /// The handling of a value that arrives while the buffer is full.
     #[serde(default)]
     overflow: IfFull,
@@ -29,8 +28,8 @@ enum IfFull {
     Fail,
 }
 
-impl From<NonZeroUsize> for Buffer {
-    fn from(size: NonZeroUsize) -> Self {
+impl From<Count> for Buffer {
+    fn from(size: Count) -> Self {
         Self { size, overflow: IfFull::default() }
     }
 }
@@ -43,7 +42,7 @@ impl OnValues for Buffer {
             IfFull::DropNewest => Overflow::DropNewest,
             IfFull::Fail => Overflow::Fail,
         };
-        flow.buffer(self.size, overflow)
+        flow.buffer(self.size.get(), overflow)
     }
 
     fn nature(&self) -> Nature {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use forebay_stream::{EmitOn, Flow};
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::{Join, NamedFlow, Nature};
 use crate::diagnostic::Problem;
+use crate::file::OneOrMore;
 use crate::json::Json;
 
 /// `from = ["a", "b"]` with `combine_latest = { emit_on = ["a"] }`.
@@ -15,16 +15,15 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct CombineLatest {
     /// The names in `from` for which a new value emits an array; by default all.
-    emit_on: Option<Vec<Spanned<String>>>,
+    emit_on: Option<OneOrMore>,
     /// How long the step waits for a branch that is behind, if the flows are branches of one flow.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     wait: Option<Duration>,
 }
 
 impl CombineLatest {
     fn emits(&self, name: &str) -> bool {
-        let named =
-            |names: &Vec<Spanned<String>>| names.iter().any(|known| known.get_ref() == name);
+        let named = |names: &OneOrMore| names.0.iter().any(|known| known.get_ref() == name);
         self.emit_on.as_ref().is_none_or(named)
     }
 }
@@ -59,7 +58,7 @@ impl Join for CombineLatest {
     }
 
     fn check(&self, from: &[String]) -> Result<(), Problem> {
-        let Some(emit_on) = &self.emit_on else { return Ok(()) };
+        let Some(OneOrMore(emit_on)) = &self.emit_on else { return Ok(()) };
         if emit_on.is_empty() {
             return Err(Problem::anywhere("`emit_on` is empty, so nothing would ever be emitted"));
         }

@@ -1,13 +1,12 @@
 //! `delay`: delays every value by a fixed time.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
-use crate::file::Interval;
+use crate::file::{Count, Interval};
 use crate::json::Json;
 
 /// `delay = "1s"` or `delay = { by = "1s", capacity = 1000 }`.
@@ -15,11 +14,11 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct Delay {
     /// The delay.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::file::duration")]
     by: Duration,
     /// The most values that are delayed at once.
     #[serde(default = "super::default_window")]
-    capacity: NonZeroUsize,
+    capacity: Count,
 }
 
 impl From<Interval> for Delay {
@@ -30,7 +29,7 @@ impl From<Interval> for Delay {
 
 impl OnValues for Delay {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.delay(self.by, self.capacity)
+        flow.delay(self.by, self.capacity.get())
     }
 
     fn nature(&self) -> Nature {

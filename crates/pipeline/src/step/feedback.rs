@@ -1,8 +1,10 @@
 //! `feedback`: sends values back to an earlier step.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
+
+use crate::file::Count;
 
 /// `feedback = { capacity = 64, max_turns = 10000 }`: its input flows into the `union` that names this step in its
 /// `from`.
@@ -11,7 +13,7 @@ use serde::Deserialize;
 pub(crate) struct Feedback {
     /// The most values inside the loop.
     #[serde(default = "super::default_queue")]
-    pub(crate) capacity: NonZeroUsize,
+    pub(crate) capacity: Count,
     /// How often a value may go round the loop.
     #[serde(default = "default_turns")]
     pub(crate) max_turns: NonZeroU32,

@@ -1,11 +1,10 @@
 //! `frequencies`: counts how often each value has come.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
+use crate::file::Count;
 use crate::json::Json;
 
 /// `frequencies = { capacity = 1000 }`.
@@ -14,12 +13,12 @@ use crate::json::Json;
 pub(super) struct Frequencies {
     /// The most distinct values that are counted.
     #[serde(default = "super::default_memory")]
-    capacity: NonZeroUsize,
+    capacity: Count,
 }
 
 impl OnValues for Frequencies {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.frequencies(self.capacity).map(|counts| {
+        flow.frequencies(self.capacity.get()).map(|counts| {
             // Sorted, so that equal counts give equal JSON texts.
             let mut counts: Vec<_> = counts.into_iter().collect();
             counts.sort_unstable();

@@ -1,14 +1,13 @@
 //! `map_async` and `map_async_unordered`: replace each value by the result of an expression,
 //! several at a time.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::{Failure, Flow};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
 use crate::codes;
+use crate::file::Parallelism;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -19,7 +18,7 @@ pub(super) struct MapAsync {
     /// Computes the new value.
     jq: Jq,
     /// The number of values processed at once, each on its own thread.
-    parallelism: NonZeroUsize,
+    parallelism: Parallelism,
 }
 
 /// `map_async_unordered = { jq = ".text | ascii_downcase", parallelism = 4 }`.
@@ -44,7 +43,7 @@ impl MapAsync {
 
 impl OnValues for MapAsync {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.map_async(self.call(), self.parallelism)
+        flow.map_async(self.call(), self.parallelism.get())
     }
 
     fn nature(&self) -> Nature {
@@ -54,7 +53,7 @@ impl OnValues for MapAsync {
 
 impl OnValues for MapAsyncUnordered {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.map_async_unordered(self.0.call(), self.0.parallelism)
+        flow.map_async_unordered(self.0.call(), self.0.parallelism.get())
     }
 
     fn nature(&self) -> Nature {

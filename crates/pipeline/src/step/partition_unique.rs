@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::timed_window_unique::WhichToKeep;
 use super::{Nature, Window};
+use crate::file::Count;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -15,7 +16,7 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct PartitionUnique {
     /// The number of values in a batch.
-    size: NonZeroUsize,
+    size: Count,
     /// Computes a value's key, which occurs once in a batch; by default the whole value is the key.
     key: Option<Jq>,
     /// The value that is kept if several have the same key.
@@ -23,22 +24,22 @@ pub(super) struct PartitionUnique {
     keep: WhichToKeep,
 }
 
-impl From<NonZeroUsize> for PartitionUnique {
-    fn from(size: NonZeroUsize) -> Self {
+impl From<Count> for PartitionUnique {
+    fn from(size: Count) -> Self {
         Self { size, key: None, keep: WhichToKeep::default() }
     }
 }
 
 impl Window for PartitionUnique {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
-        flow.try_partition_unique(self.size, super::key(self.key.clone()), self.keep.into())
+        flow.try_partition_unique(self.size.get(), super::key(self.key.clone()), self.keep.into())
     }
 
     fn max_size(&self) -> NonZeroUsize {
-        self.size
+        self.size.get()
     }
 
     fn nature(&self) -> Nature {
-        Nature { keeps: Some(self.size.get()), ..Nature::EACH }
+        Nature { keeps: Some(self.size.get().get()), ..Nature::EACH }
     }
 }

@@ -1,12 +1,10 @@
 //! `rate_limit`: passes at most one value in each interval, on average.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
-use crate::file::Interval;
+use crate::file::{Count, Interval};
 use crate::json::Json;
 
 /// `rate_limit = "50ms"` or `rate_limit = { interval = "50ms", burst = 10 }`.
@@ -17,7 +15,7 @@ pub(super) struct RateLimit {
     interval: Interval,
     /// The number of values that may leave at once after a pause.
     #[serde(default = "super::default_one")]
-    burst: NonZeroUsize,
+    burst: Count,
 }
 
 impl From<Interval> for RateLimit {
@@ -28,7 +26,7 @@ impl From<Interval> for RateLimit {
 
 impl OnValues for RateLimit {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.rate_limit(self.interval.0, self.burst)
+        flow.rate_limit(self.interval.0, self.burst.get())
     }
 
     fn nature(&self) -> Nature {

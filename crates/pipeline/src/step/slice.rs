@@ -1,11 +1,10 @@
 //! `slice`: passes values by their position.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
+use crate::file::Count;
 use crate::json::Json;
 
 /// `slice = { start = 1, end = 10, step = 2 }`.
@@ -19,12 +18,12 @@ pub(super) struct Slice {
     end: Option<usize>,
     /// The distance between two values that pass.
     #[serde(default = "super::default_one")]
-    step: NonZeroUsize,
+    step: Count,
 }
 
 impl OnValues for Slice {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.slice(self.start, self.end, self.step)
+        flow.slice(self.start, self.end, self.step.get())
     }
 
     fn nature(&self) -> Nature {

@@ -1,10 +1,9 @@
 //! `split`: passes each value on to one of two outputs.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
+use crate::file::Count;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -17,7 +16,7 @@ pub(crate) struct Split {
     jq: Jq,
     /// The most values that may wait at each output.
     #[serde(default = "super::default_queue")]
-    capacity: NonZeroUsize,
+    capacity: Count,
 }
 
 impl From<Jq> for Split {
@@ -30,6 +29,6 @@ impl Split {
     /// Returns the flow of the values for which the expression is true, and the flow of the others.
     pub(crate) fn apply(&self, flow: Flow<Json>) -> (Flow<Json>, Flow<Json>) {
         let jq = self.jq.clone();
-        flow.try_split(move |value| jq.holds(value), self.capacity)
+        flow.try_split(move |value| jq.holds(value), self.capacity.get())
     }
 }

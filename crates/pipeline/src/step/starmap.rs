@@ -2,6 +2,7 @@
 
 use forebay_stream::{Failure, Flow};
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::{Nature, OnValues};
 use crate::codes;
@@ -22,7 +23,7 @@ struct Settings {
     /// The names of the members, in order.
     args: Vec<String>,
     /// Computes the new value; the members are variables.
-    jq: String,
+    jq: Spanned<String>,
 }
 
 impl TryFrom<Settings> for Starmap {
@@ -46,8 +47,7 @@ impl TryFrom<Settings> for Starmap {
         }
         let variables: Vec<_> = args.iter().map(|name| format!("${name}")).collect();
         let variables: Vec<_> = variables.iter().map(String::as_str).collect();
-        let jq = Jq::compile(&jq, &variables)
-            .map_err(|error| format!("not a jq expression: {error}"))?;
+        let jq = Jq::in_file(&jq, &variables)?;
         Ok(Self { arity: args.len(), jq })
     }
 }

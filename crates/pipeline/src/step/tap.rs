@@ -1,19 +1,19 @@
 //! `tap`: keeps the last values that passed, for display.
 
-use std::num::NonZeroUsize;
-
 use serde::Deserialize;
+
+use crate::file::Count;
 
 /// `tap = 100`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tap {
     /// The number of values that are kept.
-    pub(crate) last: NonZeroUsize,
+    pub(crate) last: Count,
 }
 
-impl From<NonZeroUsize> for Tap {
-    fn from(last: NonZeroUsize) -> Self {
+impl From<Count> for Tap {
+    fn from(last: Count) -> Self {
         Self { last }
     }
 }

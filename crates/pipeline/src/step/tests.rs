@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembler, Counts, Taps};
+use crate::assemble::{Assembler, Taps};
+use crate::counts::Counts;
 use crate::lines::start;
 use crate::plan::Plan;
 use crate::record::Format;
@@ -26,7 +27,7 @@ fn answers(steps: &str, values: &[Value]) -> Vec<Value> {
         let reader = std::io::Cursor::new(input.join("\n").into_bytes());
         let source = start("stdin".to_owned(), "stdin".to_owned(), reader, Format::Json);
         let stop = CancellationToken::new();
-        let running = source.start(stop.clone()).await.unwrap();
+        let running = source.start(stop.clone(), &Counts::default()).await.unwrap();
         let task = |model: &str| plan.stub(model);
         let counts = Counts::default();
         let taps = &mut Taps::new();

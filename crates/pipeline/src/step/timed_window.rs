@@ -6,7 +6,7 @@ use forebay_stream::{Batches, Empty, Flow};
 use serde::Deserialize;
 
 use super::{Nature, Window};
-use crate::file::Interval;
+use crate::file::{Count, Interval};
 use crate::json::Json;
 
 /// `timed_window = "1s"` or `timed_window = { interval = "5ms", max_size = 64 }`.
@@ -17,7 +17,7 @@ pub(super) struct TimedWindow {
     interval: Interval,
     /// The most values in one window.
     #[serde(default = "super::default_window")]
-    max_size: NonZeroUsize,
+    max_size: Count,
     /// Whether an empty batch is emitted if no value has arrived.
     #[serde(default)]
     emit_empty: bool,
@@ -32,11 +32,11 @@ impl From<Interval> for TimedWindow {
 impl Window for TimedWindow {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
         let empty = if self.emit_empty { Empty::Emit } else { Empty::Skip };
-        flow.timed_window_with(self.interval.0, self.max_size, empty)
+        flow.timed_window_with(self.interval.0, self.max_size.get(), empty)
     }
 
     fn max_size(&self) -> NonZeroUsize {
-        self.max_size
+        self.max_size.get()
     }
 
     fn nature(&self) -> Nature {

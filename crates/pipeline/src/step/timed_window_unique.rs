@@ -6,7 +6,7 @@ use forebay_stream::{Batches, Flow, Keep};
 use serde::Deserialize;
 
 use super::{Nature, Window};
-use crate::file::Interval;
+use crate::file::{Count, Interval};
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -18,7 +18,7 @@ pub(super) struct TimedWindowUnique {
     interval: Interval,
     /// The most values in one window.
     #[serde(default = "super::default_window")]
-    max_size: NonZeroUsize,
+    max_size: Count,
     /// Computes a value's key, which occurs once in a window; by default the whole value is the
     /// key.
     key: Option<Jq>,
@@ -49,11 +49,11 @@ impl From<WhichToKeep> for Keep {
 impl Window for TimedWindowUnique {
     fn apply(&self, flow: Flow<Json>) -> Batches<Json> {
         let key = super::key(self.key.clone());
-        flow.try_timed_window_unique(self.interval.0, self.max_size, key, self.keep.into())
+        flow.try_timed_window_unique(self.interval.0, self.max_size.get(), key, self.keep.into())
     }
 
     fn max_size(&self) -> NonZeroUsize {
-        self.max_size
+        self.max_size.get()
     }
 
     fn nature(&self) -> Nature {

@@ -1,11 +1,10 @@
 //! `unique`: discards values whose key has come before.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Nature, OnValues};
+use crate::file::Count;
 use crate::jq::Jq;
 use crate::json::Json;
 
@@ -17,12 +16,12 @@ pub(super) struct Unique {
     key: Option<Jq>,
     /// The number of keys that are remembered. Beyond it, the least recently seen key is forgotten.
     #[serde(default = "super::default_memory")]
-    capacity: NonZeroUsize,
+    capacity: Count,
 }
 
 impl OnValues for Unique {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
-        flow.try_unique(super::key(self.key.clone()), self.capacity)
+        flow.try_unique(super::key(self.key.clone()), self.capacity.get())
     }
 
     fn nature(&self) -> Nature {

@@ -1,11 +1,10 @@
 //! `zip`: joins the n-th values of several flows into an array.
 
-use std::num::NonZeroUsize;
-
 use forebay_stream::Flow;
 use serde::Deserialize;
 
 use super::{Join, NamedFlow, Nature};
+use crate::file::Count;
 use crate::json::Json;
 
 /// `from = ["a", "b"]` with `zip = { capacity = 16, literals = ["v1"] }`.
@@ -14,7 +13,7 @@ use crate::json::Json;
 pub(super) struct Zip {
     /// The most values that one flow may be ahead of the others.
     #[serde(default = "super::default_queue")]
-    capacity: NonZeroUsize,
+    capacity: Count,
     /// Constant values at the end of every array.
     #[serde(default)]
     literals: Vec<Json>,
@@ -22,7 +21,7 @@ pub(super) struct Zip {
 
 impl Join for Zip {
     fn apply(&self, first: NamedFlow, rest: Vec<NamedFlow>, name: &str) -> Flow<Json> {
-        let zip = |left: Flow<Json>, right| left.named(name).zip(right, self.capacity);
+        let zip = |left: Flow<Json>, right| left.named(name).zip(right, self.capacity.get());
         let arrays = super::fold_pairs(first.flow, rest.into_iter().map(|next| next.flow), zip);
         if self.literals.is_empty() {
             return arrays;

@@ -14,7 +14,7 @@ use crate::json::Json;
 #[serde(deny_unknown_fields)]
 pub(super) struct ZipLatest {
     /// How long the step waits for a branch that is behind, if the flows are branches of one flow.
-    #[serde(default, with = "humantime_serde::option")]
+    #[serde(default, with = "crate::file::duration::option")]
     wait: Option<Duration>,
 }
 
