@@ -86,17 +86,17 @@ async fn connection<S>(
     // Turns off Nagle's algorithm, which would only delay responses, because they are written
     // whole. An error is ignored, because the connection works without the option too.
     stream.set_nodelay(true).ok();
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(idle_timeout);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(idle_timeout);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let end = tokio::select! {
+        end = connection.as_mut() => end,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
-    match served {
+    match end {
         Ok(()) => {}
         Err(error) if error.is_timeout() => {
             tracing::debug!(%peer, ?idle_timeout, "closed a connection on which no request came");

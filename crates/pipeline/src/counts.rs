@@ -67,7 +67,7 @@ fn counted<T>(
     is_counted: fn(&Outcome) -> bool,
 ) -> Event<T> {
     let Event { value, meta, receipt } = event;
-    let receipt = Receipt::of(Counted { receipt: [receipt], counter, is_counted });
+    let receipt = Receipt::of(Counted { receipt: [receipt], counter, on: is_counted });
     Event { value, meta, receipt }
 }
 
@@ -75,13 +75,14 @@ fn counted<T>(
 struct Counted {
     receipt: [Receipt; 1],
     counter: Arc<AtomicU64>,
-    is_counted: fn(&Outcome) -> bool,
+    /// Whether an outcome is counted.
+    on: fn(&Outcome) -> bool,
 }
 
 impl Settle for Counted {
     fn settle(self: Box<Self>, outcome: Outcome) {
-        let Self { receipt: [receipt], counter, is_counted } = *self;
-        if is_counted(&outcome) {
+        let Self { receipt: [receipt], counter, on } = *self;
+        if on(&outcome) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         receipt.resolve(outcome);

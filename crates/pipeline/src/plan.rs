@@ -201,10 +201,10 @@ impl Plan {
 }
 
 fn parse(text: &str, lookup: Lookup<'_>, registry: &Registry) -> Result<Plan, Problem> {
-    let mut table = DeTable::parse(text).map_err(|error| Problem::syntax(&error, text))?;
-    let expanded = Rc::new(expand::expand(table.get_mut(), lookup)?);
-    // Shortens the table's lifetime, because it may get values of `expanded`.
-    let mut table = table;
+    let mut parsed = DeTable::parse(text).map_err(|error| Problem::syntax(&error, text))?;
+    let expanded = Rc::new(expand::expand(parsed.get_mut(), lookup)?);
+    // A new variable, because it may get values of `expanded`, which live shorter than `text`.
+    let mut table = parsed;
     loop {
         let read = || resolve::resolve(file::read(table.clone())?, registry);
         let problem = match expanded.while_reading(read) {

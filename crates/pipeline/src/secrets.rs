@@ -63,15 +63,12 @@ impl Secrets {
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
             let found = self.0.iter().find(|secret| secret.begins(rest, hidden.chars().last()));
-            match found {
-                Some(secret) => {
-                    hidden.push_str(&secret.shown);
-                    rest = &rest[secret.value.len()..];
-                }
-                None => {
-                    hidden.push(next);
-                    rest = &rest[next.len_utf8()..];
-                }
+            if let Some(secret) = found {
+                hidden.push_str(&secret.shown);
+                rest = &rest[secret.value.len()..];
+            } else {
+                hidden.push(next);
+                rest = &rest[next.len_utf8()..];
             }
         }
         hidden

@@ -21,7 +21,7 @@ async fn closed_after(client: &mut TcpStream) -> Duration {
 }
 
 fn is_limit(after: Duration) -> bool {
-    (LIMIT - Duration::from_millis(50)..LIMIT + Duration::from_secs(1)).contains(&after)
+    after + Duration::from_millis(50) >= LIMIT && after <= LIMIT + Duration::from_secs(1)
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn an_idle_connection_is_closed_after_its_last_response_d1() {
         assert_eq!(&status, b"HTTP/1.1 204");
         sleep(LIMIT / 2).await;
         let mut rest = [0; 4096];
-        client.read(&mut rest).await.unwrap();
+        assert!(client.read(&mut rest).await.unwrap() > 0, "the rest of the head");
     }
     let after = closed_after(&mut client).await;
     assert!(after <= LIMIT, "{after:?}");
