@@ -1,6 +1,7 @@
 //! `ConfigError`: the reason why a pipeline file was rejected, with its place in the file.
 
 mod hints;
+mod places;
 
 use std::fmt;
 use std::ops::Range;
@@ -9,10 +10,10 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use thiserror::Error;
 
-use crate::file::Places;
 use crate::secrets::Secrets;
 
 pub(crate) use hints::nearest;
+pub(crate) use places::Places;
 
 /// The reason why a pipeline file was rejected.
 #[derive(Debug, Error)]

@@ -9,7 +9,6 @@ mod model;
 mod names;
 mod number;
 mod options;
-mod places;
 
 use std::ops::Range;
 
@@ -17,7 +16,7 @@ use serde::de;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-use crate::diagnostic::{Problem, nearest};
+use crate::diagnostic::{Places, Problem, nearest};
 
 pub(crate) use deadline::DeadlineTable;
 pub(crate) use delivery::{
@@ -28,7 +27,6 @@ pub(crate) use model::ModelTable;
 pub(crate) use names::OneOrMore;
 pub(crate) use number::{AtMost, Bytes, Count, Interval, Parallelism, duration};
 pub(crate) use options::OptionsTable;
-pub(crate) use places::Places;
 
 /// The root of a pipeline file.
 pub(crate) struct PipelineFile<'i> {

@@ -6,10 +6,8 @@ use forebay_kafka::{Delivery, OnUnanswered, SinkConfig, TransactionSettings};
 use forebay_stream::{Breaker, Ratio, Retry};
 use toml::Spanned;
 
-use crate::diagnostic::{Problem, chain};
-use crate::file::{
-    self, BreakerTable, Count, DeadLetterTable, OnFailureTable, Placed, Places, RetryTable,
-};
+use crate::diagnostic::{Places, Problem, chain};
+use crate::file::{self, BreakerTable, Count, DeadLetterTable, OnFailureTable, Placed, RetryTable};
 use crate::sink::{AnySink, connection};
 use crate::source::{AnySource, KafkaSource};
 
