@@ -8,8 +8,10 @@ mod unused;
 mod weights;
 
 pub(crate) use bytes::read_text;
+pub(crate) use files::WEIGHTS;
 pub use files::WeightFiles;
-pub(crate) use files::{INDEX, WEIGHTS, shards};
+#[cfg(feature = "hub")]
+pub(crate) use files::{INDEX, shards};
 pub use json::JsonFile;
 pub(crate) use unused::Expected;
 pub use weights::Weights;

@@ -50,6 +50,7 @@ impl WeightFiles {
 
 /// Returns the names of the files among which the weights in `directory` are divided, if there is a
 /// valid index of them.
+#[cfg(feature = "hub")]
 pub(crate) fn shards(directory: &Path) -> Option<Vec<String>> {
     let index = JsonFile::read(&directory.join(INDEX)).ok()?;
     Some(names(&index).ok()?.into_iter().map(str::to_owned).collect())
