@@ -110,6 +110,7 @@ mod tests {
         let share = event();
         share.receipt.share().fail(Failure::new("a", "b"));
         share.receipt.fail(Failure::new("c", "d"));
-        assert_eq!(counts.errors.load(Ordering::Relaxed), 1);
+        event().receipt.fail(Failure::new("e", "f"));
+        assert_eq!(counts.errors.load(Ordering::Relaxed), 2);
     }
 }

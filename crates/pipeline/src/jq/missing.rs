@@ -1,4 +1,4 @@
-//! What jq has and expressions here have not, with the reason.
+//! The names that jq knows and expressions do not, with the reasons.
 
 const ONE_VALUE: &str = "an expression sees one value, and no other input";
 const NO_MODULES: &str = "expressions have no modules";
