@@ -122,7 +122,7 @@ fn a_sliding_mean_ends_without_a_warning_e8() {
                 [[step]]\nname = \"mean\"\nmap = \"add / length\"\n\
                 [[step]]\nfrom = [\"stdin\", \"mean\"]\nzip = {}\n[sink.stdout]\n";
     let (lines, code, log) = run(file, "2\n4\n8\n");
-    assert_eq!((lines.join(""), code), ("[2,3][4,6]".to_owned(), Some(0)), "{log}");
+    assert_eq!((lines.join(""), code), ("[2,3.0][4,6.0]".to_owned(), Some(0)), "{log}");
     assert!(!log.contains("WARN"), "{log}");
 }
 
