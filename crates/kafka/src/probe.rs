@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::connections::{self, Failure};
 
+/// How long a connection may take to be set up, in milliseconds.
+const SETUP_TIMEOUT: (&str, &str) = ("socket.connection.setup.timeout.ms", "3000");
+
 /// How long connecting waits for a broker to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,12 @@ impl Prober {
     pub(crate) fn new(mut config: ClientConfig) -> Result<Self, KafkaError> {
         let config = config.remove("group.id").remove("group.instance.id");
         config.set("allow.auto.create.topics", "false");
+        // As soon as it knows the cluster's brokers, librdkafka asks only those, and the bootstrap
+        // servers again when connections to all of them have failed. An advertised address that
+        // accepts connections and stays silent must therefore fail within the probe's patience.
+        if config.get(SETUP_TIMEOUT.0).is_none() {
+            config.set(SETUP_TIMEOUT.0, SETUP_TIMEOUT.1);
+        }
         let is_single = !config.get("bootstrap.servers").is_some_and(|list| list.contains(','));
         Ok(Self { client: config.create_with_context(Probe::default())?, is_single })
     }

@@ -33,6 +33,7 @@ pub(super) fn check(
     let addresses: Vec<&str> = addresses.map(String::as_str).collect();
     let reasons = &prober.seen().reasons;
     let reason = addresses.iter().find_map(|address| reasons.get(*address));
+    let reason = reason.filter(|reason| !reason.starts_with("Connection setup timed out"));
     let detail = reason.cloned().unwrap_or_else(|| format!("no answer within {TIMEOUT:?}"));
     let asked = topic.asked.clone();
     let advertised = addresses.join(", ");
