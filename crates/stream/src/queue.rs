@@ -31,9 +31,11 @@ pub(crate) struct Queue<T> {
 impl<T> Queue<T> {
     /// Creates an empty queue that stores its length in `depth`.
     pub(crate) fn new(capacity: NonZeroUsize, depth: Arc<AtomicUsize>) -> Self {
+        // A usual queue never grows, so its allocations do not depend on how full it gets.
+        const AT_ONCE: usize = 64;
         let capacity = capacity.get();
         Self {
-            items: Mutex::default(),
+            items: Mutex::new(VecDeque::with_capacity(capacity.min(AT_ONCE))),
             capacity,
             room: Gate::counting(depth, capacity),
             is_closed: AtomicBool::new(false),
