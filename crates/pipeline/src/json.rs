@@ -18,6 +18,15 @@ use crate::codes;
 /// The mark with which some editors and programs begin a UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Returns a text in UTF-8 without its byte order mark, or the reason why it is none.
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    if let Some(format) = foreign_format(bytes) {
+        return Err(format!("it is {format}; send UTF-8 text, uncompressed"));
+    }
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| error.to_string())
+}
+
 /// Names the format of bytes that are not UTF-8 text, by the marks with which such formats begin.
 fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
     const FORMATS: [(&[u8], &str); 5] = [
@@ -49,11 +58,7 @@ impl Json {
         let invalid = |error: &dyn fmt::Display| {
             Failure::new(codes::INVALID_JSON, format_args!("the value is not JSON: {error}"))
         };
-        if let Some(format) = foreign_format(bytes) {
-            return Err(invalid(&format_args!("it is {format}; send UTF-8 text, uncompressed")));
-        }
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
+        let text = utf8(bytes).map_err(|error| invalid(&error))?;
         read::read(text).map(Self).map_err(|error| {
             if let hifijson::Error::Depth = error {
                 let limit = read::MAX_DEPTH;
@@ -75,14 +80,9 @@ impl Json {
     ///
     /// Fails with `invalid_encoding`; the message names the encoding or compression if it is known.
     pub fn from_utf8(bytes: &[u8]) -> Result<Self, Failure> {
-        let invalid = |error: &dyn fmt::Display| {
+        utf8(bytes).map(Self::text).map_err(|error| {
             Failure::new(codes::INVALID_ENCODING, format_args!("the value is not text: {error}"))
-        };
-        if let Some(format) = foreign_format(bytes) {
-            return Err(invalid(&format_args!("it is {format}; send UTF-8 text, uncompressed")));
-        }
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        std::str::from_utf8(bytes).map(Self::text).map_err(|error| invalid(&error))
+        })
     }
 
     /// Converts any value that serde can serialise.

@@ -341,10 +341,6 @@ const fn default_memory() -> Count {
     Count::of(65_536)
 }
 
-/// The operators that take several flows.
-#[cfg(test)]
-const JOINS: [&str; 4] = ["combine_latest", "union", "zip", "zip_latest"];
-
 #[cfg(test)]
 mod docs;
 #[cfg(test)]

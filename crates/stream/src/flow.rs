@@ -201,22 +201,31 @@ impl<I: Passing> Chain<I> {
 
     /// Does the same as [`absorb`](Self::absorb), and returns the order of the two streams' events
     /// if they are branches of one fork, with the time that the join waits for the slower one.
-    ///
-    /// Unless the user has set a time, it is long for synchronous branches, where it only covers
-    /// other tasks that run meanwhile. `wait_for_holds` is the time if a branch may hold events.
     pub(crate) fn absorb_in_order<J>(
         &mut self,
         other: Chain<J>,
         wait_for_holds: Duration,
     ) -> (BoxStream<'static, J>, NodeId, Option<(JoinOrder, Duration)>) {
-        const SYNCHRONOUS: Duration = Duration::from_secs(5);
-        let order = self.forks.join(&other.forks).map(|order| {
-            let default = if order.may_hold() { wait_for_holds } else { SYNCHRONOUS };
-            let wait = self.join_wait.unwrap_or(default);
-            (order, wait)
-        });
+        let wait = self.wait_for(&other, wait_for_holds);
+        let order = self.forks.join(&other.forks).zip(wait);
         let (stream, tail) = self.merge(other);
         (stream, tail, order)
+    }
+
+    /// Returns how long a join with `other` waits for the slower of the two, if they are branches of
+    /// one fork.
+    ///
+    /// Unless the user has set a time, it is long for synchronous branches, where it only covers
+    /// other tasks that run meanwhile. `wait_for_holds` is the time if a branch may hold events.
+    pub(crate) fn wait_for<J>(
+        &self,
+        other: &Chain<J>,
+        wait_for_holds: Duration,
+    ) -> Option<Duration> {
+        const SYNCHRONOUS: Duration = Duration::from_secs(5);
+        let holds = self.forks.may_hold(&other.forks)?;
+        let default = if holds { wait_for_holds } else { SYNCHRONOUS };
+        Some(self.join_wait.unwrap_or(default))
     }
 
     fn merge<J>(&mut self, other: Chain<J>) -> (BoxStream<'static, J>, NodeId) {

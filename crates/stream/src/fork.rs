@@ -117,6 +117,11 @@ impl Marks {
         self.push(Mark::new(fork, lane, (number, lane)));
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn push(&mut self, mark: Arc<Mark>) {
         self.0.get_or_insert_with(Box::default).push(mark);
     }
@@ -175,25 +180,31 @@ impl Forks {
         self.0.iter_mut().for_each(|passed| passed.holds = true);
     }
 
+    /// Returns whether an operator in one of the branches may hold events, if the flow and another
+    /// one are branches of one fork.
+    pub(crate) fn may_hold(&self, other: &Self) -> Option<bool> {
+        let (left, right) = self.innermost(other)?;
+        Some(left.holds || right.holds)
+    }
+
     /// Joins the flow with another one. Returns the order of their events, which is that of the
     /// innermost fork that both have passed; `None` if there is none.
     pub(crate) fn join(&mut self, other: &Self) -> Option<JoinOrder> {
-        let find = |left: &Passed| other.passed(&left.fork).map(|right| right.lanes.clone());
-        let innermost = self.0.iter().rev().find_map(|left| Some((left, find(left)?)));
-        let Some((left, right)) = innermost else {
-            self.0.clear();
-            return None;
-        };
-        let fork = Arc::clone(&left.fork);
-        let lanes = [left.lanes.clone(), right];
-        let (lane, waker) = fork.join();
+        let order = self.innermost(other).map(|(left, right)| {
+            let (lane, waker) = left.fork.join();
+            let lanes = [left.lanes.clone(), right.lanes.clone()];
+            JoinOrder { fork: Arc::clone(&left.fork), lanes, lane, waker }
+        });
         self.intersect(other);
-        let mut holds = false;
-        if let Some(joined) = self.0.iter_mut().find(|joined| Arc::ptr_eq(&joined.fork, &fork)) {
-            joined.lanes.push(lane);
-            holds = joined.holds;
+        if let (Some(JoinOrder { lane, .. }), Some(innermost)) = (&order, self.0.last_mut()) {
+            innermost.lanes.push(*lane);
         }
-        Some(JoinOrder { fork, lanes, lane, waker, holds })
+        order
+    }
+
+    /// Returns what both flows say of the innermost fork that they have passed.
+    fn innermost<'a>(&'a self, other: &'a Self) -> Option<(&'a Passed, &'a Passed)> {
+        self.0.iter().rev().find_map(|left| Some((left, other.passed(&left.fork)?)))
     }
 
     /// Keeps the forks that the other flow has passed too, with the lanes of both.
@@ -220,15 +231,9 @@ pub(crate) struct JoinOrder {
     /// The lane of the join's output.
     lane: Lane,
     waker: Arc<AtomicWaker>,
-    holds: bool,
 }
 
 impl JoinOrder {
-    /// Returns whether an operator in one of the branches may hold events.
-    pub(crate) fn may_hold(&self) -> bool {
-        self.holds
-    }
-
     /// Returns the place of an event. An event whose mark was lost comes first.
     pub(crate) fn place(&self, marks: &Marks) -> Place {
         marks.place(&self.fork).unwrap_or_default()

@@ -12,6 +12,9 @@ use tokio::time::{Sleep, sleep};
 use crate::Event;
 use crate::fork::{JoinOrder, Place};
 
+/// How long a join waits for a branch that holds events back, unless the user sets a time.
+pub(crate) const WAIT: Duration = Duration::from_millis(100);
+
 /// An event of one of two flows, or `None` when that flow ends.
 pub(crate) enum Side<T, U> {
     First(Option<Event<T>>),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::stream;
+use futures::stream::{self, StreamExt as _};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
@@ -174,6 +174,17 @@ async fn a_union_does_not_wait_for_a_branch_that_works_asynchronously() {
     };
     let both = left.map_async(slow, size(1)).union(right);
     assert_eq!(both.collect().await.unwrap(), [2, 4, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_union_that_does_not_wait_gives_its_events_no_marks() {
+    let both = |slow: bool| async move {
+        let (left, right) = Flow::from_iter(0..4).split(|x| x % 2 == 1, size(CAPACITY));
+        let left = if slow { left.map_async(|x| async move { Ok(x) }, size(1)) } else { left };
+        let events = left.union(right).0.stream.collect::<Vec<_>>().await;
+        events.iter().filter(|event| event.receipt.marks.is_empty()).count()
+    };
+    assert_eq!((both(false).await, both(true).await), (0, 4));
 }
 
 #[tokio::test(start_paused = true)]

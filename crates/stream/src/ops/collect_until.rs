@@ -3,12 +3,11 @@
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::task::coop;
 
-use crate::merge::{Merge, Side};
+use crate::merge::{Merge, Side, WAIT};
 use crate::{Batches, Empty, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -51,8 +50,7 @@ impl<T: Send + 'static> Flow<T> {
         max_size: NonZeroUsize,
         empty: Empty,
     ) -> Batches<T> {
-        let (flush, flush_tail, order) =
-            self.0.absorb_in_order(flush.0, Duration::from_millis(100));
+        let (flush, flush_tail, order) = self.0.absorb_in_order(flush.0, WAIT);
         let max_size = max_size.get();
         let mut joined =
             self.0.apply(NodeKind::Window, "collect_until", |events, stage| match order {

@@ -3,13 +3,12 @@
 use std::future::ready;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
 use crate::fork::Marks;
 use crate::latest::{Latest, pair};
-use crate::merge::{Merge, Side};
+use crate::merge::{Merge, Side, WAIT};
 use crate::{Event, Flow, Meta, NodeKind};
 
 /// The side whose events make [`combine_latest`](Flow::combine_latest) emit.
@@ -57,8 +56,7 @@ impl<T: Clone + Send + 'static> Flow<T> {
         other: Flow<U>,
         emit_on: EmitOn,
     ) -> Flow<(T, U)> {
-        let (other, other_tail, order) =
-            self.0.absorb_in_order(other.0, Duration::from_millis(100));
+        let (other, other_tail, order) = self.0.absorb_in_order(other.0, WAIT);
         let mut joined = self.0.apply(NodeKind::Junction, "combine_latest", |events, stage| {
             let newest = Newest { first: Latest::new(), second: Latest::new(), ended: [false; 2] };
             let changes = if let Some((order, wait)) = order {

@@ -32,8 +32,14 @@ impl<T: Send + 'static> Flow<T> {
     /// ```
     pub fn union(mut self, other: Self) -> Self {
         // A branch that works asynchronously, such as a model's, must not keep the other waiting.
-        let (other, other_tail, order) = self.0.absorb_in_order(other.0, Duration::ZERO);
-        let order = order.filter(|(_, wait)| !wait.is_zero());
+        // Without an order, events get no marks.
+        let waits = self.0.wait_for(&other.0, Duration::ZERO).is_some_and(|wait| !wait.is_zero());
+        let (other, other_tail, order) = if waits {
+            self.0.absorb_in_order(other.0, Duration::ZERO)
+        } else {
+            let (other, other_tail) = self.0.absorb(other.0);
+            (other, other_tail, None)
+        };
         let mut union = self.0.apply(NodeKind::Junction, "union", |events, stage| match order {
             None => stream::select(events, other).boxed(),
             Some((order, wait)) => Merge::new(events, other, order, wait, stage)

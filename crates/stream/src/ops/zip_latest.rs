@@ -3,14 +3,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
 use crate::clock::Stall;
 use crate::fork::Marks;
 use crate::latest::{Latest, pair};
-use crate::merge::{Merge, Side};
+use crate::merge::{Merge, Side, WAIT};
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -39,8 +38,7 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn zip_latest<U: Clone + Send + 'static>(mut self, other: Flow<U>) -> Flow<(T, U)> {
-        let (other, other_tail, order) =
-            self.0.absorb_in_order(other.0, Duration::from_millis(100));
+        let (other, other_tail, order) = self.0.absorb_in_order(other.0, WAIT);
         let mut joined =
             self.0.apply(NodeKind::Junction, "zip_latest", |events, stage| match order {
                 Some((order, wait)) => InOrder {
