@@ -34,6 +34,8 @@ pub use options::{
     TextModelOptions, UnknownName,
 };
 pub use output::{Label, TextOutput};
+#[cfg(feature = "hub")]
+pub(crate) use sentence::ENCODER_FILES;
 pub use tokens::Tokens;
 pub use verify::CpuReference;
 

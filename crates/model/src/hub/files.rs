@@ -3,19 +3,14 @@
 use std::path::Path;
 
 use crate::checkpoint::{INDEX, WEIGHTS, shards};
+use crate::text::ENCODER_FILES;
 
-/// Files that change a model's answers, and that some models do not have.
-const OPTIONAL: [&str; 13] = [
+/// Files that change a model's answers, and that some models do not have, beside the settings of
+/// sentence-transformers for its encoder.
+const OPTIONAL: [&str; 6] = [
     "adapter_config.json",
     "config_sentence_transformers.json",
     "modules.json",
-    "sentence_albert_config.json",
-    "sentence_bert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
     "special_tokens_map.json",
     "tokenizer_config.json",
     "1_Pooling/config.json",
@@ -44,7 +39,8 @@ pub(super) fn wanted<'a>(all: &[&'a str]) -> Result<Vec<&'a str>, &'static str> 
         let weights =
             name == WEIGHTS || !has(WEIGHTS) && (name == INDEX || is_shard(name)) && in_place;
         let tokenizer = name == TOKENIZERS[0] || name == TOKENIZERS[1] && !has(TOKENIZERS[0]);
-        in_place && (name == CONFIG || OPTIONAL.contains(&name) || weights || tokenizer)
+        in_place
+            && (name == CONFIG || optional().any(|known| known == name) || weights || tokenizer)
     };
     Ok(all.iter().copied().filter(|file| is_wanted(file)).collect())
 }
@@ -70,7 +66,7 @@ impl Content {
             && TOKENIZERS.iter().any(|name| has(name))
             && (has(WEIGHTS)
                 || shards(directory).is_some_and(|shards| shards.iter().all(|name| has(name))));
-        let complete = || OPTIONAL.iter().all(|name| has(name) || is_absent(name));
+        let complete = || optional().all(|name| has(name) || is_absent(name));
         match usable {
             false => Self::Unusable,
             true if complete() => Self::Complete,
@@ -81,7 +77,11 @@ impl Content {
 
 /// Returns the optional files that a model with these files does not have.
 pub(super) fn absent(all: &[&str]) -> impl Iterator<Item = &'static str> {
-    OPTIONAL.into_iter().filter(|name| !all.contains(name))
+    optional().filter(|name| !all.contains(name))
+}
+
+fn optional() -> impl Iterator<Item = &'static str> {
+    OPTIONAL.into_iter().chain(ENCODER_FILES)
 }
 
 /// Returns whether `file` is the file `name` of an encoder that has its own folder.

@@ -23,7 +23,7 @@ pub(super) struct SentenceSettings {
 
 /// The names of the encoder's settings. Their first file is the one that counts; all but the first
 /// name were given by older versions.
-const ENCODER_FILES: [&str; 7] = [
+pub(crate) const ENCODER_FILES: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",
