@@ -2,7 +2,7 @@
 
 mod brokers;
 mod defaults;
-mod membership;
+mod group_options;
 mod sasl;
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::types::RDKafkaType;
 
 use self::defaults::{SINK_DEFAULTS, SINK_RESERVED, SOURCE_DEFAULTS, SOURCE_RESERVED, client};
-use self::membership::Membership;
+use self::group_options::GroupOptions;
 use crate::{DropHeaders, Error, Options, ReplyTo};
 
 /// Settings of a source, which reads a topic as a member of a consumer group.
@@ -170,7 +170,7 @@ impl SourceConfig {
         }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
         client.set("group.id", &self.group);
-        Membership::of(&self.options)?.complete(&mut client);
+        GroupOptions::of(&self.options)?.complete(&mut client);
         Ok(client)
     }
 
@@ -180,7 +180,7 @@ impl SourceConfig {
     ///
     /// Returns an error if an option that it depends on is invalid, or if it is too long.
     pub fn drain_timeout(&self) -> Result<Duration, Error> {
-        Membership::of(&self.options)?.drain_timeout(self.drain_timeout)
+        GroupOptions::of(&self.options)?.drain_timeout(self.drain_timeout)
     }
 
     /// Returns the timeout of transactions, which follows the options if it is not set.
@@ -188,7 +188,7 @@ impl SourceConfig {
         &self,
         settings: &TransactionSettings,
     ) -> Result<Duration, Error> {
-        Membership::of(&self.options)?.transaction_timeout(settings.timeout)
+        GroupOptions::of(&self.options)?.transaction_timeout(settings.timeout)
     }
 
     /// Checks that a transaction is committed well before its timeout.

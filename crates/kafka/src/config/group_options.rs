@@ -1,5 +1,5 @@
-//! The options of a group membership: defaults that depend on other options, and combinations that
-//! cannot work.
+//! `GroupOptions`: the options of a member of a consumer group, with defaults that depend on other
+//! options, and the combinations that cannot work.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const CLASSIC_ONLY: [(&str, &str); 4] = [
 
 /// The timeouts of a member of a consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Membership {
+pub(super) struct GroupOptions {
     /// How long the group keeps a member that sends no heartbeat, and how often the member sends
     /// one; `None` if the brokers decide (`group.protocol = consumer`).
     session: Option<Session>,
@@ -37,7 +37,7 @@ struct Session {
     heartbeat: Duration,
 }
 
-impl Membership {
+impl GroupOptions {
     /// Reads the timeouts from a user's options. A timeout that the user did not set follows those
     /// that the user did set.
     pub(super) fn of(options: &Options) -> Result<Self, Error> {
@@ -150,15 +150,15 @@ fn millis(options: &Options, option: &'static str) -> Result<Option<Duration>, E
 mod tests {
     use std::time::Duration;
 
-    use super::Membership;
+    use super::GroupOptions;
     use crate::Options;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn membership(options: &[(&str, &str)]) -> Result<Membership, String> {
+    fn group_options(options: &[(&str, &str)]) -> Result<GroupOptions, String> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let options = Options::from(options.collect::<std::collections::BTreeMap<_, _>>());
-        Membership::of(&options).map_err(|error| error.to_string())
+        GroupOptions::of(&options).map_err(|error| error.to_string())
     }
 
     fn completed(options: &[(&str, &str)]) -> [Option<String>; 4] {
@@ -166,7 +166,7 @@ mod tests {
         for (name, value) in options {
             client.set(*name, *value);
         }
-        membership(options).unwrap().complete(&mut client);
+        group_options(options).unwrap().complete(&mut client);
         [
             "session.timeout.ms",
             "heartbeat.interval.ms",
@@ -193,10 +193,10 @@ mod tests {
                 "{options:?}"
             );
         }
-        let six = membership(&[("session.timeout.ms", "6000")]).unwrap();
+        let six = group_options(&[("session.timeout.ms", "6000")]).unwrap();
         assert_eq!(six.drain_timeout(None).unwrap(), 10 * SECOND);
         assert_eq!(six.transaction_timeout(None).unwrap(), 6 * SECOND);
-        let short = membership(&[("max.poll.interval.ms", "8000")]).unwrap();
+        let short = group_options(&[("max.poll.interval.ms", "8000")]).unwrap();
         assert_eq!(short.drain_timeout(None).unwrap(), 2 * SECOND);
     }
 
@@ -216,9 +216,9 @@ mod tests {
                 "invalid session.timeout.ms: \"6s\" is not a number of milliseconds",
             ),
         ] {
-            assert_eq!(membership(options).unwrap_err(), expected);
+            assert_eq!(group_options(options).unwrap_err(), expected);
         }
-        let member = membership(&[("max.poll.interval.ms", "50000")]).unwrap();
+        let member = group_options(&[("max.poll.interval.ms", "50000")]).unwrap();
         let error = member.drain_timeout(Some(25 * SECOND)).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -239,7 +239,7 @@ mod tests {
             "partition.assignment.strategy",
             "group.protocol.type",
         ] {
-            let error = membership(&[consumer, (option, "6000")]).unwrap_err();
+            let error = group_options(&[consumer, (option, "6000")]).unwrap_err();
             let expected = format!("invalid {option}: with `group.protocol` = \"consumer\", ");
             assert!(error.starts_with(&expected), "{error}");
         }
