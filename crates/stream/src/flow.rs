@@ -4,7 +4,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,8 +14,10 @@ use tracing::Span;
 use crate::fault::Fault;
 use crate::fork::{Forks, JoinOrder};
 use crate::graph::NodeId;
+use crate::output::{Output, Passing};
 use crate::source_gate::SourceGate;
-use crate::stage::{Passing, StageCell, StageId};
+use crate::stage::Stage;
+use crate::stage_id::StageId;
 use crate::{Event, Graph, Node, NodeKind, panics};
 
 /// A flow of single events.
@@ -56,9 +57,9 @@ pub(crate) struct Chain<I> {
     name: Option<Arc<str>>,
     /// How long the next operator, a join, waits for a branch that is behind.
     join_wait: Option<Duration>,
-    // One cell for each stream that the next operator will read. The cell holds the stage that the
-    // events of the stream enter next, and is set once that operator is attached.
-    outputs: Vec<Arc<StageCell>>,
+    // One for each stream that the next operator will read. They get to know that operator once it
+    // is attached.
+    outputs: Vec<Arc<Output>>,
 }
 
 impl<I: Passing> Chain<I> {
@@ -88,19 +89,20 @@ impl<I: Passing> Chain<I> {
     /// Adds an operator, with its name, its span and its counter. Every operator is added here or
     /// in [`apply_node`](Self::apply_node).
     ///
-    /// `operator` receives the upstream and the stage's name, under which it reports failures.
+    /// `operator` receives the upstream and the stage, which ends the events that fail or are
+    /// discarded.
     pub(crate) fn apply<O, S>(
         self,
         kind: NodeKind,
         operator_name: &'static str,
-        operator: impl FnOnce(BoxStream<'static, I>, Arc<str>) -> S,
+        operator: impl FnOnce(BoxStream<'static, I>, Stage) -> S,
     ) -> Chain<O>
     where
         O: Passing,
         S: Stream<Item = O> + Send + 'static,
     {
         self.apply_node(kind, operator_name, |upstream, node| {
-            operator(upstream, Arc::clone(node.name()))
+            operator(upstream, node.stage().clone())
         })
     }
 
@@ -118,7 +120,7 @@ impl<I: Passing> Chain<I> {
     {
         let name = self.name.take().unwrap_or_else(|| operator_name.into());
         let node = Node::new(kind, name);
-        self.set_next_stage(node.name());
+        self.lead_to(&node);
         let (seam, output) = Seam::new(&node, operator(self.stream, &node));
         let tail = node.id();
         self.graph.add(Some(self.tail), node);
@@ -145,9 +147,12 @@ impl<I: Passing> Chain<I> {
         &self,
         stream: impl Stream<Item = J> + Send + 'static,
     ) -> Chain<J> {
-        let output = Arc::new(StageCell::new(StageId::NONE));
-        let next_stage = Arc::clone(&output);
-        let stream = stream.inspect(move |item| item.enters(next_stage.get()));
+        let output = Arc::new(Output::new::<J>(StageId::NONE));
+        if let Some(node) = self.last() {
+            node.add_output(Arc::clone(&output));
+        }
+        let out = Arc::clone(&output);
+        let stream = stream.inspect(move |item| out.pass(item));
         self.with_output(self.tail, stream, output)
     }
 
@@ -168,7 +173,7 @@ impl<I: Passing> Chain<I> {
         &self,
         tail: NodeId,
         stream: impl Stream<Item = J> + Send + 'static,
-        output: Arc<StageCell>,
+        output: Arc<Output>,
     ) -> Chain<J> {
         let stream = stream.boxed();
         let graph = self.graph.clone();
@@ -186,10 +191,14 @@ impl<I: Passing> Chain<I> {
         }
     }
 
-    /// Records that the events of this chain enter the stage `name` next.
-    pub(crate) fn set_next_stage(&mut self, name: &Arc<str>) {
-        let stage = StageId::named(name);
-        self.outputs.drain(..).for_each(|output| output.set(stage));
+    /// Records that the events of this chain enter `node` next.
+    pub(crate) fn lead_to(&mut self, node: &Node) {
+        self.outputs.drain(..).for_each(|output| node.add_input(output));
+    }
+
+    /// Returns the node of the last operator.
+    pub(crate) fn last(&self) -> Option<&Node> {
+        self.graph.node(self.tail)
     }
 
     /// Merges another chain's graph and fault into this chain, and returns the stream and the last
@@ -290,22 +299,20 @@ pin_project! {
         #[pin]
         operator: Option<S>,
         name: Arc<str>,
-        emitted: Arc<AtomicU64>,
-        next_stage: Arc<StageCell>,
+        output: Arc<Output>,
         span: Span,
     }
 }
 
-impl<S> Seam<S> {
-    fn new(node: &Node, operator: S) -> (Self, Arc<StageCell>) {
+impl<S: Stream<Item: Passing>> Seam<S> {
+    fn new(node: &Node, operator: S) -> (Self, Arc<Output>) {
         let name = Arc::clone(node.name());
-        let emitted = node.counter();
         let span = tracing::debug_span!("stage", name = &*name);
         // The next stage is known once another operator is attached; until then the event counts as
         // being in this one.
-        let output = Arc::new(StageCell::new(StageId::named(&name)));
-        let next_stage = Arc::clone(&output);
-        (Self { operator: Some(operator), name, emitted, next_stage, span }, output)
+        let output = Arc::new(Output::new::<S::Item>(StageId::named(&name)));
+        node.add_output(Arc::clone(&output));
+        (Self { operator: Some(operator), name, output: Arc::clone(&output), span }, output)
     }
 }
 
@@ -318,10 +325,7 @@ impl<S: Stream<Item: Passing>> Stream for Seam<S> {
         let _entered = this.span.enter();
         let item = ready!(panics::within(this.name, || operator.poll_next(cx)));
         if let Some(item) = &item {
-            item.enters(this.next_stage.get());
-            // Only this seam writes to the counter, so a load and a store suffice. They cost a
-            // fraction of an atomic addition.
-            this.emitted.store(this.emitted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            this.output.pass(item);
         } else {
             this.operator.set(None);
         }

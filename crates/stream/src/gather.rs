@@ -1,9 +1,9 @@
 //! `Gather`: how a window holds its events until it is emitted.
 
 use std::hash::Hash;
-use std::sync::Arc;
 
 use crate::recent::Recent;
+use crate::stage::Stage;
 use crate::{Event, Failure, Keep};
 
 /// The behaviour of a window that falls due without events.
@@ -46,13 +46,13 @@ pub(crate) struct Distinct<T, K, F> {
     events: Recent<K, Event<T>>,
     key: F,
     keep: Keep,
-    stage: Arc<str>,
+    stage: Stage,
 }
 
 impl<T, K: Hash + Eq + Clone, F> Distinct<T, K, F> {
     /// Creates an empty window. An event for which `key` fails is resolved with that failure, whose
     /// stage is then `stage`.
-    pub(crate) fn new(key: F, keep: Keep, stage: Arc<str>) -> Self {
+    pub(crate) fn new(key: F, keep: Keep, stage: Stage) -> Self {
         Self { events: Recent::new(), key, keep, stage }
     }
 }
@@ -66,14 +66,14 @@ where
     fn put(&mut self, event: Event<T>) {
         let key = match (self.key)(&event.value) {
             Ok(key) => key,
-            Err(failure) => return event.receipt.fail(failure.at(Arc::clone(&self.stage))),
+            Err(failure) => return self.stage.fail(event.receipt, failure),
         };
         let superseded = match self.keep {
             Keep::First if self.events.contains(&key) => Some(event),
             Keep::First | Keep::Last => self.events.put(key, event),
         };
         if let Some(event) = superseded {
-            event.receipt.done();
+            self.stage.discard(event.receipt);
         }
     }
 

@@ -1,8 +1,15 @@
 //! `Graph`: the operators of a flow and their connections, from which a diagram can be drawn.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::output::Output;
+use crate::stage::Stage;
+use crate::stage_id::StageId;
 
 /// The operators of a flow and how they are connected.
 #[derive(Clone, Debug, Default)]
@@ -12,8 +19,8 @@ pub struct Graph {
 }
 
 /// Identifies a node among all graphs of the process, so that the graphs of joined flows can be
-/// merged. It is the address of the node's counter, which the node and its copies share, and which
-/// a graph that has an edge to the node keeps alive.
+/// merged. It is the address of the node's list of outputs, which the node and its copies share, and
+/// which a graph that has an edge to the node keeps alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeId(usize);
 
@@ -21,8 +28,10 @@ pub(crate) struct NodeId(usize);
 #[derive(Clone, Debug)]
 pub struct Node {
     kind: NodeKind,
-    name: Arc<str>,
-    emitted: Arc<AtomicU64>,
+    stage: Stage,
+    outputs: Arc<Mutex<Vec<Arc<Output>>>>,
+    /// Outputs of other nodes that this one reads.
+    inputs: Arc<Mutex<Vec<Arc<Output>>>>,
     depth: Arc<AtomicUsize>,
 }
 
@@ -45,13 +54,19 @@ pub enum NodeKind {
 
 impl Node {
     pub(crate) fn new(kind: NodeKind, name: impl Into<Arc<str>>) -> Self {
-        Self { kind, name: name.into(), emitted: Arc::default(), depth: Arc::default() }
+        Self {
+            kind,
+            stage: Stage::new(name),
+            outputs: Arc::default(),
+            inputs: Arc::default(),
+            depth: Arc::default(),
+        }
     }
 
     /// Returns the name that the user gave the operator, or otherwise the operator's own name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        self.stage.name()
     }
 
     /// Returns the kind of the node.
@@ -63,7 +78,42 @@ impl Node {
     /// Returns the number of elements (events, or batches) that have left the node so far.
     #[must_use]
     pub fn emitted(&self) -> u64 {
-        self.emitted.load(Ordering::Relaxed)
+        self.outputs.lock().iter().map(|output| output.items()).sum()
+    }
+
+    /// Returns the number of events that have come to the node, alone or in batches.
+    ///
+    /// Once no event is inside the node, these and the [made](Self::made) ones are as many as those
+    /// that [left](Self::events_out), [failed](Self::failed) or were
+    /// [discarded](Self::discarded). Sources have no events that come, and sinks none that leave.
+    #[must_use]
+    pub fn events_in(&self) -> u64 {
+        self.inputs.lock().iter().map(|input| input.events()).sum()
+    }
+
+    /// Returns the number of events that have left the node, alone or in batches.
+    #[must_use]
+    pub fn events_out(&self) -> u64 {
+        self.outputs.lock().iter().map(|output| output.events()).sum()
+    }
+
+    /// Returns the number of events that failed at the node, by the failures' codes.
+    #[must_use]
+    pub fn failed(&self) -> BTreeMap<String, u64> {
+        self.stage.failed()
+    }
+
+    /// Returns the number of events that the node left out on purpose.
+    #[must_use]
+    pub fn discarded(&self) -> u64 {
+        self.stage.discarded()
+    }
+
+    /// Returns the number of events that the node made of others, such as the parts of a list, less
+    /// the number of those that it joined to others.
+    #[must_use]
+    pub fn made(&self) -> i64 {
+        self.stage.net_made()
     }
 
     /// Returns the number of events that wait in the node's queue; 0 for a node without a queue.
@@ -77,11 +127,26 @@ impl Node {
     }
 
     pub(crate) fn id(&self) -> NodeId {
-        NodeId(Arc::as_ptr(&self.emitted).addr())
+        NodeId(Arc::as_ptr(&self.outputs).addr())
     }
 
-    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.emitted)
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(crate) fn add_output(&self, output: Arc<Output>) {
+        self.outputs.lock().push(output);
+    }
+
+    /// Forgets the outputs, because the node's events leave through others.
+    pub(crate) fn clear_outputs(&self) {
+        self.outputs.lock().clear();
+    }
+
+    /// Reads `input` from now on: its events enter this node.
+    pub(crate) fn add_input(&self, input: Arc<Output>) {
+        input.leads_to(StageId::named(self.name()));
+        self.inputs.lock().push(input);
     }
 }
 
@@ -110,7 +175,7 @@ impl Graph {
                 NodeKind::Batch => ("[[", "]]"),
                 NodeKind::Junction => ("{", "}"),
             };
-            let label = node.name.replace('&', "#amp;").replace('"', "#quot;");
+            let label = node.name().replace('&', "#amp;").replace('"', "#quot;");
             let label = label.replace('<', "#lt;").replace('>', "#gt;");
             // Writing to a string cannot fail.
             writeln!(text, "    n{index}{open}\"{label}\"{close}").ok();
@@ -133,7 +198,7 @@ impl Graph {
                 NodeKind::Batch => "box3d",
                 NodeKind::Junction => "diamond",
             };
-            let label = node.name.replace('\\', "\\\\").replace('"', "\\\"");
+            let label = node.name().replace('\\', "\\\\").replace('"', "\\\"");
             writeln!(text, "    n{index} [label=\"{label}\", shape={shape}];").ok();
         }
         for (from, to) in self.edges() {
@@ -152,7 +217,7 @@ impl Graph {
     /// Adds the nodes and edges of `other` that this graph does not have.
     pub fn merge(&mut self, other: Self) {
         for node in other.nodes {
-            if self.nodes.iter().all(|known| known.id() != node.id()) {
+            if self.node(node.id()).is_none() {
                 self.nodes.push(node);
             }
         }
@@ -161,6 +226,11 @@ impl Graph {
                 self.edges.push(edge);
             }
         }
+    }
+
+    /// Returns a node of this graph.
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id() == id)
     }
 
     pub(crate) fn connect(&mut self, from: NodeId, to: NodeId) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::stage::Stage;
 use crate::{Event, Receipt};
 
 /// Holds the newest event of one side of a join, with its receipt.
@@ -13,11 +14,12 @@ pub(crate) struct Latest<T> {
     event: Option<Event<T>>,
     // Whether `event` was part of an output.
     shown: bool,
+    stage: Stage,
 }
 
 impl<T> Latest<T> {
-    pub(crate) const fn new() -> Self {
-        Self { event: None, shown: false }
+    pub(crate) const fn new(stage: Stage) -> Self {
+        Self { event: None, shown: false, stage }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -25,9 +27,13 @@ impl<T> Latest<T> {
     }
 
     pub(crate) fn replace(&mut self, event: Event<T>) {
-        self.shown = false;
+        let shown = std::mem::take(&mut self.shown);
         if let Some(superseded) = self.event.replace(event) {
-            superseded.receipt.done();
+            if shown {
+                self.stage.spend(superseded.receipt);
+            } else {
+                self.stage.discard(superseded.receipt);
+            }
         }
     }
 
@@ -38,6 +44,7 @@ impl<T> Latest<T> {
     {
         let event = self.event.as_ref()?;
         self.shown = true;
+        self.stage.made(1);
         Some(event.derive(event.value.clone()))
     }
 
@@ -46,13 +53,14 @@ impl<T> Latest<T> {
         if let Some(event) = self.event.take()
             && self.shown
         {
-            event.receipt.done();
+            self.stage.spend(event.receipt);
         }
     }
 }
 
 /// Joins two events, with the metadata of the first and the receipts of both.
-pub(crate) fn pair<T, U>(first: Event<T>, second: Event<U>) -> Event<(T, U)> {
+pub(crate) fn pair<T, U>(first: Event<T>, second: Event<U>, stage: &Stage) -> Event<(T, U)> {
+    stage.made(-1);
     let receipt = Receipt::join([first.receipt, second.receipt]);
     Event { value: (first.value, second.value), meta: Arc::clone(&first.meta), receipt }
 }

@@ -55,6 +55,7 @@ pub mod batching;
 mod clock;
 mod code;
 pub mod codes;
+mod dispatches;
 mod event;
 mod failure;
 mod fault;
@@ -70,6 +71,7 @@ mod loops;
 mod merge;
 mod ops;
 mod outbox;
+mod output;
 mod pace;
 mod panics;
 mod prepared;
@@ -81,6 +83,7 @@ mod sink;
 mod source;
 mod source_gate;
 mod stage;
+mod stage_id;
 #[cfg(test)]
 mod testing;
 

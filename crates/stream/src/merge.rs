@@ -2,7 +2,6 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::Event;
 use crate::fork::{JoinOrder, Place};
+use crate::stage::Stage;
 
 /// How long a join waits for a branch that holds events back, unless the user sets a time.
 pub(crate) const WAIT: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ pub(crate) struct Merge<T, U> {
     patience: Option<Pin<Box<Sleep>>>,
     /// Whether the merge has stopped to wait for a flow, until that flow has caught up.
     late: [bool; 2],
-    stage: Arc<str>,
+    stage: Stage,
 }
 
 struct Input<T> {
@@ -82,7 +82,7 @@ impl<T, U> Merge<T, U> {
         second: BoxStream<'static, Event<U>>,
         order: JoinOrder,
         wait: Duration,
-        stage: Arc<str>,
+        stage: Stage,
     ) -> Self {
         let (first, second) = (Input::new(first), Input::new(second));
         Self { first, second, order, wait, patience: None, late: [false; 2], stage }
@@ -107,10 +107,10 @@ impl<T, U> Merge<T, U> {
             let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(wait)));
             ready!(patience.as_mut().poll(cx));
             self.late[side] = true;
-            metrics::counter!("forebay_joins_out_of_order_total", "step" => self.stage.to_string())
+            metrics::counter!("forebay_joins_out_of_order_total", "step" => self.stage.name().to_string())
                 .increment(1);
             tracing::debug!(
-                stage = &*self.stage,
+                stage = &**self.stage.name(),
                 "a branch is behind the other; the join goes on without its order"
             );
         }

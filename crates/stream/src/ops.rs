@@ -49,15 +49,20 @@ mod tests {
     use crate::batching::{CostModel, Shapes};
     use crate::testing::size;
     use crate::{
-        AdaptiveWindow, Batch, Batches, Breaker, EmitOn, Empty, Event, Failure, Flow, Keep,
+        AdaptiveWindow, Batch, Batches, Breaker, EmitOn, Empty, Event, Failure, Flow, Graph, Keep,
         Missing, Overflow, Partial, Ratio, Retry,
     };
 
-    /// The name of an operator, and a flow that ends in it.
-    type Ended = (&'static str, BoxStream<'static, ()>);
+    /// A flow that ends in an operator.
+    struct Ended {
+        name: &'static str,
+        stream: BoxStream<'static, ()>,
+        graph: Graph,
+    }
 
     fn ended<T: Send + 'static>(name: &'static str, flow: Flow<T>) -> Ended {
-        (name, flow.0.stream.map(drop).boxed())
+        let graph = flow.graph().clone();
+        Ended { name, stream: flow.0.stream.map(drop).boxed(), graph }
     }
 
     /// A flow of a stream that panics if it is polled after its end.
@@ -144,16 +149,54 @@ mod tests {
             ended("from_stream", source()),
             ended("from_try_events", Flow::from_try_events("events", events)),
         ];
-        for (name, mut flow) in
+        for Ended { name, mut stream, .. } in
             [sources, one_at_a_time(), windows_and_junctions()].into_iter().flatten()
         {
             let mut emitted = 0;
-            while flow.next().await.is_some() {
+            while stream.next().await.is_some() {
                 emitted += 1;
             }
             assert!(emitted > 0, "{name} emits something");
             for _ in 0..3 {
-                assert_eq!(flow.next().await, None, "{name} has ended");
+                assert_eq!(stream.next().await, None, "{name} has ended");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_rest_what_came_to_an_operator_left_it_failed_or_was_discarded() {
+        let empty = Flow::from_iter(Vec::<u8>::new()).partition(size(2), None);
+        let more = vec![
+            ended("admit", source().admit(|_| Err(Failure::new("refused", "")))),
+            ended("buffer, newest dropped", source().buffer(size(2), Overflow::DropNewest)),
+            ended("buffer, failing", source().buffer(size(2), Overflow::Fail)),
+            ended("fold of nothing", empty.fold(0, |sum, value: u8| Ok(sum + value))),
+            ended("sliding_window, no partial ones", {
+                source().sliding_window(size(2), size(4), Partial::Drop).into_lists()
+            }),
+            ended("flatten of empty lists", source().map(|_| Vec::<u8>::new()).flatten()),
+            ended("emit on one side", {
+                source().combine_latest(Flow::from_iter(0..3), EmitOn::First)
+            }),
+        ];
+        for Ended { name, stream, graph } in
+            [one_at_a_time(), windows_and_junctions(), more].into_iter().flatten()
+        {
+            stream.collect::<Vec<_>>().await;
+            for (index, node) in graph.nodes().iter().enumerate() {
+                if graph.edges().all(|(_, to)| to != index) || &**node.name() == "failures" {
+                    continue;
+                }
+                let number = |count: u64| i64::try_from(count).unwrap();
+                let came = number(node.events_in()) + node.made();
+                let failed = number(node.failed().values().sum());
+                let went = number(node.events_out()) + failed + number(node.discarded());
+                assert!(
+                    node.events_in() > 0 || name == "fold of nothing",
+                    "{name}: {}",
+                    node.name()
+                );
+                assert_eq!(came, went, "{name}: {}: {node:?}", node.name());
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use crate::Failure;
 use crate::fork::Marks;
 use crate::loops::{Loop, LoopShares};
-use crate::stage::{StageCell, StageId};
+use crate::stage_id::{StageCell, StageId};
 
 /// The outcome of the work on one input. It depends on all events that were made of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ impl<T: Send + 'static> Flow<T> {
     pub fn sink(self, name: impl Into<Arc<str>>, sink: impl Sink<T>) -> Pipeline {
         let node = Node::new(NodeKind::Sink, name);
         let mut chain = self.0;
-        chain.set_next_stage(node.name());
+        chain.lead_to(&node);
         let Chain { stream, mut graph, tail, fault, .. } = chain;
         let name = Arc::clone(node.name());
         graph.add(Some(tail), node);

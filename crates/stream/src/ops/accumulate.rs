@@ -1,10 +1,10 @@
 //! `accumulate` and `scan`: a state that every value updates.
 
 use std::future::ready;
-use std::sync::Arc;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 
+use crate::stage::Stage;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -76,7 +76,7 @@ impl<T: Send + 'static> Flow<T> {
 /// failed step leaves the state unchanged.
 fn steps<T: Send + 'static, S: Send + 'static, U: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
-    name: Arc<str>,
+    stage: Stage,
     mut state: S,
     mut f: impl FnMut(&S, T) -> Result<(S, U), Failure> + Send + 'static,
 ) -> impl Stream<Item = Event<U>> + Send + 'static {
@@ -88,7 +88,7 @@ fn steps<T: Send + 'static, S: Send + 'static, U: Send + 'static>(
                 Some(rest.with(result))
             }
             Err(failure) => {
-                rest.receipt.fail(failure.at(Arc::clone(&name)));
+                stage.fail(rest.receipt, failure);
                 None
             }
         })

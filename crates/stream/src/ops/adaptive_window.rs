@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
+use crate::dispatches::{Dispatches, Reason};
 use crate::failure::infallible;
+use crate::stage::Stage;
 use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 /// The limits of an [`adaptive_window`](Flow::adaptive_window): the first one that is reached
@@ -77,11 +78,15 @@ impl<T: Send + 'static> Flow<T> {
     ) -> Batches<T> {
         Batches(self.0.apply(NodeKind::Window, "adaptive_window", |events, stage| Gathering {
             upstream: events.fuse(),
-            stage,
             limits,
             cost,
             window: Window::new(),
+            dispatches: Dispatches::new(
+                &stage,
+                &[Reason::Size, Reason::Cost, Reason::Wait, Reason::Drain],
+            ),
             timer: None,
+            stage,
         }))
     }
 }
@@ -90,11 +95,12 @@ impl<T: Send + 'static> Flow<T> {
 /// next event does not fit, when upstream ends, or when it is due.
 struct Gathering<T, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
-    stage: Arc<str>,
+    stage: Stage,
     limits: AdaptiveWindow,
     cost: F,
     // Invariant: within the limits, except that a single event may cost more.
     window: Window<T>,
+    dispatches: Dispatches,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -117,33 +123,43 @@ impl<T> Window<T> {
     }
 }
 
+/// The reason why a window is closed, and the event that did not fit, with its cost.
+type Closed<T> = (Reason, Option<(Event<T>, u64)>);
+
 impl<T, F> Unpin for Gathering<T, F> {}
 
 impl<T, F: FnMut(&T) -> Result<u64, Failure>> Gathering<T, F> {
-    /// Takes the events that upstream has ready. Ready when the window is closed, with the event
-    /// that did not fit and its cost, if there is such an event.
-    fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event<T>, u64)>> {
-        while !self.is_full() {
-            let Some(event) = ready!(self.upstream.poll_next_unpin(cx)) else { break };
+    /// Takes the events that upstream has ready. Ready when the window is closed, with the reason,
+    /// and the event that did not fit and its cost, if there is such an event.
+    fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Closed<T>> {
+        loop {
+            if let Some(reason) = self.is_full() {
+                return Poll::Ready((reason, None));
+            }
+            let Some(event) = ready!(self.upstream.poll_next_unpin(cx)) else {
+                return Poll::Ready((Reason::Drain, None));
+            };
             let cost = match (self.cost)(&event.value) {
                 Ok(cost) => cost,
                 Err(failure) => {
-                    event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                    self.stage.fail(event.receipt, failure);
                     continue;
                 }
             };
             if !self.has_room(cost) {
-                return Poll::Ready(Some((event, cost)));
+                return Poll::Ready((Reason::Cost, Some((event, cost))));
             }
             self.window.put(event, cost);
         }
-        Poll::Ready(None)
     }
 
-    fn is_full(&self) -> bool {
+    /// Returns which limit the window has reached.
+    fn is_full(&self) -> Option<Reason> {
         let Window { events, cost, .. } = &self.window;
-        events.len() == self.limits.max_size.get()
-            || !events.is_empty() && *cost >= self.limits.max_cost
+        if events.len() == self.limits.max_size.get() {
+            return Some(Reason::Size);
+        }
+        (!events.is_empty() && *cost >= self.limits.max_cost).then_some(Reason::Cost)
     }
 
     fn has_room(&self, cost: u64) -> bool {
@@ -162,18 +178,20 @@ impl<T, F: FnMut(&T) -> Result<u64, Failure>> Stream for Gathering<T, F> {
     type Item = Vec<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let left_over = match self.poll_full(cx) {
-            Poll::Ready(left_over) => left_over,
+        let (reason, left_over) = match self.poll_full(cx) {
+            Poll::Ready((reason, left_over)) => (reason, left_over),
             Poll::Pending => {
                 ready!(self.poll_due(cx));
-                None
+                (Reason::Wait, None)
             }
         };
         let window = std::mem::replace(&mut self.window, Window::new());
         if let Some((event, cost)) = left_over {
             self.window.put(event, cost);
         }
-        Poll::Ready((!window.events.is_empty()).then_some(window.events))
+        let Some(opened) = window.opened else { return Poll::Ready(None) };
+        self.dispatches.count_after(reason, window.events.len(), opened.elapsed());
+        Poll::Ready(Some(window.events))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `adaptive_window_by_length`: batches of similar lengths, chosen when downstream can take them.
 
 mod choice;
-mod dispatch;
+mod padding;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,12 +10,14 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use self::choice::{Candidate, choose};
-use self::dispatch::{Dispatches, Reason};
+use self::choice::{Candidate, Limit, choose};
+use self::padding::Padding;
 use crate::batching::CostModel;
 use crate::clock::later;
+use crate::dispatches::{Dispatches, Reason};
 use crate::pump::{GiveWay, Pump};
 use crate::queue::{Closing, Queue};
+use crate::stage::Stage;
 use crate::{AdaptiveWindow, Batches, Event, Failure, Flow, Meta, NodeKind, at_most};
 
 /// The time after which an event without a deadline is as urgent as one whose deadline has come, so
@@ -92,8 +94,9 @@ impl<T: Send + 'static> Flow<T> {
             let pump = Pump::new(Arc::clone(node.name()), fault, carry, end);
             let pool = Pool {
                 queue,
-                stage: Arc::clone(node.name()),
-                dispatches: Dispatches::new(node.name()),
+                stage: node.stage().clone(),
+                dispatches: Dispatches::new(node.stage(), &REASONS),
+                padding: Padding::new(node.stage()),
                 limits,
                 lookahead: lookahead.get(),
                 costs,
@@ -112,6 +115,10 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
+/// The reasons why a batch leaves this window.
+const REASONS: [Reason; 6] =
+    [Reason::Idle, Reason::Size, Reason::Cost, Reason::Wait, Reason::Deadline, Reason::Drain];
+
 /// The time at which an event came, and the event.
 type Arrival<T> = (Instant, Event<T>);
 
@@ -129,8 +136,9 @@ async fn carry<T>(mut events: BoxStream<'static, Event<T>>, queue: Arc<Queue<Arr
 /// The waiting events from which a batch is chosen.
 struct Pool<T, L, D> {
     queue: Arc<Queue<Arrival<T>>>,
-    stage: Arc<str>,
+    stage: Stage,
     dispatches: Dispatches,
+    padding: Padding,
     limits: AdaptiveWindow,
     lookahead: usize,
     costs: Arc<CostModel>,
@@ -215,7 +223,7 @@ where
                 let length = (self.length)(&event.value);
                 self.waiting.push(Waiting { event, came, deadline, length });
             }
-            Err(failure) => event.receipt.fail(failure.at(Arc::clone(&self.stage))),
+            Err(failure) => self.stage.fail(event.receipt, failure),
         }
     }
 
@@ -242,7 +250,7 @@ where
         };
         let late: Vec<_> = self.waiting.extract_if(.., is_late).collect();
         for (one, failure) in late.into_iter().zip(failures) {
-            one.event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+            self.stage.fail(one.event.receipt, failure);
         }
     }
 
@@ -280,8 +288,13 @@ where
         let (came, members): (Vec<_>, Vec<_>) =
             members.map(|member| (member.came, member.event)).unzip();
         let waited = came.first().map(Instant::elapsed).unwrap_or_default();
-        let reason = choice.limit.map_or(reason, Reason::from);
-        self.dispatches.count(reason, choice.load, waited, &self.costs);
+        let reason = match choice.limit {
+            Some(Limit::Size) => Reason::Size,
+            Some(Limit::Cost) => Reason::Cost,
+            None => reason,
+        };
+        self.dispatches.count_after(reason, members.len(), waited);
+        self.padding.count(choice.load, &self.costs);
         members
     }
 }

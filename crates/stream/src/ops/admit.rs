@@ -1,10 +1,10 @@
 //! `admit`: lets events pass by their metadata.
 
 use std::future::ready;
-use std::sync::Arc;
 
 use futures::stream::StreamExt as _;
 
+use crate::stage::Stage;
 use crate::{Batches, Event, Failure, Flow, Meta, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -69,12 +69,12 @@ impl<T: Send + 'static> Batches<T> {
 fn admitted<T>(
     event: Event<T>,
     check: &mut impl FnMut(&Meta) -> Result<(), Failure>,
-    stage: &Arc<str>,
+    stage: &Stage,
 ) -> Option<Event<T>> {
     match check(&event.meta) {
         Ok(()) => Some(event),
         Err(failure) => {
-            event.receipt.fail(failure.at(Arc::clone(stage)));
+            stage.fail(event.receipt, failure);
             None
         }
     }

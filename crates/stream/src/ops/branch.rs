@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::failure::infallible;
 use crate::fork::Fork;
 use crate::pump::Pump;
+use crate::stage::Stage;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -126,13 +127,13 @@ impl<T: Send + 'static> Flow<T> {
         let carry = |mut events: BoxStream<'static, Event<T>>,
                      senders: Senders<T>,
                      fork: Arc<Fork>,
-                     stage| async move {
+                     stage: Stage| async move {
             while let Some(mut event) = events.next().await {
                 let lane = match first(&event.value) {
                     Ok(true) => 0,
                     Ok(false) => 1,
                     Err(failure) => {
-                        event.receipt.fail(failure.at(Arc::clone(&stage)));
+                        stage.fail(event.receipt, failure);
                         continue;
                     }
                 };
@@ -158,11 +159,12 @@ async fn copy<T: Clone + Send + 'static>(
     mut events: BoxStream<'static, Event<T>>,
     senders: Senders<T>,
     fork: Arc<Fork>,
-    _stage: Arc<str>,
+    stage: Stage,
 ) {
     while let Some(event) = events.next().await {
         let mut copies: Vec<_> =
             senders.iter().skip(1).map(|_| event.derive(event.value.clone())).collect();
+        stage.made(i64::try_from(copies.len()).unwrap_or(i64::MAX));
         copies.push(event);
         if let Some(number) = fork.enter() {
             for (lane, copy) in copies.iter_mut().enumerate() {
@@ -182,17 +184,17 @@ fn fork_into<T, C>(
     operator_name: &'static str,
     count: usize,
     capacity: NonZeroUsize,
-    carry: impl FnOnce(BoxStream<'static, Event<T>>, Senders<T>, Arc<Fork>, Arc<str>) -> C,
+    carry: impl FnOnce(BoxStream<'static, Event<T>>, Senders<T>, Arc<Fork>, Stage) -> C,
 ) -> Vec<Flow<T>>
 where
     T: Send + 'static,
     C: Future<Output = ()> + Send + 'static,
 {
-    let mut stage: Arc<str> = operator_name.into();
-    let mut trunk = flow.0.apply(NodeKind::Junction, operator_name, |events, name| {
-        stage = name;
-        events
-    });
+    let mut trunk = flow.0.apply(NodeKind::Junction, operator_name, |events, _| events);
+    let node = trunk.last().expect("`apply` adds its node to the graph");
+    let stage = node.stage().clone();
+    // The events leave through the branches.
+    node.clear_outputs();
     let fault = trunk.fault.clone();
 
     let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
@@ -201,8 +203,8 @@ where
     let senders: Senders<T> = senders.into();
     let events = std::mem::replace(&mut trunk.stream, stream::empty().boxed());
     let fork = Fork::new(count);
-    let carried = carry(events, Arc::clone(&senders), Arc::clone(&fork), Arc::clone(&stage));
-    let pump = Arc::new(Pump::new(stage, fault, carried, senders));
+    let carried = carry(events, Arc::clone(&senders), Arc::clone(&fork), stage.clone());
+    let pump = Arc::new(Pump::new(Arc::clone(stage.name()), fault, carried, senders));
     let branch = |(lane, mut receiver): (usize, mpsc::Receiver<Event<T>>)| {
         let pump = Arc::clone(&pump);
         let mut branch = trunk.beside(stream::poll_fn(move |cx| {

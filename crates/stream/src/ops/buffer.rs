@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt as _};
 
 use crate::pump::{GiveWay, Pump};
 use crate::queue::{Closing, Queue};
+use crate::stage::Stage;
 use crate::{Event, Failure, Flow, NodeKind, codes};
 
 /// The behaviour of a full [`buffer`](Flow::buffer) when the next event comes.
@@ -89,7 +90,7 @@ impl<T: Send + 'static> Flow<T> {
         Self(self.0.holding().apply_node(NodeKind::Element, name, |mut events, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
             let into = Arc::clone(&queue);
-            let stage = Arc::clone(node.name());
+            let stage = node.stage().clone();
             let carry = async move {
                 let mut give_way = GiveWay::new();
                 loop {
@@ -118,7 +119,7 @@ impl<T: Send + 'static> Flow<T> {
 /// Adds an event. If that discards an event, resolves its receipt after the queue's lock is free
 /// again: resolving can run the source's [`Settle::settle`](crate::Settle::settle), and downstream
 /// would wait for the lock meanwhile.
-fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Arc<str>) {
+fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: &Stage) {
     let discarded = match overflow {
         Overflow::DropOldest => queue.force_push(event),
         Overflow::Wait | Overflow::DropNewest | Overflow::Fail => queue.try_push(event),
@@ -126,9 +127,9 @@ fn push<T>(queue: &Queue<Event<T>>, event: Event<T>, overflow: Overflow, stage: 
     let Some(event) = discarded else { return };
     if overflow == Overflow::Fail {
         let failure = Failure::new(codes::BUFFER_FULL, "downstream is too slow; try again later");
-        event.receipt.fail(failure.at(Arc::clone(stage)));
+        stage.fail(event.receipt, failure);
     } else {
-        event.receipt.done();
+        stage.discard(event.receipt);
     }
 }
 

@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::task::coop;
 
+use crate::dispatches::{Dispatches, Reason};
 use crate::merge::{Merge, Side, WAIT};
+use crate::stage::Stage;
 use crate::{Batches, Empty, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -55,8 +57,9 @@ impl<T: Send + 'static> Flow<T> {
         let mut joined =
             self.0.apply(NodeKind::Window, "collect_until", |events, stage| match order {
                 Some((order, wait)) => InOrder {
-                    sides: Merge::new(events, flush, order, wait, stage),
-                    window: Vec::new(),
+                    window: Window::new(&stage),
+                    sides: Merge::new(events, flush, order, wait, stage.clone()),
+                    stage,
                     max_size,
                     empty,
                     ended: false,
@@ -64,8 +67,9 @@ impl<T: Send + 'static> Flow<T> {
                 .boxed(),
                 None => CollectUntil {
                     upstream: events.fuse(),
+                    window: Window::new(&stage),
+                    stage,
                     flush: flush.fuse(),
-                    window: Vec::new(),
                     max_size,
                     empty,
                     just_full: false,
@@ -77,13 +81,38 @@ impl<T: Send + 'static> Flow<T> {
     }
 }
 
+/// The events of the next batch.
+struct Window<T> {
+    events: Vec<Event<T>>,
+    dispatches: Dispatches,
+}
+
+impl<T> Window<T> {
+    fn new(stage: &Stage) -> Self {
+        let dispatches = Dispatches::new(stage, &[Reason::Size, Reason::Flush, Reason::Drain]);
+        Self { events: Vec::new(), dispatches }
+    }
+
+    fn put(&mut self, event: Event<T>) {
+        self.dispatches.came();
+        self.events.push(event);
+    }
+
+    fn take(&mut self, reason: Reason) -> Poll<Option<Vec<Event<T>>>> {
+        let events = std::mem::take(&mut self.events);
+        self.dispatches.count(reason, events.len());
+        Poll::Ready(Some(events))
+    }
+}
+
 /// The state machine behind [`Flow::collect_until`]. The window leaves when it is full, at a flush,
 /// or when upstream ends.
 struct CollectUntil<T, S> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
+    stage: Stage,
     flush: Fuse<BoxStream<'static, Event<S>>>,
     // Invariant: shorter than `max_size` between polls.
-    window: Vec<Event<T>>,
+    window: Window<T>,
     max_size: usize,
     empty: Empty,
     // Set after a full window: the flush is then polled first, because a busy upstream would
@@ -95,15 +124,11 @@ struct CollectUntil<T, S> {
 impl<T, S> Unpin for CollectUntil<T, S> {}
 
 impl<T, S> CollectUntil<T, S> {
-    fn take(&mut self) -> Poll<Option<Vec<Event<T>>>> {
-        Poll::Ready(Some(std::mem::take(&mut self.window)))
-    }
-
     /// Takes an event of `flush` if one is ready. Returns whether a batch is due because of it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(Some(flush)) = self.flush.poll_next_unpin(cx) else { return false };
-        flush.receipt.done();
-        let due = !self.window.is_empty() || self.empty == Empty::Emit;
+        self.stage.spend(flush.receipt);
+        let due = !self.window.events.is_empty() || self.empty == Empty::Emit;
         if !due {
             // The next event of `flush` is taken in another poll, because a `flush` that is always
             // ready must not keep this task from yielding.
@@ -125,21 +150,21 @@ impl<T, S> Stream for CollectUntil<T, S> {
             drop(ready!(coop::poll_proceed(cx)));
             this.just_full = false;
             if this.poll_flush(cx) {
-                return this.take();
+                return this.window.take(Reason::Flush);
             }
         }
         while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
             match next {
-                Some(event) => this.window.push(event),
-                None if this.window.is_empty() => return Poll::Ready(None),
-                None => return this.take(),
+                Some(event) => this.window.put(event),
+                None if this.window.events.is_empty() => return Poll::Ready(None),
+                None => return this.window.take(Reason::Drain),
             }
-            if this.window.len() == this.max_size {
+            if this.window.events.len() == this.max_size {
                 this.just_full = true;
-                return this.take();
+                return this.window.take(Reason::Size);
             }
         }
-        if this.poll_flush(cx) { this.take() } else { Poll::Pending }
+        if this.poll_flush(cx) { this.window.take(Reason::Flush) } else { Poll::Pending }
     }
 }
 
@@ -147,8 +172,9 @@ impl<T, S> Stream for CollectUntil<T, S> {
 /// flushes in the order in which they entered the branches.
 struct InOrder<T, S> {
     sides: Merge<T, S>,
+    stage: Stage,
     // Invariant: shorter than `max_size` between polls.
-    window: Vec<Event<T>>,
+    window: Window<T>,
     max_size: usize,
     empty: Empty,
     // Whether upstream has ended.
@@ -163,27 +189,28 @@ impl<T, S> Stream for InOrder<T, S> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         while !this.ended {
-            let is_due = match ready!(this.sides.poll_next_unpin(cx)) {
+            let due = match ready!(this.sides.poll_next_unpin(cx)) {
                 Some(Side::First(Some(event))) => {
-                    this.window.push(event);
-                    this.window.len() == this.max_size
+                    this.window.put(event);
+                    (this.window.events.len() == this.max_size).then_some(Reason::Size)
                 }
                 Some(Side::Second(Some(flush))) => {
-                    flush.receipt.done();
-                    !this.window.is_empty() || this.empty == Empty::Emit
+                    this.stage.spend(flush.receipt);
+                    let is_due = !this.window.events.is_empty() || this.empty == Empty::Emit;
+                    is_due.then_some(Reason::Flush)
                 }
-                Some(Side::Second(None)) => false,
+                Some(Side::Second(None)) => None,
                 Some(Side::First(None)) => {
                     this.ended = true;
-                    if this.window.is_empty() {
+                    if this.window.events.is_empty() {
                         return Poll::Ready(None);
                     }
-                    true
+                    Some(Reason::Drain)
                 }
                 None => return Poll::Ready(None),
             };
-            if is_due {
-                return Poll::Ready(Some(std::mem::take(&mut this.window)));
+            if let Some(reason) = due {
+                return this.window.take(reason);
             }
         }
         Poll::Ready(None)

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use crate::fork::Marks;
 use crate::latest::{Latest, pair};
 use crate::merge::{Merge, Side, WAIT};
+use crate::stage::Stage;
 use crate::{Event, Flow, Meta, NodeKind};
 
 /// The side whose events make [`combine_latest`](Flow::combine_latest) emit.
@@ -58,7 +59,12 @@ impl<T: Clone + Send + 'static> Flow<T> {
     ) -> Flow<(T, U)> {
         let (other, other_tail, order) = self.0.absorb_in_order(other.0, WAIT);
         let mut joined = self.0.apply(NodeKind::Junction, "combine_latest", |events, stage| {
-            let newest = Newest { first: Latest::new(), second: Latest::new(), ended: [false; 2] };
+            let newest = Newest {
+                first: Latest::new(stage.clone()),
+                second: Latest::new(stage.clone()),
+                ended: [false; 2],
+                stage: stage.clone(),
+            };
             let changes = if let Some((order, wait)) = order {
                 Merge::new(events, other, order, wait, stage).boxed()
             } else {
@@ -85,6 +91,7 @@ struct Newest<T, U> {
     first: Latest<T>,
     second: Latest<U>,
     ended: [bool; 2],
+    stage: Stage,
 }
 
 impl<T: Clone, U: Clone> Newest<T, U> {
@@ -115,7 +122,7 @@ impl<T: Clone, U: Clone> Newest<T, U> {
         if !emits || self.first.is_empty() || self.second.is_empty() {
             return None;
         }
-        let mut both = pair(self.first.show()?, self.second.show()?);
+        let mut both = pair(self.first.show()?, self.second.show()?, &self.stage);
         both.receipt.marks = marks;
         Some(Event { meta, ..both })
     }

@@ -11,11 +11,10 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{FutureExt as _, poll};
 use tokio::task::coop;
 
-use crate::graph::NodeId;
 use crate::loops::Loop;
 use crate::pump::{GiveWay, Pump};
 use crate::queue::Queue;
-use crate::{Event, Failure, Flow, NodeKind, codes};
+use crate::{Event, Failure, Flow, Node, NodeKind, codes};
 
 /// How often an event may go round a loop, unless [`Feedback::max_turns`] is called.
 const MAX_TURNS: NonZeroU32 = NonZeroU32::new(10_000).expect("10,000 is not 0");
@@ -67,15 +66,14 @@ impl<T: Send + 'static> Flow<T> {
         let mut back = None;
         let head = self.0.holding().apply_node(NodeKind::Junction, "feedback", |upstream, node| {
             let queue = Arc::new(Queue::new(capacity, node.depth_gauge()));
-            back = Some((Arc::clone(&queue), Arc::clone(node.name())));
+            back = Some((Arc::clone(&queue), node.clone()));
             admit(upstream, queue, Arc::clone(&the_loop))
         });
-        let (queue, stage) = back.expect("`apply_node` calls its operator");
+        let (queue, node) = back.expect("`apply_node` calls its operator");
         let feedback = Feedback {
             the_loop,
             queue,
-            stage,
-            head: head.tail,
+            node,
             max_turns: MAX_TURNS,
             stop: pending().boxed(),
             carrier: Arc::default(),
@@ -89,8 +87,8 @@ impl<T: Send + 'static> Flow<T> {
 pub struct Feedback<T> {
     the_loop: Arc<Loop>,
     queue: Arc<Queue<Event<T>>>,
-    stage: Arc<str>,
-    head: NodeId,
+    /// The node of the operator at which events enter the loop.
+    node: Node,
     max_turns: NonZeroU32,
     stop: BoxFuture<'static, ()>,
     // The task that sends events back. It owns the flow `again`, and with it the operators inside
@@ -101,7 +99,7 @@ pub struct Feedback<T> {
 
 impl<T> fmt::Debug for Feedback<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feedback").field("stage", &self.stage).finish_non_exhaustive()
+        f.debug_struct("Feedback").field("stage", self.node.name()).finish_non_exhaustive()
     }
 }
 
@@ -127,13 +125,14 @@ impl<T: Send + 'static> Feedback<T> {
     ///
     /// Dropping all exits ends the task.
     pub fn connect<U: Send + 'static>(self, mut again: Flow<T>, out: Flow<U>) -> Flow<U> {
-        again.0.set_next_stage(&self.stage);
+        again.0.lead_to(&self.node);
         let mut out = self.leave(out).0;
         let (mut events, again_tail) = out.absorb(again.0);
-        out.graph.connect(again_tail, self.head);
+        out.graph.connect(again_tail, self.node.id());
 
-        let Self { the_loop, queue, stage, carrier, max_turns, mut stop, .. } = self;
-        let name = Arc::clone(&stage);
+        let Self { the_loop, queue, node, carrier, max_turns, mut stop } = self;
+        let name = Arc::clone(node.name());
+        let stage = node.stage().clone();
         let carry = async move {
             let mut is_stopping = false;
             let mut give_way = GiveWay::new();
@@ -144,11 +143,11 @@ impl<T: Send + 'static> Feedback<T> {
                         codes::FEEDBACK_TURNS,
                         format_args!("the value has gone round the loop {max_turns} times"),
                     );
-                    event.receipt.fail(failure.at(Arc::clone(&stage)));
+                    stage.fail(event.receipt, failure);
                 } else if !is_stopping && let Some(event) = queue.try_push(event) {
                     let failure =
                         Failure::new(codes::FEEDBACK_FULL, "the loop makes too many events");
-                    event.receipt.fail(failure.at(Arc::clone(&stage)));
+                    stage.fail(event.receipt, failure);
                 }
                 give_way.after_event().await;
             }

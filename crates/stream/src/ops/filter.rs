@@ -1,7 +1,6 @@
 //! `filter`: lets some values pass.
 
 use std::future::ready;
-use std::sync::Arc;
 
 use futures::stream::StreamExt as _;
 
@@ -43,11 +42,11 @@ impl<T: Send + 'static> Flow<T> {
                 ready(match keep(&event.value) {
                     Ok(true) => Some(event),
                     Ok(false) => {
-                        event.receipt.done();
+                        stage.discard(event.receipt);
                         None
                     }
                     Err(failure) => {
-                        event.receipt.fail(failure.at(Arc::clone(&stage)));
+                        stage.fail(event.receipt, failure);
                         None
                     }
                 })

@@ -3,6 +3,7 @@
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::stage::Stage;
 use crate::{Batches, Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Batches<T> {
@@ -40,7 +41,12 @@ impl<T: Send + 'static> Batches<T> {
     /// # }
     /// ```
     pub fn into_lists(self) -> Flow<Vec<T>> {
-        Flow(self.0.apply(NodeKind::Batch, "into_lists", |batches, _| batches.map(Event::join)))
+        Flow(self.0.apply(NodeKind::Batch, "into_lists", |batches, stage| {
+            batches.map(move |members| {
+                stage.join(&members);
+                Event::join(members)
+            })
+        }))
     }
 }
 
@@ -68,22 +74,28 @@ where
     /// # }
     /// ```
     pub fn flatten(self) -> Flow<T> {
-        Flow(self.0.apply(NodeKind::Element, "flatten", |events, _| events.map(parts).flatten()))
+        Flow(self.0.apply(NodeKind::Element, "flatten", |events, stage| {
+            events.map(move |event| parts(event, stage.clone())).flatten()
+        }))
     }
 }
 
 /// Returns the members of a collection as a stream, which holds a share of the receipt until it is
 /// read to its end.
-fn parts<C: IntoIterator>(event: Event<C>) -> impl futures::Stream<Item = Event<C::Item>> {
+fn parts<C: IntoIterator>(
+    event: Event<C>,
+    stage: Stage,
+) -> impl futures::Stream<Item = Event<C::Item>> {
     let (values, rest) = event.take();
     let mut values = values.into_iter();
     let mut rest = Some(rest);
     stream::iter(std::iter::from_fn(move || {
         if let Some(value) = values.next() {
+            stage.made(1);
             return rest.as_ref().map(|rest| rest.derive(value));
         }
         if let Some(rest) = rest.take() {
-            rest.receipt.done();
+            stage.spend(rest.receipt);
         }
         None
     }))

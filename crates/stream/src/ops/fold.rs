@@ -36,11 +36,12 @@ impl<T: Send + 'static> Batches<T> {
     ) -> Flow<S> {
         Flow(self.0.apply(NodeKind::Batch, "fold", |batches, stage| {
             batches.filter_map(move |members| {
+                stage.join(&members);
                 let (values, rest) = Event::join(members).take();
                 ready(match values.into_iter().try_fold(initial.clone(), &mut f) {
                     Ok(state) => Some(rest.with(state)),
                     Err(failure) => {
-                        rest.receipt.fail(failure.at(stage.clone()));
+                        stage.fail(rest.receipt, failure);
                         None
                     }
                 })
@@ -66,8 +67,11 @@ impl<T: Send + 'static> Batches<T> {
     /// # }
     /// ```
     pub fn lengths(self) -> Flow<usize> {
-        Flow(self.0.apply(NodeKind::Batch, "lengths", |batches, _| {
-            batches.map(|members| Event::join(members).map(|values| values.len()))
+        Flow(self.0.apply(NodeKind::Batch, "lengths", |batches, stage| {
+            batches.map(move |members| {
+                stage.join(&members);
+                Event::join(members).map(|values| values.len())
+            })
         }))
     }
 }

@@ -39,8 +39,7 @@ impl<T: Hash + Eq + Clone + Send + 'static> Flow<T> {
                 let (value, rest) = event.take();
                 if counts.len() == capacity.get() && !counts.contains_key(&value) {
                     let message = format_args!("{capacity} other values are being counted");
-                    rest.receipt
-                        .fail(Failure::new(codes::TOO_MANY_VALUES, message).at(stage.clone()));
+                    stage.fail(rest.receipt, Failure::new(codes::TOO_MANY_VALUES, message));
                     return ready(None);
                 }
                 *counts.entry(value).or_default() += 1;

@@ -3,10 +3,10 @@
 
 use std::future::{Future, ready};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt as _};
 
+use crate::stage::Stage;
 use crate::{Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -106,13 +106,13 @@ fn calls<T, U, R: Future<Output = Result<U, Failure>>>(
 
 fn accepted<U>(
     results: impl Stream<Item = Called<U>>,
-    stage: Arc<str>,
+    stage: Stage,
 ) -> impl Stream<Item = Event<U>> {
     results.filter_map(move |(result, rest)| {
         ready(match result {
             Ok(value) => Some(rest.with(value)),
             Err(failure) => {
-                rest.receipt.fail(failure.at(Arc::clone(&stage)));
+                stage.fail(rest.receipt, failure);
                 None
             }
         })

@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use futures::stream::{BoxStream, Fuse, FuturesOrdered, FuturesUnordered, Stream, StreamExt as _};
 
+use crate::stage::Stage;
 use crate::{Batch, Batches, Event, Failure, Flow, NodeKind, Pace, codes};
 
 /// A function for [`Batches::map_batch`]: a batch in, one result per member out, in order.
@@ -88,7 +89,7 @@ impl<T: Send + Sync + 'static> Batches<T> {
             until_ready: None,
             call: move |members| {
                 let f = Arc::clone(&f);
-                let stage = Arc::clone(&stage);
+                let stage = stage.clone();
                 async move { process(&*f, members, &stage).await }.boxed()
             },
             finished: VecDeque::new(),
@@ -209,14 +210,14 @@ where
 async fn process<T, F: MapBatch<T>>(
     f: &F,
     members: Vec<Event<T>>,
-    stage: &Arc<str>,
+    stage: &Stage,
 ) -> Vec<Event<F::Output>> {
     let (values, members): (Vec<_>, Vec<_>) = members.into_iter().map(Event::take).unzip();
     let results = call_isolating(f, values.into()).await;
     let answers = members.into_iter().zip(results).filter_map(|(member, result)| match result {
         Ok(value) => Some(member.with(value)),
         Err(failure) => {
-            member.receipt.fail(failure.at(Arc::clone(stage)));
+            stage.fail(member.receipt, failure);
             None
         }
     });

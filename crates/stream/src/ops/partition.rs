@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +12,9 @@ use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
+use crate::dispatches::{Dispatches, Reason};
 use crate::failure::infallible;
+use crate::stage::Stage;
 use crate::{Batches, Event, Failure, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -80,6 +81,7 @@ impl<T: Send + 'static> Flow<T> {
     {
         Batches(self.0.apply(NodeKind::Window, "partition", |events, stage| Partition {
             upstream: events.fuse(),
+            dispatches: Dispatches::new(&stage, &[Reason::Size, Reason::Wait, Reason::Drain]),
             stage,
             key,
             size: size.get(),
@@ -97,7 +99,8 @@ impl<T: Send + 'static> Flow<T> {
 /// or when upstream ends.
 struct Partition<T, K, F> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
-    stage: Arc<str>,
+    stage: Stage,
+    dispatches: Dispatches,
     key: F,
     size: usize,
     timeout: Option<Duration>,
@@ -117,6 +120,7 @@ struct Partition<T, K, F> {
 
 struct Group<T> {
     number: u64,
+    opened: Instant,
     events: Vec<Event<T>>,
 }
 
@@ -138,26 +142,23 @@ where
         let key = match (self.key)(&event.value) {
             Ok(key) => key,
             Err(failure) => {
-                event.receipt.fail(failure.at(Arc::clone(&self.stage)));
+                self.stage.fail(event.receipt, failure);
                 return None;
             }
         };
         let group = self.groups.entry(key.clone()).or_insert_with(|| {
             self.opened += 1;
-            self.oldest.push_back(Opened {
-                key: key.clone(),
-                number: self.opened,
-                at: Instant::now(),
-            });
-            Group { number: self.opened, events: Vec::new() }
+            let at = Instant::now();
+            self.oldest.push_back(Opened { key: key.clone(), number: self.opened, at });
+            Group { number: self.opened, opened: at, events: Vec::new() }
         });
         group.events.push(event);
         if group.events.len() < self.size {
             return None;
         }
-        let full = self.groups.remove(&key)?.events;
+        let full = self.groups.remove(&key)?;
         self.forget_stale();
-        Some(full)
+        Some(self.dispatch(Reason::Size, full))
     }
 
     /// Removes stale entries: at the front always, elsewhere once they outnumber the live ones.
@@ -179,17 +180,22 @@ where
         Some(later(self.oldest.front()?.at, self.timeout?))
     }
 
-    fn take_oldest(&mut self) -> Option<Vec<Event<T>>> {
+    fn dispatch(&self, reason: Reason, Group { opened, events, .. }: Group<T>) -> Vec<Event<T>> {
+        self.dispatches.count_after(reason, events.len(), opened.elapsed());
+        events
+    }
+
+    fn take_oldest(&mut self, reason: Reason) -> Option<Vec<Event<T>>> {
         let opened = self.oldest.pop_front()?;
         let group = self.groups.remove(&opened.key)?;
         self.forget_stale();
-        Some(group.events)
+        Some(self.dispatch(reason, group))
     }
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event<T>>>> {
         let Some(due) = self.due() else { return Poll::Pending };
         ready!(poll_until(&mut self.timer, due, cx));
-        Poll::Ready(self.take_oldest())
+        Poll::Ready(self.take_oldest(Reason::Wait))
     }
 }
 
@@ -205,10 +211,10 @@ where
         if std::mem::take(&mut this.due_first)
             && this.due().is_some_and(|due| due <= Instant::now())
         {
-            return Poll::Ready(this.take_oldest());
+            return Poll::Ready(this.take_oldest(Reason::Wait));
         }
         while let Poll::Ready(next) = this.upstream.poll_next_unpin(cx) {
-            let Some(event) = next else { return Poll::Ready(this.take_oldest()) };
+            let Some(event) = next else { return Poll::Ready(this.take_oldest(Reason::Drain)) };
             if let Some(full) = this.push(event) {
                 this.due_first = true;
                 return Poll::Ready(Some(full));

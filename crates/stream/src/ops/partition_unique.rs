@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::dispatches::{Dispatches, Reason};
 use crate::failure::infallible;
 use crate::gather::{Distinct, Gather as _};
 use crate::{Batches, Failure, Flow, NodeKind};
@@ -60,16 +61,25 @@ impl<T: Send + 'static> Flow<T> {
         F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
     {
         Batches(self.0.apply(NodeKind::Window, "partition_unique", |events, stage| {
+            let dispatches = Dispatches::new(&stage, &[Reason::Size, Reason::Drain]);
             let window = Distinct::new(key, keep, stage);
-            stream::unfold((events.fuse(), window), move |(mut events, mut window)| async move {
+            let state = (events.fuse(), window, dispatches);
+            stream::unfold(state, move |(mut events, mut window, mut dispatches)| async move {
+                let mut reason = Reason::Drain;
                 while let Some(event) = events.next().await {
+                    dispatches.came();
                     window.put(event);
                     if window.size() == size.get() {
+                        reason = Reason::Size;
                         break;
                     }
                 }
                 let batch = window.take();
-                (!batch.is_empty()).then_some((batch, (events, window)))
+                if batch.is_empty() {
+                    return None;
+                }
+                dispatches.count(reason, batch.len());
+                Some((batch, (events, window, dispatches)))
             })
             .fuse()
         }))

@@ -55,7 +55,7 @@ impl<T: Send + 'static> Flow<T> {
                     (None, Missing::Fail) => {
                         let failure =
                             Failure::new(codes::MISSING_FIELD, "the value has no such field");
-                        rest.receipt.fail(failure.at(stage.clone()));
+                        stage.fail(rest.receipt, failure);
                         None
                     }
                 })

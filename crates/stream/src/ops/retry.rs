@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::clock::{later, poll_until};
 use crate::gate::Gate;
+use crate::stage::Stage;
 use crate::{Event, Flow, Meta, NodeKind, Outcome, Receipt, Settle};
 
 /// The number of attempts of [`Flow::retry`], and the wait between two of them.
@@ -81,8 +82,9 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn retry(self, retry: Retry, capacity: NonZeroUsize) -> Self {
-        Self(self.0.holding().apply(NodeKind::Element, "retry", |upstream, _| Retrying {
+        Self(self.0.holding().apply(NodeKind::Element, "retry", |upstream, stage| Retrying {
             upstream: upstream.fuse(),
+            stage,
             tries: Arc::new(Tries {
                 retry,
                 open: Gate::new(usize::MAX),
@@ -99,6 +101,7 @@ impl<T: Clone + Send + Sync + 'static> Flow<T> {
 /// otherwise a new event. It ends when upstream has ended and all events are resolved.
 struct Retrying<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
+    stage: Stage,
     tries: Arc<Tries<T>>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -244,6 +247,7 @@ impl<T: Clone + Send + Sync + 'static> Stream for Retrying<T> {
             match this.tries.next_due() {
                 Ok(again) => {
                     progress.made_progress();
+                    this.stage.made(1);
                     return Poll::Ready(Some(this.tries.emit(again)));
                 }
                 Err(due) => next = due,

@@ -30,7 +30,7 @@ impl<T: Send + 'static> Flow<T> {
     /// # }
     /// ```
     pub fn slice(self, start: usize, end: Option<usize>, step: NonZeroUsize) -> Self {
-        Self(self.0.apply(NodeKind::Element, "slice", |events, _| {
+        Self(self.0.apply(NodeKind::Element, "slice", |events, stage| {
             let events = match end {
                 Some(end) => events.take(end).left_stream(),
                 None => events.right_stream(),
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Flow<T> {
                     return ready(Some(event));
                 }
                 to_skip -= 1;
-                event.receipt.done();
+                stage.discard(event.receipt);
                 ready(None)
             })
         }))

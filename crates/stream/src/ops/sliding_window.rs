@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
+use crate::dispatches::{Dispatches, Reason};
+use crate::stage::Stage;
 use crate::{Batches, Event, Flow, NodeKind};
 
 /// The behaviour of [`sliding_window`](Flow::sliding_window) for windows that are not full, at
@@ -58,8 +60,10 @@ impl<T: Clone + Send + 'static> Flow<T> {
             // again leads to `size`, the end of the first full window.
             Partial::Emit => (size - 1) % step + 1,
         };
-        Batches(self.0.apply(NodeKind::Window, "sliding_window", |events, _| SlidingWindow {
+        Batches(self.0.apply(NodeKind::Window, "sliding_window", |events, stage| SlidingWindow {
             upstream: events.fuse(),
+            dispatches: Dispatches::new(&stage, &[Reason::Size, Reason::Drain]),
+            stage,
             size,
             step,
             partial,
@@ -74,6 +78,8 @@ impl<T: Clone + Send + 'static> Flow<T> {
 /// The state machine behind [`Flow::sliding_window`]. Events are numbered from 0.
 struct SlidingWindow<T> {
     upstream: Fuse<BoxStream<'static, Event<T>>>,
+    stage: Stage,
+    dispatches: Dispatches,
     size: u64,
     step: u64,
     partial: Partial,
@@ -99,7 +105,9 @@ impl<T: Clone> SlidingWindow<T> {
         let next_start = self.end.saturating_sub(self.size);
         let leaving = usize::try_from(next_start - start).unwrap_or(usize::MAX);
         let mut window: Vec<_> = self.held.drain(..leaving.min(self.held.len())).collect();
+        self.stage.made(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
         window.extend(self.held.iter().map(|event| event.derive(event.value.clone())));
+        self.dispatches.count_size(Reason::Size, window.len());
         window
     }
 
@@ -108,9 +116,13 @@ impl<T: Clone> SlidingWindow<T> {
     fn finish(&mut self) -> Option<Vec<Event<T>>> {
         if self.partial == Partial::Emit && self.shown < self.come && !self.held.is_empty() {
             self.shown = self.come;
+            self.dispatches.count_size(Reason::Drain, self.held.len());
             return Some(self.held.drain(..).collect());
         }
-        self.held.drain(..).for_each(|event| event.receipt.done());
+        let never_shown = usize::try_from(self.come - self.shown).unwrap_or(usize::MAX);
+        let were_shown = self.held.len().saturating_sub(never_shown);
+        self.held.drain(..were_shown).for_each(|event| self.stage.spend(event.receipt));
+        self.held.drain(..).for_each(|event| self.stage.discard(event.receipt));
         None
     }
 }
@@ -125,7 +137,7 @@ impl<T: Clone> Stream for SlidingWindow<T> {
             this.come += 1;
             if number < this.end.saturating_sub(this.size) {
                 this.shown = this.come;
-                event.receipt.done();
+                this.stage.discard(event.receipt);
                 continue;
             }
             this.held.push_back(event);

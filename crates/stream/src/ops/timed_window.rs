@@ -11,8 +11,10 @@ use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::{later, poll_tick};
+use crate::dispatches::{Dispatches, Reason};
 use crate::failure::infallible;
 use crate::gather::{Distinct, Gather};
+use crate::stage::Stage;
 use crate::{Batches, Empty, Event, Failure, Flow, Keep, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -88,8 +90,8 @@ impl<T: Send + 'static> Flow<T> {
         max_size: NonZeroUsize,
         empty: Empty,
     ) -> Batches<T> {
-        Batches(self.0.apply(NodeKind::Window, "timed_window", |events, _| {
-            TimedWindow::new(events, interval, Vec::new(), max_size, empty)
+        Batches(self.0.apply(NodeKind::Window, "timed_window", |events, stage| {
+            TimedWindow::new(events, interval, Vec::new(), max_size, empty, &stage)
         }))
     }
 
@@ -156,8 +158,8 @@ impl<T: Send + 'static> Flow<T> {
         F: FnMut(&T) -> Result<K, Failure> + Send + 'static,
     {
         Batches(self.0.apply(NodeKind::Window, "timed_window_unique", |events, stage| {
-            let window = Distinct::new(key, keep, stage);
-            TimedWindow::new(events, interval, window, max_size, Empty::Skip)
+            let window = Distinct::new(key, keep, stage.clone());
+            TimedWindow::new(events, interval, window, max_size, Empty::Skip, &stage)
         }))
     }
 }
@@ -173,6 +175,7 @@ struct TimedWindow<T, G> {
     window: G,
     max_size: usize,
     empty: Empty,
+    dispatches: Dispatches,
 }
 
 impl<T: Send + 'static, G: Gather<T>> TimedWindow<T, G> {
@@ -182,13 +185,17 @@ impl<T: Send + 'static, G: Gather<T>> TimedWindow<T, G> {
         window: G,
         max_size: NonZeroUsize,
         empty: Empty,
+        stage: &Stage,
     ) -> Self {
+        let dispatches = Dispatches::new(stage, &[Reason::Size, Reason::Interval, Reason::Drain]);
         let max_size = max_size.get();
-        Self { upstream: events.fuse(), period, ticks: None, window, max_size, empty }
+        Self { upstream: events.fuse(), period, ticks: None, window, max_size, empty, dispatches }
     }
 
-    fn take(&mut self) -> Poll<Option<Vec<Event<T>>>> {
-        Poll::Ready(Some(self.window.take()))
+    fn take(&mut self, reason: Reason) -> Poll<Option<Vec<Event<T>>>> {
+        let window = self.window.take();
+        self.dispatches.count(reason, window.len());
+        Poll::Ready(Some(window))
     }
 }
 
@@ -214,17 +221,20 @@ impl<T: Send + 'static, G: Gather<T>> Stream for TimedWindow<T, G> {
         {
             left -= 1;
             match next {
-                Some(event) => this.window.put(event),
+                Some(event) => {
+                    this.dispatches.came();
+                    this.window.put(event);
+                }
                 None if this.window.size() == 0 => return Poll::Ready(None),
-                None => return this.take(),
+                None => return this.take(Reason::Drain),
             }
             if this.window.size() == this.max_size {
-                return this.take();
+                return this.take(Reason::Size);
             }
         }
         while poll_tick(ticks, cx).is_ready() {
             if this.window.size() > 0 || this.empty == Empty::Emit {
-                return this.take();
+                return this.take(Reason::Interval);
             }
         }
         if left == 0 {

@@ -37,7 +37,7 @@ impl<T: Send + 'static> Flow<T> {
                 ready(match result {
                     Ok(value) => Some(rest.with(value)),
                     Err(failure) => {
-                        rest.receipt.fail(failure.at(stage.clone()));
+                        stage.fail(rest.receipt, failure);
                         None
                     }
                 })

@@ -3,7 +3,6 @@
 use std::future::ready;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use futures::stream::StreamExt as _;
 
@@ -56,12 +55,12 @@ impl<T: Send + 'static> Flow<T> {
                 let key = match key(&event.value) {
                     Ok(key) => key,
                     Err(failure) => {
-                        event.receipt.fail(failure.at(Arc::clone(&stage)));
+                        stage.fail(event.receipt, failure);
                         return ready(None);
                     }
                 };
                 if keys.put(key, ()).is_some() {
-                    event.receipt.done();
+                    stage.discard(event.receipt);
                     return ready(None);
                 }
                 if keys.len() > capacity.get() {

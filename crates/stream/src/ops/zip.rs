@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
 
 use crate::clock::Stall;
 use crate::latest::pair;
+use crate::stage::Stage;
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -64,7 +64,7 @@ struct Zip<T, U> {
     first: Side<T>,
     second: Side<U>,
     capacity: usize,
-    stage: Arc<str>,
+    stage: Stage,
     stall: Stall,
 }
 
@@ -111,7 +111,7 @@ impl<T, U> Stream for Zip<T, U> {
             let ahead = this.first.ahead.len().max(this.second.ahead.len());
             if this.stall.poll(ahead == this.capacity, cx).is_ready() {
                 tracing::warn!(
-                    stage = &*this.stage,
+                    stage = &**this.stage.name(),
                     ahead,
                     "one side emits nothing and the other is as far ahead as its capacity allows; if \
                      both sides come from one source, this stage may wait for ever: raise the \
@@ -123,7 +123,7 @@ impl<T, U> Stream for Zip<T, U> {
         // A pair is progress, however long the sides waited for each other before.
         let _ = this.stall.poll(false, cx);
         let both = this.first.ahead.pop_front().zip(this.second.ahead.pop_front());
-        Poll::Ready(both.map(|(first, second)| pair(first, second)))
+        Poll::Ready(both.map(|(first, second)| pair(first, second, &this.stage)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! `zip_latest`: pairs every event of one flow with the newest event of another.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::stream::{BoxStream, Fuse, Stream, StreamExt as _};
@@ -10,6 +9,7 @@ use crate::clock::Stall;
 use crate::fork::Marks;
 use crate::latest::{Latest, pair};
 use crate::merge::{Merge, Side, WAIT};
+use crate::stage::Stage;
 use crate::{Event, Flow, NodeKind};
 
 impl<T: Send + 'static> Flow<T> {
@@ -42,8 +42,8 @@ impl<T: Send + 'static> Flow<T> {
         let mut joined =
             self.0.apply(NodeKind::Junction, "zip_latest", |events, stage| match order {
                 Some((order, wait)) => InOrder {
-                    sides: Merge::new(events, other, order, wait, Arc::clone(&stage)),
-                    latest: Latest::new(),
+                    sides: Merge::new(events, other, order, wait, stage.clone()),
+                    latest: Latest::new(stage.clone()),
                     wait_for_first: Stalled::new(stage),
                 }
                 .boxed(),
@@ -51,7 +51,7 @@ impl<T: Send + 'static> Flow<T> {
                     upstream: events.fuse(),
                     other: other.fuse(),
                     held: None,
-                    latest: Latest::new(),
+                    latest: Latest::new(stage.clone()),
                     wait_for_first: Stalled::new(stage),
                 }
                 .boxed(),
@@ -116,7 +116,7 @@ impl<T, U: Clone> Stream for ZipLatest<T, U> {
             this.wait_for_first.poll(cx);
             return Poll::Pending;
         };
-        Poll::Ready(this.held.take().map(|event| pair(event, latest)))
+        Poll::Ready(this.held.take().map(|event| pair(event, latest, &this.wait_for_first.stage)))
     }
 }
 
@@ -150,7 +150,9 @@ impl<T, U: Clone> Stream for InOrder<T, U> {
             match ready!(this.sides.poll_next_unpin(cx)) {
                 Some(Side::First(Some(event))) => {
                     let latest = this.latest.show();
-                    return Poll::Ready(latest.map(|latest| pair(event, latest)));
+                    return Poll::Ready(
+                        latest.map(|latest| pair(event, latest, &this.wait_for_first.stage)),
+                    );
                 }
                 Some(Side::Second(Some(event))) => this.newest(event),
                 Some(Side::Second(None)) => {}
@@ -174,18 +176,18 @@ impl<T, U> InOrder<T, U> {
 /// Warns once if the other flow's first event takes long.
 struct Stalled {
     stall: Stall,
-    stage: Arc<str>,
+    stage: Stage,
 }
 
 impl Stalled {
-    fn new(stage: Arc<str>) -> Self {
+    fn new(stage: Stage) -> Self {
         Self { stall: Stall::default(), stage }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {
         if self.stall.poll(true, cx).is_ready() {
             tracing::warn!(
-                stage = &*self.stage,
+                stage = &**self.stage.name(),
                 "the other side has emitted nothing yet; if both sides come from one source, this \
                  stage may wait for ever"
             );
