@@ -292,7 +292,7 @@ fn the_debug_pages_of_a_running_pipeline_show_taps_counts_and_graph() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let mut command = forebay();
-    command.args(["run", "--debug-listen", &address]).arg(&pipeline).stdout(Stdio::piped());
+    command.args(["run", "--listen", &address]).arg(&pipeline).stdout(Stdio::piped());
     let mut service = Service::start(&mut command);
     let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
     assert_eq!(lines.nth(9).unwrap(), "18", "ten values have passed");
@@ -310,8 +310,11 @@ fn the_debug_pages_of_a_running_pipeline_show_taps_counts_and_graph() {
             let recent: Vec<u64> = serde_json::from_value(taps["look"].clone()).unwrap();
             assert_eq!(recent.len(), 3, "{taps}");
             assert!(recent[0] >= 7 && recent[2] == recent[0] + 2, "{taps}");
-            let counts = page("/counts").unwrap();
-            assert!(counts.lines().any(|line| line.ends_with("  look")), "{counts}");
+            let state: serde_json::Value =
+                serde_json::from_str(&page("/state.json").unwrap()).unwrap();
+            let steps = state["steps"].as_array().unwrap();
+            let look = steps.iter().find(|step| step["name"] == "look").unwrap();
+            assert!(look["emitted"].as_u64().unwrap() >= 9, "{state}");
             assert!(page("/graph.svg").unwrap().contains("look"));
         }
         Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: curl is not installed"),
@@ -332,7 +335,7 @@ fn metrics_count_batches_by_reason_with_their_sizes_and_times() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let mut command = forebay();
-    command.args(["run", "--debug-listen", &address]).arg(&pipeline).stdout(Stdio::piped());
+    command.args(["run", "--listen", &address]).arg(&pipeline).stdout(Stdio::piped());
     let mut service = Service::start(&mut command);
     let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
     assert!(lines.nth(99).unwrap().contains("positive"), "a hundred answers");
@@ -356,7 +359,7 @@ fn metrics_count_batches_by_reason_with_their_sizes_and_times() {
             assert!(value("forebay_batch_padding_total{") < 0.5, "the CPU pads no batch");
             assert!(value("forebay_model_batch_seconds_sum{") > 0.0, "{page}");
             assert!(value("forebay_batch_predicted_seconds_sum{") > 0.0, "{page}");
-            assert!(value("forebay_events_total{stage=\"tokenize\"}") >= 100.0, "{page}");
+            assert!(value("forebay_step_emitted_total{step=\"tokenize\"}") >= 100.0, "{page}");
             assert!(page.contains("reason=\"idle\"") && page.contains("# HELP"), "{page}");
         }
         Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: curl is not installed"),

@@ -1,36 +1,87 @@
-//! The debug pages of a running pipeline.
+//! The pages of a running pipeline.
 
-use std::fmt::Write as _;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use forebay_http::Pages;
-use forebay_pipeline::{View, svg};
+use forebay_pipeline::{LastFailure, ModelView, StepView, View, svg};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
 
 use crate::metrics;
 
-/// Returns the debug pages: `/metrics` for Prometheus, `/taps` with the last values at each `tap`,
-/// `/counts` with the events that each operator has emitted, and the graph as `/graph.svg` and
-/// `/graph.mmd`.
-pub(crate) fn pages(view: &View, metrics: PrometheusHandle) -> Pages {
+/// Returns the pages: `/metrics` for Prometheus, `/state.json` with everything that the pages show,
+/// `/taps` with the last values at each `tap`, and the graph as `/graph.svg` and `/graph.mmd`.
+pub(crate) fn pages(name: &str, view: &View, metrics: PrometheusHandle) -> Pages {
     let of = || view.clone();
-    let (taps, counts, picture, mermaid, measured) = (of(), of(), of(), of(), of());
+    let (taps, state, picture, mermaid, measured) = (of(), of(), of(), of(), of());
+    let (name, started) = (name.to_owned(), Instant::now());
+    let handle = metrics.clone();
     Pages::new()
         .page("/metrics", "text/plain; version=0.0.4; charset=utf-8", move || {
             metrics::render(&metrics, &measured)
         })
+        .page("/state.json", "application/json", move || {
+            let samples = metrics::samples(&metrics::render(&handle, &state));
+            let (results, errors) = state.answers();
+            let state = json!({
+                "pipeline": name,
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime_seconds": started.elapsed().as_secs_f64(),
+                "answers": {"results": results, "errors": errors},
+                "steps": state.steps().iter().map(step).collect::<Vec<_>>(),
+                "edges": state.graph().edges().collect::<Vec<_>>(),
+                "models": state.models().iter().map(model).collect::<Vec<_>>(),
+                "failures": state.last_failures().iter().map(failure).collect::<Vec<_>>(),
+                "samples": samples,
+            });
+            state.to_string()
+        })
         .page("/taps", "application/json", move || {
             serde_json::to_string(&taps.taps()).unwrap_or_default()
         })
-        .page("/counts", "text/plain; charset=utf-8", move || table(&counts))
         .page("/graph.svg", "image/svg+xml", move || svg(picture.graph()))
         .page("/graph.mmd", "text/plain; charset=utf-8", move || mermaid.graph().to_mermaid())
 }
 
-fn table(view: &View) -> String {
-    let mut text = format!("{:>12}  {:>7}  operator\n", "emitted", "waiting");
-    for node in view.graph().nodes() {
-        // Writing to a string cannot fail.
-        writeln!(text, "{:>12}  {:>7}  {}", node.emitted(), node.depth(), node.name()).ok();
-    }
-    text
+fn step(step: &StepView) -> Value {
+    json!({
+        "name": step.name,
+        "kind": format!("{:?}", step.kind).to_lowercase(),
+        "received": step.received,
+        "emitted": step.emitted,
+        "items": step.items,
+        "failed": step.failed,
+        "discarded": step.discarded,
+        "made": step.made,
+        "inside": step.inside(),
+        "waiting": step.waiting,
+    })
+}
+
+fn model(model: &ModelView) -> Value {
+    json!({
+        "name": model.name,
+        "description": model.description,
+        "inputs": model.work.inputs,
+        "batches": model.work.batches,
+        "busy_seconds": model.work.busy.as_secs_f64(),
+        "warm_up_seconds": model.work.warm_up.as_secs_f64(),
+        "rebuilds": model.work.rebuilds,
+    })
+}
+
+/// Shows a failure. Its message is left out, because it may quote the request.
+fn failure(last: &LastFailure) -> Value {
+    let LastFailure { at, origin, key, failure, .. } = last;
+    json!({
+        "at": unix_seconds(*at),
+        "origin": origin,
+        "key": key,
+        "code": failure.code(),
+        "step": failure.stage(),
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

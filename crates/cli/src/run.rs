@@ -33,10 +33,11 @@ pub(crate) struct Args {
     /// stops, for health checks
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Serve pages that show the running pipeline: /metrics for Prometheus, /taps, /counts,
-    /// /graph.svg and /graph.mmd. They show the contents of requests, so keep the address private
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    debug_listen: Option<String>,
+    /// Serve pages that show the running pipeline: /metrics for Prometheus, /state.json, /taps,
+    /// /graph.svg and /graph.mmd. They show keys and contents of requests, so keep the address
+    /// private
+    #[arg(long, alias = "debug-listen", value_name = "HOST:PORT", value_parser = address)]
+    listen: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -82,11 +83,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             show(progress);
         };
-        let metrics = args.debug_listen.is_some().then(metrics::install).transpose()?;
+        let metrics = args.listen.is_some().then(metrics::install).transpose()?;
         let pages = async {
-            match (&args.debug_listen, metrics, views.recv().await) {
+            match (&args.listen, metrics, views.recv().await) {
                 (Some(listen), Some(metrics), Some(view)) => {
-                    look::pages(&view, metrics).serve(listen).await
+                    look::pages(plan.name(), &view, metrics).serve(listen).await
                 }
                 _ => std::future::pending().await,
             }

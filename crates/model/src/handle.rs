@@ -9,8 +9,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::device_schedule::DeviceSchedule;
+use crate::work::WorkLog;
 use crate::worker::{Job, Ready, Started, Worker};
-use crate::{Error, Launched, Model, WarmUp, codes};
+use crate::{Error, Launched, Model, WarmUp, Work, codes};
 
 /// Most batches that a model's thread has at a time: one that is computed, and one that waits or is
 /// prepared. The second one keeps the device busy. With more, the members of a batch would have to
@@ -38,6 +39,7 @@ pub struct ModelHandle<M: Model> {
     /// drops the receiver of `jobs`, so that a caller who finds `jobs` closed also finds the
     /// reason.
     end: Arc<OnceLock<String>>,
+    work: Arc<WorkLog>,
 }
 
 impl<M: Model> ModelHandle<M> {
@@ -59,7 +61,8 @@ impl<M: Model> ModelHandle<M> {
         let (jobs, waiting) = mpsc::channel(IN_HAND.get());
         let (ready, until_ready) = oneshot::channel();
         let end = Arc::new(OnceLock::new());
-        let worker = Worker::new(name, build, on_warm_up, Arc::clone(&end));
+        let work = Arc::new(WorkLog::new(name));
+        let worker = Worker::new(name, build, on_warm_up, Arc::clone(&end), Arc::clone(&work));
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || worker.run(waiting, ready))
@@ -72,6 +75,7 @@ impl<M: Model> ModelHandle<M> {
             in_hand: Arc::new(Semaphore::new(IN_HAND.get())),
             schedule: Arc::new(DeviceSchedule::new()),
             end,
+            work,
         })
     }
 
@@ -79,6 +83,12 @@ impl<M: Model> ModelHandle<M> {
     #[must_use]
     pub fn describe(&self) -> &str {
         &self.description
+    }
+
+    /// Returns how much the model has done.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.work.get()
     }
 
     /// Waits until the thread has ended because the model could not be rebuilt, and returns why.
@@ -157,6 +167,7 @@ impl<M: Model> Clone for ModelHandle<M> {
             in_hand: Arc::clone(&self.in_hand),
             schedule: Arc::clone(&self.schedule),
             end: Arc::clone(&self.end),
+            work: Arc::clone(&self.work),
         }
     }
 }

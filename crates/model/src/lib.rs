@@ -26,6 +26,7 @@ mod hub;
 mod model;
 mod replicas;
 mod text;
+mod work;
 mod worker;
 
 pub use architecture::Architecture;
@@ -41,3 +42,4 @@ pub use text::{
     ClassificationOptions, CpuReference, EmbeddingOptions, Label, PoolingMode, Precision, Scores,
     Task, TextHandle, TextModel, TextModelOptions, TextOutput, Tokens, UnknownName,
 };
+pub use work::Work;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace};
 use futures::future::select_all;
 
-use crate::{Model, ModelHandle, codes};
+use crate::{Model, ModelHandle, Work, codes};
 
 /// Handles of several copies of one model. Each batch goes to the copy that has the fewest
 /// unfinished batches.
@@ -39,6 +39,12 @@ impl<M: Model> Replicas<M> {
             _ => format!("{line}, {count} times"),
         };
         lines.into_iter().map(times).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Returns how much all replicas together have done.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.0.iter().map(ModelHandle::work).fold(Work::default(), Work::and)
     }
 
     /// Waits until the threads of all replicas have ended because their models could not be

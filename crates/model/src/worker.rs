@@ -11,12 +11,12 @@ use std::time::Duration;
 use forebay_stream::codes::WRONG_RESULT_COUNT;
 use forebay_stream::{Batch, BatchResult, Failure};
 use futures::FutureExt as _;
-use metrics::{Histogram, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::device_clock::DeviceClock;
+use crate::work::WorkLog;
 use crate::{Error, Launched, Model, WarmUp, codes};
 
 /// A batch for the model, with the channel for its results.
@@ -49,12 +49,19 @@ pub(crate) struct Worker<B, P> {
     // Set when a batch panicked, and reset when the model is rebuilt. Relaxed, because no other
     // data depends on it.
     has_panicked: Arc<AtomicBool>,
+    work: Arc<WorkLog>,
 }
 
 impl<B, P> Worker<B, P> {
-    pub(crate) fn new(name: &str, build: B, on_warm_up: P, end: Arc<OnceLock<String>>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        build: B,
+        on_warm_up: P,
+        end: Arc<OnceLock<String>>,
+        work: Arc<WorkLog>,
+    ) -> Self {
         let has_panicked = Arc::default();
-        Self { name: name.to_owned(), build, on_warm_up, end, has_panicked }
+        Self { name: name.to_owned(), build, on_warm_up, end, has_panicked, work }
     }
 
     /// Runs on the model's thread until the last handle is dropped or the model cannot be rebuilt.
@@ -79,7 +86,7 @@ impl<B, P> Worker<B, P> {
         if ready.send(Ok(properties)).is_err() {
             return;
         }
-        let device_metrics = Arc::new(DeviceMetrics::new(&self.name));
+        let clock = Arc::new(DeviceClock::default());
         while let Some(Job { batch, reply }) = jobs.blocking_recv() {
             // The caller may have given up while the batch waited.
             if reply.is_closed() {
@@ -97,7 +104,7 @@ impl<B, P> Worker<B, P> {
             if outcome.is_err() {
                 self.has_panicked.store(true, Ordering::Relaxed);
             }
-            let launched = self.observed(outcome, batch.len(), started, &device_metrics);
+            let launched = self.observed(outcome, batch.len(), started, &clock);
             drop(reply.send(Started { launched, launch }));
             model = match self.rebuilt_if_lost(model) {
                 Ok(model) => model,
@@ -121,6 +128,7 @@ impl<B, P> Worker<B, P> {
         error!(model = self.name, "rebuilding the model: {why}");
         drop_lost(model);
         let model = self.start()?;
+        self.work.rebuilt();
         info!(model = self.name, "the model is rebuilt");
         Ok(model)
     }
@@ -133,23 +141,24 @@ impl<B, P> Worker<B, P> {
         outcome: thread::Result<Launched<T>>,
         expected: usize,
         started: Instant,
-        device_metrics: &Arc<DeviceMetrics>,
+        clock: &Arc<DeviceClock>,
     ) -> Launched<T> {
         let (results, takes) = match outcome {
             Ok(Launched::Running { results, takes }) => (results, takes),
             Ok(Launched::Done(results)) => {
-                device_metrics.count(started);
+                self.work.batch(expected, clock.done(started));
                 return Launched::Done(check_results(Ok(results), expected));
             }
             Err(panic) => {
-                device_metrics.count(started);
+                self.work.batch(expected, clock.done(started));
                 return Launched::Done(check_results(Err(panic), expected));
             }
         };
-        let device_metrics = Arc::clone(device_metrics);
+        let clock = Arc::clone(clock);
+        let work = Arc::clone(&self.work);
         let has_panicked = Arc::clone(&self.has_panicked);
         let results = AssertUnwindSafe(results).catch_unwind().map(move |outcome| {
-            device_metrics.count(started);
+            work.batch(expected, clock.done(started));
             if outcome.is_err() {
                 has_panicked.store(true, Ordering::Relaxed);
             }
@@ -165,9 +174,11 @@ impl<B, P> Worker<B, P> {
         B: Fn() -> Result<M, Error>,
         P: FnMut(WarmUp),
     {
+        let started = Instant::now();
         catch_unwind(AssertUnwindSafe(|| {
             let mut model = (self.build)()?;
             model.warm_up(&mut self.on_warm_up)?;
+            self.work.warmed_up(started.elapsed());
             Ok(model)
         }))
         .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_message(&*panic) }))
@@ -184,24 +195,6 @@ impl<B, P> Worker<B, P> {
         error!(model = self.name, why, "the model could not be rebuilt; its thread ends");
         // Setting cannot fail, because only this function sets it, and it is called once.
         drop(self.end.set(format!("it could not be rebuilt after a failure: {why}")));
-    }
-}
-
-/// Measures the time during which the device is busy. The rest of the time it is idle.
-struct DeviceMetrics {
-    seconds: Histogram,
-    clock: DeviceClock,
-}
-
-impl DeviceMetrics {
-    fn new(model: &str) -> Self {
-        let seconds = histogram!("forebay_model_batch_seconds", "model" => model.to_owned());
-        Self { seconds, clock: DeviceClock::default() }
-    }
-
-    /// Records the device time of a batch that was launched at `started` and ends now.
-    fn count(&self, started: Instant) {
-        self.seconds.record(self.clock.done(started).as_secs_f64());
     }
 }
 

@@ -6,15 +6,13 @@ mod wires;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use forebay_stream::{Failed, Flow, Tap};
+use forebay_stream::{Failed, Flow, Meta, Tap};
 use tokio_util::sync::CancellationToken;
 
 use self::steps::Steps;
 use crate::answer::Answer;
-use crate::counts::Counts;
+use crate::counts::{Counts, Failing};
 use crate::file::Order;
 use crate::json::Json;
 use crate::plan::{Plan, Policy};
@@ -116,18 +114,22 @@ impl Assembler<'_> {
     /// Turns failed requests into error replies, dead letters, or both, or lets them stop the
     /// pipeline.
     fn by_policy(&self, failures: Flow<Failed<Record>>) -> Failures {
-        let counted = Arc::clone(&self.counts.errors);
-        let count = move |failed: &Failed<Record>| {
-            tracing::debug!(failure = %failed.failure, "request failed");
-            counted.fetch_add(1, Ordering::Relaxed);
+        let counts = self.counts.clone();
+        let count = move |failed: &Failed<Record>, meta: &Meta, failing| {
+            counts.failed(&failed.failure, meta, failing);
         };
         let reply = |failed: &Failed<Record>| Answer::failure(&failed.failure);
-        let dead_letters =
-            |flow: Flow<Failed<Record>>| flow.named("dead letter").inspect(count.clone());
+        let dead_letters = |flow: Flow<Failed<Record>>| {
+            let count = count.clone();
+            flow.named("dead letter").map_with_meta(move |failed, meta| {
+                count(&failed, meta, Failing::DeadLetter);
+                failed
+            })
+        };
         match self.plan.on_failure.policy {
             Policy::Reply => {
-                let replies = failures.named("error reply").map(move |failed| {
-                    count(&failed);
+                let replies = failures.named("error reply").map_with_meta(move |failed, meta| {
+                    count(&failed, meta, Failing::Error);
                     reply(&failed)
                 });
                 Failures { replies: Some(replies), ..Failures::default() }

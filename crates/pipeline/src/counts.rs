@@ -1,19 +1,120 @@
-//! `Counts`: how many answers a pipeline has given.
+//! `Counts`: how many answers a pipeline has given, how long they took, and the last failures.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use forebay_stream::{Event, Outcome, Receipt, Settle, Sink};
+use forebay_stream::{Event, Failure, Meta, Outcome, Receipt, Settle, Sink};
+use metrics::{Counter, Histogram, counter, histogram};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
-/// The numbers of answers so far, which the running pipeline updates. A dead letter counts as an
-/// error.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) results: Arc<AtomicU64>,
-    pub(crate) errors: Arc<AtomicU64>,
+/// The numbers of answers so far, which the running pipeline updates. Each request counts once. A
+/// dead letter counts as an error.
+#[derive(Clone)]
+pub(crate) struct Counts(Arc<Shared>);
+
+struct Shared {
+    results: AtomicU64,
+    errors: AtomicU64,
+    /// The newest last.
+    failures: Mutex<VecDeque<LastFailure>>,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    results: Counter,
+    seconds: Histogram,
+    delivery: Histogram,
+}
+
+/// One of the last failed requests.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastFailure {
+    /// When it failed.
+    pub at: SystemTime,
+    /// The place of the request in its source, such as `requests[3]@1042`.
+    pub origin: String,
+    /// The key of the request, if it has one.
+    pub key: Option<String>,
+    /// Why it failed, and at which step.
+    pub failure: Failure,
+}
+
+/// The form in which a request that failed is answered, as the label `outcome` of the metric.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failing {
+    Error,
+    DeadLetter,
+    Stop,
+}
+
+impl Failing {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::DeadLetter => "dead_letter",
+            Self::Stop => "stopped",
+        }
+    }
+}
+
+const REQUESTS: &str = "forebay_requests_total";
+
+impl Default for Counts {
+    fn default() -> Self {
+        let metrics = Metrics {
+            results: counter!(REQUESTS, "outcome" => "result", "code" => ""),
+            seconds: histogram!("forebay_request_seconds"),
+            delivery: histogram!("forebay_request_delivery_seconds"),
+        };
+        Self(Arc::new(Shared {
+            results: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            failures: Mutex::default(),
+            metrics,
+        }))
+    }
 }
 
 impl Counts {
+    pub(crate) fn results(&self) -> u64 {
+        self.0.results.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn errors(&self) -> u64 {
+        self.0.errors.load(Ordering::Relaxed)
+    }
+
+    /// Returns the last failures, the newest last.
+    pub(crate) fn last_failures(&self) -> Vec<LastFailure> {
+        self.0.failures.lock().iter().cloned().collect()
+    }
+
+    /// Counts a request that failed.
+    pub(crate) fn failed(&self, failure: &Failure, meta: &Meta, failing: Failing) {
+        const KEPT: usize = 20;
+        tracing::debug!(%failure, origin = %meta.origin, "request failed");
+        if !matches!(failing, Failing::Stop) {
+            self.0.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        let code = failure.code().to_owned();
+        counter!(REQUESTS, "outcome" => failing.label(), "code" => code).increment(1);
+        let last = LastFailure {
+            at: SystemTime::now(),
+            origin: meta.origin.to_string(),
+            key: meta.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
+            failure: failure.clone(),
+        };
+        let mut failures = self.0.failures.lock();
+        if failures.len() == KEPT {
+            failures.pop_front();
+        }
+        failures.push_back(last);
+    }
+
     /// Counts the results that a sink delivers. A result that the sink refuses is not counted,
     /// because its request gets an error. Error replies, which `is_error` tells, are counted when
     /// they are made.
@@ -22,20 +123,46 @@ impl Counts {
         sink: S,
         is_error: fn(&T) -> bool,
     ) -> Counting<T, S> {
-        Counting { sink, results: Arc::clone(&self.results), is_error }
+        Counting { sink, counts: self.clone(), is_error }
     }
 
     /// Counts a request of a source that itself answers its clients with the failures.
     pub(crate) fn failing<T>(&self, event: Event<T>) -> Event<T> {
-        let is_counted = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
-        counted(event, Arc::clone(&self.errors), is_counted)
+        let counts = self.clone();
+        let meta = Arc::clone(&event.meta);
+        settled(event, move |outcome| {
+            if let Outcome::Failed(failure) = outcome {
+                counts.failed(failure, &meta, Failing::Error);
+            }
+        })
+    }
+
+    /// Counts a delivered result, which was given to its sink at `sent`.
+    fn delivered(&self, is_error: bool, came: Option<SystemTime>, sent: Instant) {
+        let metrics = &self.0.metrics;
+        if !is_error {
+            self.0.results.fetch_add(1, Ordering::Relaxed);
+            metrics.results.increment(1);
+        }
+        metrics.delivery.record(sent.elapsed().as_secs_f64());
+        if let Some(came) = came {
+            // The client's clock may be ahead of this one.
+            metrics.seconds.record(came.elapsed().unwrap_or(Duration::ZERO).as_secs_f64());
+        }
     }
 }
 
-/// A sink that counts the results that it delivers.
+impl std::fmt::Debug for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (results, errors) = (self.results(), self.errors());
+        f.debug_struct("Counts").field("results", &results).field("errors", &errors).finish()
+    }
+}
+
+/// A sink that counts the answers that it delivers.
 pub(crate) struct Counting<T, S> {
     sink: S,
-    results: Arc<AtomicU64>,
+    counts: Counts,
     is_error: fn(&T) -> bool,
 }
 
@@ -43,11 +170,14 @@ impl<T: Send + 'static, S: Sink<T>> Sink<T> for Counting<T, S> {
     type Error = S::Error;
 
     async fn send(&mut self, event: Event<T>) -> Result<(), S::Error> {
-        let event = if (self.is_error)(&event.value) {
-            event
-        } else {
-            counted(event, Arc::clone(&self.results), |outcome| *outcome == Outcome::Done)
-        };
+        let is_error = (self.is_error)(&event.value);
+        let counts = self.counts.clone();
+        let (came, sent) = (event.meta.timestamp, Instant::now());
+        let event = settled(event, move |outcome| {
+            if *outcome == Outcome::Done {
+                counts.delivered(is_error, came, sent);
+            }
+        });
         self.sink.send(event).await
     }
 
@@ -60,31 +190,23 @@ impl<T: Send + 'static, S: Sink<T>> Sink<T> for Counting<T, S> {
     }
 }
 
-/// Counts the event when its receipt settles with an outcome that `is_counted` accepts.
-fn counted<T>(
-    event: Event<T>,
-    counter: Arc<AtomicU64>,
-    is_counted: fn(&Outcome) -> bool,
-) -> Event<T> {
+/// Calls `then` with the outcome of the event's receipt, once it is settled.
+fn settled<T>(event: Event<T>, then: impl FnOnce(&Outcome) + Send + Sync + 'static) -> Event<T> {
     let Event { value, meta, receipt } = event;
-    let receipt = Receipt::of(Counted { receipt: [receipt], counter, on: is_counted });
+    let receipt = Receipt::of(Settled { receipt: [receipt], then });
     Event { value, meta, receipt }
 }
 
 /// Stands for the receipt of an event that is counted.
-struct Counted {
+struct Settled<F> {
     receipt: [Receipt; 1],
-    counter: Arc<AtomicU64>,
-    /// Whether an outcome is counted.
-    on: fn(&Outcome) -> bool,
+    then: F,
 }
 
-impl Settle for Counted {
+impl<F: FnOnce(&Outcome) + Send + Sync + 'static> Settle for Settled<F> {
     fn settle(self: Box<Self>, outcome: Outcome) {
-        let Self { receipt: [receipt], counter, on } = *self;
-        if on(&outcome) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        let Self { receipt: [receipt], then } = *self;
+        then(&outcome);
         receipt.resolve(outcome);
     }
 
@@ -95,8 +217,6 @@ impl Settle for Counted {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use forebay_stream::{Event, Failure};
 
     use super::Counts;
@@ -111,6 +231,9 @@ mod tests {
         share.receipt.share().fail(Failure::new("a", "b"));
         share.receipt.fail(Failure::new("c", "d"));
         event().receipt.fail(Failure::new("e", "f"));
-        assert_eq!(counts.errors.load(Ordering::Relaxed), 2);
+        assert_eq!(counts.errors(), 2);
+        let failures = counts.last_failures();
+        let codes: Vec<_> = failures.iter().map(|last| last.failure.code()).collect();
+        assert_eq!(codes, ["a", "e"]);
     }
 }

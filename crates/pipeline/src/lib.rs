@@ -35,6 +35,7 @@ mod task;
 mod view;
 
 pub use answer::Answer;
+pub use counts::LastFailure;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use error::{BoxError, RunError};
 pub use json::Json;
@@ -43,4 +44,4 @@ pub use predicate::Predicate;
 pub use registry::Registry;
 pub use run::{Progress, Summary};
 pub use svg::svg;
-pub use view::View;
+pub use view::{ModelView, StepView, View};

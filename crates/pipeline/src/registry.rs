@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_model::{Model, ModelHandle, WarmUp};
+use forebay_model::{Model, ModelHandle, WarmUp, Work};
 use forebay_stream::{Failure, Flow, MapBatch as _, Sink, Source};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -83,6 +83,8 @@ pub(crate) struct LoadedModel {
     pub(crate) task: Task,
     /// Resolves when the model's thread has ended although the model is still in use.
     pub(crate) closed: BoxFuture<'static, Failure>,
+    /// Returns how much the model has done.
+    pub(crate) work: Arc<dyn Fn() -> Work + Send + Sync>,
 }
 
 impl Registry {
@@ -302,6 +304,7 @@ where
             let handle = ModelHandle::spawn(&name, build, on_warm_up).await?;
             let called = handle.clone();
             let watched = handle.clone();
+            let counted = handle.clone();
             Ok(LoadedModel {
                 description: handle.describe().to_owned(),
                 task: Task::Json(Arc::new(move |batch| {
@@ -309,6 +312,7 @@ where
                     Box::pin(async move { handle.call(batch).await })
                 })),
                 closed: Box::pin(async move { watched.closed().await }),
+                work: Arc::new(move || counted.work()),
             })
         })
     }

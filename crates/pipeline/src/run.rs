@@ -5,7 +5,6 @@ mod stop;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_model::{Download, Error, Hub, TextHandle, WarmUp};
@@ -24,7 +23,7 @@ use crate::registry::{LoadedModel, OnWarmUp};
 use crate::sink::{OpenSources, open_dead_letters};
 use crate::source::{Left, RunningSource};
 use crate::task::{Task, TextTask};
-use crate::view::View;
+use crate::view::{ModelSource, View};
 use stop::{FirstFailure, StopSink};
 
 /// Progress of a pipeline, passed to the observer of [`Plan::run`].
@@ -151,11 +150,20 @@ impl Plan {
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
         let first_failure = FirstFailure::default();
         let stops = stops.map(|failures| {
-            let sink = StopSink { intake: intake.clone(), first: first_failure.clone() };
+            let sink = StopSink {
+                intake: intake.clone(),
+                first: first_failure.clone(),
+                counts: counts.clone(),
+            };
             failures.sink(STOP, sink)
         });
         let pipelines: Vec<Pipeline> = pipelines.chain(kept).chain(stops).collect();
-        let view = View { graph: merged(&pipelines), taps };
+        let view = View {
+            graph: merged(&pipelines),
+            taps,
+            counts: counts.clone(),
+            models: models.views.into(),
+        };
         tell(&observer, Progress::Started { view: view.clone() });
 
         let ready = join_all(running.iter().map(|source| source.ready()));
@@ -188,10 +196,8 @@ impl Plan {
             0 => {}
             count => return Err(RunError::Unresolved { count }),
         }
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let results = count(&counts.results);
-        let errors = count(&counts.errors);
-        Ok(Summary { answers: results + errors, errors })
+        let errors = counts.errors();
+        Ok(Summary { answers: counts.results() + errors, errors })
     }
 
     /// Warns of lines without an answer, unless a join explains them: at the end of a `zip`, values
@@ -215,6 +221,7 @@ struct Models {
     /// Futures that resolve with the model's name when a model's thread has ended although the
     /// model is still in use.
     ends: Vec<BoxFuture<'static, (String, Failure)>>,
+    views: Vec<ModelSource>,
 }
 
 async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunError> {
@@ -238,7 +245,12 @@ async fn load_models(plan: &Plan, observer: &Observer) -> Result<Models, RunErro
             ModelPlan::Custom(model) => model.load(name.clone(), on_warm_up).await,
         };
         let loaded = loaded.map_err(|source| RunError::Model { name: name.clone(), source })?;
-        let LoadedModel { description, task, closed } = loaded;
+        let LoadedModel { description, task, closed, work } = loaded;
+        models.views.push(ModelSource {
+            name: name.clone(),
+            description: description.clone(),
+            work,
+        });
         tell(observer, Progress::Loaded { model: name.clone(), description });
         models.tasks.insert(name.clone(), task);
         let name = name.clone();
@@ -265,6 +277,10 @@ async fn load_text(
     let handle = TextHandle::spawn_on(name, &options, devices, *replicas, on_warm_up).await?;
     Ok(LoadedModel {
         description: handle.describe(),
+        work: Arc::new({
+            let handle = handle.clone();
+            move || handle.work()
+        }),
         closed: Box::pin({
             let handle = handle.clone();
             async move { handle.closed().await }
@@ -279,10 +295,11 @@ fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> T
         unreachable!("every model that a step names has been loaded");
     };
     let observer = Arc::clone(observer);
-    let name = name.to_owned();
-    task.observed(Arc::new(move |size| {
-        tell(&observer, Progress::Batch { model: name.clone(), size });
-    }))
+    let model = name.to_owned();
+    task.observed(
+        name,
+        Arc::new(move |size| tell(&observer, Progress::Batch { model: model.clone(), size })),
+    )
 }
 
 /// Runs the pipelines until all have ended, a model has ended, or the shutdown timeout after `stop`

@@ -9,6 +9,8 @@ use forebay_model::{Label, TextHandle, TextOutput, Tokens};
 use forebay_stream::batching::{CostModel, Shapes};
 use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace, prepared};
 use futures::future::BoxFuture;
+use metrics::{Histogram, histogram};
+use tokio::time::Instant;
 
 /// The function of a model that a step calls.
 #[derive(Clone)]
@@ -27,10 +29,15 @@ pub(crate) type JsonTask =
 pub(crate) type OnBatch = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl Task {
-    /// Returns a copy of the task that calls `on_batch` before each batch.
-    pub(crate) fn observed(&self, on_batch: OnBatch) -> Self {
+    /// Returns a copy of the task of the model `name` that calls `on_batch` before each batch, and
+    /// measures how long texts take to be tokenised.
+    pub(crate) fn observed(&self, name: &str, on_batch: OnBatch) -> Self {
         match self {
-            Self::Text(task) => Self::Text(TextTask { on_batch, ..task.clone() }),
+            Self::Text(task) => {
+                let tokenizing =
+                    histogram!("forebay_request_tokenize_seconds", "model" => name.to_owned());
+                Self::Text(TextTask { on_batch, tokenizing, ..task.clone() })
+            }
             Self::Json(task) => {
                 let task = Arc::clone(task);
                 Self::Json(Arc::new(move |batch| {
@@ -55,6 +62,7 @@ pub(crate) struct TextTask {
     /// `None` if the pipeline is only drawn.
     model: Option<TextHandle>,
     on_batch: OnBatch,
+    tokenizing: Histogram,
     enrich: Arc<Enrich>,
 }
 
@@ -65,7 +73,12 @@ impl TextTask {
 
     /// Returns a placeholder for a text model, for a pipeline that is only drawn.
     pub(crate) fn stub() -> Self {
-        Self { model: None, on_batch: Arc::new(|_| {}), enrich: Arc::default() }
+        Self {
+            model: None,
+            on_batch: Arc::new(|_| {}),
+            tokenizing: Histogram::noop(),
+            enrich: Arc::default(),
+        }
     }
 
     /// Returns the task for a step with the settings `input`, `output` and `on_error` in `enrich`.
@@ -84,8 +97,10 @@ impl TextTask {
     /// Extracts the texts of a value and returns their tokens.
     pub(crate) async fn tokenize(self, value: Json) -> Result<Extracted<Tokens>, Failure> {
         let model = self.model.as_ref().ok_or_else(unloaded)?;
+        let started = Instant::now();
         let texts = self.enrich.texts(&value);
         let tokens = texts.try_map(|text| model.clone().tokenize(text)).await;
+        self.tokenizing.record(started.elapsed().as_secs_f64());
         self.enrich.admit(tokens)
     }
 }

@@ -108,6 +108,11 @@ const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "broker-kill-idle",
+        about: "one broker after another is killed while there are no requests; they go on before it is back",
+        run: |suite, seed| Box::pin(broker::while_idle(suite, seed)),
+    },
+    Scenario {
         name: "brokers-down",
         about: "all brokers are killed, and started 10 to 20 s later",
         run: |suite, seed| Box::pin(broker::all(suite, seed)),

@@ -9,7 +9,7 @@ use forebay_stream::{Batch, BatchResult, Failure, MapBatch, Pace, prepared};
 use futures::future::try_join_all;
 
 use super::{TextFrontend, TextModel, TextModelOptions, TextOutput, Tokens};
-use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp, codes};
+use crate::{DeviceChoice, Error, ModelHandle, Replicas, WarmUp, Work, codes};
 
 /// A handle to a text model that runs on its own threads, callable from any task. Texts are
 /// tokenised on the caller's runtime.
@@ -95,6 +95,12 @@ impl TextHandle {
     #[must_use]
     pub fn describe(&self) -> String {
         self.replicas.describe()
+    }
+
+    /// Returns how much the model has done, on all devices together.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.replicas.work()
     }
 
     /// Waits until the threads of all replicas have ended because their models could not be

@@ -76,6 +76,24 @@ pub(crate) enum StepKind {
     },
 }
 
+/// Returns the name of a step: the one in the file, or otherwise its kind, with a number from the
+/// second step of that kind on, so that each step has its own name in graphs and metrics.
+fn name(number: usize, drafts: &[Draft]) -> String {
+    let draft = &drafts[number];
+    if let Some(name) = &draft.name {
+        return expand::shown(name);
+    }
+    let is_taken = |name: &String| {
+        drafts.iter().any(|one| one.name.as_ref().is_some_and(|given| given.get_ref() == name))
+    };
+    let same = |other: &&Draft| other.name.is_none() && other.kind == draft.kind;
+    let earlier = drafts[..number].iter().filter(same).count();
+    let candidates = std::iter::once(draft.kind.clone())
+        .chain((2..).map(|number: usize| format!("{}-{number}", draft.kind)));
+    let mut free = candidates.filter(|name| !is_taken(name));
+    free.nth(earlier).unwrap_or_default()
+}
+
 /// A port that a join takes from, with its name in the file.
 #[derive(Clone)]
 pub(crate) struct Input {
@@ -133,8 +151,7 @@ impl StepPlan {
                 StepKind::Feedback { from, inside: closed.inside.clone() }
             }
         };
-        let name = draft.name.as_ref().map_or_else(|| draft.kind.clone(), expand::shown);
-        Self { name, kind }
+        Self { name: name(number, drafts), kind }
     }
 
     /// Returns the ports that the step takes from, without the `feedback` of a loop.

@@ -8,6 +8,7 @@ use forebay_stream::{Event, Failed, Failure, Origin, Sink};
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
+use crate::counts::{Counts, Failing};
 use crate::record::Record;
 
 /// A sink for the failed requests of a pipeline. The first one stops the pipeline.
@@ -15,6 +16,7 @@ pub(super) struct StopSink {
     /// Cancelled at the first failure, so that no source reads anything new.
     pub(super) intake: CancellationToken,
     pub(super) first: FirstFailure,
+    pub(super) counts: Counts,
 }
 
 /// The failure that stopped a pipeline, once there is one.
@@ -35,6 +37,7 @@ impl Sink<Failed<Record>> for StopSink {
         let failure = event.value.failure;
         let origin = event.meta.origin.clone();
         tracing::error!(%origin, %failure, "a request failed, and the policy is to stop");
+        self.counts.failed(&failure, &event.meta, Failing::Stop);
         // `set` has no effect if an earlier failure is stored, because the first one is reported.
         let _ = self.first.0.set((origin, failure.clone()));
         self.intake.cancel();

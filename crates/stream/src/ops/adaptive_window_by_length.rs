@@ -1,7 +1,7 @@
 //! `adaptive_window_by_length`: batches of similar lengths, chosen when downstream can take them.
 
 mod choice;
-mod padding;
+mod measures;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
 use self::choice::{Candidate, Limit, choose};
-use self::padding::Padding;
+use self::measures::Measures;
 use crate::batching::CostModel;
 use crate::clock::later;
 use crate::dispatches::{Dispatches, Reason};
@@ -96,7 +96,7 @@ impl<T: Send + 'static> Flow<T> {
                 queue,
                 stage: node.stage().clone(),
                 dispatches: Dispatches::new(node.stage(), &REASONS),
-                padding: Padding::new(node.stage()),
+                measures: Measures::new(node.stage()),
                 limits,
                 lookahead: lookahead.get(),
                 costs,
@@ -138,7 +138,7 @@ struct Pool<T, L, D> {
     queue: Arc<Queue<Arrival<T>>>,
     stage: Stage,
     dispatches: Dispatches,
-    padding: Padding,
+    measures: Measures,
     limits: AdaptiveWindow,
     lookahead: usize,
     costs: Arc<CostModel>,
@@ -294,7 +294,7 @@ where
             None => reason,
         };
         self.dispatches.count_after(reason, members.len(), waited);
-        self.padding.count(choice.load, &self.costs);
+        self.measures.count(choice.load, &self.costs, &came);
         members
     }
 }

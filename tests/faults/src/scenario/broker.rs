@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::Rng as _;
+use tokio::time::Instant;
 
 use crate::cluster::BROKERS;
 use crate::ledger::Duplicates;
@@ -62,6 +63,35 @@ pub(super) async fn one_by_one(
         // three replicas (`min.insync.replicas`).
         run.sleep(Duration::from_secs(5)).await?;
     }
+    run.settle().await
+}
+
+/// Kills one broker after another while there are no requests, and sends requests before the broker
+/// is back. Clients that do nothing notice only by chance that the coordinator of their group or
+/// transaction is gone.
+pub(super) async fn while_idle(suite: &Suite, seed: u64) -> Result<Summary> {
+    /// Longer than a client takes to ask for the cluster's brokers again.
+    const IDLE: Duration = Duration::from_secs(8);
+    let mut run = open(suite, "broker-kill-idle", seed).await?;
+    let mut slowest = Duration::ZERO;
+    for broker in 1..=BROKERS {
+        run.load.exactly(0);
+        run.await_quiet().await?;
+        // The end of the last transaction has reached all replicas by then.
+        run.sleep(Duration::from_secs(2)).await?;
+        suite.cluster.broker("kill", broker).await?;
+        run.sleep(IDLE).await?;
+        let resumed = Instant::now();
+        run.load.exactly(usize::MAX);
+        run.await_answers(100).await?;
+        slowest = slowest.max(resumed.elapsed());
+        suite.cluster.heal().await?;
+        run.sleep(Duration::from_secs(5)).await?;
+    }
+    run.note(format!(
+        "100 answers at the latest {:.1} s after the load resumed",
+        slowest.as_secs_f64()
+    ));
     run.settle().await
 }
 
