@@ -1,6 +1,6 @@
 //! The request-reply clients of `NestJS` and Spring, on a real Kafka. Their programs are in `tests/clients`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -75,6 +75,25 @@ fn check_answers(answers: &Value, first: u64) {
     assert_eq!(*answers, expected.collect::<Value>());
 }
 
+/// Returns the blocks of this language in the section of a page.
+fn blocks(page: &str, section: &str, language: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(root().join(page)).unwrap();
+    let (_, section) = page.split_once(&format!("\n{section}\n")).unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let start = format!("```{language}\n");
+    let blocks = section.split(&start).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Checks that each line of a block stands in a source file.
+#[track_caller]
+fn check_is_run(block: &str, source: &Path) {
+    let source = std::fs::read_to_string(root().join(source)).unwrap();
+    for line in block.lines().map(str::trim) {
+        assert!(source.lines().any(|run| run.trim() == line), "no client runs this line: {line}");
+    }
+}
+
 #[test]
 fn a_nestjs_client_gets_the_reply_to_each_of_its_requests() {
     let Some(packages) = packages("nest", ["node", "npm", "timeout"]) else { return };
@@ -147,4 +166,16 @@ fn a_spring_client_gets_the_reply_to_each_of_its_requests() {
     assert_eq!((asked.len(), free.len()), (114, 111));
     assert!(asked.iter().all(|reply| reply.partition == partition), "{asked:#?}");
     assert!(free.iter().any(|reply| reply.partition != partition), "{free:#?}");
+}
+
+#[test]
+fn the_settings_of_request_reply_clients_in_the_docs_are_those_of_the_tests() {
+    let blocks = |section, language| blocks("docs/kafka.md", section, language);
+    let of_nest = blocks("### NestJS", "ts");
+    check_is_run(&of_nest[0].replace(": any", ""), "tests/clients/nest/client.js".as_ref());
+    let of_spring = blocks("### Spring", "java");
+    assert_eq!(of_spring.len(), 3);
+    for block in of_spring {
+        check_is_run(&block, "tests/clients/spring/src/main/java/Client.java".as_ref());
+    }
 }
