@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -36,6 +36,21 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let raw = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+        Self {
+            key: message.key().map(<[u8]>::to_vec),
+            value: serde_json::from_str(&raw).unwrap(),
+            raw,
+            partition: message.partition(),
+            offset: message.offset(),
+            headers: headers
+                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect(),
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(header, _)| header == name)?.1.as_deref()
     }
@@ -90,23 +105,24 @@ pub(crate) fn read_replies(broker: &Broker, expected: &[Request]) -> HashMap<Str
         );
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message.unwrap();
-        let headers: Vec<_> = message
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-            .collect();
-        let raw = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
-        let reply = Reply {
-            key: message.key().map(<[u8]>::to_vec),
-            value: serde_json::from_str(&raw).unwrap(),
-            raw,
-            partition: message.partition(),
-            offset: message.offset(),
-            headers,
-        };
+        let reply = Reply::of(&message);
         let id = String::from_utf8(reply.header("kafka_correlationId").unwrap().to_vec()).unwrap();
         replies.entry(id).or_default().push(reply);
+    }
+    replies
+}
+
+/// Returns all replies that a topic holds now.
+pub(crate) fn all_replies(broker: &Broker, topic: &str) -> Vec<Reply> {
+    let consumer = from_start(broker, &[topic]);
+    let ends = (0..4).map(|n| consumer.fetch_watermarks(topic, n, PATIENCE).unwrap().1);
+    let count = usize::try_from(ends.sum::<i64>()).unwrap();
+    let mut replies = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while replies.len() < count {
+        assert!(Instant::now() < deadline, "{} of {count} replies were read", replies.len());
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        replies.push(Reply::of(&message.unwrap()));
     }
     replies
 }

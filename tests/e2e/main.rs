@@ -20,6 +20,7 @@ mod lines;
 mod models;
 mod operators;
 mod replay;
+mod request_reply;
 mod round_trip;
 mod secure;
 mod software_gpu;
