@@ -17,6 +17,7 @@ mod headers;
 mod hub;
 mod kcat;
 mod lines;
+mod metrics;
 mod models;
 mod operators;
 mod replay;

@@ -325,51 +325,6 @@ fn the_debug_pages_of_a_running_pipeline_show_taps_counts_and_graph() {
 }
 
 #[test]
-fn metrics_count_batches_by_reason_with_their_sizes_and_times() {
-    let folder = tempfile::tempdir().unwrap();
-    let pipeline = folder.path().join("pipeline.toml");
-    let text = "[source.interval]\nevery = \"1ms\"\n[[step]]\nmap = '\"a fine film \" * (1 + . % 3)'\n\
-                [[step]]\nadaptive_window = { max_size = 4 }\n[[step]]\nmap_batch = { model = \"sentiment\" }\n\
-                [sink.stdout]\n[model.sentiment]\npath = \"models/sentiment\"\ndevice = \"cpu\"\n";
-    std::fs::write(&pipeline, text).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
-    let mut command = forebay();
-    command.args(["run", "--listen", &address]).arg(&pipeline).stdout(Stdio::piped());
-    let mut service = Service::start(&mut command);
-    let mut lines = BufReader::new(service.stdout()).lines().map(Result::unwrap);
-    assert!(lines.nth(99).unwrap().contains("positive"), "a hundred answers");
-    let reader = std::thread::spawn(move || lines.count());
-    let retry = ["--retry-connrefused", "--retry", "9", "--retry-delay", "1"];
-    let url = format!("http://{address}/metrics");
-    match Command::new("curl").args(["-sf"]).args(retry).arg(url).output() {
-        Ok(output) => {
-            let page = String::from_utf8(output.stdout).unwrap();
-            let value = |name: &str| -> f64 {
-                let values = page.lines().filter_map(|line| line.strip_prefix(name));
-                let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-                values.sum()
-            };
-            let batches = value("forebay_batches_total{");
-            assert!(batches >= 25.0, "a hundred answers in batches of at most four: {page}");
-            // A batch may leave while the page is rendered.
-            assert!((value("forebay_batch_size_count{") - batches).abs() < 1.5, "{page}");
-            assert!(value("forebay_batch_size_sum{") >= 100.0, "{page}");
-            assert!(value("forebay_batch_elements_total{") >= 600.0, "{page}");
-            assert!(value("forebay_batch_padding_total{") < 0.5, "the CPU pads no batch");
-            assert!(value("forebay_model_batch_seconds_sum{") > 0.0, "{page}");
-            assert!(value("forebay_batch_predicted_seconds_sum{") > 0.0, "{page}");
-            assert!(value("forebay_step_emitted_total{step=\"tokenize\"}") >= 100.0, "{page}");
-            assert!(page.contains("reason=\"idle\"") && page.contains("# HELP"), "{page}");
-        }
-        Err(_) if std::env::var_os("CI").is_none() => eprintln!("skipped: curl is not installed"),
-        Err(error) => panic!("curl: {error}"),
-    }
-    service.stop();
-    reader.join().unwrap();
-}
-
-#[test]
 fn graphs_show_branches_in_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.toml");

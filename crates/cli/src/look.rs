@@ -3,30 +3,38 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use forebay_http::Pages;
-use forebay_pipeline::{LastFailure, ModelView, StepView, View, svg};
+use forebay_pipeline::{LastFailure, ModelView, StepView, svg};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
+use crate::health::Health;
 use crate::metrics;
 
-/// Returns the pages: `/metrics` for Prometheus, `/state.json` with everything that the pages show,
+/// Returns the pages: `/livez` and `/readyz` for probes, `/metrics` for Prometheus, `/state.json` with everything that the pages show,
 /// `/taps` with the last values at each `tap`, and the graph as `/graph.svg` and `/graph.mmd`.
-pub(crate) fn pages(name: &str, view: &View, metrics: PrometheusHandle) -> Pages {
-    let of = || view.clone();
-    let (taps, state, picture, mermaid, measured) = (of(), of(), of(), of(), of());
+pub(crate) fn pages(name: &str, health: &Health, metrics: PrometheusHandle) -> Pages {
+    let of = || health.clone();
+    let (taps, state, picture, mermaid, measured, ready) = (of(), of(), of(), of(), of(), of());
     let (name, started) = (name.to_owned(), Instant::now());
     let handle = metrics.clone();
     Pages::new()
+        // Touches neither a device nor a broker: it only tells that the process answers.
+        .probe("/livez", || Ok("alive".to_owned()))
+        .probe("/readyz", move || ready.unready().map_or_else(|| Ok("ready".to_owned()), Err))
         .page("/metrics", "text/plain; version=0.0.4; charset=utf-8", move || {
-            metrics::render(&metrics, &measured)
+            metrics::render(&metrics, &measured.view())
         })
         .page("/state.json", "application/json", move || {
+            let unready = state.unready();
+            let state = state.view();
             let samples = metrics::samples(&metrics::render(&handle, &state));
             let (results, errors) = state.answers();
             let state = json!({
                 "pipeline": name,
                 "version": env!("CARGO_PKG_VERSION"),
                 "uptime_seconds": started.elapsed().as_secs_f64(),
+                "ready": unready.is_none(),
+                "unready": unready,
                 "answers": {"results": results, "errors": errors},
                 "steps": state.steps().iter().map(step).collect::<Vec<_>>(),
                 "edges": state.graph().edges().collect::<Vec<_>>(),
@@ -37,10 +45,12 @@ pub(crate) fn pages(name: &str, view: &View, metrics: PrometheusHandle) -> Pages
             state.to_string()
         })
         .page("/taps", "application/json", move || {
-            serde_json::to_string(&taps.taps()).unwrap_or_default()
+            serde_json::to_string(&taps.view().taps()).unwrap_or_default()
         })
-        .page("/graph.svg", "image/svg+xml", move || svg(picture.graph()))
-        .page("/graph.mmd", "text/plain; charset=utf-8", move || mermaid.graph().to_mermaid())
+        .page("/graph.svg", "image/svg+xml", move || svg(picture.view().graph()))
+        .page("/graph.mmd", "text/plain; charset=utf-8", move || {
+            mermaid.view().graph().to_mermaid()
+        })
 }
 
 fn step(step: &StepView) -> Value {

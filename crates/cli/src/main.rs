@@ -7,6 +7,7 @@ mod demo;
 mod devices;
 mod exit;
 mod graph;
+mod health;
 mod load;
 mod look;
 mod metrics;
@@ -18,6 +19,7 @@ mod run;
 mod running;
 mod sentiment;
 mod signals;
+mod supervisor;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

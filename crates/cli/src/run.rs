@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use forebay_kafka::EmbeddedBroker;
 use forebay_pipeline::{Plan, Progress};
+use sd_notify::NotifyState;
 
-use crate::{exit, look, metrics, print, progress, signals};
+use crate::health::Health;
+use crate::{exit, look, metrics, print, progress, signals, supervisor};
 
 /// Number of partitions of each topic on an embedded broker.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     /// stops, for health checks
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Serve pages that show the running pipeline: /metrics for Prometheus, /state.json, /taps,
+    /// Serve pages that show the running pipeline: /livez and /readyz for probes, /metrics for Prometheus, /state.json, /taps,
     /// /graph.svg and /graph.mmd. They show keys and contents of requests, so keep the address
     /// private
     #[arg(long, alias = "debug-listen", value_name = "HOST:PORT", value_parser = address)]
@@ -69,32 +71,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         tracing::info!(pipeline = plan.name(), "starting");
         let ready_file = args.ready_file.clone();
         let mut show = progress::show();
-        let (show_view, mut views) = tokio::sync::mpsc::channel(1);
+        let health = Health::new();
+        let noted = health.clone();
         let observe = move |progress| {
-            if let Progress::Started { view } = &progress {
-                // The pipeline sends `Started` once, and the channel holds one view.
-                show_view.try_send(view.clone()).ok();
-            }
-            if matches!(progress, Progress::Ready { .. })
-                && let Some(path) = &ready_file
-                && let Err(error) = std::fs::write(path, "")
-            {
-                tracing::error!(path = %path.display(), %error, "cannot create the ready file");
+            noted.note(&progress);
+            match progress {
+                Progress::Ready { .. } => {
+                    if let Some(path) = &ready_file
+                        && let Err(error) = std::fs::write(path, "")
+                    {
+                        tracing::error!(path = %path.display(), %error, "cannot create the ready file");
+                    }
+                    supervisor::notify(NotifyState::Ready);
+                }
+                Progress::Stopping => {
+                    remove(ready_file.as_deref());
+                    supervisor::notify(NotifyState::Stopping);
+                }
+                _ => {}
             }
             show(progress);
         };
         let metrics = args.listen.is_some().then(metrics::install).transpose()?;
         let pages = async {
-            match (&args.listen, metrics, views.recv().await) {
-                (Some(listen), Some(metrics), Some(view)) => {
-                    look::pages(plan.name(), &view, metrics).serve(listen).await
+            match (&args.listen, metrics) {
+                (Some(listen), Some(metrics)) => {
+                    look::pages(plan.name(), &health, metrics).serve(listen).await
                 }
                 _ => std::future::pending().await,
             }
         };
         tokio::select! {
             summary = plan.run(stop, observe) => anyhow::Ok(summary?),
-            Err(error) = pages => Err(error).context("cannot serve the debug pages"),
+            Err(error) = pages => Err(error).context("cannot serve the pages"),
+            never = supervisor::keep_alive() => never,
         }
     });
     // Shuts down without waiting for a blocking read of standard input, which cannot be cancelled.

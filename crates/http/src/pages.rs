@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use hyper_util::service::TowerToHyperService;
@@ -38,6 +39,27 @@ impl Pages {
         let answer = move || {
             let text = make();
             async move { ([(CONTENT_TYPE, media_type)], text) }
+        };
+        Self(self.0.route(path, get(answer)))
+    }
+
+    /// Adds a page for probes at `path`: 200 with the text of `check` if it is `Ok`, and 503 with
+    /// it otherwise.
+    ///
+    /// `check` must return quickly, because it runs on the server's async threads.
+    #[must_use]
+    pub fn probe(
+        self,
+        path: &str,
+        check: impl Fn() -> Result<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        let check = Arc::new(check);
+        let answer = move || {
+            let (status, text) = match check() {
+                Ok(text) => (StatusCode::OK, text),
+                Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+            };
+            async move { (status, text + "\n") }
         };
         Self(self.0.route(path, get(answer)))
     }

@@ -228,6 +228,16 @@ pub enum Error {
         topic: String,
     },
 
+    /// Too many calls to write a transaction have not returned.
+    #[error(
+        "{count} calls of librdkafka have not returned, each of which holds a thread and connections; start the \
+         process again: requests without an answer are read again"
+    )]
+    StuckCalls {
+        /// The number of calls.
+        count: usize,
+    },
+
     /// The consumer did not close in time; its group removes it after the session timeout.
     #[error("the consumer of {topic} did not close within {timeout:?}")]
     CloseTimedOut {

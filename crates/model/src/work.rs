@@ -1,6 +1,6 @@
 //! `Work`: how much a model has done, and how long its device took for it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
@@ -19,6 +19,8 @@ pub struct Work {
     pub warm_up: Duration,
     /// How often the model was loaded again after a failure.
     pub rebuilds: u64,
+    /// Whether the model takes batches; false while it is loaded again after a failure.
+    pub is_ready: bool,
 }
 
 impl Work {
@@ -38,6 +40,7 @@ impl Work {
             busy: self.busy + other.busy,
             warm_up: self.warm_up.max(other.warm_up),
             rebuilds: self.rebuilds + other.rebuilds,
+            is_ready: self.is_ready || other.is_ready,
         }
     }
 }
@@ -50,6 +53,7 @@ pub(crate) struct WorkLog {
     busy_nanos: AtomicU64,
     warm_up_nanos: AtomicU64,
     rebuilds: AtomicU64,
+    is_ready: AtomicBool,
     seconds: Histogram,
     inputs_total: Counter,
     rebuilds_total: Counter,
@@ -64,6 +68,7 @@ impl WorkLog {
             busy_nanos: AtomicU64::new(0),
             warm_up_nanos: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
+            is_ready: AtomicBool::new(false),
             seconds: histogram!("forebay_model_batch_seconds", model().as_slice()),
             inputs_total: counter!("forebay_model_inputs_total", model().as_slice()),
             rebuilds_total: counter!("forebay_model_rebuilds_total", model().as_slice()),
@@ -81,6 +86,12 @@ impl WorkLog {
 
     pub(crate) fn warmed_up(&self, took: Duration) {
         self.warm_up_nanos.store(nanos(took), Ordering::Relaxed);
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the model failed, and is not there until the next warm-up.
+    pub(crate) fn lost(&self) {
+        self.is_ready.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn rebuilt(&self) {
@@ -96,6 +107,7 @@ impl WorkLog {
             busy: Duration::from_nanos(read(&self.busy_nanos)),
             warm_up: Duration::from_nanos(read(&self.warm_up_nanos)),
             rebuilds: read(&self.rebuilds),
+            is_ready: self.is_ready.load(Ordering::Relaxed),
         }
     }
 }

@@ -126,6 +126,7 @@ impl<B, P> Worker<B, P> {
             (false, false) => return Ok(model),
         };
         error!(model = self.name, "rebuilding the model: {why}");
+        self.work.lost();
         drop_lost(model);
         let model = self.start()?;
         self.work.rebuilt();

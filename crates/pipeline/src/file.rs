@@ -34,6 +34,8 @@ pub(crate) struct PipelineFile<'i> {
     pub(crate) name: Option<String>,
     /// The longest time that a stopped pipeline takes to answer the requests in flight.
     pub(crate) shutdown_timeout: Option<Interval>,
+    /// The time after which a run ends by itself, so that a supervisor starts it again.
+    pub(crate) max_lifetime: Option<Interval>,
     /// The delivery guarantee.
     pub(crate) delivery: Option<Spanned<Delivery>>,
     /// The order of answers.
@@ -71,9 +73,10 @@ pub(crate) struct Entry<'i> {
 type Table<'i> = Spanned<DeTable<'i>>;
 
 pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
-    const TABLES: [&str; 11] = [
+    const TABLES: [&str; 12] = [
         "name",
         "shutdown_timeout",
+        "max_lifetime",
         "delivery",
         "order",
         "transactions",
@@ -87,6 +90,7 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     let mut tables = file.into_inner();
     let name = tables.remove("name").map(value).transpose()?;
     let shutdown_timeout = tables.remove("shutdown_timeout").map(value).transpose()?;
+    let max_lifetime = tables.remove("max_lifetime").map(value).transpose()?;
     let delivery = tables.remove("delivery").map(spanned).transpose()?;
     let order = tables.remove("order").map(spanned).transpose()?;
     let transactions = tables.remove("transactions").map(placed).transpose()?;
@@ -102,6 +106,7 @@ pub(crate) fn read(file: Table<'_>) -> Result<PipelineFile<'_>, Problem> {
     Ok(PipelineFile {
         name,
         shutdown_timeout,
+        max_lifetime,
         delivery,
         order,
         transactions,

@@ -48,6 +48,8 @@ pub struct Plan {
     pub(crate) on_failure: OnFailure,
     /// The longest time that a stopped pipeline takes to answer the requests in flight.
     pub(crate) shutdown_timeout: Duration,
+    /// The time after which a run ends by itself.
+    pub(crate) max_lifetime: Option<Duration>,
     pub(crate) sources: Vec<AnySource>,
     /// The steps in the order of the file.
     pub(crate) steps: Vec<StepPlan>,

@@ -66,6 +66,8 @@ pub enum Progress {
         /// A live view of the running pipeline.
         view: View,
     },
+    /// The pipeline reads nothing new: it was told to stop, its lifetime is over, or it has failed.
+    Stopping,
     /// A batch is handed to a model.
     Batch {
         /// The model's name.
@@ -171,12 +173,15 @@ impl Plan {
             if intake.run_until_cancelled(ready).await.is_some() {
                 tell(&observer, Progress::Ready { view });
             }
+            intake.cancelled().await;
+            tell(&observer, Progress::Stopping);
             std::future::pending().await
         };
         let ended = tokio::select! {
             // Sources that are ready at once are announced before the first batch.
             biased;
             never = announce => never,
+            never = self.lifetime(&intake) => never,
             ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout) => ended,
         };
         intake.cancel();
@@ -198,6 +203,18 @@ impl Plan {
         }
         let errors = counts.errors();
         Ok(Summary { answers: counts.results() + errors, errors })
+    }
+
+    /// Stops the intake once the run has lasted for `max_lifetime`.
+    async fn lifetime<T>(&self, intake: &CancellationToken) -> T {
+        if let Some(lifetime) = self.max_lifetime {
+            tokio::time::sleep(lifetime).await;
+            if !intake.is_cancelled() {
+                tracing::info!(?lifetime, "max_lifetime is over");
+                intake.cancel();
+            }
+        }
+        std::future::pending().await
     }
 
     /// Warns of lines without an answer, unless a join explains them: at the end of a `zip`, values

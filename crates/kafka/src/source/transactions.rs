@@ -165,10 +165,18 @@ impl Transactions {
 
     /// Replaces the worker if its blocking call is overdue.
     pub(super) fn replace_stuck_worker(&self) {
-        let overdue = self.0.state.lock().replace_if_overdue(Instant::now());
+        /// So many threads and producers may be left behind by calls that do not return.
+        const MOST_STUCK: usize = 8;
+        let (overdue, stuck) = {
+            let mut state = self.0.state.lock();
+            (state.replace_if_overdue(Instant::now()), state.stuck())
+        };
         let Some(call) = overdue else { return };
         tracing::error!(id = %self.0.id, "{call} did not return in time; a new producer takes over");
         self.0.void();
+        if stuck > MOST_STUCK {
+            return self.0.core.fail(Error::StuckCalls { count: stuck });
+        }
         if let Err(error) = self.spawn(None) {
             self.0.core.fail(error);
         }
@@ -197,7 +205,7 @@ mod tests {
 
     use super::Transactions;
     use crate::source::core::Core;
-    use crate::{Delivery, EmbeddedBroker, SinkConfig, SourceConfig};
+    use crate::{Delivery, EmbeddedBroker, Error, SinkConfig, SourceConfig};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -235,5 +243,15 @@ mod tests {
             thread::yield_now();
         }
         transactions.stop();
+
+        // As if calls were stuck again and again.
+        for _ in 0..8 {
+            assert!(core.end.take_failure().is_none());
+            let stuck = transactions.0.state.lock().start();
+            transactions.0.state.lock().begin_call(stuck, "commit_transaction", past);
+            transactions.replace_stuck_worker();
+            transactions.stop();
+        }
+        assert!(matches!(core.end.take_failure(), Some(Error::StuckCalls { count: 9 })));
     }
 }

@@ -111,6 +111,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         name: file.name.unwrap_or_else(|| "forebay".to_owned()),
         order_of_answers,
         on_failure,
+        max_lifetime: file.max_lifetime.map(|lifetime| lifetime.0),
         shutdown_timeout: file.shutdown_timeout.map_or(SHUTDOWN_TIMEOUT, |timeout| timeout.0),
         sources,
         steps,

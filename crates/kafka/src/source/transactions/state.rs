@@ -17,6 +17,8 @@ pub(super) struct State {
     phase: Phase,
     /// The blocking call that the current worker is in, and the time by which it has to return.
     call: Option<(&'static str, Instant)>,
+    /// Number of replaced workers whose calls have not returned.
+    stuck: usize,
     /// Number of the last flush that was requested, and of the last one that is complete.
     requested: u64,
     completed: u64,
@@ -50,11 +52,19 @@ impl State {
         }
     }
 
-    /// Stopping, or running after a permanent error, to ended.
+    /// Stopping, or running after a permanent error, to ended. The call of a replaced worker has
+    /// returned.
     pub(super) fn end(&mut self, generation: u64) {
         if self.is_current(generation) {
             self.phase = Phase::Ended;
+        } else {
+            self.stuck = self.stuck.saturating_sub(1);
         }
+    }
+
+    /// Returns the number of replaced workers whose calls have not returned.
+    pub(super) fn stuck(&self) -> usize {
+        self.stuck
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -91,6 +101,7 @@ impl State {
     pub(super) fn replace_if_overdue(&mut self, now: Instant) -> Option<&'static str> {
         let (name, _) = self.call.take_if(|(_, until)| now > *until)?;
         self.generation += 1;
+        self.stuck += 1;
         Some(name)
     }
 
@@ -188,11 +199,13 @@ mod tests {
         state.begin_call(new, "init_transactions", later);
 
         assert!(state.is_over(old) && !state.is_over(new));
+        assert_eq!(state.stuck(), 1);
         assert!(!state.end_call(old), "the late call returns");
         state.commit(old);
         assert!(!state.request_rewind(old) && !state.complete_flush(old, 1));
         state.begin_call(old, "abort_transaction", now);
         state.end(old);
+        assert_eq!(state.stuck(), 0, "its thread has ended");
 
         assert!(state.has_failed(), "the records are still to be read again");
         assert!(!state.take_rewind() && !state.has_ended());
