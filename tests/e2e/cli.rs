@@ -1,5 +1,7 @@
 //! The command line: output and exit codes.
 
+use tempfile::NamedTempFile;
+
 use crate::binary::{Service, forebay, output};
 use crate::broker::Broker;
 
@@ -97,4 +99,39 @@ fn the_list_of_devices_tells_which_one_auto_takes() {
     let auto: Vec<_> = devices.iter().filter(|device| device["auto"] == true).collect();
     assert_eq!(auto.len(), 1, "{lines}");
     assert_ne!(auto[0]["device"], "gpu:software");
+}
+
+#[test]
+fn log_lines_are_json_objects_on_request_and_so_is_the_error_that_ends_the_run() {
+    let file = NamedTempFile::new().unwrap();
+    let text = "[on_failure]\npolicy = \"stop\"\n[source.stdin]\n[[step]]\nname = \"show\"\ninspect = \".id\"\n\
+                [[step]]\nmap = \"1 / .id\"\n[sink.stdout]\n";
+    std::fs::write(file.path(), text).unwrap();
+    let run = |arguments: &[&str], variable: &str, input: &str| {
+        let mut command = forebay();
+        command.arg("run").args(arguments).arg(file.path()).env("FOREBAY_LOG_FORMAT", variable);
+        let output = output(&mut command, input);
+        let text = String::from_utf8(output.stderr).unwrap();
+        let lines = text.lines().map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        (output.status.code(), lines.collect::<Vec<serde_json::Value>>())
+    };
+    let (code, lines) = run(&["--log-format", "json"], "text", "{\"id\": 7}\n");
+    assert_eq!(code, Some(0), "{lines:?}");
+    let shown = lines.iter().find(|line| line["message"] == "7").unwrap();
+    assert_eq!((&shown["step"], &shown["level"]), (&"show".into(), &"INFO".into()), "{shown}");
+    assert!(lines.iter().any(|line| line["answers"] == 1), "{lines:?}");
+
+    let (code, lines) = run(&[], "json", "{\"id\": 0}\n");
+    assert_eq!(code, Some(70), "{lines:?}");
+    let failed = lines.iter().find(|line| line["origin"] == "stdin:1").unwrap();
+    assert_eq!(failed["level"], "ERROR", "{failed}");
+    let last = lines.last().unwrap();
+    assert_eq!((&last["exit_code"], &last["level"]), (&70.into(), &"ERROR".into()), "{last}");
+
+    std::fs::write(file.path(), "[source.stdin]\n[sink.stdot]\n").unwrap();
+    let (code, lines) = run(&["--log-format", "json"], "text", "");
+    assert_eq!(code, Some(64), "{lines:?}");
+    assert!(lines[0]["message"].as_str().unwrap().contains("stdot"), "{lines:?}");
 }

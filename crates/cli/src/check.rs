@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use forebay_pipeline::Plan;
 
-use crate::exit;
 use crate::print::line;
+use crate::{LogFormat, exit};
 
 /// Check pipeline files without connecting to anything
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-pub(crate) fn check(args: &Args) -> ExitCode {
+pub(crate) fn check(args: &Args, log_format: LogFormat) -> ExitCode {
     let mut worst = 0;
     for file in &args.files {
         let checked = Plan::load(file).and_then(|plan| plan.check_models());
@@ -24,7 +24,7 @@ pub(crate) fn check(args: &Args) -> ExitCode {
             .map_err(anyhow::Error::from)
             .and_then(|()| line(format_args!("{}: ok", file.display())));
         if let Err(error) = result {
-            worst = worst.max(exit::report(&error));
+            worst = worst.max(exit::report(&error, log_format));
         }
     }
     worst.into()

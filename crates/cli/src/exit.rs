@@ -3,7 +3,7 @@
 use forebay_kafka::Error as KafkaError;
 use forebay_pipeline::{ConfigError, RunError};
 
-use crate::print;
+use crate::{LogFormat, print};
 
 /// Wrong usage, or an invalid pipeline file.
 pub(crate) const USAGE: u8 = 64;
@@ -34,19 +34,24 @@ Exit codes:
   130  interrupted: `demo` and `bench` by a signal, others by a second signal
 
 Environment:
-  FOREBAY_LOG   log filter, such as `debug` or `forebay_kafka=debug,info`";
+  FOREBAY_LOG         log filter, such as `debug` or `forebay_kafka=debug,info`
+  FOREBAY_LOG_FORMAT  `text` or `json`, as --log-format";
 
-/// Prints an error with its causes, and returns its exit code.
-pub(crate) fn report(error: &anyhow::Error) -> u8 {
+/// Reports an error with its causes, and returns its exit code.
+pub(crate) fn report(error: &anyhow::Error, format: LogFormat) -> u8 {
     if print::is_closed_pipe(error) {
         return 0;
     }
-    if let Some(ConfigError::Invalid(diagnostic)) = error.downcast_ref() {
-        eprintln!("{diagnostic}");
-    } else {
-        eprintln!("error: {error:#}");
+    let code = code(error);
+    match (error.downcast_ref(), format) {
+        (Some(ConfigError::Invalid(diagnostic)), LogFormat::Text) => eprintln!("{diagnostic}"),
+        (Some(ConfigError::Invalid(diagnostic)), LogFormat::Json) => {
+            tracing::error!(exit_code = code, "{diagnostic}");
+        }
+        (_, LogFormat::Text) => eprintln!("error: {error:#}"),
+        (_, LogFormat::Json) => tracing::error!(exit_code = code, "{error:#}"),
     }
-    code(error)
+    code
 }
 
 fn code(error: &anyhow::Error) -> u8 {

@@ -24,15 +24,34 @@ mod supervisor;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 /// Batched model inference on Kafka: requests in, mini-batches through a model, keyed replies out.
 #[derive(Debug, Parser)]
 #[command(name = "forebay", version, max_term_width = 100, after_help = exit::HELP)]
 struct Cli {
+    /// The format of log lines on standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "FOREBAY_LOG_FORMAT",
+        default_value = "text",
+        hide_env = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, for log collectors
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,23 +82,26 @@ fn main() -> ExitCode {
     };
     let filter =
         EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress::log_writer)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match cli.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
 
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
-        Command::Check(args) => Ok(check::check(&args)),
+        Command::Check(args) => Ok(check::check(&args, cli.log_format)),
         Command::Graph(args) => graph::graph(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Devices(args) => devices::devices(&args),
     };
-    result.unwrap_or_else(|error| exit::report(&error).into())
+    result.unwrap_or_else(|error| exit::report(&error, cli.log_format).into())
 }
 
 /// Keeps Mesa, which has the Vulkan drivers, from searching for a desktop session. On a server

@@ -96,7 +96,7 @@ impl Counts {
     /// Counts a request that failed.
     pub(crate) fn failed(&self, failure: &Failure, meta: &Meta, failing: Failing) {
         const KEPT: usize = 20;
-        tracing::debug!(%failure, origin = %meta.origin, "request failed");
+        tracing::debug!(%failure, origin = %meta.origin, request_id = request_id(meta), "request failed");
         if !matches!(failing, Failing::Stop) {
             self.0.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -157,6 +157,17 @@ impl std::fmt::Debug for Counts {
         let (results, errors) = (self.results(), self.errors());
         f.debug_struct("Counts").field("results", &results).field("errors", &errors).finish()
     }
+}
+
+/// Returns the id that the client gave the request, in the first header that has one: as text, or
+/// otherwise in hexadecimal digits.
+pub(crate) fn request_id(meta: &Meta) -> Option<String> {
+    const HEADERS: [&str; 3] = ["kafka_correlationId", "x-request-id", "correlation-id"];
+    let id = HEADERS.iter().find_map(|name| meta.header(name))?;
+    Some(match std::str::from_utf8(id) {
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
 }
 
 /// A sink that counts the answers that it delivers.

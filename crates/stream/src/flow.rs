@@ -262,6 +262,12 @@ impl<T: Send + 'static> Flow<T> {
         Self(self.0.named(name))
     }
 
+    /// Returns the name that [`named`](Self::named) has set for the next operator.
+    #[must_use]
+    pub fn next_name(&self) -> Option<&Arc<str>> {
+        self.0.name.as_ref()
+    }
+
     /// Sets how long the next operator, a join, waits for the other flow, if both are branches of
     /// one flow: see [`union`](Self::union), [`combine_latest`](Self::combine_latest),
     /// [`zip_latest`](Self::zip_latest) and [`collect_until`](Self::collect_until).

@@ -8,7 +8,7 @@ use forebay_stream::{Event, Failed, Failure, Origin, Sink};
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
-use crate::counts::{Counts, Failing};
+use crate::counts::{Counts, Failing, request_id};
 use crate::record::Record;
 
 /// A sink for the failed requests of a pipeline. The first one stops the pipeline.
@@ -36,7 +36,8 @@ impl Sink<Failed<Record>> for StopSink {
     async fn send(&mut self, event: Event<Failed<Record>>) -> Result<(), Infallible> {
         let failure = event.value.failure;
         let origin = event.meta.origin.clone();
-        tracing::error!(%origin, %failure, "a request failed, and the policy is to stop");
+        let request_id = request_id(&event.meta);
+        tracing::error!(%origin, request_id, %failure, "a request failed, and the policy is to stop");
         self.counts.failed(&failure, &event.meta, Failing::Stop);
         // `set` has no effect if an earlier failure is stored, because the first one is reported.
         let _ = self.first.0.set((origin, failure.clone()));

@@ -1,5 +1,7 @@
 //! `inspect`: logs the values that pass.
 
+use std::sync::Arc;
+
 use forebay_stream::Flow;
 use serde::Deserialize;
 
@@ -24,10 +26,13 @@ impl From<Jq> for Inspect {
 impl OnValues for Inspect {
     fn apply(&self, flow: Flow<Json>) -> Flow<Json> {
         let jq = self.jq.clone();
+        let step = flow.next_name().map_or_else(|| "inspect".into(), Arc::clone);
         flow.inspect(move |value| match jq.of(value) {
-            Ok(shown) => tracing::info!(target: "forebay::inspect", "{shown}"),
+            Ok(shown) => tracing::info!(target: "forebay::inspect", step = &*step, "{shown}"),
             // `inspect` never fails an event: a value that cannot be shown passes too.
-            Err(failure) => tracing::warn!(target: "forebay::inspect", "{failure}"),
+            Err(failure) => {
+                tracing::warn!(target: "forebay::inspect", step = &*step, "{failure}");
+            }
         })
     }
 
