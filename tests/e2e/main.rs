@@ -28,3 +28,4 @@ mod software_gpu;
 mod stop;
 mod stuck;
 mod tidy;
+mod top;

@@ -28,7 +28,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Returns a free address.
-fn free() -> String {
+pub(crate) fn free() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }

@@ -11,8 +11,8 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const SOME_FAILED: u8 = 65;
 /// A file, a model or a device is missing or unusable.
 const NO_INPUT: u8 = 66;
-/// Kafka could not be reached, or a topic is missing.
-const UNAVAILABLE: u8 = 69;
+/// Kafka or a pipeline could not be reached, or a topic is missing.
+pub(crate) const UNAVAILABLE: u8 = 69;
 /// Another error ended a running pipeline.
 const SOFTWARE: u8 = 70;
 /// Stopped before all requests in flight were answered; they will be read again.

@@ -20,6 +20,7 @@ mod running;
 mod sentiment;
 mod signals;
 mod supervisor;
+mod top;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Devices(devices::Args),
+    Top(top::Args),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Devices(args) => devices::devices(&args),
+        Command::Top(args) => top::top(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error, cli.log_format).into())
 }
