@@ -90,6 +90,14 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both fail if the program has ended, as it should have.
+        self.program.kill().ok();
+        self.program.wait().ok();
+    }
+}
+
 /// Returns the steps on the screen, in their order.
 fn steps(screen: &str) -> Vec<&str> {
     let rows = screen.lines().skip_while(|line| !line.starts_with("STEP")).skip(1);
