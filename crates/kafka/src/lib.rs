@@ -65,5 +65,7 @@ pub use options::Options;
 pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, ReplyKind, Sink};
-pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};
+pub use source::{
+    CloseReport, CommittedOffset, CommittedOffsets, Oldest, Source, SourceHandle, SourceItem, Stats,
+};
 pub use transactional_sink::TransactionalSink;

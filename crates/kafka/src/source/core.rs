@@ -8,6 +8,7 @@ use forebay_stream::{Failure, Origin};
 use tokio::time::Instant;
 
 use super::assignment::{Assignment, Commits};
+use super::committed::Confirmed;
 use super::end::End;
 use super::in_flight::InFlight;
 use super::ledger::{Ledger, Moved};
@@ -20,6 +21,8 @@ pub(crate) struct Core {
     pub(super) topic: Arc<str>,
     pub(super) ledger: Ledger,
     pub(super) end: End,
+    /// The offsets whose commits the brokers have confirmed.
+    pub(super) confirmed: Arc<Confirmed>,
     /// Wakes the thread that polls librdkafka.
     pub(super) poller: Wake,
     /// Wakes the thread that writes transactions, if there is one.
@@ -43,6 +46,7 @@ impl Core {
             topic: config.topic.as_str().into(),
             ledger: Ledger::new(limit, commits),
             end: End::default(),
+            confirmed: Arc::default(),
             poller: Wake::default(),
             writer: Wake::default(),
             on_unanswered: config.on_unanswered,
@@ -120,6 +124,13 @@ impl Core {
             partition: Some(partition),
             position: offset.unsigned_abs(),
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A source that was never started has no poll thread that ends the events.
+        self.confirmed.end();
     }
 }
 

@@ -303,6 +303,8 @@ impl Poller {
         if let Some(transactions) = self.transactions.take() {
             transactions.stop();
         }
+        // Leaving the group may take long, and commits nothing.
+        self.core.confirmed.end();
         (report, Leaving(self.consumer))
     }
 
@@ -345,7 +347,11 @@ impl Poller {
                     self.poll_all();
                     self.sleep(BACKSTOP);
                 }
-                done => return done.map_err(ClientError::from_code),
+                Ok(()) => {
+                    self.consumer.context().confirmed(&offsets);
+                    return Ok(());
+                }
+                Err(code) => return Err(ClientError::from_code(code)),
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod backpressure;
 mod closing;
+mod committed;
 mod errors;
 mod fuzz;
 mod offsets;

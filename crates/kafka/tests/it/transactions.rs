@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{
-    Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle,
-    TransactionSettings,
+    CommittedOffsets, Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig,
+    SourceHandle, TransactionSettings,
 };
 use forebay_stream::{Event, Failure, Flow, PipelineError, Sink as _};
 use tokio::sync::Semaphore;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Broker, PATIENCE, unique};
 
 /// Returns the broker in `KAFKA_BROKERS`, if it is set.
-fn broker() -> Option<Broker> {
+pub(crate) fn broker() -> Option<Broker> {
     let broker = Broker::start();
     if broker.embedded.is_some() {
         eprintln!("skipped: transactions need a real Kafka, set KAFKA_BROKERS");
@@ -61,6 +61,7 @@ pub(crate) struct Member {
     /// While this semaphore has no permit, requests whose values begin with `held` are not
     /// answered.
     pub(crate) gate: Arc<Semaphore>,
+    pub(crate) committed: CommittedOffsets,
     running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
 }
@@ -70,12 +71,17 @@ impl Member {
         Self::with(config, replies, &[]).await
     }
 
-    async fn with(config: SourceConfig, replies: &str, options: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(
+        config: SourceConfig,
+        replies: &str,
+        options: &[(&str, &str)],
+    ) -> Self {
         let mut sink = SinkConfig::new(&config.brokers, replies);
         let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         sink.options.extend(options);
         let mut source = Source::connect(config).await.unwrap();
         let sink = source.sink(sink).await.unwrap();
+        let committed = source.committed();
         let stop = CancellationToken::new();
         let (events, handle) = source.start(&stop).unwrap();
         let capacity = 4096.try_into().unwrap();
@@ -108,15 +114,17 @@ impl Member {
         let replies = answers.rejoin(errors);
         let pipeline = replies.sink("replies", sink);
         let running = tokio::spawn(pipeline.run());
-        Self { handle, gate, running, stop }
+        Self { handle, gate, committed, running, stop }
     }
 
-    pub(crate) async fn close(self) {
+    /// Returns the events of the commits that were not taken.
+    pub(crate) async fn close(self) -> CommittedOffsets {
         self.stop.cancel();
         // The handle reports how the source ended.
         self.running.await.unwrap().ok();
         let report = self.handle.close(PATIENCE).await.unwrap();
         assert_eq!((report.unresolved, report.held), (0, 0));
+        self.committed
     }
 
     /// Waits until the source ends by itself, and returns its error.
