@@ -60,7 +60,7 @@ pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, TransactionSe
 pub use dead_letter::DeadLetter;
 pub use drop_headers::DropHeaders;
 pub use embedded::EmbeddedBroker;
-pub use error::{ClientError, Error};
+pub use error::{ClientError, Error, Stuck};
 pub use options::Options;
 pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};

@@ -195,8 +195,9 @@ impl Source {
     ///   for the next run. The outcomes of those that were handed out count until the handle is
     ///   [closed](SourceHandle::close).
     /// - **On failure** of a record that nothing in the pipeline answered (with
-    ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), or on an error from which the Kafka
-    ///   client does not recover, yields one error and ends.
+    ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), on an error from which the Kafka client
+    ///   does not recover, or if a record is stuck for
+    ///   [`stuck_timeout`](SourceConfig::stuck_timeout), yields one error and ends.
     ///
     /// # Errors
     ///

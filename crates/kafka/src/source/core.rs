@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Moved};
 use super::stats::{Oldest, Stats};
 use super::wake::Wake;
 use crate::config::{OnUnanswered, SourceConfig};
-use crate::{Delivery, Error};
+use crate::{Delivery, Error, Stuck};
 
 pub(crate) struct Core {
     pub(super) topic: Arc<str>,
@@ -27,6 +27,8 @@ pub(crate) struct Core {
     pub(super) poller: Wake,
     /// Wakes the thread that writes transactions, if there is one.
     pub(super) writer: Wake,
+    /// How long the oldest record in flight, or the transactions, may make no progress.
+    pub(super) stuck_timeout: Option<Duration>,
     on_unanswered: OnUnanswered,
     // Set when a partition halts; reset when the poll thread pauses it.
     halted: AtomicBool,
@@ -49,6 +51,7 @@ impl Core {
             confirmed: Arc::default(),
             poller: Wake::default(),
             writer: Wake::default(),
+            stuck_timeout: config.stuck_timeout,
             on_unanswered: config.on_unanswered,
             halted: AtomicBool::new(false),
         }
@@ -67,6 +70,12 @@ impl Core {
     /// Ends the source with an error. Only the first error counts.
     pub(super) fn fail(&self, error: Error) {
         self.end.fail(error);
+        self.poller.wake();
+    }
+
+    /// Ends the source because a record has made no progress for `timeout`.
+    pub(super) fn stuck(&self, origin: Origin, state: String, timeout: Duration) {
+        self.end.fail_stuck(Stuck { origin, state, timeout });
         self.poller.wake();
     }
 

@@ -15,6 +15,7 @@ mod replies;
 mod reply_to;
 mod secure;
 mod sizes;
+mod stuck;
 mod support;
 mod transactions;
 mod txn_errors;
