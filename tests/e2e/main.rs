@@ -9,6 +9,7 @@ mod binary;
 mod broker;
 mod cli;
 mod clients;
+mod committed;
 mod crash;
 mod demo;
 mod deployed;
