@@ -170,7 +170,8 @@ impl SourceConfig {
         self.drain_timeout()?;
         self.check_transactions()?;
         if self.max_in_flight.get() > MAX_IN_FLIGHT_LIMIT {
-            let reason = format!("{} is more than {MAX_IN_FLIGHT_LIMIT}", self.max_in_flight);
+            let reason =
+                format!("{} is more than {MAX_IN_FLIGHT_LIMIT}; lower it", self.max_in_flight);
             return Err(Error::Setting { setting: "max_in_flight", reason });
         }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
@@ -206,8 +207,9 @@ impl SourceConfig {
         }
         let timeout = self.transaction_timeout(settings)?;
         if *commit_interval > timeout / 2 {
-            let reason =
-                format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
+            let reason = format!(
+                "{commit_interval:?} is more than half of the timeout, {timeout:?}; lower it"
+            );
             return Err(Error::Setting { setting: "transactions.commit_interval", reason });
         }
         Ok(())

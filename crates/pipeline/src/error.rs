@@ -37,7 +37,7 @@ pub enum RunError {
         source: BoxError,
     },
     /// A file could not be opened.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}; check `path`, and that this user may use the file", path.display())]
     Open {
         /// The file.
         path: PathBuf,

@@ -599,8 +599,10 @@ fn a_model_that_cannot_be_read_is_told_from_one_that_is_not_there_b10() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     };
-    let missing =
-        format!("the model `sentiment` is not at {}: there is no config.json", model.display());
+    let missing = format!(
+        "the model `sentiment` is not at {}: there is no config.json; correct its `path`, or put the model there",
+        model.display()
+    );
     assert_eq!(message(check(model).unwrap_err()), missing);
     std::fs::create_dir(model.join("config.json")).unwrap();
     assert_eq!(message(check(model).unwrap_err()), missing);
@@ -610,7 +612,7 @@ fn a_model_that_cannot_be_read_is_told_from_one_that_is_not_there_b10() {
     std::os::unix::fs::symlink("config.json", model.join("config.json")).unwrap();
     let found = message(check(model).unwrap_err());
     let start =
-        format!("cannot read the directory of the model `sentiment`, {}: ", model.display());
+        format!("cannot read the directory of the model `sentiment`, {}; ", model.display());
     assert!(found.starts_with(&start) && found.contains("symbolic links"), "{found}");
 
     std::fs::write(model.join("modules.json"), "[]").unwrap();
