@@ -14,6 +14,7 @@ mod crash;
 mod demo;
 mod deployed;
 mod enrich;
+mod errors;
 mod headers;
 mod hub;
 mod kcat;
