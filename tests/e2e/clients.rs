@@ -1,6 +1,6 @@
 //! Plain Kafka clients: producers of requests and a consumer of replies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -139,6 +139,35 @@ pub(crate) fn lag(broker: &Broker) -> i64 {
         high - partition.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low)
     });
     lags.sum()
+}
+
+/// Returns the offsets that the group has committed, by partition.
+pub(crate) fn committed(broker: &Broker) -> BTreeMap<i64, i64> {
+    let consumer = reader(broker, &broker.group);
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_range(&broker.requests, 0, 3);
+    let committed = consumer.committed_offsets(partitions, PATIENCE).unwrap();
+    let offset = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
+    let elements = committed.elements().into_iter();
+    elements.filter_map(|of| Some((of.partition().into(), offset(of.offset())?))).collect()
+}
+
+/// Reads all records of a topic of four partitions. Returns their keys and values; those of one
+/// partition are in order.
+pub(crate) fn read_values(broker: &Broker, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let consumer = from_start(broker, &[topic]);
+    let mut left: i64 = (0..4)
+        .map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap())
+        .map(|(low, high)| high - low)
+        .sum();
+    let mut records = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(PATIENCE).expect("a record in time").unwrap();
+        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+        records.push((bytes(message.key()), bytes(message.payload())));
+        left -= 1;
+    }
+    records
 }
 
 /// Returns a consumer that reads topics of four partitions from their start.

@@ -56,12 +56,3 @@ fn files_are_read_to_their_end() {
     assert_eq!(output(&mut command, "").status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 200);
 }
-
-#[test]
-fn the_error_for_a_missing_file_names_it() {
-    let mut command = forebay();
-    command.args(["run", "config/files.toml"]).env("DEVICE", "cpu").env("IN", "/no/such.jsonl");
-    let output = output(&mut command, "");
-    assert_eq!(output.status.code(), Some(66));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot open /no/such.jsonl"));
-}

@@ -78,7 +78,8 @@ impl Config {
             .ok()
             .filter(|&count| count <= HIGHEST_IN_FLIGHT)
             .ok_or_else(|| {
-                let reason = format!("{} is more than {HIGHEST_IN_FLIGHT}", self.max_in_flight);
+                let reason =
+                    format!("{} is more than {HIGHEST_IN_FLIGHT}; lower it", self.max_in_flight);
                 Error::Setting { setting: "max_in_flight", reason }
             })?;
         let key_header = HeaderName::try_from(&self.key_header).map_err(|_| {
@@ -176,7 +177,7 @@ mod tests {
         );
         assert_eq!(
             refused(|config| config.max_in_flight = NonZeroUsize::new(10_000_001).unwrap()),
-            "invalid max_in_flight: 10000001 is more than 10000000"
+            "invalid max_in_flight: 10000001 is more than 10000000; lower it"
         );
     }
 

@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// The address cannot be bound.
-    #[error("cannot listen at {address}")]
+    #[error("cannot listen at {address}; choose an address of this machine that is free")]
     Bind {
         /// The address in the configuration.
         address: String,

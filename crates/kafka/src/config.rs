@@ -43,6 +43,10 @@ pub struct SourceConfig {
     pub max_uncommitted: NonZeroUsize,
     /// Time after which a record without an answer is reported as stuck.
     pub stuck_after: Duration,
+    /// Time after which the source ends with [`Error::Stuck`](crate::Error::Stuck) if its oldest
+    /// record without an answer is still the same. With exactly-once delivery, also the time after
+    /// which it ends if no transaction has succeeded since one failed. `None`: never.
+    pub stuck_timeout: Option<Duration>,
     /// Interval between commits of offsets. With exactly-once delivery, the interval of the
     /// transactions counts instead.
     pub commit_interval: Duration,
@@ -138,6 +142,7 @@ impl SourceConfig {
             max_in_flight_bytes: MAX_BYTES,
             max_uncommitted: MAX_UNCOMMITTED,
             stuck_after: Duration::from_secs(30),
+            stuck_timeout: None,
             commit_interval: Duration::from_secs(1),
             drain_timeout: None,
             on_unanswered: OnUnanswered::default(),
@@ -165,7 +170,8 @@ impl SourceConfig {
         self.drain_timeout()?;
         self.check_transactions()?;
         if self.max_in_flight.get() > MAX_IN_FLIGHT_LIMIT {
-            let reason = format!("{} is more than {MAX_IN_FLIGHT_LIMIT}", self.max_in_flight);
+            let reason =
+                format!("{} is more than {MAX_IN_FLIGHT_LIMIT}; lower it", self.max_in_flight);
             return Err(Error::Setting { setting: "max_in_flight", reason });
         }
         let mut client = client(&self.brokers, &self.options, SOURCE_DEFAULTS, SOURCE_RESERVED)?;
@@ -201,8 +207,9 @@ impl SourceConfig {
         }
         let timeout = self.transaction_timeout(settings)?;
         if *commit_interval > timeout / 2 {
-            let reason =
-                format!("{commit_interval:?} is more than half of the timeout, {timeout:?}");
+            let reason = format!(
+                "{commit_interval:?} is more than half of the timeout, {timeout:?}; lower it"
+            );
             return Err(Error::Setting { setting: "transactions.commit_interval", reason });
         }
         Ok(())

@@ -156,6 +156,10 @@ pub enum Error {
         failure: Box<Failure>,
     },
 
+    /// The oldest record without an answer has made no progress for too long.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+
     /// Replies can no longer be written in transactions.
     #[error("the transactions of the consumer of {topic} cannot go on")]
     Transaction {
@@ -268,6 +272,22 @@ pub enum Error {
     /// The operating system refused to start a thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+}
+
+/// A record that has made no progress for too long.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[error(
+    "{origin}, the oldest record in flight, has got no answer for {timeout:?} (`stuck_timeout`): {state}. It is read \
+     again after the next start; find out what holds it up there, or set a longer `stuck_timeout`"
+)]
+pub struct Stuck {
+    /// The record's topic, partition and offset.
+    pub origin: Origin,
+    /// Where the record is, for people: the step that it is in, if that is known.
+    pub state: String,
+    /// The time without progress that is allowed.
+    pub timeout: Duration,
 }
 
 impl Error {

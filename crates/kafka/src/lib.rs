@@ -60,10 +60,12 @@ pub use config::{Delivery, OnUnanswered, SinkConfig, SourceConfig, TransactionSe
 pub use dead_letter::DeadLetter;
 pub use drop_headers::DropHeaders;
 pub use embedded::EmbeddedBroker;
-pub use error::{ClientError, Error};
+pub use error::{ClientError, Error, Stuck};
 pub use options::Options;
 pub use reply_to::{ReplyTo, ReplyTopics};
 pub use requester::{CORRELATION_ID, Requester, Response};
 pub use sink::{Reply, ReplyKind, Sink};
-pub use source::{CloseReport, Oldest, Source, SourceHandle, SourceItem, Stats};
+pub use source::{
+    CloseReport, CommittedOffset, CommittedOffsets, Oldest, Source, SourceHandle, SourceItem, Stats,
+};
 pub use transactional_sink::TransactionalSink;

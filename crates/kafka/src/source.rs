@@ -1,6 +1,7 @@
 //! `Source`: a topic, read as a member of a consumer group, as a stream of events.
 
 mod assignment;
+mod committed;
 mod core;
 mod end;
 mod group;
@@ -48,6 +49,7 @@ pub(crate) use self::record::PendingOffset;
 pub(crate) use self::staged::Output;
 pub(crate) use self::transactions::Transactions;
 
+pub use self::committed::{CommittedOffset, CommittedOffsets};
 pub use self::handle::SourceHandle;
 pub use self::stats::{CloseReport, Oldest, Stats};
 
@@ -139,6 +141,44 @@ impl Source {
         Ok(TransactionalSink::new(transactions, config, plain))
     }
 
+    /// Returns the offsets that the source will commit, as a source of events.
+    ///
+    /// The events of all calls are the same ones: each goes to one of the returned sources.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// #
+    /// # use bytes::Bytes;
+    /// # use forebay_kafka::{EmbeddedBroker, Reply, Sink, SinkConfig, Source, SourceConfig};
+    /// # use forebay_stream::{Event, Flow, Sink as _};
+    /// # use futures::StreamExt as _;
+    /// # use tokio_util::sync::CancellationToken;
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let broker = EmbeddedBroker::start(&[("requests", 1)])?;
+    /// # let brokers = broker.bootstrap_servers();
+    /// # let mut client = Sink::connect(SinkConfig::new(&brokers, "requests")).await?;
+    /// # client.send(Event::detached(Reply { value: Some("hello".into()), ..Reply::default() })).await?;
+    /// # client.close().await?;
+    /// let mut source = Source::connect(SourceConfig::new(&brokers, "requests", "group")).await?;
+    /// let committed = Flow::from_source("committed", source.committed());
+    /// let (events, handle) = source.start(&CancellationToken::new())?;
+    ///
+    /// let request = Box::pin(events).next().await.expect("one request")?;
+    /// request.receipt.done();
+    /// handle.close(Duration::from_secs(5)).await?;
+    ///
+    /// let committed = committed.collect().await?;
+    /// assert_eq!((&*committed[0].topic, committed[0].partition, committed[0].offset), ("requests", 0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn committed(&mut self) -> CommittedOffsets {
+        let Core { topic, confirmed, .. } = &*self.core;
+        CommittedOffsets::new(&self.config.group, topic, Arc::clone(confirmed))
+    }
+
     /// Generates a transactional id that no other process has, for settings without one.
     fn generated_id(&self) -> String {
         let number = RandomState::new().hash_one(std::process::id());
@@ -155,8 +195,9 @@ impl Source {
     ///   for the next run. The outcomes of those that were handed out count until the handle is
     ///   [closed](SourceHandle::close).
     /// - **On failure** of a record that nothing in the pipeline answered (with
-    ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), or on an error from which the Kafka
-    ///   client does not recover, yields one error and ends.
+    ///   [`OnUnanswered::Stop`](crate::OnUnanswered::Stop)), on an error from which the Kafka client
+    ///   does not recover, or if a record is stuck for
+    ///   [`stuck_timeout`](SourceConfig::stuck_timeout), yields one error and ends.
     ///
     /// # Errors
     ///
@@ -222,6 +263,7 @@ struct EndGuard(Arc<Core>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        self.0.confirmed.end();
         if thread::panicking() {
             self.0.fail(Error::ThreadEnded { topic: self.0.topic.to_string() });
         }

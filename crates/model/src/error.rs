@@ -18,10 +18,7 @@ use crate::FormatError;
 #[non_exhaustive]
 pub enum Error {
     /// A file of the model directory is missing or unreadable.
-    #[error(
-        "cannot read {}; a model directory holds config.json, tokenizer.json and model.safetensors",
-        path.display()
-    )]
+    #[error("cannot read {}; {}", path.display(), advice(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -30,7 +27,7 @@ pub enum Error {
     },
 
     /// A file is not valid JSON.
-    #[error("invalid JSON in {}", path.display())]
+    #[error("invalid JSON in {}; correct it, or fetch the model again", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -77,7 +74,7 @@ pub enum Error {
     },
 
     /// `tokenizer.json` is not a tokenizer that this version can read.
-    #[error("cannot load the tokenizer {}", path.display())]
+    #[error("cannot load the tokenizer {}; it may be damaged: fetch the model again", path.display())]
     Tokenizer {
         /// The `tokenizer.json`.
         path: PathBuf,
@@ -101,7 +98,7 @@ pub enum Error {
     },
 
     /// The weights' file is damaged or not a safetensors file.
-    #[error("cannot parse {} as safetensors", path.display())]
+    #[error("cannot parse {} as safetensors; fetch the model again", path.display())]
     Weights {
         /// The `model.safetensors`.
         path: PathBuf,
@@ -119,7 +116,11 @@ pub enum Error {
     },
 
     /// A tensor's shape is not the one that `config.json` implies.
-    #[error("tensor `{name}` in {} is {found:?}, but config.json asks for {expected:?}", path.display())]
+    #[error(
+        "tensor `{name}` in {} is {found:?}, but config.json asks for {expected:?}; correct config.json, or take the \
+         weights that belong to it",
+        path.display()
+    )]
     TensorShape {
         /// The `model.safetensors`.
         path: PathBuf,
@@ -154,7 +155,7 @@ pub enum Error {
     },
 
     /// `dimensions` is larger than the length of the model's vectors.
-    #[error("dimensions = {asked} is more than the {most} that this model has")]
+    #[error("dimensions = {asked} is more than the {most} that this model has; lower it")]
     Dimensions {
         /// The value that was set.
         asked: usize,
@@ -234,7 +235,10 @@ pub enum Error {
     },
 
     /// Fetching is disabled, and the model is not in the cache.
-    #[error("{model} is not in the cache {}, and HF_HUB_OFFLINE forbids fetching it", cache.display())]
+    #[error(
+        "{model} is not in the cache {}, and HF_HUB_OFFLINE forbids fetching it; unset it, or fetch the model first",
+        cache.display()
+    )]
     NotCached {
         /// The model and its revision.
         model: String,
@@ -324,4 +328,12 @@ pub enum Error {
     /// returned if a model is started on an empty list of devices.
     #[error("the model's thread ended while starting")]
     Stopped,
+}
+
+/// Returns the remedy for a file that cannot be read.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "let this user read it",
+        _ => "a model directory holds config.json, tokenizer.json and model.safetensors",
+    }
 }

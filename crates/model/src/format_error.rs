@@ -39,7 +39,7 @@ pub enum FormatError {
     },
 
     /// An index of weights names a file outside the model's directory.
-    #[error("{} names the file {file:?}, which is not in the same directory", path.display())]
+    #[error("{} names the file {file:?}, which is not in the same directory; move it there", path.display())]
     OutsideDirectory {
         /// The index.
         path: PathBuf,

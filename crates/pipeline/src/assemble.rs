@@ -59,6 +59,10 @@ impl Assembler<'_> {
         let mut failures: Option<Flow<Failed<Record>>> = None;
         let mut caught = Vec::new();
         for (source, records) in self.plan.sources.iter().zip(records) {
+            if source.is_committed() {
+                caught.push(records);
+                continue;
+            }
             let (records, failed) = self.catch(source.end(), records);
             caught.push(self.with_breaker(records));
             failures = match (failures, failed) {
@@ -69,14 +73,16 @@ impl Assembler<'_> {
         let failures = failures.map(|flow| self.by_policy(flow)).unwrap_or_default();
         let Failures { mut replies, dead_letters, stops } = failures;
         let answers = match self.plan.order_of_answers {
-            Order::Key => vec![self.in_key_order(caught)],
+            Order::Key => self.in_key_order(caught),
             Order::None => self.answers(caught),
         };
 
-        // Error replies go to the first sink that is not `drop`.
-        let kept = self.plan.sinks.iter().position(|sink| !sink.sink.drops()).unwrap_or(0);
+        // Error replies go to the first sink of answers that is not `drop`.
+        let mut sinks = self.plan.sinks.iter().enumerate().filter(|(_, sink)| !sink.of_commits);
+        let first = sinks.clone().next();
+        let kept = sinks.find(|(_, sink)| !sink.sink.drops()).or(first).map(|(number, _)| number);
         let answers = answers.into_iter().enumerate().map(|(number, answers)| {
-            match replies.take_if(|_| number == kept) {
+            match replies.take_if(|_| Some(number) == kept) {
                 Some(replies) => answers.rejoin(replies),
                 None => answers,
             }
@@ -150,17 +156,24 @@ impl Assembler<'_> {
         }
     }
 
-    /// Assembles the steps so that the answers to each key leave in the order of its requests.
-    fn in_key_order(&mut self, mut records: Vec<Flow<Record>>) -> Flow<Answer> {
-        let (Some(only), [source]) = (records.pop(), self.plan.sources.as_slice()) else {
-            unreachable!("`order = \"key\"` has one source");
+    /// Assembles the steps so that the answers to each key leave in the order of its requests. The
+    /// plan has one source of requests, the first one, and one sink of answers.
+    fn in_key_order(&mut self, records: Vec<Flow<Record>>) -> Vec<Flow<Answer>> {
+        let plan = self.plan;
+        let mut records = records.into_iter();
+        let (Some(requests), Some(source)) = (records.next(), plan.sources.first()) else {
+            unreachable!("every plan has a source");
         };
-        only.in_key_order(source.end().max_in_flight(), |records| {
-            match self.answers(vec![records]).pop() {
-                Some(answers) => answers,
-                None => unreachable!("`order = \"key\"` has one sink"),
-            }
-        })
+        let Some(sink) = plan.sinks.iter().position(|sink| !sink.of_commits) else {
+            unreachable!("every plan has a sink of answers");
+        };
+        let mut answers = Vec::new();
+        let ordered = requests.in_key_order(source.end().max_in_flight(), |requests| {
+            answers = self.answers(std::iter::once(requests).chain(records).collect());
+            answers.remove(sink)
+        });
+        answers.insert(sink, ordered);
+        answers
     }
 
     /// Assembles the steps, and returns the answers for each sink.

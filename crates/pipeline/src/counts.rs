@@ -65,11 +65,22 @@ const REQUESTS: &str = "forebay_requests_total";
 
 impl Default for Counts {
     fn default() -> Self {
-        let metrics = Metrics {
+        Self::with(Metrics {
             results: counter!(REQUESTS, "outcome" => "result", "code" => ""),
             seconds: histogram!("forebay_request_seconds"),
             delivery: histogram!("forebay_request_delivery_seconds"),
-        };
+        })
+    }
+}
+
+impl Counts {
+    /// Creates counts of events that are no requests, and do not appear in the metrics.
+    pub(crate) fn uncounted() -> Self {
+        let (seconds, delivery) = (Histogram::noop(), Histogram::noop());
+        Self::with(Metrics { results: Counter::noop(), seconds, delivery })
+    }
+
+    fn with(metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             results: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -77,9 +88,7 @@ impl Default for Counts {
             metrics,
         }))
     }
-}
 
-impl Counts {
     pub(crate) fn results(&self) -> u64 {
         self.0.results.load(Ordering::Relaxed)
     }

@@ -20,7 +20,7 @@ pub(crate) use places::Places;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read the pipeline file {}", path.display())]
+    #[error("cannot read the pipeline file {}; check its path", path.display())]
     Read {
         /// The path of the file.
         path: PathBuf,
@@ -28,7 +28,10 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A model's directory does not exist, or has no `config.json`.
-    #[error("the model `{name}` is not at {}: there is no config.json", path.display())]
+    #[error(
+        "the model `{name}` is not at {}: there is no config.json; correct its `path`, or put the model there",
+        path.display()
+    )]
     NoModel {
         /// The name under `[model]`.
         name: String,
@@ -36,7 +39,10 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A model's directory cannot be read, for example because this user may not.
-    #[error("cannot read the directory of the model `{name}`, {}", path.display())]
+    #[error(
+        "cannot read the directory of the model `{name}`, {}; let this user read it and its files",
+        path.display()
+    )]
     UnreadableModel {
         /// The name under `[model]`.
         name: String,
@@ -87,8 +93,13 @@ impl Problem {
     /// Creates the problem of an invalid setting, at the key that the error names.
     pub(crate) fn of(error: &dyn std::error::Error, places: &Places) -> Self {
         let message = chain(error);
-        let span = places.named_in(&message);
-        Self { message, span: Some(span), help: None }
+        // The table of transactions has settings of the source.
+        let span = places.named_in(&message.replace("invalid transactions.", "invalid "));
+        let of_librdkafka = message.starts_with("librdkafka rejected");
+        let help = of_librdkafka.then(|| {
+            "docs/kafka.md has the address of the list of librdkafka's settings and their values".to_owned()
+        });
+        Self { message, span: Some(span), help }
     }
 
     /// Creates a problem without a place; the caller adds the place with [`at`](Self::at).

@@ -48,7 +48,7 @@ impl Plan {
 }
 
 /// Merges the graphs of a plan's pipelines into one.
-pub(crate) fn merged(pipelines: &[Pipeline]) -> Graph {
+pub(crate) fn merged<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Graph {
     let mut graph = Graph::default();
     for pipeline in pipelines {
         graph.merge(pipeline.graph().clone());

@@ -37,7 +37,7 @@ pub enum RunError {
         source: BoxError,
     },
     /// A file could not be opened.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}; check `path`, and that this user may use the file", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -47,6 +47,9 @@ pub enum RunError {
     /// A source or a sink failed while running.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// A record of a Kafka source has made no progress for too long.
+    #[error("the source failed")]
+    Stuck(#[source] forebay_kafka::Stuck),
     /// A model's thread ended, and the model could not be built again.
     #[error("the model `{name}` ended")]
     ModelEnded {

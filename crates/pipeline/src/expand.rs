@@ -184,7 +184,9 @@ impl Expansion<'_> {
                 }
                 (Err(error), _) => {
                     let message = format_args!("the file {path} cannot be read: {error}");
-                    Err(Problem::anywhere(message))
+                    Err(Problem::anywhere(message).help(format_args!(
+                        "correct the path, or give a default: `${{{name}:-default}}`"
+                    )))
                 }
             };
         }

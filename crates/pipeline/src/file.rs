@@ -267,14 +267,17 @@ fn entry_of<'i>(
 }
 
 fn name(table: &mut DeTable<'_>) -> Result<Option<Spanned<String>>, Problem> {
-    let Some(name) = table.remove("name").map(value::<Spanned<String>>).transpose()? else {
-        return Ok(None);
-    };
+    table.remove("name").map(name_of).transpose()
+}
+
+/// Reads a name that steps and sinks may use in `from`.
+pub(crate) fn name_of(name: Spanned<DeValue<'_>>) -> Result<Spanned<String>, Problem> {
+    let name = value::<Spanned<String>>(name)?;
     if name.get_ref().is_empty() || name.get_ref().contains('.') {
         let problem = Problem::new("a name must not be empty or contain a dot", name.span());
         return Err(problem.help("`NAME.true` and `NAME.false` are the outputs of a `split`"));
     }
-    Ok(Some(name))
+    Ok(name)
 }
 
 /// Removes `from = "a"` or `from = ["a", "b"]` from a table, and returns the names.

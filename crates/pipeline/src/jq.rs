@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use crate::codes;
+use crate::diagnostic::nearest;
 use crate::expand;
 use crate::json::Json;
 use crate::secrets::Secrets;
@@ -189,6 +190,30 @@ fn expected_syntax(expected: &parse::Expect<&str>) -> String {
     match expected {
         parse::Expect::Nothing => "the end of the expression".to_owned(),
         other => other.as_str().to_owned(),
+    }
+}
+
+/// Returns a hint for an expression that was refused with `error`.
+pub(crate) fn hint(error: &str) -> String {
+    const MANUAL: &str = "https://jqlang.org/manual explains expressions";
+    let name = error.strip_prefix("jq has no filter `").and_then(|rest| rest.split('`').next());
+    let Some(name) = name else {
+        return if error.contains("is not supported here") {
+            "docs/operators.md lists what expressions do not have".to_owned()
+        } else {
+            MANUAL.to_owned()
+        };
+    };
+    let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let functions = jaq_core::funs::<JustLut<Val>>().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let known = definitions.map(|definition| definition.name).chain(functions.map(|of| of.0));
+    let known: Vec<&str> = known.filter(|name| !name.starts_with('_')).collect();
+    match nearest(name, &known) {
+        Some(nearest) if nearest == name => format!("{MANUAL}, and the arguments of `{name}`"),
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => {
+            format!("{MANUAL}; a text in an expression has quotes of its own, as in '\"{name}\"'")
+        }
     }
 }
 

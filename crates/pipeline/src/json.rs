@@ -63,7 +63,7 @@ impl Json {
             if let hifijson::Error::Depth = error {
                 let limit = read::MAX_DEPTH;
                 let message =
-                    format_args!("it is nested too deep: more than {limit} arrays and objects");
+                    format_args!("it is nested too deep: more than {limit} arrays and objects; send a flatter one");
                 return invalid(&message);
             }
             // `error` has no place. serde_json refuses the same texts, and names line and column.
@@ -413,8 +413,7 @@ mod tests {
         let objects = "{\"a\":".repeat(200) + "1" + &"}".repeat(200);
         for text in ["[".repeat(128) + &"]".repeat(128), "[".repeat(100_000), objects] {
             let failure = Json::parse(text.as_bytes()).unwrap_err();
-            let expected =
-                "the value is not JSON: it is nested too deep: more than 127 arrays and objects";
+            let expected = "the value is not JSON: it is nested too deep: more than 127 arrays and objects; send a flatter one";
             assert_eq!((failure.code(), failure.message()), ("invalid_json", expected));
         }
     }

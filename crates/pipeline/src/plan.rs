@@ -1,6 +1,7 @@
 //! `Plan`: the validated form of a pipeline file. Everything that can be checked without connecting
 //! has been checked.
 
+mod commits;
 mod dead_letters;
 mod delivery;
 mod ends;
@@ -50,6 +51,7 @@ pub struct Plan {
     pub(crate) shutdown_timeout: Duration,
     /// The time after which a run ends by itself.
     pub(crate) max_lifetime: Option<Duration>,
+    /// The sources in the order of the file, and after them those of committed offsets.
     pub(crate) sources: Vec<AnySource>,
     /// The steps in the order of the file.
     pub(crate) steps: Vec<StepPlan>,
@@ -69,6 +71,8 @@ pub struct Plan {
 pub(crate) struct SinkPlan {
     pub(crate) from: Port,
     pub(crate) sink: AnySink,
+    /// Whether it takes the offsets that Kafka sources commit, and no answers.
+    pub(crate) of_commits: bool,
 }
 
 /// A model, and its settings.

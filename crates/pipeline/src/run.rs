@@ -1,5 +1,6 @@
 //! Runs a plan: loads models, opens sources and sinks, and drives the pipelines to their end.
 
+mod commits;
 mod stop;
 
 use parking_lot::Mutex;
@@ -8,22 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_model::{Download, Error, Hub, TextHandle, WarmUp};
-use forebay_stream::{Failure, Pipeline};
+use forebay_stream::{Failure, Flow, Pipeline};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all, select_all};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Answer;
 use crate::assemble::{Assembled, Assembler};
 use crate::counts::Counts;
 use crate::draw::merged;
 use crate::error::RunError;
-use crate::plan::{ModelPlan, Plan, Policy, STOP, StepKind, StepPlan, TextPlan};
+use crate::plan::{ModelPlan, Plan, Policy, STOP, SinkPlan, StepKind, StepPlan, TextPlan};
 use crate::registry::{LoadedModel, OnWarmUp};
-use crate::sink::{OpenSources, open_dead_letters};
+use crate::sink::{AttachSink, OpenSources, open_dead_letters};
 use crate::source::{Left, RunningSource};
 use crate::task::{Task, TextTask};
 use crate::view::{ModelSource, View};
+use commits::{CommitPipelines, result};
 use stop::{FirstFailure, StopSink};
 
 /// Progress of a pipeline, passed to the observer of [`Plan::run`].
@@ -120,8 +124,9 @@ impl Plan {
         let opening = async {
             let mut open = OpenSources::open(&self.sources).await?;
             let mut attach = Vec::new();
-            for sink in &self.sinks {
-                attach.push(sink.sink.end().open(&mut open).await?);
+            for SinkPlan { sink, of_commits, .. } in &self.sinks {
+                let sources = if *of_commits { &mut OpenSources::none() } else { &mut open };
+                attach.push(sink.end().open(sources).await?);
             }
             let keep = match &self.on_failure.policy {
                 Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
@@ -147,8 +152,7 @@ impl Plan {
         let assembler =
             Assembler { plan: self, task: &task, counts: &counts, taps: &mut taps, stop: &intake };
         let Assembled { answers, dead_letters, stops } = assembler.assemble(records);
-        let pipelines =
-            answers.into_iter().zip(attach).map(|(answers, attach)| attach(answers, &counts));
+        let (of_commits, mut pipelines) = self.attach(answers, attach, &counts);
         let kept = dead_letters.zip(keep).map(|(letters, keep)| keep(letters));
         let first_failure = FirstFailure::default();
         let stops = stops.map(|failures| {
@@ -159,9 +163,9 @@ impl Plan {
             };
             failures.sink(STOP, sink)
         });
-        let pipelines: Vec<Pipeline> = pipelines.chain(kept).chain(stops).collect();
+        pipelines.extend(kept.into_iter().chain(stops));
         let view = View {
-            graph: merged(&pipelines),
+            graph: merged(pipelines.iter().chain(&of_commits)),
             taps,
             counts: counts.clone(),
             models: models.views.into(),
@@ -177,18 +181,30 @@ impl Plan {
             tell(&observer, Progress::Stopping);
             std::future::pending().await
         };
-        let ended = tokio::select! {
+        let mut of_commits = CommitPipelines::start(of_commits);
+        let ends = Ends {
+            models: models.ends,
+            stuck: running.iter().map(|source| source.stuck()).collect(),
+            of_commits: &mut of_commits,
+        };
+        let Driven { ended, stopped } = tokio::select! {
             // Sources that are ready at once are announced before the first batch.
             biased;
             never = announce => never,
             never = self.lifetime(&intake) => never,
-            ended = drive(pipelines, models.ends, &intake, self.shutdown_timeout) => ended,
+            driven = drive(pipelines, ends, &intake, self.shutdown_timeout) => driven,
         };
         intake.cancel();
         // After a failure the sources close without waiting: records that are not settled will be
         // read again.
         let patience = if ended.is_ok() { self.shutdown_timeout } else { Duration::ZERO };
         let closed = join_all(running.into_iter().map(|source| source.close(patience))).await;
+        let patience = if ended.is_ok() {
+            self.shutdown_timeout.saturating_sub(stopped.map_or(Duration::ZERO, |at| at.elapsed()))
+        } else {
+            Duration::ZERO
+        };
+        let passed_on = of_commits.finish(Instant::now() + patience.max(GRACE)).await;
         match (ended, first_failure.error()) {
             // Reports the failure that stopped the pipeline, because it is the cause of a drain
             // that took too long and of offsets that stay uncommitted.
@@ -196,6 +212,7 @@ impl Plan {
             (ended, _) => ended?,
         }
         let left: Vec<Left> = closed.into_iter().collect::<Result<_, _>>()?;
+        passed_on?;
         self.warn_of_dropped(left.iter().map(|left| left.dropped).sum());
         match left.iter().map(|left| left.unresolved).sum() {
             0 => {}
@@ -215,6 +232,27 @@ impl Plan {
             }
         }
         std::future::pending().await
+    }
+
+    /// Attaches the sinks. Returns the pipelines of committed offsets, whose events are no answers
+    /// and are not counted, and those of answers.
+    fn attach(
+        &self,
+        answers: Vec<Flow<Answer>>,
+        attach: Vec<AttachSink>,
+        counts: &Counts,
+    ) -> (Vec<Pipeline>, Vec<Pipeline>) {
+        let uncounted = Counts::uncounted();
+        let mut of_commits = Vec::new();
+        let mut of_answers = Vec::new();
+        for ((sink, answers), attach) in self.sinks.iter().zip(answers).zip(attach) {
+            if sink.of_commits {
+                of_commits.push(attach(answers, &uncounted));
+            } else {
+                of_answers.push(attach(answers, counts));
+            }
+        }
+        (of_commits, of_answers)
     }
 
     /// Warns of lines without an answer, unless a join explains them: at the end of a `zip`, values
@@ -319,22 +357,47 @@ fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> T
     )
 }
 
-/// Runs the pipelines until all have ended, a model has ended, or the shutdown timeout after `stop`
-/// has passed.
+/// The time that a pipeline has to end by itself after one of its sources has failed, and the least
+/// time that the events of the last commits have.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Whatever else may end a run, besides its pipelines.
+struct Ends<'a> {
+    models: Vec<BoxFuture<'static, (String, Failure)>>,
+    stuck: Vec<BoxFuture<'static, RunError>>,
+    of_commits: &'a mut CommitPipelines,
+}
+
+/// How the pipelines came to their end, and when they were asked to stop, if they were.
+struct Driven {
+    ended: Result<(), RunError>,
+    stopped: Option<Instant>,
+}
+
+/// Runs the pipelines until all have ended, a model has ended, an input is stuck, or the shutdown
+/// timeout after `stop` has passed. A failed pipeline of committed offsets cancels `stop`.
 async fn drive(
     pipelines: Vec<Pipeline>,
-    model_ends: Vec<BoxFuture<'static, (String, Failure)>>,
+    ends: Ends<'_>,
     stop: &CancellationToken,
     shutdown_timeout: Duration,
-) -> Result<(), RunError> {
-    let model_ended = async {
-        if model_ends.is_empty() {
-            return std::future::pending().await;
-        }
-        select_all(model_ends).await.0
+) -> Driven {
+    let model_ended = first(ends.models);
+    let stuck = async {
+        let error = first(ends.stuck).await;
+        tokio::time::sleep(GRACE).await;
+        error
     };
+    let mut failed = None;
+    let watch_commits = async {
+        failed = Some(ends.of_commits.failed().await);
+        stop.cancel();
+        std::future::pending().await
+    };
+    let mut stopped = None;
     let overdue = async {
         stop.cancelled().await;
+        stopped = Some(Instant::now());
         tracing::info!("stopping: answering the requests in flight");
         tokio::time::sleep(shutdown_timeout).await;
     };
@@ -345,18 +408,30 @@ async fn drive(
     let run = async {
         let mut ended = Ok(());
         while let Some(next) = running.join_next().await {
-            let Ok(next) = next else {
-                unreachable!("`Pipeline::run` returns panics as errors, and no task is cancelled");
-            };
-            ended = ended.and(next);
+            ended = ended.and(result(next));
         }
         ended
     };
-    tokio::select! {
-        ended = run => Ok(ended?),
+    let ended = tokio::select! {
+        ended = run => ended.map_err(RunError::from),
         (name, failure) = model_ended => Err(RunError::ModelEnded { name, failure }),
+        error = stuck => Err(error),
         () = overdue => Err(RunError::Overdue { after: shutdown_timeout }),
+        never = watch_commits => never,
+    };
+    let ended = match failed {
+        Some(error) => Err(error.into()),
+        None => ended,
+    };
+    Driven { ended, stopped }
+}
+
+/// Waits for the first of the futures; for ever if there is none.
+async fn first<T>(futures: Vec<BoxFuture<'static, T>>) -> T {
+    if futures.is_empty() {
+        return std::future::pending().await;
     }
+    select_all(futures).await.0
 }
 
 fn tell(observer: &Observer, progress: Progress) {

@@ -1,6 +1,7 @@
 //! The sources of a pipeline file. Each kind has its own file: its table, what it says about
 //! itself, and how it is opened.
 
+mod committed;
 mod custom;
 mod file;
 pub(crate) mod http;
@@ -22,6 +23,7 @@ use crate::counts::Counts;
 use crate::error::RunError;
 use crate::record::{Format, Record};
 
+pub(crate) use committed::CommittedSource;
 pub(crate) use custom::CustomSource;
 pub(crate) use file::FileSource;
 pub(crate) use http::HttpRequests;
@@ -38,6 +40,8 @@ pub(crate) enum AnySource {
     Stdin(Stdin),
     File(FileSource),
     Interval(IntervalSource),
+    /// The offsets that a Kafka source commits.
+    Committed(CommittedSource),
     /// Registered by the user.
     Custom(Arc<dyn SourceEnd>),
 }
@@ -100,6 +104,12 @@ pub(crate) trait SourceControl: Send {
         Box::pin(std::future::ready(()))
     }
 
+    /// Returns a future that completes when the source ends because an input is stuck, also if
+    /// nothing polls the source any more.
+    fn stuck(&self) -> BoxFuture<'static, RunError> {
+        Box::pin(std::future::pending())
+    }
+
     /// Closes the source when its pipeline has ended: waits up to `patience` for the requests in
     /// flight, and commits those that are settled.
     fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<Left, RunError>>;
@@ -131,8 +141,15 @@ impl AnySource {
             Self::Stdin(stdin) => stdin,
             Self::File(file) => file,
             Self::Interval(interval) => interval,
+            Self::Committed(committed) => committed,
             Self::Custom(source) => source.as_ref(),
         }
+    }
+
+    /// Returns whether the values are the offsets that a Kafka source commits, which are no
+    /// requests.
+    pub(crate) fn is_committed(&self) -> bool {
+        matches!(self, Self::Committed(_))
     }
 
     pub(crate) fn kafka(&self) -> Option<&SourceConfig> {

@@ -57,9 +57,15 @@ impl Refusal {
         match self {
             Self::NotFound { path } => format!("requests are sent to {path}"),
             Self::Method { method } => format!("requests are sent with POST, not {method}"),
-            Self::TooLarge { limit } => format!("the body has more than {limit} bytes"),
+            Self::TooLarge { limit } => {
+                format!("the body has more than {limit} bytes (`max_body`); send a smaller one")
+            }
             Self::Body(error) => chain(error),
-            Self::Slow { after } => format!("the body did not come within {after:?}"),
+            Self::Slow { after } => {
+                format!(
+                    "the body did not come within {after:?} (`body_timeout`); send it again, without pauses"
+                )
+            }
             Self::Overloaded { limit } => {
                 format!("{limit} requests are not answered yet; send it again later")
             }

@@ -6,12 +6,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use super::{brokers, sasl};
 use crate::{Error, Options};
 
-const OWN_COMMITS: &str = "Forebay commits an offset once its record is answered";
+const OWN_COMMITS: &str = "leave it out; Forebay commits an offset once its record is answered";
 const BROKERS: &str = "use `brokers`";
 const DELIVERY: &str = "use `delivery_timeout`";
 const TRANSACTIONS: &str = "use the source's `delivery` and `transactions`";
-const DELIVERIES: &str = "Forebay waits for the delivery of every reply";
-const IDEMPOTENCE: &str = "Forebay writes idempotently, confirmed by all replicas";
+const DELIVERIES: &str = "leave it out; Forebay waits for the delivery of every reply";
+const IDEMPOTENCE: &str = "leave it out; Forebay writes idempotently, confirmed by all replicas";
 
 /// How often librdkafka asks about its topics, and so the time after which a deleted topic or new
 /// partitions are noticed. librdkafka's default is five minutes.
@@ -57,8 +57,8 @@ pub(super) const SOURCE_RESERVED: &[(&str, &str)] = &[
     ("auto.commit.enable", OWN_COMMITS),
     ("auto.commit.interval.ms", "use `commit_interval`"),
     ("enable.auto.offset.store", OWN_COMMITS),
-    ("isolation.level", "Forebay reads committed records only"),
-    ("allow.auto.create.topics", "Forebay expects its topics to exist"),
+    ("isolation.level", "leave it out; Forebay reads committed records only"),
+    ("allow.auto.create.topics", "leave it out; Forebay expects its topics to exist"),
 ];
 
 pub(super) const SINK_DEFAULTS: &[(&str, &str)] = &[

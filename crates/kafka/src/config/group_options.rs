@@ -14,10 +14,13 @@ const STRATEGY: &str = "partition.assignment.strategy";
 
 /// Options that the brokers decide on if the group uses the protocol of KIP-848, and the reason.
 const CLASSIC_ONLY: [(&str, &str); 4] = [
-    (SESSION_TIMEOUT, "the brokers set it, as `group.consumer.session.timeout.ms`"),
-    (HEARTBEAT_INTERVAL, "the brokers set it, as `group.consumer.heartbeat.interval.ms`"),
-    (STRATEGY, "the brokers assign the partitions; `group.remote.assignor` names their strategy"),
-    ("group.protocol.type", "that protocol has no types"),
+    (SESSION_TIMEOUT, "the brokers set it, as `group.consumer.session.timeout.ms`; leave it out"),
+    (
+        HEARTBEAT_INTERVAL,
+        "the brokers set it, as `group.consumer.heartbeat.interval.ms`; leave it out",
+    ),
+    (STRATEGY, "the brokers assign the partitions; name a strategy in `group.remote.assignor`"),
+    ("group.protocol.type", "there are no types of protocols; leave it out"),
 ];
 
 /// The timeouts of a member of a consumer group.
@@ -55,7 +58,9 @@ impl GroupOptions {
         let heartbeat = millis(options, HEARTBEAT_INTERVAL)?;
         let (timeout, max_poll) = match (timeout, max_poll) {
             (Some(timeout), Some(max_poll)) if timeout > max_poll => {
-                let reason = format!("{timeout:?} is more than {MAX_POLL_INTERVAL}, {max_poll:?}");
+                let reason = format!(
+                    "{timeout:?} is more than {MAX_POLL_INTERVAL}, {max_poll:?}; lower it, or raise {MAX_POLL_INTERVAL}"
+                );
                 return Err(Error::Setting { setting: SESSION_TIMEOUT, reason });
             }
             (Some(timeout), max_poll) => {
@@ -68,7 +73,9 @@ impl GroupOptions {
         };
         let heartbeat = heartbeat.unwrap_or(DEFAULT_HEARTBEAT.min(timeout / 3));
         if heartbeat >= timeout {
-            let reason = format!("{heartbeat:?} is not less than {SESSION_TIMEOUT}, {timeout:?}");
+            let reason = format!(
+                "{heartbeat:?} is not less than {SESSION_TIMEOUT}, {timeout:?}; a third of that is usual"
+            );
             return Err(Error::Setting { setting: HEARTBEAT_INTERVAL, reason });
         }
         Ok(Self { session: Some(Session { timeout, heartbeat }), max_poll })
@@ -102,7 +109,9 @@ impl GroupOptions {
         if timeout < limit {
             return Ok(timeout);
         }
-        let reason = format!("{timeout:?} is not less than {limit:?}, half of {MAX_POLL_INTERVAL}");
+        let reason = format!(
+            "{timeout:?} is not less than {limit:?}, half of {MAX_POLL_INTERVAL}; lower it, or raise {MAX_POLL_INTERVAL}"
+        );
         Err(Error::Setting { setting: "drain_timeout", reason })
     }
 
@@ -118,9 +127,13 @@ impl GroupOptions {
         let reason = match set {
             None => return Ok(DEFAULT.min(session).max(SHORTEST)),
             Some(timeout) if timeout >= session => {
-                format!("{timeout:?} is not less than {SESSION_TIMEOUT}, {session:?}")
+                format!(
+                    "{timeout:?} is not less than {SESSION_TIMEOUT}, {session:?}; lower it, or raise {SESSION_TIMEOUT}"
+                )
             }
-            Some(timeout) if timeout < SHORTEST => format!("{timeout:?} is less than a second"),
+            Some(timeout) if timeout < SHORTEST => {
+                format!("{timeout:?} is less than a second; raise it")
+            }
             Some(timeout) => return Ok(timeout),
         };
         Err(Error::Setting { setting: "transactions.timeout", reason })
@@ -141,7 +154,7 @@ fn is_consumer_protocol(options: &Options) -> bool {
 fn millis(options: &Options, option: &'static str) -> Result<Option<Duration>, Error> {
     let Some(value) = options.get(option) else { return Ok(None) };
     value.parse().map(|millis| Some(Duration::from_millis(millis))).map_err(|_| {
-        let reason = format!("{value:?} is not a number of milliseconds");
+        let reason = format!("{value:?} is not a number of milliseconds, such as 6000");
         Error::Setting { setting: option, reason }
     })
 }
@@ -205,15 +218,15 @@ mod tests {
         for (options, expected) in [
             (
                 &[("session.timeout.ms", "20000"), ("max.poll.interval.ms", "10000")][..],
-                "invalid session.timeout.ms: 20s is more than max.poll.interval.ms, 10s",
+                "invalid session.timeout.ms: 20s is more than max.poll.interval.ms, 10s; lower it, or raise max.poll.interval.ms",
             ),
             (
                 &[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "6000")],
-                "invalid heartbeat.interval.ms: 6s is not less than session.timeout.ms, 6s",
+                "invalid heartbeat.interval.ms: 6s is not less than session.timeout.ms, 6s; a third of that is usual",
             ),
             (
                 &[("session.timeout.ms", "6s")],
-                "invalid session.timeout.ms: \"6s\" is not a number of milliseconds",
+                "invalid session.timeout.ms: \"6s\" is not a number of milliseconds, such as 6000",
             ),
         ] {
             assert_eq!(group_options(options).unwrap_err(), expected);
@@ -222,7 +235,7 @@ mod tests {
         let error = member.drain_timeout(Some(25 * SECOND)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "invalid drain_timeout: 25s is not less than 25s, half of max.poll.interval.ms"
+            "invalid drain_timeout: 25s is not less than 25s, half of max.poll.interval.ms; lower it, or raise max.poll.interval.ms"
         );
         assert!(member.drain_timeout(Some(24 * SECOND)).is_ok());
         assert!(member.transaction_timeout(Some(45 * SECOND)).is_err());

@@ -5,7 +5,7 @@ use crate::{Error, Options};
 /// The values of `security.protocol`.
 pub(super) const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
 
-const MECHANISMS: &str = "this build has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512";
+const MECHANISMS: &str = "set one that this build has: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
 
 /// Returns the `security.protocol` of these options.
 pub(super) fn protocol(options: &Options) -> &str {
@@ -24,14 +24,17 @@ pub(super) fn without_tls(protocol: &str) -> Option<&'static str> {
 /// Refuses mechanisms that this build of librdkafka lacks, before librdkafka does so in words about
 /// its compilation or, with OAUTHBEARER, waits for a token that nothing provides.
 pub(super) fn check(options: &Options) -> Result<(), Error> {
-    let refused = |reason: String| Err(Error::Setting { setting: "sasl.mechanisms", reason });
     let is_oidc = |method: &String| method.eq_ignore_ascii_case("oidc");
     if options.get("sasl.oauthbearer.method").is_some_and(is_oidc) {
         let reason = format!("OIDC is not built in; {MECHANISMS}");
         return Err(Error::Setting { setting: "sasl.oauthbearer.method", reason });
     }
     // The first is an alias of the second.
-    let given = options.get("sasl.mechanism").or_else(|| options.get("sasl.mechanisms"));
+    let (setting, given) = match options.get("sasl.mechanism") {
+        Some(given) => ("sasl.mechanism", Some(given)),
+        None => ("sasl.mechanisms", options.get("sasl.mechanisms")),
+    };
+    let refused = |reason: String| Err(Error::Setting { setting, reason });
     let uses_sasl = protocol(options).to_ascii_lowercase().starts_with("sasl");
     match given.map(String::as_str) {
         None if uses_sasl => refused(format!(
@@ -71,14 +74,14 @@ mod tests {
     fn mechanisms_that_this_build_lacks_are_refused() {
         let sasl = ("security.protocol", "SASL_SSL");
         for (mechanism, expected) in [
-            ("GSSAPI", "GSSAPI is not built in; this build has PLAIN, "),
+            ("GSSAPI", "GSSAPI is not built in; set one that this build has: PLAIN, "),
             ("OAUTHBEARER", "OAUTHBEARER is not built in; "),
             ("AWS_MSK_IAM", "AWS_MSK_IAM is not built in; "),
-            ("plain", "plain is not built in; this build has PLAIN, "),
+            ("plain", "plain is not built in; set one that this build has: PLAIN, "),
         ] {
             for option in ["sasl.mechanisms", "sasl.mechanism"] {
                 let error = checked(&[sasl, (option, mechanism)]).unwrap_err();
-                let expected = format!("invalid sasl.mechanisms: {expected}");
+                let expected = format!("invalid {option}: {expected}");
                 assert!(error.starts_with(&expected), "{error}");
             }
         }

@@ -98,7 +98,7 @@ impl ReplyTargets {
             return Ok(name.into());
         }
         let why = match self.reply_to.topics {
-            ReplyTopics::Listed(_) => "it is not among the topics that are allowed",
+            ReplyTopics::Listed(_) => "it is not among the `reply_topics` of the sink",
             ReplyTopics::Any => "it is internal, or holds requests",
         };
         let message = format_args!("replies are not written to {name}: {why}");

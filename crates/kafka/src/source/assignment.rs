@@ -65,7 +65,8 @@ pub(super) enum Commits {
 /// The final state of an assignment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AssignmentEnd {
-    /// The position to commit; `None` if it never passed the first record.
+    /// The position to commit; `None` if it never passed the first record, or if only a transaction
+    /// may commit it.
     pub(super) commit: Option<i64>,
     /// The records and bytes that counted as in flight.
     pub(super) load: InFlight,
@@ -223,10 +224,13 @@ impl Assignment {
     pub(super) fn fence(&self) -> AssignmentEnd {
         let mut state = self.state.lock();
         state.phase = Phase::Fenced;
-        let commit = state.final_commit();
-        if let Some(staged) = &mut state.staged {
+        let commit = if let Some(staged) = &mut state.staged {
+            // The replies to the last records may not be written, so a commit would lose them.
             *staged = Staged::default();
-        }
+            None
+        } else {
+            state.final_commit()
+        };
         let load = std::mem::take(&mut state.load);
         AssignmentEnd { commit, load, handed_out: state.handed_out, held: state.held }
     }
@@ -337,6 +341,14 @@ mod tests {
 
     fn assignment() -> Assignment {
         Assignment::new(0, Commits::Alone)
+    }
+
+    #[test]
+    fn a_position_whose_replies_may_not_be_written_is_not_committed_at_the_end() {
+        let assignment = Assignment::new(0, Commits::WithOutputs);
+        let slot = assignment.open(5, SIZE, Instant::now()).unwrap();
+        assert!(assignment.hand_out(SIZE).is_ok() && assignment.complete(slot, SIZE).is_some());
+        assert_eq!(assignment.fence().commit, None);
     }
 
     fn load(records: usize) -> InFlight {

@@ -8,22 +8,27 @@ use forebay_stream::{Failure, Origin};
 use tokio::time::Instant;
 
 use super::assignment::{Assignment, Commits};
+use super::committed::Confirmed;
 use super::end::End;
 use super::in_flight::InFlight;
 use super::ledger::{Ledger, Moved};
 use super::stats::{Oldest, Stats};
 use super::wake::Wake;
 use crate::config::{OnUnanswered, SourceConfig};
-use crate::{Delivery, Error};
+use crate::{Delivery, Error, Stuck};
 
 pub(crate) struct Core {
     pub(super) topic: Arc<str>,
     pub(super) ledger: Ledger,
     pub(super) end: End,
+    /// The offsets whose commits the brokers have confirmed.
+    pub(super) confirmed: Arc<Confirmed>,
     /// Wakes the thread that polls librdkafka.
     pub(super) poller: Wake,
     /// Wakes the thread that writes transactions, if there is one.
     pub(super) writer: Wake,
+    /// How long the oldest record in flight, or the transactions, may make no progress.
+    pub(super) stuck_timeout: Option<Duration>,
     on_unanswered: OnUnanswered,
     // Set when a partition halts; reset when the poll thread pauses it.
     halted: AtomicBool,
@@ -43,8 +48,10 @@ impl Core {
             topic: config.topic.as_str().into(),
             ledger: Ledger::new(limit, commits),
             end: End::default(),
+            confirmed: Arc::default(),
             poller: Wake::default(),
             writer: Wake::default(),
+            stuck_timeout: config.stuck_timeout,
             on_unanswered: config.on_unanswered,
             halted: AtomicBool::new(false),
         }
@@ -63,6 +70,12 @@ impl Core {
     /// Ends the source with an error. Only the first error counts.
     pub(super) fn fail(&self, error: Error) {
         self.end.fail(error);
+        self.poller.wake();
+    }
+
+    /// Ends the source because a record has made no progress for `timeout`.
+    pub(super) fn stuck(&self, origin: Origin, state: String, timeout: Duration) {
+        self.end.fail_stuck(Stuck { origin, state, timeout });
         self.poller.wake();
     }
 
@@ -120,6 +133,13 @@ impl Core {
             partition: Some(partition),
             position: offset.unsigned_abs(),
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A source that was never started has no poll thread that ends the events.
+        self.confirmed.end();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::Error;
+use crate::{Error, Stuck};
 
 /// The first failure, the deadline for what is in flight, and whether the last commit is made.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct End {
     failure_added: Notify,
     deadline: Mutex<Option<Instant>>,
     leaving: AtomicBool,
+    stuck: watch::Sender<Option<Stuck>>,
 }
 
 impl End {
@@ -28,6 +29,17 @@ impl End {
             *failure = Some(error);
             self.failure_added.notify_one();
         }
+    }
+
+    /// Ends the source because a record is stuck.
+    pub(super) fn fail_stuck(&self, stuck: Stuck) {
+        self.stuck.send_replace(Some(stuck.clone()));
+        self.fail(stuck.into());
+    }
+
+    /// Returns a value that is set once a record is stuck.
+    pub(super) fn stuck(&self) -> watch::Receiver<Option<Stuck>> {
+        self.stuck.subscribe()
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -120,6 +121,7 @@ impl Group {
         tracing::info!(topic = %self.core.topic, ?partitions, "partitions assigned");
         self.membership.assigned();
         for partition in &partitions {
+            self.core.confirmed.assigned(*partition);
             self.core.ledger.assign_anew(*partition);
         }
         match consumer.rebalance_protocol() {
@@ -192,6 +194,15 @@ impl Group {
         }
     }
 
+    /// Notes that the brokers have confirmed a commit of these offsets.
+    pub(super) fn confirmed(&self, offsets: &TopicPartitionList) {
+        for element in offsets.elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                self.core.confirmed.add(element.partition(), offset);
+            }
+        }
+    }
+
     fn fail(&self, error: KafkaError) {
         self.core.fail(Error::Read { topic: self.core.topic.to_string(), source: error.into() });
     }
@@ -243,12 +254,13 @@ impl ConsumerContext for Group {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.served.store(true, Ordering::Relaxed);
-        match result {
-            Err(error) => self.commit_failed(&error, offsets),
-            Ok(()) if self.commits_fail.swap(false, Ordering::Relaxed) => {
-                tracing::info!(topic = %self.core.topic, "offsets are committed again");
-            }
-            Ok(()) => {}
+        if let Err(error) = result {
+            return self.commit_failed(&error, offsets);
         }
+        if self.commits_fail.swap(false, Ordering::Relaxed) {
+            tracing::info!(topic = %self.core.topic, "offsets are committed again");
+        }
+        // librdkafka reports an error even if only one of the partitions was refused.
+        self.confirmed(offsets);
     }
 }

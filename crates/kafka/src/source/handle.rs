@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, after};
 use super::stats::{CloseReport, Stats};
-use crate::Error;
+use crate::{Error, Stuck};
 
 /// A handle to a running source. Dropping it closes the source without waiting.
 #[must_use = "dropping the handle closes the source"]
@@ -49,6 +49,19 @@ impl SourceHandle {
         async move {
             if ready.wait_for(|ready| *ready).await.is_err() {
                 std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Returns a future that completes when the source ends because a record is stuck (see
+    /// [`SourceConfig::stuck_timeout`](crate::SourceConfig::stuck_timeout)). The stream yields this
+    /// as its error too, but a pipeline that is stuck as a whole does not poll the stream.
+    pub fn stuck(&self) -> impl Future<Output = Stuck> + Send + 'static {
+        let mut stuck = self.core.end.stuck();
+        async move {
+            match stuck.wait_for(Option::is_some).await.map(|stuck| stuck.clone()) {
+                Ok(Some(stuck)) => stuck,
+                _ => std::future::pending().await,
             }
         }
     }

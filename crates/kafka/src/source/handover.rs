@@ -70,7 +70,11 @@ fn commit(
             {
                 thread::park_timeout(AGAIN);
             }
-            done => return done.map_err(ClientError::from_code),
+            Ok(()) => {
+                consumer.context().confirmed(&offsets);
+                return Ok(());
+            }
+            Err(error) => return Err(ClientError::from_code(error)),
         }
     }
 }

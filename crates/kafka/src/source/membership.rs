@@ -91,10 +91,11 @@ impl Membership {
                 "it has as many members as the brokers allow, see their `group.max.size`".to_owned()
             }
             RDKafkaErrorCode::UnsupportedAssignor => {
-                "the brokers do not have this `group.remote.assignor`".to_owned()
+                "the brokers do not have this `group.remote.assignor`; leave it out, or name one of theirs, such as `uniform`"
+                    .to_owned()
             }
             RDKafkaErrorCode::UnreleasedInstanceId => {
-                "another member has the same `group.instance.id`".to_owned()
+                "another member has the same `group.instance.id`; give each member its own".to_owned()
             }
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
                 if self.is_news(code) {

@@ -29,6 +29,8 @@ pub(super) struct Partitions {
     // report it again.
     stuck: BTreeMap<i32, (i64, Instant)>,
     next_report: Instant,
+    // The partition and the offset of the oldest record in flight, and since when it is the oldest.
+    oldest: Option<(i32, i64, Instant)>,
 }
 
 impl Partitions {
@@ -39,6 +41,7 @@ impl Partitions {
             throttled: Vec::new(),
             stuck: BTreeMap::new(),
             next_report: Instant::now(),
+            oldest: None,
         }
     }
 
@@ -62,11 +65,13 @@ impl Partitions {
     }
 
     /// Resumes partitions that have caught up with half of `max_uncommitted`, pauses those that
-    /// have halted, and reports stuck records.
+    /// have halted, and reports stuck records. Unless the source is `over`, which means that it
+    /// hands out no more records, a record that is stuck for too long ends it.
     pub(super) fn update(
         &mut self,
         consumer: &BaseConsumer<Group>,
         core: &Core,
+        over: bool,
     ) -> KafkaResult<()> {
         let group = consumer.context();
         let most = self.max_uncommitted / 2;
@@ -84,8 +89,13 @@ impl Partitions {
             group.set_fetching(consumer, &halted, false)?;
         }
         if Instant::now() >= self.next_report {
-            self.next_report = after(Duration::from_secs(1).min(self.stuck_after));
+            let interval = Duration::from_secs(1).min(self.stuck_after);
+            self.next_report =
+                after(core.stuck_timeout.map_or(interval, |most| interval.min(most)));
             self.report(core);
+            if let Some(timeout) = core.stuck_timeout.filter(|_| !over) {
+                self.check_progress(core, timeout);
+            }
         }
         Ok(())
     }
@@ -109,6 +119,33 @@ impl Partitions {
                 let stage = stage.as_deref().unwrap_or("none, it failed or was abandoned");
                 tracing::warn!(%origin, ?stuck_for, %stage, behind, "this record has no answer yet, and nothing behind it is committed");
             }
+        }
+    }
+
+    /// Ends the source if the oldest record in flight has been the oldest for too long.
+    ///
+    /// A record that waits behind others is not stuck, so its time begins when it becomes the
+    /// oldest. If a single partition is stuck, its first record becomes the oldest once those that
+    /// were read before it have their answers.
+    fn check_progress(&mut self, core: &Core, timeout: Duration) {
+        let Some((partition, Head { offset, watch, .. })) = core.ledger.oldest() else {
+            self.oldest = None;
+            return;
+        };
+        let since = match self.oldest {
+            Some((of, oldest, since)) if (of, oldest) == (partition, offset) => since,
+            _ => {
+                self.oldest = Some((partition, offset, Instant::now()));
+                return;
+            }
+        };
+        if since.elapsed() >= timeout {
+            let state = match watch.map(|watch| watch.stage()) {
+                None => "it waits in the source".to_owned(),
+                Some(Some(stage)) => format!("it is in `{stage}`"),
+                Some(None) => "it is in no step, so it may have failed or been dropped".to_owned(),
+            };
+            core.stuck(core.origin(partition, offset), state, timeout);
         }
     }
 }

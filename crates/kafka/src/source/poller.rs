@@ -100,8 +100,10 @@ impl Poller {
             if full_since.is_none() || self.is_paused() {
                 self.poll_all();
             }
-            let done =
-                self.hand_over().and_then(|()| self.partitions.update(&self.consumer, &self.core));
+            let over = self.is_over();
+            let done = self
+                .hand_over()
+                .and_then(|()| self.partitions.update(&self.consumer, &self.core, over));
             if let Err(error) = done {
                 self.fail(error);
             }
@@ -214,13 +216,17 @@ impl Poller {
     /// [`MAX_POLLS`] times.
     fn poll_all(&mut self) {
         let consumer = Arc::clone(&self.consumer);
-        let now = Instant::now();
+        // Each record gets a time of its own, which tells the order in which they were read.
+        let mut now = Instant::now();
         for _ in 0..MAX_POLLS {
             if self.is_full() && !self.is_paused() {
                 break;
             }
             match consumer.poll(Duration::ZERO) {
-                Some(polled) => self.handle(polled, now),
+                Some(polled) => {
+                    self.handle(polled, now);
+                    now += Duration::from_nanos(1);
+                }
                 None if self.consumer.context().take_served() => {}
                 None => return,
             }
@@ -303,6 +309,8 @@ impl Poller {
         if let Some(transactions) = self.transactions.take() {
             transactions.stop();
         }
+        // Leaving the group may take long, and commits nothing.
+        self.core.confirmed.end();
         (report, Leaving(self.consumer))
     }
 
@@ -345,7 +353,11 @@ impl Poller {
                     self.poll_all();
                     self.sleep(BACKSTOP);
                 }
-                done => return done.map_err(ClientError::from_code),
+                Ok(()) => {
+                    self.consumer.context().confirmed(&offsets);
+                    return Ok(());
+                }
+                Err(code) => return Err(ClientError::from_code(code)),
             }
         }
     }

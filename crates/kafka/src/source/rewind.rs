@@ -43,7 +43,14 @@ pub(super) fn rewind(consumer: &BaseConsumer<Group>, core: &Core) -> KafkaResult
     for element in committed.elements() {
         let partition = element.partition();
         let offset = match element.offset() {
-            Offset::Offset(offset) => Some(offset),
+            Offset::Offset(offset) => {
+                // The outcome of the failed transaction may be unknown. If this offset was
+                // committed since the partition was assigned, it is known now.
+                if core.ledger.first_read(partition).is_some_and(|first| first < offset) {
+                    core.confirmed.add(partition, offset);
+                }
+                Some(offset)
+            }
             _ => core.ledger.first_read(partition),
         };
         // If nothing is committed and nothing was read, the consumer has not moved from where it

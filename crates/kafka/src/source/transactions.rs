@@ -62,6 +62,7 @@ impl Transactions {
             ended: Condvar::new(),
             refusals: refusals::Refusals::default(),
             gone: Mutex::default(),
+            failing: Mutex::default(),
         };
         let topic = job.topic();
         let config = job.producer_config();

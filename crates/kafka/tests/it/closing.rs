@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use forebay_kafka::{CloseReport, Error};
-use futures::StreamExt as _;
+use forebay_kafka::{CloseReport, Error, Source};
+use forebay_stream::Source as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +81,10 @@ async fn closing_ends_if_no_broker_answers() {
     }
     let topic = broker.topic(1).await;
     broker.fill(&topic, 1, 1).await;
-    let (mut events, handle) = start(broker.source(&topic, &unique("group"))).await;
-    next(&mut events).await.receipt.done();
+    let mut source = Source::connect(broker.source(&topic, &unique("group"))).await.unwrap();
+    let mut committed = source.committed();
+    let (events, handle) = source.start(&CancellationToken::new()).unwrap();
+    next(&mut events.boxed()).await.receipt.done();
     broker.embedded = None;
     let before = Instant::now();
     let closed = handle.close(PATIENCE).await;
@@ -90,4 +93,5 @@ async fn closing_ends_if_no_broker_answers() {
         "{closed:?}"
     );
     assert!(before.elapsed() < Duration::from_secs(20), "took {:?}", before.elapsed());
+    assert!(committed.next().now_or_never().unwrap().unwrap().is_none(), "its events have ended");
 }

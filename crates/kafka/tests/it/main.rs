@@ -5,6 +5,7 @@
 
 mod backpressure;
 mod closing;
+mod committed;
 mod errors;
 mod fuzz;
 mod offsets;
@@ -14,6 +15,7 @@ mod replies;
 mod reply_to;
 mod secure;
 mod sizes;
+mod stuck;
 mod support;
 mod transactions;
 mod txn_errors;

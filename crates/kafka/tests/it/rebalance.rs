@@ -123,7 +123,7 @@ async fn a_drain_may_take_longer_than_the_session_timeout() {
 }
 
 /// Returns the broker in `KAFKA_BROKERS`. Prints that the test is skipped if it is not set.
-fn real_broker() -> Option<Broker> {
+pub(crate) fn real_broker() -> Option<Broker> {
     let broker = Broker::start();
     if broker.embedded.is_some() {
         eprintln!(

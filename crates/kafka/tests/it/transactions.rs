@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_kafka::{
-    Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig, SourceHandle,
-    TransactionSettings,
+    CommittedOffsets, Delivery, Error, Reply, ReplyKind, SinkConfig, Source, SourceConfig,
+    SourceHandle, TransactionSettings,
 };
 use forebay_stream::{Event, Failure, Flow, PipelineError, Sink as _};
 use tokio::sync::Semaphore;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Broker, PATIENCE, unique};
 
 /// Returns the broker in `KAFKA_BROKERS`, if it is set.
-fn broker() -> Option<Broker> {
+pub(crate) fn broker() -> Option<Broker> {
     let broker = Broker::start();
     if broker.embedded.is_some() {
         eprintln!("skipped: transactions need a real Kafka, set KAFKA_BROKERS");
@@ -48,13 +48,20 @@ fn answer(value: Option<Bytes>) -> Result<Bytes, Failure> {
     }
 }
 
+/// Returns the milliseconds in a value such as `wait:20:anything`.
+fn waiting_time(value: &[u8]) -> Option<u64> {
+    let rest = std::str::from_utf8(value).ok()?.strip_prefix("wait:")?;
+    rest.split(':').next()?.parse().ok()
+}
+
 /// A member of the group that answers each request as [`answer`] does, in any order. Values
-/// beginning with `slow` take 50 ms.
+/// beginning with `slow` take 50 ms, and `wait:N` takes N ms.
 pub(crate) struct Member {
     pub(crate) handle: SourceHandle,
     /// While this semaphore has no permit, requests whose values begin with `held` are not
     /// answered.
     pub(crate) gate: Arc<Semaphore>,
+    pub(crate) committed: CommittedOffsets,
     running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
 }
@@ -64,12 +71,17 @@ impl Member {
         Self::with(config, replies, &[]).await
     }
 
-    async fn with(config: SourceConfig, replies: &str, options: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(
+        config: SourceConfig,
+        replies: &str,
+        options: &[(&str, &str)],
+    ) -> Self {
         let mut sink = SinkConfig::new(&config.brokers, replies);
         let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         sink.options.extend(options);
         let mut source = Source::connect(config).await.unwrap();
         let sink = source.sink(sink).await.unwrap();
+        let committed = source.committed();
         let stop = CancellationToken::new();
         let (events, handle) = source.start(&stop).unwrap();
         let capacity = 4096.try_into().unwrap();
@@ -82,6 +94,9 @@ impl Member {
             async move {
                 if value.as_ref().is_some_and(|value| value.starts_with(b"slow")) {
                     tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                if let Some(millis) = value.as_deref().and_then(waiting_time) {
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
                 if value.as_ref().is_some_and(|value| value.starts_with(b"held")) {
                     drop(gate.acquire().await);
@@ -99,15 +114,17 @@ impl Member {
         let replies = answers.rejoin(errors);
         let pipeline = replies.sink("replies", sink);
         let running = tokio::spawn(pipeline.run());
-        Self { handle, gate, running, stop }
+        Self { handle, gate, committed, running, stop }
     }
 
-    pub(crate) async fn close(self) {
+    /// Returns the events of the commits that were not taken.
+    pub(crate) async fn close(self) -> CommittedOffsets {
         self.stop.cancel();
         // The handle reports how the source ended.
         self.running.await.unwrap().ok();
         let report = self.handle.close(PATIENCE).await.unwrap();
         assert_eq!((report.unresolved, report.held), (0, 0));
+        self.committed
     }
 
     /// Waits until the source ends by itself, and returns its error.
@@ -233,6 +250,31 @@ async fn members_join_crash_and_leave(broker: &Broker, adapt: impl Fn(&mut Sourc
     assert_once(&counts, 1000);
     let committed = broker.committed(&requests, &group, 4);
     assert!(committed.values().all(|offset| *offset == 250), "{committed:?}");
+}
+
+/// The replies that are finished while the last transaction before a handover is written are not in
+/// it, so their requests must not be committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_answered_once_although_a_drain_takes_too_long() {
+    let Some(broker) = broker() else { return };
+    let requests = broker.topic(4).await;
+    let replies = broker.topic(4).await;
+    let group = unique("group");
+    let value = |p, n: usize| format!("wait:{}:{p}:{n}", 100 + 7 * (n % 30));
+    let config = |id: &str| {
+        let mut config = exactly_once(&broker, &requests, &group, &format!("{group}-{id}"));
+        config.drain_timeout = Some(Duration::from_millis(100));
+        config
+    };
+    broker.fill_with(&requests, 4, 800, value).await;
+    let a = Member::start(config("a"), &replies).await;
+    broker.read_committed(&replies, 100);
+    let b = Member::start(config("b"), &replies).await;
+    broker.read_committed(&replies, 1000);
+    b.close().await;
+    let counts = counts(&broker, &replies, 3200);
+    a.close().await;
+    assert_once(&counts, 3200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -176,6 +176,42 @@ rows! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_keep_failing_end_the_source_after_its_stuck_timeout() {
+    let lab = Lab::new(1);
+    lab.ask(0).await;
+    lab.cluster.request_errors(Api::EndTxn, &[Code::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE; 100]);
+    let mut config = lab.config();
+    config.stuck_timeout = Some(Duration::from_secs(2));
+    let started = Instant::now();
+    let member = Member::start(config, &lab.replies).await;
+    member.gate.add_permits(1);
+    let error = member.failed().await;
+    assert!(started.elapsed() >= Duration::from_secs(2));
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    let origin = format!("{}[0]@0, ", lab.requests);
+    assert!(cause.starts_with(&origin) && cause.contains("transactions"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_fail_now_and_then_do_not_end_the_source() {
+    let lab = Lab::new(1);
+    let mut config = lab.config();
+    config.stuck_timeout = Some(Duration::from_secs(2));
+    let member = Member::start(config, &lab.replies).await;
+    member.gate.add_permits(1);
+    for round in 0..3 {
+        let failure = Code::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE;
+        lab.cluster.request_errors(Api::EndTxn, &[failure]);
+        lab.ask(5 * round).await;
+        lab.await_replies(5 * (round + 1));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    let replies = lab.replies();
+    assert!(replies.len() > 15, "no transaction failed: {replies:?}");
+    member.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_authorization_error_ends_the_source() {
     let lab = Lab::new(1);
     let member = lab.member().await;

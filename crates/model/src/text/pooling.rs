@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(read_with(Some(FIRST), Some(BARE), &options), Ok(asked));
         let options = EmbeddingOptions { dimensions: NonZeroUsize::new(5), ..options };
         let message = read_with(None, None, &options).unwrap_err();
-        assert_eq!(message, "dimensions = 5 is more than the 4 that this model has");
+        assert_eq!(message, "dimensions = 5 is more than the 4 that this model has; lower it");
     }
 
     #[test]

@@ -28,11 +28,16 @@ fn the_error_for_invalid_json_names_the_file_and_the_line() {
     let directory = copy();
     fs::write(directory.path().join("config.json"), "{\n  \"model_type\": bert\n}").unwrap();
     let message = error_message(&directory);
-    assert_eq!(message, "invalid JSON in config.json: expected value at line 2 column 17");
+    assert_eq!(
+        message,
+        "invalid JSON in config.json; correct it, or fetch the model again: expected value at line 2 column 17"
+    );
     let directory = copy();
     fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
     let message = error_message(&directory);
-    assert!(message.starts_with("cannot load the tokenizer tokenizer.json: "), "{message}");
+    let start =
+        "cannot load the tokenizer tokenizer.json; it may be damaged: fetch the model again: ";
+    assert!(message.starts_with(start), "{message}");
 }
 
 #[test]
@@ -69,7 +74,7 @@ fn the_error_for_a_missing_or_wrong_tensor_names_it() {
     assert_eq!(
         message,
         "tensor `bert.encoder.layer.0.intermediate.dense.weight` in model.safetensors is [96, 32], but config.json \
-         asks for [97, 32]"
+         asks for [97, 32]; correct config.json, or take the weights that belong to it"
     );
 }
 
@@ -78,7 +83,8 @@ fn the_error_for_a_damaged_weights_file_names_it() {
     let directory = copy();
     fs::write(directory.path().join("model.safetensors"), b"not a safetensors file").unwrap();
     let message = error_message(&directory);
-    assert!(message.starts_with("cannot parse model.safetensors as safetensors: "), "{message}");
+    let start = "cannot parse model.safetensors as safetensors; fetch the model again: ";
+    assert!(message.starts_with(start), "{message}");
 }
 
 #[test]

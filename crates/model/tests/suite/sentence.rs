@@ -251,7 +251,7 @@ fn dimensions_are_counted_after_the_dense_layers_a6() {
     assert_eq!(embedding.len(), 4);
     assert_eq!(
         error_message_for(&with(17)),
-        "dimensions = 17 is more than the 16 that this model has"
+        "dimensions = 17 is more than the 16 that this model has; lower it"
     );
 }
 

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
+use crate::jq;
+
 /// The general hint for a duration.
 pub(super) const DURATION: &str = "write a number and a unit, such as \"5ms\" or \"2s\"";
 
@@ -58,6 +60,9 @@ pub(super) fn reworded(message: &str) -> (String, Option<String>) {
 }
 
 fn hint(message: &str) -> Option<String> {
+    if let Some(error) = message.strip_prefix("not a jq expression: ") {
+        return Some(jq::hint(error));
+    }
     if let Some(rest) = message.strip_prefix("unknown field `") {
         let (name, expected) = rest.split_once('`')?;
         return known_key(name, &expected.split('`').skip(1).step_by(2).collect::<Vec<_>>());

@@ -15,14 +15,13 @@ impl Places {
     pub(crate) fn of(table: &Spanned<DeValue<'_>>) -> Self {
         let mut places = Self { table: table.span(), keys: Vec::new() };
         places.add(table.get_ref(), None);
-        places.keys.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         places
     }
 
-    /// Returns the place of the longest key that the message names, or that of the table.
+    /// Returns the place of the key that the message names first, or that of the table.
     pub(crate) fn named_in(&self, message: &str) -> Range<usize> {
-        let found = self.keys.iter().find(|(name, _)| names(message, name));
-        found.map_or(&self.table, |(_, place)| place).clone()
+        let named = self.keys.iter().filter_map(|(name, place)| Some((at(message, name)?, place)));
+        named.min_by_key(|(at, _)| *at).map_or(&self.table, |(_, place)| place).clone()
     }
 
     /// Adds the keys of a table. The names of librdkafka's options have dots, so they may be written
@@ -44,13 +43,15 @@ impl Places {
     }
 }
 
-/// Returns whether the message has the name as a whole word.
-fn names(message: &str, name: &str) -> bool {
+/// Returns where the message has the name as a whole word.
+fn at(message: &str, name: &str) -> Option<usize> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
-    message.match_indices(name).any(|(at, _)| {
-        let after = &message[at + name.len()..];
+    let mut found = message.match_indices(name);
+    let found = found.find(|(at, _)| {
+        let after = &message[*at + name.len()..];
         // A dot belongs to a name unless it ends a sentence.
         let goes_on = after.strip_prefix('.').unwrap_or(after).starts_with(in_word);
-        !message[..at].ends_with(|c: char| in_word(c) || c == '.') && !goes_on
-    })
+        !message[..*at].ends_with(|c: char| in_word(c) || c == '.') && !goes_on
+    });
+    found.map(|(at, _)| at)
 }

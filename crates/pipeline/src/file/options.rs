@@ -26,7 +26,9 @@ impl<'de> Deserialize<'de> for OptionsTable {
         let mut options = Self::default();
         match options.add("", table) {
             Ok(()) => Ok(options),
-            Err(twice) => Err(de::Error::custom(format_args!("`{twice}` is set twice"))),
+            Err(twice) => Err(de::Error::custom(format_args!(
+                "`{twice}` is set twice; leave one of them out"
+            ))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The names that jq knows and expressions do not, with the reasons.
 
-const ONE_VALUE: &str = "an expression sees one value, and no other input";
-const NO_MODULES: &str = "expressions have no modules";
+const ONE_VALUE: &str =
+    "an expression sees one value; a window, such as `partition`, makes an array of several";
+const NO_MODULES: &str = "expressions have no modules; write `def` in the expression";
 const VARIABLES: &str = "write `env`, or `${NAME}` in a string of the pipeline file";
 const NOT_MADE: &str = "jaq, which runs the expressions, lacks it";
 

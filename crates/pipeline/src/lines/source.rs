@@ -115,7 +115,8 @@ async fn next_line(
                 if let Err(error) = skip_line(reader).await {
                     return Some(Err(error));
                 }
-                let message = format_args!("line {number} is longer than {longest} bytes");
+                let message =
+                    format_args!("line {number} is longer than {longest} bytes; split it");
                 return Some(Ok(Record::Unreadable(Failure::new(codes::LINE_TOO_LONG, message))));
             }
             Ok(_) if skip_blank && line.trim_ascii().is_empty() => {
@@ -189,7 +190,7 @@ mod tests {
                 other => panic!("{other:?}"),
             });
         }
-        let long = |line| format!("line_too_long: line {line} is longer than 8 bytes");
+        let long = |line| format!("line_too_long: line {line} is longer than 8 bytes; split it");
         assert_eq!(seen, ["1234567", &long(2), &long(4), "2", &long(6)]);
         let record = Record::Unreadable(forebay_stream::Failure::new("line_too_long", "x"));
         assert_eq!(record.decode(crate::record::Format::Json).unwrap_err().code(), "line_too_long");

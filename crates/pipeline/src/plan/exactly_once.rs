@@ -10,6 +10,8 @@ pub(super) struct Steps<'a> {
     pub(super) drafts: &'a [Draft],
     pub(super) inputs: &'a [From],
     pub(super) used: &'a [Port],
+    /// For each step, whether it takes the events of commits, which are no requests.
+    pub(super) of_commits: &'a [bool],
 }
 
 impl Steps<'_> {
@@ -20,6 +22,9 @@ impl Steps<'_> {
     /// remembers earlier ones, would give another result.
     pub(super) fn check(&self) -> Result<(), Problem> {
         for (number, draft) in self.drafts.iter().enumerate() {
+            if self.of_commits[number] {
+                continue;
+            }
             let message = if self.gives_arrays(number) {
                 format!("the arrays of `{}` are made of several requests", draft.kind)
             } else if self.combines(number) {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use toml::Spanned;
+
 use super::wiring::Draft;
 use super::{NodeRef, Output, Port};
 use crate::diagnostic::Problem;
@@ -47,6 +49,7 @@ pub(super) fn check_inputs(
 /// Checks that every output of a source or a step is taken.
 pub(super) fn check_all_used(
     sources: &[Entry<'_>],
+    committed: &[Spanned<String>],
     drafts: &[Draft],
     used: &[Port],
 ) -> Result<(), Problem> {
@@ -66,6 +69,12 @@ pub(super) fn check_all_used(
                 &format!("the output of the source `{}`", name.get_ref()),
                 source.span.clone(),
             );
+        }
+    }
+    for (number, name) in committed.iter().enumerate() {
+        if unused(NodeRef::Source(sources.len() + number), &[Output::Only]).is_some() {
+            let what = format!("the committed offsets `{}`", name.get_ref());
+            return left(&what, name.span());
         }
     }
     for (number, draft) in drafts.iter().enumerate() {

@@ -15,10 +15,17 @@ impl Plan {
     /// Returns [`ConfigError::Stdio`] if the plan has several sources, because standard input can
     /// be read by one only.
     pub fn on_stdio(mut self) -> Result<Self, ConfigError> {
-        if self.sources.len() > 1 {
-            return Err(ConfigError::Stdio { sources: self.sources.len() });
+        let count = self.sources.iter().filter(|source| !source.is_committed()).count();
+        if count > 1 {
+            return Err(ConfigError::Stdio { sources: count });
         }
-        self.sources.fill(AnySource::Stdin(Stdin::default()));
+        for source in &mut self.sources {
+            match source {
+                // Standard input commits nothing.
+                AnySource::Committed(committed) => committed.of = None,
+                source => *source = AnySource::Stdin(Stdin::default()),
+            }
+        }
         // Each line that fails gets an error reply in the output, because there is no topic for
         // dead letters.
         self.on_failure.policy = Policy::Reply;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use toml::Spanned;
+
+use super::commits::Commits;
 use super::inputs::{check_all_used, check_inputs};
 use super::shapes::Shapes;
 use super::wiring::{Draft, Names, Wiring};
@@ -12,7 +15,8 @@ use crate::diagnostic::Problem;
 use crate::file::{self, DeadlineTable, Entry, PipelineFile};
 use crate::registry::Registry;
 use crate::secrets::Secrets;
-use crate::source::AnySource;
+use crate::sink::AnySink;
+use crate::source::{self, AnySource, CommittedSource};
 use crate::step::{BUILT_IN, Operator};
 
 /// The default of `shutdown_timeout`: shorter than the 30 s after which Kubernetes kills a pod that
@@ -33,7 +37,8 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         return Err(missing("sink", "[sink.stdout]"));
     }
 
-    let names = Names::new(&file.sources, &drafts)?;
+    let committed = committed_names(&file.sources)?;
+    let names = Names::new(&file.sources, &committed, &drafts)?;
     let inputs: Vec<_> =
         (0..drafts.len()).map(|step| names.inputs(step)).collect::<Result<_, _>>()?;
     let flushes: Vec<Option<Port>> = drafts
@@ -61,6 +66,9 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         }
     }
     let order = wiring.order(&loops)?;
+    let tables = file.sources.len();
+    let commits = Commits { drafts: &drafts, inputs: &inputs, flushes: &flushes, tables };
+    let of_commits = commits.steps(&order)?;
 
     let used: Vec<Port> = inputs
         .iter()
@@ -69,7 +77,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         .chain(flushes.iter().flatten().copied())
         .chain(sink_inputs.iter().copied())
         .collect();
-    check_all_used(&file.sources, &drafts, &used)?;
+    check_all_used(&file.sources, &committed, &drafts, &used)?;
 
     let mut sources: Vec<_> = file
         .sources
@@ -77,15 +85,15 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         .map(|entry| ends::source(entry, registry))
         .collect::<Result<_, _>>()?;
     check_sources(&sources)?;
-    let sinks: Vec<_> = file
-        .sinks
-        .into_iter()
-        .zip(sink_inputs)
-        .map(|(entry, from)| Ok(SinkPlan { from, sink: ends::sink(entry, &sources, registry)? }))
-        .collect::<Result<_, Problem>>()?;
+    let commits = |port: Port| commits.is_of_commits(port, &of_commits);
+    let sinks = sinks(file.sinks, sink_inputs, &sources, registry, commits)?;
     let ends: Vec<_> = sinks.iter().map(|sink| sink.sink.clone()).collect();
-    if delivery::delivery(file.delivery, file.transactions, &mut sources, &ends)? {
-        exactly_once::Steps { drafts: &drafts, inputs: &inputs, used: &used }.check()?;
+    let of_answers: Vec<_> =
+        sinks.iter().filter(|sink| !sink.of_commits).map(|sink| sink.sink.clone()).collect();
+    if delivery::delivery(file.delivery, file.transactions, &mut sources, &of_answers)? {
+        let of_commits = &of_commits;
+        exactly_once::Steps { drafts: &drafts, inputs: &inputs, used: &used, of_commits }
+            .check()?;
     }
     let on_failure = delivery::on_failure(file.on_failure, &mut sources, &ends)?;
     if on_failure.retry.is_some() {
@@ -93,7 +101,7 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         // the retry waits for the window's events.
         drafts.iter().try_for_each(|draft| check_ends_by_itself(draft, "behind a `retry`"))?;
     }
-    let order_of_answers = delivery::order(file.order, &sources, &ends)?;
+    let order_of_answers = delivery::order(file.order, &sources, &of_answers)?;
     let mut models = file
         .models
         .into_iter()
@@ -101,7 +109,10 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         .collect::<Result<BTreeMap<_, _>, Problem>>()?;
 
     Shapes { drafts: &drafts, inputs: &inputs, used: &used, models: &mut models }.check(&order)?;
-    check_in_flight(&drafts, &sources)?;
+    let of_requests = drafts.iter().zip(&of_commits).filter(|(_, of_commits)| !**of_commits);
+    check_in_flight(of_requests.map(|(draft, _)| draft), &sources)?;
+    let committed = committed_sources(&sources);
+    sources.extend(committed);
 
     let step = |(number, draft)| {
         StepPlan::new(number, draft, &inputs[number], flushes[number], &loops, &drafts)
@@ -121,6 +132,46 @@ pub(super) fn resolve(file: PipelineFile<'_>, registry: &Registry) -> Result<Pla
         deadlines: file.deadline.map_or_else(|| Ok(Deadlines::default()), deadlines)?,
         secrets: Secrets::default(),
     })
+}
+
+/// Returns the names that Kafka sources give their committed offsets.
+fn committed_names(sources: &[Entry<'_>]) -> Result<Vec<Spanned<String>>, Problem> {
+    let kafka = sources.iter().filter(|source| source.key.get_ref() == "kafka");
+    let names = kafka.map(|source| source::kafka::committed(source.settings.get_ref()));
+    names.filter_map(Result::transpose).collect()
+}
+
+/// Returns the sources of the committed offsets that have a name, in the order of their names.
+fn committed_sources(sources: &[AnySource]) -> Vec<AnySource> {
+    let named = sources.iter().enumerate().filter_map(|(of, source)| match source {
+        AnySource::Kafka(kafka) if kafka.has_committed => Some((of, &kafka.config.topic)),
+        _ => None,
+    });
+    named
+        .map(|(of, topic)| CommittedSource { of: Some(of), topic: topic.clone() })
+        .map(AnySource::Committed)
+        .collect()
+}
+
+/// Resolves the sinks. `is_of_commits` tells whether a port gives committed offsets.
+fn sinks(
+    entries: Vec<Entry<'_>>,
+    inputs: Vec<Port>,
+    sources: &[AnySource],
+    registry: &Registry,
+    is_of_commits: impl Fn(Port) -> bool,
+) -> Result<Vec<SinkPlan>, Problem> {
+    let sink = |(entry, from): (Entry<'_>, Port)| {
+        let span = entry.span.clone();
+        let sink = ends::sink(entry, sources, registry)?;
+        let of_commits = is_of_commits(from);
+        if of_commits && matches!(sink, AnySink::Http(_)) {
+            let message = "the HTTP sink answers requests, and committed offsets are none";
+            return Err(Problem::new(message, span).help("give them a sink of another kind"));
+        }
+        Ok(SinkPlan { from, sink, of_commits })
+    };
+    entries.into_iter().zip(inputs).map(sink).collect()
 }
 
 fn deadlines(table: DeadlineTable) -> Result<Deadlines, Problem> {
@@ -191,7 +242,10 @@ fn check_ends_by_itself(draft: &Draft, place: &str) -> Result<(), Problem> {
 
 /// Checks that each source's `max_in_flight` is large enough to fill all windows without a timeout.
 /// Otherwise the windows would wait for further requests, and the source for answers.
-fn check_in_flight(drafts: &[Draft], sources: &[AnySource]) -> Result<(), Problem> {
+fn check_in_flight<'a>(
+    drafts: impl Iterator<Item = &'a Draft>,
+    sources: &[AnySource],
+) -> Result<(), Problem> {
     let bounds = sources.iter().filter_map(|source| match source {
         AnySource::Kafka(kafka) => Some(kafka.config.max_in_flight.get()),
         AnySource::Http(http) => Some(http.config.max_in_flight.get()),

@@ -358,6 +358,52 @@ fn wrong_loops() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Files with a mistake in `committed`.
+fn wrong_commits() -> Vec<(&'static str, String)> {
+    let committed = |rest: &str| kafka(&format!("committed = \"commits\"\n{rest}"));
+    let to_sinks = "[[sink.stdout]]\nfrom = \"kafka\"\n[[sink.stdout]]\nfrom = \"commits\"\n";
+    vec![
+        (
+            "committed_offsets_with_the_name_of_a_step",
+            committed(&format!("[[step]]\nname = \"commits\"\nmap = \".\"\n{to_sinks}")),
+        ),
+        (
+            "committed_offsets_with_the_name_of_their_source",
+            kafka("committed = \"kafka\"\n[sink.stdout]\n"),
+        ),
+        ("committed_offsets_with_a_dot", kafka("committed = \"a.b\"\n[sink.stdout]\n")),
+        ("committed_offsets_without_a_name", kafka("committed = true\n[sink.stdout]\n")),
+        ("committed_offsets_that_nothing_takes", committed("[sink.stdout]\n")),
+        (
+            "committed_offsets_with_their_requests",
+            committed("[[step]]\nfrom = [\"kafka\", \"commits\"]\nunion = {}\n[sink.stdout]\n"),
+        ),
+        (
+            "committed_offsets_flush_their_requests",
+            committed(
+                "[[step]]\nfrom = \"kafka\"\ncollect = { flush = \"commits\" }\n[sink.stdout]\n",
+            ),
+        ),
+        (
+            "committed_offsets_to_clients",
+            committed(
+                "[[sink.stdout]]\nfrom = \"kafka\"\n[sink.http]\nfrom = \"commits\"\n[source.http]\nlisten = \"127.0.0.1:1\"\n[sink.drop]\nfrom = \"http\"\n",
+            ),
+        ),
+        (
+            "committed_offsets_into_requests",
+            committed(
+                "[sink.stdout]\nfrom = \"kafka\"\n[sink.kafka]\nfrom = \"commits\"\ntopic = \"in\"\n",
+            ),
+        ),
+        (
+            "committed_offsets_of_another_source",
+            "[source.stdin]\ncommitted = \"commits\"\n[sink.stdout]\n".to_owned(),
+        ),
+        ("no_time_to_be_stuck", kafka("stuck_timeout = \"0s\"\n[sink.stdout]\n")),
+    ]
+}
+
 #[test]
 fn every_mistake_in_a_file_has_a_message_a_place_and_an_explanation() {
     for (name, text) in wrong_files()
@@ -365,6 +411,7 @@ fn every_mistake_in_a_file_has_a_message_a_place_and_an_explanation() {
         .chain(wrong_guarantees())
         .chain(wrong_steps())
         .chain(wrong_loops())
+        .chain(wrong_commits())
     {
         insta::assert_snapshot!(name, parse(&text).unwrap_err());
     }
@@ -424,7 +471,8 @@ fn the_sentiment_file_shows_every_key_of_its_source_and_sink_with_its_default() 
         let has = |key: &str| ends.get("kafka").unwrap_or(ends).get(key).is_some();
         for key in keys {
             // The sink uses the brokers of its source.
-            assert!(has(key) || (table, key) == ("sink", "brokers"), "{table}: {key} is not shown");
+            let is_shown = has(key) || text.contains(&format!("\n# {key} = "));
+            assert!(is_shown || (table, key) == ("sink", "brokers"), "{table}: {key} is not shown");
             assert!(page.contains(&format!("`{key}`")), "docs/kafka.md does not name {key}");
         }
     }
@@ -551,8 +599,10 @@ fn a_model_that_cannot_be_read_is_told_from_one_that_is_not_there_b10() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     };
-    let missing =
-        format!("the model `sentiment` is not at {}: there is no config.json", model.display());
+    let missing = format!(
+        "the model `sentiment` is not at {}: there is no config.json; correct its `path`, or put the model there",
+        model.display()
+    );
     assert_eq!(message(check(model).unwrap_err()), missing);
     std::fs::create_dir(model.join("config.json")).unwrap();
     assert_eq!(message(check(model).unwrap_err()), missing);
@@ -562,7 +612,7 @@ fn a_model_that_cannot_be_read_is_told_from_one_that_is_not_there_b10() {
     std::os::unix::fs::symlink("config.json", model.join("config.json")).unwrap();
     let found = message(check(model).unwrap_err());
     let start =
-        format!("cannot read the directory of the model `sentiment`, {}: ", model.display());
+        format!("cannot read the directory of the model `sentiment`, {}; ", model.display());
     assert!(found.starts_with(&start) && found.contains("symbolic links"), "{found}");
 
     std::fs::write(model.join("modules.json"), "[]").unwrap();

@@ -52,16 +52,25 @@ pub(super) type From = Vec<(Port, String)>;
 /// The names of sources and steps.
 pub(super) struct Names<'a> {
     drafts: &'a [Draft],
+    // The number of sources that are tables of the file.
     sources: usize,
     nodes: BTreeMap<String, NodeRef>,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(sources: &[Entry<'_>], drafts: &'a [Draft]) -> Result<Self, Problem> {
+    /// `committed` are the names of committed offsets.
+    pub(super) fn new(
+        sources: &[Entry<'_>],
+        committed: &[Spanned<String>],
+        drafts: &'a [Draft],
+    ) -> Result<Self, Problem> {
         let mut names = Self { drafts, sources: sources.len(), nodes: BTreeMap::new() };
         for (number, source) in sources.iter().enumerate() {
             let name = source.name.as_ref().unwrap_or(&source.key);
             names.add(name, NodeRef::Source(number))?;
+        }
+        for (number, name) in committed.iter().enumerate() {
+            names.add(name, NodeRef::Source(sources.len() + number))?;
         }
         for (number, draft) in drafts.iter().enumerate() {
             if let Some(name) = &draft.name {

@@ -5,7 +5,7 @@ use forebay_kafka::{Delivery, Source};
 
 use crate::error::RunError;
 use crate::lines::Confirm;
-use crate::source::{AnySource, OpenSource};
+use crate::source::{AnySource, CommittedSource, OpenSource};
 
 /// The sources of a pipeline, open and not read yet.
 pub(crate) struct OpenSources {
@@ -20,13 +20,29 @@ impl OpenSources {
     pub(crate) async fn open(plan: &[AnySource]) -> Result<Self, RunError> {
         let mut sources = Vec::new();
         for source in plan {
-            sources.push(source.end().open().await?);
+            let opened = match source {
+                AnySource::Committed(committed @ CommittedSource { of: Some(of), .. }) => {
+                    match &mut sources[*of] {
+                        OpenSource::Kafka { source, .. } => committed.open_beside(source),
+                        _ => unreachable!("only Kafka sources commit offsets"),
+                    }
+                }
+                source => source.end().open().await?,
+            };
+            sources.push(opened);
         }
         let exactly_once = plan.iter().position(|source| {
             source.kafka().is_some_and(|config| config.delivery != Delivery::AtLeastOnce)
         });
-        let start_over = plan.iter().all(|source| source.end().starts_over());
+        let mut requests = plan.iter().filter(|source| !source.is_committed());
+        let start_over = requests.all(|source| source.end().starts_over());
         Ok(Self { sources, exactly_once, start_over })
+    }
+
+    /// Returns no sources, for the sink of committed offsets. An offset is known to be committed once
+    /// its transaction has ended, so the sink cannot write in that transaction.
+    pub(crate) fn none() -> Self {
+        Self { sources: Vec::new(), exactly_once: None, start_over: false }
     }
 
     /// Returns the source in whose transactions the sinks write, if the plan delivers exactly once.

@@ -15,7 +15,7 @@ use toml::de::DeValue;
 use super::{Left, OpenSource, RunningSource, SourceControl, SourceEnd};
 use crate::diagnostic::Problem;
 use crate::error::RunError;
-use crate::file::{Bytes, Count, Interval, OptionsTable, Placed, placed};
+use crate::file::{Bytes, Count, Interval, OptionsTable, Placed, name_of, placed};
 use crate::record::{Format, Record};
 
 /// `[source.kafka]`. Does not implement `Debug`, because `options` may hold secrets.
@@ -37,12 +37,16 @@ struct Table {
     max_uncommitted: Option<Count>,
     /// The time after which a record that has no answer yet is reported in the log.
     stuck_after: Option<Interval>,
+    /// The time without progress after which the run ends.
+    stuck_timeout: Option<Interval>,
     /// The interval between two commits of offsets.
     #[serde(default, with = "crate::file::duration::option")]
     commit_interval: Option<Duration>,
     /// The longest time to finish the records in flight when a partition is revoked.
     #[serde(default, with = "crate::file::duration::option")]
     drain_timeout: Option<Duration>,
+    /// The name of the source of committed offsets.
+    committed: Option<String>,
     /// The form of the values.
     #[serde(default)]
     format: Format,
@@ -56,6 +60,14 @@ struct Table {
 pub(crate) struct KafkaSource {
     pub(crate) config: SourceConfig,
     format: Format,
+    /// Whether the committed offsets are a source too.
+    pub(crate) has_committed: bool,
+}
+
+/// Reads the name that a table `[source.kafka]` gives its committed offsets.
+pub(crate) fn committed(settings: &DeValue<'_>) -> Result<Option<Spanned<String>>, Problem> {
+    let name = settings.as_table().and_then(|table| table.get("committed"));
+    name.cloned().map(name_of).transpose()
 }
 
 pub(crate) fn parse(settings: Spanned<DeValue<'_>>) -> Result<KafkaSource, Problem> {
@@ -66,6 +78,7 @@ pub(crate) fn parse(settings: Spanned<DeValue<'_>>) -> Result<KafkaSource, Probl
         table.max_in_flight_bytes.map_or(config.max_in_flight_bytes, Bytes::get);
     config.max_uncommitted = table.max_uncommitted.map_or(config.max_uncommitted, Count::get);
     config.stuck_after = table.stuck_after.map_or(config.stuck_after, |after| after.0);
+    config.stuck_timeout = table.stuck_timeout.map(|timeout| timeout.0);
     config.commit_interval = table.commit_interval.unwrap_or(config.commit_interval);
     config.drain_timeout = table.drain_timeout;
     config.options = table.options.0.into();
@@ -75,7 +88,8 @@ pub(crate) fn parse(settings: Spanned<DeValue<'_>>) -> Result<KafkaSource, Probl
         config.drain_timeout = Some(timeout);
     }
     config.validate().map_err(|error| Problem::of(&error, &places))?;
-    Ok(KafkaSource { config, format: table.format })
+    let has_committed = table.committed.is_some();
+    Ok(KafkaSource { config, format: table.format, has_committed })
 }
 
 impl SourceEnd for KafkaSource {
@@ -120,6 +134,11 @@ pub(super) fn start(
 impl SourceControl for SourceHandle {
     fn ready(&self) -> BoxFuture<'static, ()> {
         Box::pin(SourceHandle::ready(self))
+    }
+
+    fn stuck(&self) -> BoxFuture<'static, RunError> {
+        let stuck = SourceHandle::stuck(self);
+        Box::pin(async { RunError::Stuck(stuck.await) })
     }
 
     fn close(self: Box<Self>, patience: Duration) -> BoxFuture<'static, Result<Left, RunError>> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_stream::Failure;
+use forebay_stream::{Failure, Origin};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
+use tokio::time::Instant;
 
-use super::open::StagedReply;
+use super::open::{Open, StagedReply};
 use super::refusals::Refusals;
 use super::state::State;
 use crate::Error;
@@ -32,6 +33,8 @@ pub(super) struct Job {
     pub(super) refusals: Refusals,
     /// The topic of a sink that did not exist any more when the last transaction failed.
     pub(super) gone: Mutex<Option<Arc<str>>>,
+    /// When the first transaction failed since the last one was committed, and its first request.
+    pub(super) failing: Mutex<Option<(Instant, Origin)>>,
 }
 
 impl Job {
@@ -59,6 +62,21 @@ impl Job {
     pub(super) fn void(&self) {
         self.state.lock().fail();
         self.core.ledger.revoke(&self.core.ledger.assigned());
+    }
+
+    /// Notes that a transaction failed, or that no producer can be created to begin another one. Ends
+    /// the source if no transaction has been committed for too long.
+    pub(super) fn note_failure(&self, open: Option<&Open>) {
+        let first = open.and_then(|open| open.replies.first());
+        let mut failing = self.failing.lock();
+        if let Some((since, origin)) = &*failing {
+            if let Some(timeout) = self.core.stuck_timeout.filter(|most| since.elapsed() >= *most) {
+                let state = "the transactions with its reply keep failing, see the log".to_owned();
+                self.core.stuck(origin.clone(), state, timeout);
+            }
+        } else if let Some(StagedReply { partition, offset, .. }) = first {
+            *failing = Some((Instant::now(), self.core.origin(*partition, *offset)));
+        }
     }
 
     /// Notes that the brokers refused a reply. If the reply is a result, the next result for its

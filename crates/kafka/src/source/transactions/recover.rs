@@ -40,6 +40,7 @@ impl Recovery {
     /// Notes that a transaction was committed.
     pub(super) fn committed(&mut self) {
         *self.job.gone.lock() = None;
+        *self.job.failing.lock() = None;
         if std::mem::take(&mut self.failures) > 0 {
             tracing::info!(id = %self.job.id, "transactions are committed again");
         }
@@ -68,6 +69,7 @@ impl Recovery {
             tracing::debug!(id = %self.job.id, %error, "a transaction failed again");
         }
         self.job.void();
+        self.job.note_failure(open.as_ref());
         if let Some(open) = open.take() {
             self.note_refusal(client, &open);
         }
@@ -107,6 +109,7 @@ impl Recovery {
             Err(error @ TxnError::GiveUp(_)) => Err(error),
             Err(error) => {
                 tracing::debug!(?error, "no new producer yet, it is tried again");
+                self.job.note_failure(None);
                 self.back_off(client);
                 Ok(())
             }

@@ -187,6 +187,7 @@ impl Worker {
         self.client.commit()?;
         let parts = self.open.take().into_iter().flat_map(|open| open.parts);
         for Part { assignment, position } in parts {
+            self.job.core.confirmed.add(assignment.partition, position);
             self.job.core.wake_for(self.job.core.ledger.mark_committed(&assignment, position));
             self.job.refusals.forget_before(assignment.partition, position);
         }
