@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forebay_pipeline::{Progress, View};
 use parking_lot::Mutex;
 
-/// What the process is doing. Clones are the same.
+/// The state of the process, for probes. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Health(Arc<Mutex<State>>);
 

@@ -53,7 +53,7 @@ impl Row {
     }
 }
 
-/// What is shown, and how.
+/// The readings that are shown, and the choices of the user.
 #[derive(Default)]
 pub(super) struct Screen {
     before: Option<(Instant, State)>,

@@ -166,7 +166,7 @@ impl Transactions {
 
     /// Replaces the worker if its blocking call is overdue.
     pub(super) fn replace_stuck_worker(&self) {
-        /// So many threads and producers may be left behind by calls that do not return.
+        /// Most threads and producers that calls which do not return may leave behind.
         const MOST_STUCK: usize = 8;
         let (overdue, stuck) = {
             let mut state = self.0.state.lock();
