@@ -361,7 +361,7 @@ fn task_of(tasks: &BTreeMap<String, Task>, name: &str, observer: &Observer) -> T
 /// time that the events of the last commits have.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Whatever else may end a run, besides its pipelines.
+/// The ends of a run other than those of its pipelines.
 struct Ends<'a> {
     models: Vec<BoxFuture<'static, (String, Failure)>>,
     stuck: Vec<BoxFuture<'static, RunError>>,

@@ -25,7 +25,7 @@ impl Commits<'_> {
     pub(super) fn steps(&self, order: &[usize]) -> Result<Vec<bool>, Problem> {
         let mut steps = vec![false; self.drafts.len()];
         for &step in order {
-            // What comes back through a `feedback` has been a value of its loop before.
+            // A value that comes back through a `feedback` has been a value of its loop before.
             let enters = |port: &&Port| !matches!(port.node, NodeRef::Step(from) if matches!(self.drafts[from].operator, Operator::Feedback(_)));
             let ports = self.inputs[step].iter().map(|(port, _)| port).chain(&self.flushes[step]);
             let kinds: Vec<bool> =
