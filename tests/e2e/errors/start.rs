@@ -54,8 +54,8 @@ fn a_run_that_cannot_start_is_explained_c10_d2() {
             ),
             case(
                 "d2",
-                run(&["--debug-listen", ":9090"], &step("map = \".\""), "debug.toml", 64),
-                ["\":9090\" is not host:port", "--debug-listen", "0.0.0.0:9090 for all interfaces"],
+                run(&["--listen", ":9090"], &step("map = \".\""), "debug.toml", 64),
+                ["\":9090\" is not host:port", "--listen", "0.0.0.0:9090 for all interfaces"],
             ),
             neighbour(
                 "d2",
