@@ -58,12 +58,14 @@ struct Metrics(String);
 
 impl Metrics {
     /// Returns the sum of the samples of a metric whose labels contain all `labels`.
-    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    #[expect(clippy::cast_possible_truncation, reason = "the tests sum up counts")]
+    fn sum(&self, name: &str, labels: &[&str]) -> i64 {
         let samples = self.0.lines().filter(|line| {
             let head = line.split([' ', '{']).next().unwrap();
             head == name && labels.iter().all(|label| line.contains(label))
         });
-        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
+            as i64
     }
 
     /// Returns the number of samples of a metric.
@@ -131,7 +133,7 @@ device = "cpu"
     }
 
     /// Returns the metrics once `count` requests are counted.
-    fn after(&self, count: f64) -> Metrics {
+    fn after(&self, count: i64) -> Metrics {
         let start = Instant::now();
         loop {
             let metrics = self.metrics();
@@ -139,7 +141,7 @@ device = "cpu"
                 return metrics;
             }
             assert!(start.elapsed() < PATIENCE, "{}", metrics.0);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 }
@@ -150,27 +152,27 @@ fn each_request_counts_once_and_every_step_balances() {
     let good = [r#"{"text": "a fine film"}"#; 30];
     let bad = ["not JSON", r#"{"txt": 1}"#, r#"{"text": 7}"#];
     running.ask(&[&good[..], &bad[..], &good[..10]].concat());
-    let metrics = running.after(43.0);
+    let metrics = running.after(43);
 
-    assert_eq!(metrics.sum("forebay_requests_total", &["outcome=\"result\""]), 40.0);
-    assert_eq!(metrics.sum("forebay_requests_total", &["outcome=\"error\""]), 3.0, "{}", metrics.0);
-    assert_eq!(metrics.sum("forebay_requests_total", &["code=\"invalid_json\""]), 1.0);
-    assert_eq!(metrics.sum("forebay_step_failed_total", &["step=\"decode\""]), 1.0);
+    assert_eq!(metrics.sum("forebay_requests_total", &["outcome=\"result\""]), 40);
+    assert_eq!(metrics.sum("forebay_requests_total", &["outcome=\"error\""]), 3, "{}", metrics.0);
+    assert_eq!(metrics.sum("forebay_requests_total", &["code=\"invalid_json\""]), 1);
+    assert_eq!(metrics.sum("forebay_step_failed_total", &["step=\"decode\""]), 1);
     for histogram in ["forebay_request_seconds_count", "forebay_request_delivery_seconds_count"] {
-        assert_eq!(metrics.sum(histogram, &[]), 40.0, "{histogram}: {}", metrics.0);
+        assert_eq!(metrics.sum(histogram, &[]), 40, "{histogram}: {}", metrics.0);
     }
-    assert_eq!(metrics.sum("forebay_model_inputs_total", &[]), 40.0);
-    assert_eq!(metrics.sum("forebay_batch_size_sum", &[]), 40.0);
+    assert_eq!(metrics.sum("forebay_model_inputs_total", &[]), 40);
+    assert_eq!(metrics.sum("forebay_batch_size_sum", &[]), 40);
     let batches = metrics.sum("forebay_batches_total", &[]);
     assert_eq!(metrics.sum("forebay_batch_size_count", &[]), batches);
     assert_eq!(metrics.sum("forebay_model_batch_seconds_count", &[]), batches);
-    assert!(metrics.sum("forebay_batch_elements_total", &[]) >= 40.0 * 5.0);
-    assert_eq!(metrics.sum("forebay_batch_padding_total", &[]), 0.0, "the CPU pads no batch");
+    assert!(metrics.sum("forebay_batch_elements_total", &[]) >= 40 * 5);
+    assert_eq!(metrics.sum("forebay_batch_padding_total", &[]), 0, "the CPU pads no batch");
 
-    assert_eq!(metrics.sum("forebay_step_received_total", &["step=\"map\""]), 42.0);
-    assert_eq!(metrics.sum("forebay_step_received_total", &["step=\"map-2\""]), 42.0);
+    assert_eq!(metrics.sum("forebay_step_received_total", &["step=\"map\""]), 42);
+    assert_eq!(metrics.sum("forebay_step_received_total", &["step=\"map-2\""]), 42);
     assert_eq!(metrics.count("forebay_step_received_total"), metrics.count("forebay_step_inside"));
-    assert_eq!(metrics.sum("forebay_step_inside", &[]), 0.0, "{}", metrics.0);
+    assert_eq!(metrics.sum("forebay_step_inside", &[]), 0, "{}", metrics.0);
     let state: Value =
         serde_json::from_str(&http(&running.pages, "GET", "/state.json", "")).unwrap();
     let mut checked = 0;
@@ -180,7 +182,7 @@ fn each_request_counts_once_and_every_step_balances() {
             continue;
         }
         let failed: i64 =
-            step["failed"].as_object().unwrap().values().flat_map(Value::as_i64).sum();
+            step["failed"].as_object().unwrap().values().filter_map(Value::as_i64).sum();
         let came = number("received") + number("made");
         assert_eq!(came, number("emitted") + failed + number("discarded"), "{step}");
         assert!(came > 0, "{step}");
@@ -253,7 +255,7 @@ fn a_group_without_a_broker_is_alive_and_not_ready() {
 fn docs_metrics_md_lists_what_a_pipeline_exports() {
     let running = Running::start();
     running.ask(&[r#"{"text": "a fine film"}"#, "not JSON"]);
-    let exported = running.after(2.0).names();
+    let exported = running.after(2).names();
     let documented = documented();
     let of = |needs: &[&str]| -> BTreeSet<String> {
         needs.iter().flat_map(|need| documented[*need].clone()).collect()

@@ -24,7 +24,7 @@ struct Terminal {
     program: Child,
     keys: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    terminal: OwnedFd,
+    controller: OwnedFd,
 }
 
 fn size(rows: u16, columns: u16) -> Winsize {
@@ -53,7 +53,7 @@ impl Terminal {
             }
         });
         let keys = File::from(controller.try_clone().unwrap());
-        Self { program, keys, screen, terminal: controller }
+        Self { program, keys, screen, controller }
     }
 
     fn press(&mut self, keys: &str) {
@@ -62,7 +62,7 @@ impl Terminal {
 
     fn resize(&self, rows: u16, columns: u16) {
         self.screen.lock().screen_mut().set_size(cells(rows), cells(columns));
-        tcsetwinsize(&self.terminal, size(rows, columns)).unwrap();
+        tcsetwinsize(&self.controller, size(rows, columns)).unwrap();
     }
 
     /// Waits until the screen is as `is_expected` says, and returns it.
@@ -74,7 +74,7 @@ impl Terminal {
                 return text;
             }
             assert!(start.elapsed() < PATIENCE, "the screen is:\n{text}");
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::park_timeout(Duration::from_millis(30));
         }
     }
 
@@ -85,7 +85,7 @@ impl Terminal {
                 return status.code();
             }
             assert!(start.elapsed() < PATIENCE, "the program goes on");
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::park_timeout(Duration::from_millis(30));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The pages of a running pipeline.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use forebay_http::Pages;
 use forebay_pipeline::{LastFailure, ModelView, StepView, svg};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::health::Health;
 use crate::metrics;

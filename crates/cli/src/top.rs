@@ -7,10 +7,11 @@ mod table;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::time::Instant;
 
 use self::screen::Screen;
 use self::state::State;
@@ -58,7 +59,7 @@ pub(crate) fn top(args: &Args) -> anyhow::Result<ExitCode> {
         let mut reading = Ok(first);
         // Ends when the receiver is dropped.
         while send.send((Instant::now(), reading)).is_ok() {
-            thread::sleep(interval);
+            thread::park_timeout(interval);
             reading = state::read(&url);
         }
     });

@@ -1,6 +1,7 @@
 //! `Counts`: how many answers a pipeline has given, how long they took, and the last failures.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -175,7 +176,11 @@ pub(crate) fn request_id(meta: &Meta) -> Option<String> {
     let id = HEADERS.iter().find_map(|name| meta.header(name))?;
     Some(match std::str::from_utf8(id) {
         Ok(text) if !text.contains(char::is_control) => text.to_owned(),
-        _ => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => id.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            write!(text, "{byte:02x}").ok();
+            text
+        }),
     })
 }
 

@@ -22,9 +22,10 @@ use crate::counts::Counts;
 use crate::draw::merged;
 use crate::error::RunError;
 use crate::plan::{ModelPlan, Plan, Policy, STOP, SinkPlan, StepKind, StepPlan, TextPlan};
+use crate::record::Record;
 use crate::registry::{LoadedModel, OnWarmUp};
-use crate::sink::{AttachSink, OpenSources, open_dead_letters};
-use crate::source::{Left, RunningSource};
+use crate::sink::{AttachDeadLetters, AttachSink, OpenSources, open_dead_letters};
+use crate::source::{Left, RunningSource, SourceControl};
 use crate::task::{Task, TextTask};
 use crate::view::{ModelSource, View};
 use commits::{CommitPipelines, result};
@@ -93,6 +94,14 @@ pub struct Summary {
 
 type Observer = Arc<Mutex<dyn FnMut(Progress) + Send>>;
 
+/// The open ends of a pipeline.
+struct Opened {
+    records: Vec<Flow<Record>>,
+    running: Vec<Box<dyn SourceControl>>,
+    attach: Vec<AttachSink>,
+    keep: Option<AttachDeadLetters>,
+}
+
 impl Plan {
     /// Loads the models, connects, and runs until the input ends or `stop` is cancelled. Then it
     /// answers the requests in flight, commits, and returns.
@@ -119,34 +128,11 @@ impl Plan {
         // `stop`.
         let intake = stop.child_token();
         let counts = Counts::default();
-        // The consumer group is joined last, after the sinks are open. Otherwise partitions would
-        // be assigned to a process that cannot serve them yet.
-        let opening = async {
-            let mut open = OpenSources::open(&self.sources).await?;
-            let mut attach = Vec::new();
-            for SinkPlan { sink, of_commits, .. } in &self.sinks {
-                let sources = if *of_commits { &mut OpenSources::none() } else { &mut open };
-                attach.push(sink.end().open(sources).await?);
-            }
-            let keep = match &self.on_failure.policy {
-                Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
-                Policy::Reply | Policy::Stop => None,
-            };
-            let mut records = Vec::new();
-            let mut running = Vec::new();
-            for source in open.into_inner() {
-                let RunningSource { records: flow, control } =
-                    source.start(intake.clone(), &counts).await?;
-                records.push(flow);
-                running.push(control);
-            }
-            Ok::<_, RunError>((records, running, attach, keep))
-        };
         // Brokers that do not answer may take a while to open. Nothing has been read until then.
-        let Some(opened) = stop.run_until_cancelled(opening).await else {
+        let Some(opened) = stop.run_until_cancelled(self.open(&intake, &counts)).await else {
             return Ok(Summary { answers: 0, errors: 0 });
         };
-        let (records, running, attach, keep) = opened?;
+        let Opened { records, running, attach, keep } = opened?;
         let task = |name: &str| task_of(&models.tasks, name, &observer);
         let mut taps = BTreeMap::new();
         let assembler =
@@ -220,6 +206,30 @@ impl Plan {
         }
         let errors = counts.errors();
         Ok(Summary { answers: counts.results() + errors, errors })
+    }
+
+    /// Opens the sinks, and then starts the sources. The consumer group is joined last: otherwise
+    /// partitions would be assigned to a process that cannot serve them yet.
+    async fn open(&self, intake: &CancellationToken, counts: &Counts) -> Result<Opened, RunError> {
+        let mut open = OpenSources::open(&self.sources).await?;
+        let mut attach = Vec::new();
+        for SinkPlan { sink, of_commits, .. } in &self.sinks {
+            let sources = if *of_commits { &mut OpenSources::none() } else { &mut open };
+            attach.push(sink.end().open(sources).await?);
+        }
+        let keep = match &self.on_failure.policy {
+            Policy::DeadLetter { sink, .. } => Some(open_dead_letters(sink, &mut open).await?),
+            Policy::Reply | Policy::Stop => None,
+        };
+        let mut records = Vec::new();
+        let mut running = Vec::new();
+        for source in open.into_inner() {
+            let RunningSource { records: flow, control } =
+                source.start(intake.clone(), counts).await?;
+            records.push(flow);
+            running.push(control);
+        }
+        Ok(Opened { records, running, attach, keep })
     }
 
     /// Stops the intake once the run has lasted for `max_lifetime`.

@@ -21,7 +21,7 @@ use crate::counts::Counts;
 use crate::error::RunError;
 
 pub(crate) use custom::CustomSink;
-pub(crate) use dead_letters::open as open_dead_letters;
+pub(crate) use dead_letters::{AttachDeadLetters, open as open_dead_letters};
 pub(crate) use drop::{Drop, Nowhere};
 pub(crate) use file::FileSink;
 pub(crate) use http::HttpReplies;

@@ -1,28 +1,41 @@
 //! The screen of `forebay top`: a head with the whole pipeline, and a table of its steps.
 
 use std::cmp::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table};
+use tokio::time::Instant;
 
 use super::state::State;
 use super::table::{Row, per_second, rows};
 
-/// The columns, in their order: the title, the narrowest width, and how rows are sorted by it.
-const COLUMNS: [(&str, u16, fn(&Row, &Row) -> Ordering); 9] = [
-    ("STEP", 14, |one, other| one.step.cmp(&other.step)),
-    ("IN/S", 7, |one, other| other.received.total_cmp(&one.received)),
-    ("OUT/S", 7, |one, other| other.emitted.total_cmp(&one.emitted)),
-    ("FAILED", 6, |one, other| other.failed.cmp(&one.failed)),
-    ("INSIDE", 6, |one, other| other.inside.cmp(&one.inside)),
-    ("WAITING", 7, |one, other| other.waiting.cmp(&one.waiting)),
-    ("WAIT", 7, |one, other| by_number(other.wait, one.wait)),
-    ("BATCH", 12, |one, other| by_number(other.mean(), one.mean())),
-    ("PADDING", 7, |one, other| by_number(other.padding, one.padding)),
+/// A column of the table.
+struct Column {
+    title: &'static str,
+    /// The narrowest width.
+    width: u16,
+    /// The order of rows that are sorted by this column.
+    order: fn(&Row, &Row) -> Ordering,
+}
+
+const fn column(title: &'static str, width: u16, order: fn(&Row, &Row) -> Ordering) -> Column {
+    Column { title, width, order }
+}
+
+const COLUMNS: [Column; 9] = [
+    column("STEP", 14, |one, other| one.step.cmp(&other.step)),
+    column("IN/S", 7, |one, other| other.received.total_cmp(&one.received)),
+    column("OUT/S", 7, |one, other| other.emitted.total_cmp(&one.emitted)),
+    column("FAILED", 6, |one, other| other.failed.cmp(&one.failed)),
+    column("INSIDE", 6, |one, other| other.inside.cmp(&one.inside)),
+    column("WAITING", 7, |one, other| other.waiting.cmp(&one.waiting)),
+    column("WAIT", 7, |one, other| by_number(other.wait, one.wait)),
+    column("BATCH", 12, |one, other| by_number(other.mean(), one.mean())),
+    column("PADDING", 7, |one, other| by_number(other.padding, one.padding)),
 ];
 
 fn by_number(one: Option<f64>, other: Option<f64>) -> Ordering {
@@ -132,7 +145,7 @@ impl Screen {
         let mut rows = rows(before, now, *at - since);
         rows.retain(|row| row.step.contains(&self.filter));
         if let Some(column) = self.sorted_by {
-            rows.sort_by(COLUMNS[column].2);
+            rows.sort_by(COLUMNS[column].order);
         }
         if self.is_reversed {
             rows.reverse();
@@ -156,9 +169,9 @@ impl Screen {
     }
 
     fn table(&self) -> Table<'static> {
-        let title = |(column, (name, ..)): (usize, &(&'static str, u16, _))| {
+        let title = |(column, Column { title, .. }): (usize, &Column)| {
             let sorted = self.sorted_by == Some(column);
-            Cell::from(Line::from(*name).alignment(side(column))).style(if sorted {
+            Cell::from(Line::from(*title).alignment(side(column))).style(if sorted {
                 Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
             } else {
                 Style::new().add_modifier(Modifier::BOLD)
@@ -179,10 +192,11 @@ impl Screen {
                 cells
             }
         });
-        let widths = COLUMNS.iter().enumerate().map(|(column, (_, width, _))| match column {
-            0 => Constraint::Min(*width),
-            _ => Constraint::Length(*width),
-        });
+        let widths =
+            COLUMNS.iter().enumerate().map(|(column, Column { width, .. })| match column {
+                0 => Constraint::Min(*width),
+                _ => Constraint::Length(*width),
+            });
         Table::new(cells, widths).header(titles).column_spacing(1)
     }
 
@@ -254,7 +268,7 @@ impl Screen {
 /// Numbers stand at the right of their columns.
 fn side(column: usize) -> ratatui::layout::HorizontalAlignment {
     use ratatui::layout::HorizontalAlignment::{Left, Right};
-    if column == 0 || COLUMNS[column].0 == "BATCH" { Left } else { Right }
+    if column == 0 || COLUMNS[column].title == "BATCH" { Left } else { Right }
 }
 
 /// Shows a number with about three digits.

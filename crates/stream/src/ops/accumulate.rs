@@ -77,14 +77,14 @@ impl<T: Send + 'static> Flow<T> {
 fn steps<T: Send + 'static, S: Send + 'static, U: Send + 'static>(
     events: BoxStream<'static, Event<T>>,
     stage: Stage,
-    mut state: S,
+    mut last: S,
     mut f: impl FnMut(&S, T) -> Result<(S, U), Failure> + Send + 'static,
 ) -> impl Stream<Item = Event<U>> + Send + 'static {
     events.filter_map(move |event| {
         let (value, rest) = event.take();
-        ready(match f(&state, value) {
+        ready(match f(&last, value) {
             Ok((next, result)) => {
-                state = next;
+                last = next;
                 Some(rest.with(result))
             }
             Err(failure) => {
