@@ -131,6 +131,31 @@ async fn a_refused_commit_is_repeated() {
     handle.close(PATIENCE).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_last_commit_that_is_refused_during_a_rebalance_is_repeated() {
+    for refusal in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        // The same, with the protocol of KIP-848.
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+    ] {
+        let cluster = MockCluster::new(1).unwrap();
+        let broker = Broker { servers: cluster.bootstrap_servers(), embedded: None };
+        let topic = unique("topic");
+        let group = unique("group");
+        cluster.create_topic(&topic, 1, 1).unwrap();
+        broker.fill(&topic, 1, 5).await;
+        let mut config = broker.source(&topic, &group);
+        config.commit_interval = Duration::from_hours(1);
+        let (mut events, handle) = start(config).await;
+        for event in take(&mut events, 5).await {
+            event.receipt.done();
+        }
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 3]);
+        handle.close(PATIENCE).await.unwrap();
+        assert_eq!(broker.committed(&topic, &group, 1)[&0], 5, "{refusal:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_left_by_compaction_do_not_stop_commits() {
     let broker = Broker::start();

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_kafka::{SourceConfig, SourceHandle};
-use forebay_stream::Event;
+use forebay_kafka::{Source, SourceConfig, SourceHandle};
+use forebay_stream::{Event, Source as _};
 use futures::StreamExt as _;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -100,6 +102,36 @@ async fn a_member_that_joins_begins_where_the_other_member_stopped() {
     let topic = broker.topic(4).await;
     let config = broker.source(&topic, &unique("group"));
     joins_while_all_records_are_in_flight(&broker, config, Duration::from_millis(1500)).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_at_a_handover_is_repeated() {
+    for refusal in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        // The same, with the protocol of KIP-848.
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+    ] {
+        let cluster = MockCluster::new(1).unwrap();
+        let broker = Broker { servers: cluster.bootstrap_servers(), embedded: None };
+        let topic = unique("topic");
+        cluster.create_topic(&topic, 2, 1).unwrap();
+        broker.fill(&topic, 2, 10).await;
+        let mut config = broker.source(&topic, &unique("group"));
+        config.commit_interval = Duration::from_hours(1);
+        let mut source = Source::connect(config.clone()).await.unwrap();
+        let mut committed = source.committed();
+        let (events, a) = source.start(&CancellationToken::new()).unwrap();
+        for event in take(&mut events.boxed(), 20).await {
+            event.receipt.done();
+        }
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 3]);
+        let (_events, b) = start(config).await;
+        let committed = tokio::time::timeout(PATIENCE, committed.next()).await;
+        let committed = committed.expect("the commit is repeated").unwrap().unwrap();
+        assert_eq!(committed.value.offset, 10, "{refusal:?}");
+        b.close(PATIENCE).await.ok();
+        a.close(PATIENCE).await.ok();
+    }
 }
 
 /// With this protocol (KIP-848), the brokers assign the partitions and set the session timeout.

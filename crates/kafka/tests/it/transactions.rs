@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub(crate) struct Member {
     /// answered.
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) committed: CommittedOffsets,
+    /// Number of requests that were handled, repetitions included.
+    pub(crate) handled: Arc<AtomicUsize>,
     running: JoinHandle<Result<(), PipelineError>>,
     stop: CancellationToken,
 }
@@ -89,7 +92,10 @@ impl Member {
         let (requests, failures) = flow.catch(capacity, forebay_stream::Release::AtOnce);
         let gate = Arc::new(Semaphore::new(0));
         let opened = Arc::clone(&gate);
+        let handled = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&handled);
         let slowly = move |value: Option<Bytes>| {
+            count.fetch_add(1, Ordering::Relaxed);
             let gate = Arc::clone(&opened);
             async move {
                 if value.as_ref().is_some_and(|value| value.starts_with(b"slow")) {
@@ -114,7 +120,7 @@ impl Member {
         let replies = answers.rejoin(errors);
         let pipeline = replies.sink("replies", sink);
         let running = tokio::spawn(pipeline.run());
-        Self { handle, gate, committed, running, stop }
+        Self { handle, gate, committed, handled, running, stop }
     }
 
     /// Returns the events of the commits that were not taken.

@@ -7,6 +7,8 @@
 //! written again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_kafka::{Error, SourceConfig};
@@ -209,6 +211,25 @@ async fn transactions_that_fail_now_and_then_do_not_end_the_source() {
     let replies = lab.replies();
     assert!(replies.len() > 15, "no transaction failed: {replies:?}");
     member.close().await;
+}
+
+/// Its replies are written again as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_during_a_rebalance_handles_no_request_again() {
+    for code in [
+        Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        // The same, with the protocol of KIP-848.
+        Code::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+    ] {
+        let lab = Lab::new(1);
+        let member = lab.member().await;
+        lab.ask(5).await;
+        lab.cluster.request_errors(Api::TxnOffsetCommit, &[code; 2]);
+        let handled = Arc::clone(&member.handled);
+        assert!(lab.go_on(member).await > 1, "{code:?}: no transaction was aborted");
+        assert_eq!(handled.load(Ordering::Relaxed), 15, "{code:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
